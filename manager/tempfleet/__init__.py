@@ -1,0 +1,1 @@
+"""Tempfleet: the temp-file lifecycle manager for fleets of Celery workers."""

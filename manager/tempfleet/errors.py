@@ -1,0 +1,120 @@
+"""
+The error tree. Catch by class, never by text.
+
+Each class's docstring is its default message: it says what happened and what to do. What a caller
+may want to act on (a path, a reason, a variable) is data on the object.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class TempfleetError(Exception):
+    """Tempfleet could not do what it was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.getdoc(type(self)))
+
+
+class SettingsError(TempfleetError, ValueError):
+    """A setting has a value that it cannot have; correct it and start again."""
+
+    def __init__(self, message: str | None = None, *, variable: str = "", value: object = None) -> None:
+        super().__init__(message)
+        self.variable = variable
+        self.value = value
+
+
+class InvalidTTL(TempfleetError, ValueError):
+    """A time to live is a number of seconds above zero, at most 366 days."""
+
+    def __init__(self, message: str | None = None, *, value: object = None) -> None:
+        super().__init__(message)
+        self.value = value
+
+
+class PathError(TempfleetError):
+    """A path that cannot be managed; *path* and a one-word *reason* are on the error."""
+
+    def __init__(self, message: str | None = None, *, path: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
+
+
+class UnsafePath(PathError, ValueError):
+    """The path is not one that Tempfleet may ever delete; register a regular file below an allowed root."""
+
+
+class FileMissing(PathError, FileNotFoundError):
+    """There is no such file; register a file after it was created, or let create() make it."""
+
+
+class QuotaExceeded(TempfleetError):
+    """The volume holds as much as it may; release or clean up files, or raise the limit."""
+
+    def __init__(self, message: str | None = None, *, path: str = "", limit: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.limit = limit
+
+
+class RegistryError(TempfleetError):
+    """The registry refused; nothing was changed."""
+
+    def __init__(self, message: str | None = None, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NotRegistered(RegistryError, KeyError):
+    """The path is not in the registry; register it first."""
+
+    def __str__(self) -> str:  # KeyError would show the repr
+        return str(self.args[0])
+
+
+class AlreadyClaimed(RegistryError):
+    """The file is being deleted at this moment; write to a new path, or try again in a moment."""
+
+
+class LeaseLost(RegistryError):
+    """The claim ran out and was reaped; another claimer may have the files now. Stop, delete nothing more."""
+
+
+class SchemaMismatch(RegistryError):
+    """The registry was written by another version of Tempfleet; run the version that wrote it."""
+
+
+class RegistryUnavailable(RegistryError):
+    """Redis gave no answer; the call may or may not have happened, and repeating it is safe."""
+
+
+class EvictingRedis(SettingsError):
+    """This Redis may evict keys, and an evicted record is a leaked file; set maxmemory-policy noeviction."""
+
+
+class VolumeUnavailable(TempfleetError):
+    """This process has not got the volume's directory; nothing was claimed, the records stay."""
+
+    def __init__(self, message: str | None = None, *, base_dir: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.base_dir = base_dir
+        self.reason = reason
+
+
+class UnknownHost(TempfleetError):
+    """No worker of that host was ever seen; check the name, or start a worker there first."""
+
+    def __init__(self, message: str | None = None, *, host: str = "") -> None:
+        super().__init__(message)
+        self.host = host
+
+
+class MalformedMessage(TempfleetError, ValueError):
+    """A task message has arguments of the wrong form; nothing was registered or deleted."""
+
+
+class EmbeddedServerError(TempfleetError):
+    """The embedded server could not be started; the message holds the end of its log."""

@@ -1,0 +1,184 @@
+"""
+What the registry keeps of a file, and the words for what can become of it.
+
+Paths are ``str`` in Python, as ``os.fsdecode`` gives them (any legal file name survives, surrogates
+stand for bytes that are not UTF-8), and bytes in Redis. In Redis a record is one line of text that a
+script can take apart with ``string.match``, then an opaque tail that only Python reads:
+
+    1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\\n<tail: JSON or nothing>
+
+The line is written by the scripts, because two of its fields are instants and only Redis knows the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+NO_IDENTITY = "-"
+NO_FLAGS = "-"
+NO_UID = -1
+
+
+class State(StrEnum):
+    """Where a record is; always exactly one of these."""
+
+    WAITING = "waiting"  # in the registry: its deadline, or its next try, is ahead
+    LEASED = "leased"  # claimed: somebody is deleting the file now
+    HELD = "held"  # kept until its hold ends
+    DEAD = "dead"  # retrying stopped; a person decides
+
+
+class Outcome(StrEnum):
+    """What became of one file in a clean-up."""
+
+    DELETED = "deleted"  # we removed it
+    MISSING = "missing"  # nothing was there
+    REPLACED = "replaced"  # another file has its name now; that one stays
+    BUSY = "busy"  # somebody uses it; tried again later
+    REFUSED = "refused"  # may not be deleted, now or later; buried with the reason
+    UNAVAILABLE = "unavailable"  # its root is not here; tried again later, never counted as a failure
+    FAILED = "failed"  # the system said no; tried again with back-off, in the end buried
+
+
+GONE = frozenset({Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED})
+"""The outcomes after which the record is forgotten."""
+
+
+class Way(StrEnum):
+    """How the deleter made sure that it had the right file."""
+
+    DIRECT = "direct"  # the name is ours alone: made by create() in a private directory
+    GUARDED = "guarded"  # a caller chose the name: moved aside, compared, then unlinked
+
+
+class Flag(StrEnum):
+    """One letter each in the record's header."""
+
+    CREATED = "c"  # the name was made by create(): unguessable, never used twice
+    DIRECTORY = "d"  # the record stands for a whole directory
+    UNVERIFIED = "u"  # recorded from afar for a silent host; its identity is not known yet
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """
+    One file under management.
+
+    Attributes:
+        path: absolute, its parent resolved at registration.
+        registered_ms: when it was registered last, Redis clock.
+        deadline_ms: the promise; a hold or a retry may put the deletion off further.
+        size_bytes: at registration; 0 where the file did not exist yet.
+        identity: which object was registered, opaque text; NO_IDENTITY where the name alone says so.
+        flags: letters of Flag.
+        uid: the owner that the file had, NO_UID where unknown.
+        tags: the caller's own words.
+        state: None in a claim, where it is leased by definition.
+    """
+
+    path: str
+    registered_ms: int
+    deadline_ms: int
+    size_bytes: int = 0
+    identity: str = NO_IDENTITY
+    flags: str = ""
+    uid: int = NO_UID
+    tags: tuple[str, ...] = ()
+    state: State | None = None
+    attempts: int = 0
+    last_error: str = ""
+
+    @property
+    def is_directory(self) -> bool:
+        return Flag.DIRECTORY in self.flags
+
+    @property
+    def is_created(self) -> bool:
+        return Flag.CREATED in self.flags
+
+    @property
+    def is_unverified(self) -> bool:
+        return Flag.UNVERIFIED in self.flags
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; the path keeps its surrogates."""
+        return {
+            "path": self.path,
+            "state": self.state,
+            "registered_ms": self.registered_ms,
+            "deadline_ms": self.deadline_ms,
+            "size_bytes": self.size_bytes,
+            "directory": self.is_directory,
+            "tags": list(self.tags),
+            "attempts": self.attempts,
+            "last_error": self.last_error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """What registering sends: a file as it was found (or is about to be made), without instants."""
+
+    path: str
+    ttl_ms: int
+    size_bytes: int = 0
+    identity: str = NO_IDENTITY
+    flags: str = ""
+    uid: int = NO_UID
+    tags: tuple[str, ...] = ()
+    age_ms: int = 0
+
+    def pack(self) -> tuple[bytes, int, int, int, str, str, int, str]:
+        """The ARGV group of scripts/register.lua, in its order."""
+        tail = json.dumps({"tags": self.tags}) if self.tags else ""
+        return (
+            os.fsencode(self.path), self.ttl_ms, self.age_ms, self.size_bytes,
+            self.identity, self.flags or NO_FLAGS, self.uid, tail,
+        )  # fmt: skip
+
+
+def unpack(
+    path: bytes, packed: bytes, *, state: State | None = None, attempts: int = 0, last_error: str = ""
+) -> FileRecord:
+    """A record out of the bytes that the scripts keep."""
+    header, _, tail = packed.partition(b"\n")
+    _version, registered, deadline, size, identity, flags, uid = header.split(b" ")
+    return FileRecord(
+        path=os.fsdecode(path),
+        registered_ms=int(registered),
+        deadline_ms=int(deadline),
+        size_bytes=int(size),
+        identity=identity.decode(),
+        flags="" if flags == b"-" else flags.decode(),
+        uid=int(uid),
+        tags=tuple(json.loads(tail)["tags"]) if tail else (),
+        state=state,
+        attempts=attempts,
+        last_error=last_error,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """
+    What became of one file, told by the deleter.
+
+    Attributes:
+        way: None where it was settled before a way was chosen.
+        freed_bytes: what the disk got back: 0 for a file with another hard link or an open reader.
+        reason: one short word for people and metrics ("symlink", "EACCES"), "" when it simply worked.
+    """
+
+    record: FileRecord
+    outcome: Outcome
+    way: Way | None = None
+    freed_bytes: int = 0
+    reason: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.record.path

@@ -1,0 +1,204 @@
+"""
+Every setting, read once, frozen. This is the only module that reads the environment.
+
+A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment, because
+people write them; inside, the registry counts milliseconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+import stat
+import tempfile
+import warnings
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .errors import SettingsError
+
+LONGEST_TTL_SECONDS = 366 * 24 * 3600
+"""Nobody means more: a larger number is milliseconds taken for seconds."""
+
+MAX_BATCH = 1000
+"""Members a script may move: 100,000 in one block every other client of the server for half a second."""
+
+FORBIDDEN_IN_NAMES = frozenset("{}|")
+"""They delimit the parts of a Redis key."""
+
+RootList = Annotated[tuple[str, ...], NoDecode]
+
+
+class InUse(StrEnum):
+    """What is done with a due file that a process of this host has open or locked."""
+
+    KEEP = "keep"
+    STRICT = "strict"
+    DELETE = "delete"
+
+
+def default_base_dir() -> str:
+    """One for each user, so that two users of a host never share a volume."""
+    return os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}")
+
+
+def _env(name: str, default: Any = ..., **bounds: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), **bounds)
+
+
+class Settings(BaseSettings):
+    """
+    The effective settings of one process.
+
+    Raises:
+        SettingsError: from ``load()``; names the variable, the value got and what is allowed.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    base_dir: str = Field(
+        default_factory=default_base_dir, validation_alias=AliasChoices("TEMP_FILE_BASE_DIR")
+    )
+    max_age_seconds: float = _env("TEMP_FILE_MAX_AGE", 3600, gt=0, le=LONGEST_TTL_SECONDS)
+    cleanup_interval_seconds: float = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0)
+    timer_interval_seconds: float = _env("TEMP_FILE_TIMER_INTERVAL", 60, gt=0)
+
+    batch_size: int = _env("TEMP_FILE_CLEANUP_BATCH_SIZE", 500, ge=1, le=MAX_BATCH)
+    threads: int = _env("TEMP_FILE_CLEANUP_THREADS", 4, ge=1, le=64)
+    timeout_seconds: float = _env("TEMP_FILE_CLEANUP_TIMEOUT", 30, gt=0)
+    lease_seconds: float = _env("TEMP_FILE_LEASE", 120, ge=0.1, le=3600)
+
+    retry_delay_seconds: float = _env("TEMP_FILE_RETRY_DELAY", 5, gt=0)
+    retry_max_delay_seconds: float = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0)
+    max_attempts: int = _env("TEMP_FILE_MAX_ATTEMPTS", 25, ge=1)
+
+    redis_url: str = _env("TEMP_FILE_REDIS_URL", "redis://localhost:6379/0")
+    broker_url: str | None = _env("TEMP_FILE_BROKER_URL", None)
+    host: str = Field(default_factory=socket.gethostname, validation_alias=AliasChoices("TEMP_FILE_HOST"))
+    namespace: str = _env("TEMP_FILE_NAMESPACE", "tempfleet")
+    allowed_roots: RootList = _env("TEMP_FILE_ALLOWED_ROOTS", ())
+    message_roots: RootList = _env("TEMP_FILE_MESSAGE_ROOTS", ())
+    remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
+    heartbeat_seconds: float = _env("TEMP_FILE_HEARTBEAT", 15, gt=0)
+    host_live_seconds: float = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0)
+
+    owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
+    permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600)
+    secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
+    in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
+    quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
+    audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "")
+
+    @classmethod
+    def load(cls, **values: Any) -> Settings:
+        """
+        The settings of the environment, with *values* (by field name) before them.
+
+        An unknown ``TEMP_FILE_*`` variable is warned about, with the name that was probably meant.
+        """
+        warn_of_unknown(os.environ)
+        try:
+            return cls(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as exc:
+            raise _as_settings_error(exc) from None
+
+    @field_validator("base_dir")
+    @classmethod
+    def _base_dir_is_a_place(cls, value: str) -> str:
+        if not value or "\0" in value:
+            raise ValueError("must be the path of a directory")
+        return os.path.abspath(value)
+
+    @field_validator("host", "namespace")
+    @classmethod
+    def _fits_into_a_key(cls, value: str) -> str:
+        if not value or not value.isprintable() or FORBIDDEN_IN_NAMES & set(value):
+            raise ValueError("must be a name without control characters and without { } |")
+        return value
+
+    @field_validator("allowed_roots", "message_roots", mode="before")
+    @classmethod
+    def _split_like_path(cls, value: Any) -> Any:
+        parts = value.split(os.pathsep) if isinstance(value, str) else value
+        return tuple(os.path.abspath(part) for part in parts if part)
+
+    @field_validator("permission_mask", mode="before")
+    @classmethod
+    def _octal(cls, value: Any) -> Any:
+        mask = int(value, 8) if isinstance(value, str) else value
+        if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
+            raise ValueError("must be octal permissions such as 0600, readable for the owner")
+        return mask
+
+    @field_validator(
+        "retry_delay_seconds", "cleanup_interval_seconds", "timer_interval_seconds", "max_age_seconds"
+    )
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if value != value or value == float("inf"):
+            raise ValueError("must be a finite number of seconds")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.host_live_seconds <= self.heartbeat_seconds:
+            raise ValueError("TEMP_FILE_HOST_LIVE_FOR must be longer than TEMP_FILE_HEARTBEAT")
+        return self
+
+    @property
+    def effective_broker_url(self) -> str:
+        return self.broker_url or self.redis_url
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Directories below which a file may be deleted: base_dir first."""
+        return _unique((self.base_dir, *(self.allowed_roots or (tempfile.gettempdir(),))))
+
+    @property
+    def confined_roots(self) -> tuple[str, ...]:
+        """The part of the roots that a message from the broker may name files in."""
+        return _unique(self.message_roots or (self.base_dir,))
+
+    @property
+    def lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+    def variable_of(self, field: str) -> str:
+        return variables().get(field, field)
+
+
+def variables() -> dict[str, str]:
+    """Field name -> environment variable, of every setting."""
+    aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
+    return {name: str(alias.choices[0]) for name, alias in aliases.items() if isinstance(alias, AliasChoices)}
+
+
+def warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Warn of each ``TEMP_FILE_*`` variable that nothing reads: a typing error there is a setting lost."""
+    known = set(variables().values())
+    for name in environ:
+        if name.startswith("TEMP_FILE_") and name not in known:
+            meant = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
+            warnings.warn(f"{name} is not a setting of Tempfleet{hint}", stacklevel=3)
+
+
+def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(Path(path)) for path in paths))
+
+
+def _as_settings_error(exc: ValidationError) -> SettingsError:
+    first = exc.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    variable = variables().get(field, field)
+    said = first["msg"].removeprefix("Value error, ")
+    if not variable:
+        return SettingsError(said)
+    value = first.get("input")
+    return SettingsError(f"{variable}={value!r}: {said[0].lower()}{said[1:]}", variable=variable, value=value)
