@@ -91,6 +91,14 @@ class RegistryUnavailable(RegistryError):
     """Redis gave no answer; the call may or may not have happened, and repeating it is safe."""
 
 
+class RegistryDenied(RegistryError):
+    """Redis refused the user name or the password, or gives that user too few rights."""
+
+
+class RegistryFull(RegistryError):
+    """Redis has reached its maxmemory: nothing was registered, cleaning goes on."""
+
+
 class EvictingRedis(SettingsError):
     """This Redis may evict keys, and an evicted record is a leaked file; set maxmemory-policy noeviction."""
 

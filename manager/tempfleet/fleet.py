@@ -1,0 +1,111 @@
+"""
+What belongs to no single volume: which volumes there are, which hosts are alive, what waits in the queues.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import RegistryError
+from .keys import Volume, fleet_key
+from .registry import Reaped, Registry, parse_stats
+from .settings import MAX_BATCH
+from .stats import VolumeStats
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """
+    A host that has, or had, a worker.
+
+    Attributes:
+        silent_seconds: since its last heartbeat, by the Redis clock.
+    """
+
+    name: str
+    silent_seconds: float
+    live: bool
+
+
+class Fleet:
+    """Discovery and heartbeats. Methods raise as Registry's do."""
+
+    def __init__(self, store: Store, *, live_seconds: float = 60) -> None:
+        self.store = store
+        self.live_seconds = live_seconds
+
+    def registry(self, volume: Volume) -> Registry:
+        return Registry(self.store, volume)
+
+    def volumes(self, *, host: str | None = None) -> list[Volume]:
+        """Every volume that ever had a file, of *host* if given; sorted."""
+        key = self._key("volumes")
+        members = self.store.call(lambda: self.store.client.zrange(key, 0, -1))
+        volumes = [Volume.decode(member) for member in members]
+        return sorted(volume for volume in volumes if host is None or volume.host == host)
+
+    def heartbeat(self, host: str) -> int:
+        """Say that *host* is alive; the registry's clock (ms)."""
+        return int(self.store.run("heartbeat", host=host))
+
+    def hosts(self) -> list[Host]:
+        """Every host that has sent a heartbeat and was not retired; sorted by name."""
+        key = self._key("hosts")
+        pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zrange(key, 0, -1, withscores=True)
+        (seconds, micros), beats = self.store.call(pipeline.execute)
+        now_ms = self.store.clock()
+        if now_ms is None:
+            now_ms = seconds * 1000 + micros // 1000
+        hosts = []
+        for name, beat_ms in sorted(beats):
+            silent = max(now_ms - beat_ms, 0) / 1000
+            hosts.append(Host(os.fsdecode(name), silent, silent < self.live_seconds))
+        return hosts
+
+    def live_hosts(self) -> set[str]:
+        return {host.name for host in self.hosts() if host.live}
+
+    def retire(self, host: str) -> bool:
+        """
+        Forget a host's heartbeats: it is unknown until a worker of it speaks again. Its records stay. False when it
+        was not known.
+        """
+        return bool(self.store.call(lambda: self.store.client.zrem(self._key("hosts"), host)))
+
+    def reap(self, volumes: Iterable[Volume]) -> dict[Volume, Reaped | RegistryError]:
+        """Reap every volume once, in one round trip."""
+        asked = list(volumes)
+        answers = self.store.run_each([("reap", volume, {"limit": MAX_BATCH}) for volume in asked])
+        return {
+            volume: answer
+            if isinstance(answer, RegistryError)
+            else Reaped(answer[0], answer[1], bool(answer[2]))
+            for volume, answer in zip(asked, answers, strict=True)
+        }
+
+    def stats(self, volumes: Iterable[Volume]) -> dict[Volume, VolumeStats]:
+        """The stats of every volume, in one round trip."""
+        asked = list(volumes)
+        answers = self.store.run_each([("stats", volume, {}) for volume in asked])
+        for answer in answers:
+            if isinstance(answer, RegistryError):
+                raise answer
+        return {volume: parse_stats(answer) for volume, answer in zip(asked, answers, strict=True)}
+
+    def mark_waiting(self, message: str) -> bool:
+        """Note that *message* waits in a queue; False when the last one of its kind was not taken yet."""
+        key = self._key("waiting")
+        return bool(self.store.call(lambda: self.store.client.zadd(key, {message: 0}, nx=True), repeat=False))
+
+    def mark_taken(self, message: str) -> None:
+        """Note that *message* was taken from its queue."""
+        key = self._key("waiting")
+        self.store.call(lambda: self.store.client.zrem(key, message))
+
+    def _key(self, name: str) -> bytes:
+        return fleet_key(self.store.namespace, name)

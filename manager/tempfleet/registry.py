@@ -1,0 +1,380 @@
+"""
+One volume's registry: every move of a file's life as one method, every method one atomic script.
+
+The only place where what is in Redis becomes what is in Python. Paths are ``str`` outside and bytes inside.
+Batches are cut to what a script may move; each part is atomic, a batch as a whole is not.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from .errors import AlreadyClaimed, LeaseLost, NotRegistered
+from .keys import SCHEMA, Volume, volume_key
+from .logs import printable
+from .records import Deletion, FileRecord, NewFile, State, unpack
+from .settings import MAX_BATCH
+from .stats import VolumeStats, bounds_text, bucket_of
+from .store import Store
+
+STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
+BROKEN_RECORD = b"1 0 0 0 ? - -1"
+"""Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    Records popped into a lease.
+
+    Attributes:
+        token: shown with every ack and nack; 0 when nothing was claimed.
+        now_ms: the registry's clock at the claim.
+        left: how many more are due.
+    """
+
+    token: int
+    now_ms: int
+    left: int
+    records: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """
+    What a nack says of one file.
+
+    Attributes:
+        delay_ms: None puts it back at its own deadline.
+        bury: stop retrying; *delay_ms* is ignored.
+        counts: whether this was a failed attempt.
+        reason: a short word from a bounded set; it names a counter.
+    """
+
+    path: str
+    delay_ms: int | None = None
+    bury: bool = False
+    counts: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    recovered: int
+    lifted: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What registering one file came to; *code* is one of scripts/register.lua's."""
+
+    code: str
+    file: NewFile
+    registered_ms: int
+    deadline_ms: int
+
+
+class Registry:
+    """
+    The records of one volume.
+
+    Every method may raise RegistryUnavailable (no answer: the move may or may not have happened, and all but
+    claim() may simply be repeated), RegistryDenied or RegistryFull.
+    """
+
+    def __init__(self, store: Store, volume: Volume) -> None:
+        self.store = store
+        self.volume = volume
+
+    # -- the life of a file, in its order
+
+    def register(self, files: Sequence[NewFile]) -> list[Registration]:
+        """
+        Enter files, or renew the promise of those already known; see scripts/register.lua for the codes.
+
+        The volume is announced in the same round trip, before its first registration.
+
+        Raises:
+            SchemaMismatch: another version wrote this registry; nothing was changed.
+        """
+        done: list[Registration] = []
+        for part in _parts(files):
+            more = [field for file in part for field in file.pack()]
+            answer = self._run(
+                "register", more=more, announce=True, schema=SCHEMA, epoch=secrets.token_hex(8)
+            )
+            done += [
+                Registration(code.decode(), file, int(registered), int(deadline))
+                for file, (code, registered, deadline) in zip(part, _groups(answer, 3), strict=True)
+            ]
+        return done
+
+    def renew(self, path: str, *, ttl_ms: int) -> int:
+        """
+        Move the deadline to *ttl_ms* from now, never earlier; returns it (ms, Redis clock).
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+        """
+        code, deadline = self._run("renew", more=[os.fsencode(path), ttl_ms])
+        self._expect(code, path)
+        return int(deadline)
+
+    def hold(self, path: str, *, hold_ms: int | None) -> None:
+        """Keep a file for *hold_ms*, None for ever. Raises as ``renew`` does."""
+        (code,) = self._run("hold", more=[os.fsencode(path)], hold_ms="" if hold_ms is None else hold_ms)
+        self._expect(code, path)
+
+    def lift(self, path: str) -> bool:
+        """End a hold; False when there was none. Raises NotRegistered."""
+        (code,) = self._run("lift", more=[os.fsencode(path)])
+        self._expect(code, path)
+        return bool(code == b"lifted")
+
+    def release(self, paths: Iterable[str], *, total: str = "released") -> dict[str, str]:
+        """
+        Take files out of management without touching them; the code of each: released, claimed or absent.
+
+        *total* names the counter: "released", "missing" (the file is gone), "moved_out" (another registry has it).
+        """
+        codes: dict[str, str] = {}
+        for part in _parts(list(paths)):
+            answer = self._run("release", more=[os.fsencode(path) for path in part], total=total)
+            codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
+        return codes
+
+    def claim(self, *, limit: int, lease_ms: int) -> Claim:
+        """
+        Pop up to *limit* due records into a lease, soonest deadline first.
+
+        Args:
+            limit: 1..1000 records.
+            lease_ms: how long the claim holds; a holder that dies loses it then.
+
+        Raises:
+            RegistryUnavailable: Redis gave no answer. The claim may have happened; then nobody acks it and
+                reap() returns it after *lease_ms*.
+        """
+        return self._claim(limit=limit, lease_ms=lease_ms, until_ms="")
+
+    def claim_paths(self, paths: Sequence[str], *, lease_ms: int, until_ms: int) -> Claim:
+        """
+        Pop those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not.
+        """
+        more = [os.fsencode(path) for path in paths]
+        return self._claim(limit=max(len(more), 1), lease_ms=lease_ms, until_ms=until_ms, more=more)
+
+    def extend(self, token: int, *, lease_ms: int) -> None:
+        """
+        Give the claim *lease_ms* from now.
+
+        Raises:
+            LeaseLost: it was reaped; the files may be somebody else's now.
+        """
+        if not self._run("extend", token=token, lease_ms=lease_ms):
+            raise LeaseLost
+
+    def ack(self, token: int, deletions: Sequence[Deletion]) -> int:
+        """
+        Forget files that are gone; how many were still leased under *token*. For the others nothing changes.
+        """
+        settled = 0
+        for part in _parts(deletions):
+            more = [
+                field
+                for deletion in part
+                for field in (os.fsencode(deletion.path), deletion.outcome.value, deletion.freed_bytes)
+            ]
+            settled += self._run(
+                "ack", more=more, token=token, age_bounds=bounds_text("age"), lag_bounds=bounds_text("lag")
+            )
+        return settled
+
+    def nack(self, token: int, kept: Sequence[Kept]) -> int:
+        """
+        Put files that are not gone back, later, or bury them; how many were still leased under *token*.
+        """
+        settled = 0
+        for part in _parts(kept):
+            more = [
+                field
+                for keep in part
+                for field in (os.fsencode(keep.path), _delay(keep), int(keep.counts), keep.reason)
+            ]
+            settled += self._run("nack", more=more, token=token)
+        return settled
+
+    def reap(self, *, limit: int = MAX_BATCH) -> Reaped:
+        """Return up to *limit* files of claims, and of holds, that ran out; repeat while ``more``."""
+        recovered, lifted, more = self._run("reap", limit=limit)
+        return Reaped(recovered, lifted, bool(more))
+
+    def revive(self, paths: Iterable[str]) -> dict[str, str]:
+        """Bring dead letters back, due at once; the code of each: revived or absent."""
+        codes: dict[str, str] = {}
+        for part in _parts(list(paths)):
+            answer = self._run("revive", more=[os.fsencode(path) for path in part])
+            codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
+        return codes
+
+    # -- looking
+
+    def look(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
+        """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
+        now_ms, found = 0, list[FileRecord | None]()
+        for part in _parts(paths):
+            now_ms, seen = self._look(part)
+            found += [_record(path, answer) for path, answer in zip(part, seen, strict=True)]
+        return now_ms, found
+
+    def stats(self) -> VolumeStats:
+        return parse_stats(self._run("stats"))
+
+    def observe(self, *, duration_seconds: float, totals: dict[str, int] | None = None) -> None:
+        """Add one clean-up's duration to its histogram, and amounts to totals."""
+        more = [field for total in (totals or {}).items() for field in total]
+        self._run(
+            "observe",
+            more=more,
+            name="duration",
+            bucket=bucket_of("duration", duration_seconds),
+            ms=round(duration_seconds * 1000),
+        )
+
+    def count(self, total: str, amount: int = 1) -> None:
+        """Add to one total."""
+        self._run("observe", more=[total, amount], name="", bucket="", ms=0)
+
+    def paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """
+        All paths, in pages of about *page*. What is there from beginning to end comes at least once; a path may
+        come twice while the registry shrinks (Redis SCAN's guarantee).
+        """
+        yield from self._scan("records", page)
+
+    def waiting_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """The paths in the registry proper: neither leased, held nor dead; pages as in ``paths``."""
+        yield from self._scan("registry", page)
+
+    def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        yield from self._scan("dead", page)
+
+    def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
+        """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
+        now_ms, _ = self._look([])
+        key = volume_key(self.store.namespace, self.volume, "registry")
+        members = self.store.call(
+            lambda: self.store.client.zrangebyscore(key, "-inf", now_ms + within_ms, start=0, num=limit)
+        )
+        _, records = self.look([os.fsdecode(member) for member in members])
+        return [record for record in records if record is not None]
+
+    def __len__(self) -> int:
+        key = volume_key(self.store.namespace, self.volume, "records")
+        return int(self.store.call(lambda: self.store.client.hlen(key)))
+
+    def now_ms(self) -> int:
+        """The registry's clock."""
+        return self._look([])[0]
+
+    def audit(self) -> list[str]:
+        """
+        Every path that breaks invariant 1: not in exactly one set, or a set member without a record, or a record
+        without a set. Each is looked at by one atomic script, so work that goes on meanwhile is no finding.
+        """
+        broken: dict[str, None] = {}
+        for name in ("records", "registry", "leases", "held", "dead"):
+            for page in self._scan(name, MAX_BATCH):
+                _, seen = self._look(page)
+                for path, (record, *scores, _attempts, _error) in zip(page, seen, strict=True):
+                    sets = sum(score != b"" for score in scores)
+                    if (record != b"" or sets) and (record == b"" or sets != 1):
+                        broken[path] = None
+        return list(broken)
+
+    # -- inside
+
+    def _run(self, script: str, **args: Any) -> Any:
+        return self.store.run(script, self.volume, **args)
+
+    def _claim(self, **args: Any) -> Claim:
+        token, now_ms, left, *files = self._run("claim", **args)
+        records = tuple(_claimed(*file) for file in _groups(files, 3))
+        return Claim(int(token or 0), int(now_ms), left, records)
+
+    def _look(self, paths: Sequence[str]) -> tuple[int, list[list[bytes]]]:
+        now_ms, *answer = self._run("look", more=[os.fsencode(path) for path in paths])
+        return int(now_ms), _groups(answer, 7)
+
+    def _scan(self, name: str, page: int) -> Iterator[list[str]]:
+        key = volume_key(self.store.namespace, self.volume, name)
+        client = self.store.client
+        scan: Callable[..., Any] = client.hscan if name == "records" else client.zscan
+        cursor = 0
+        while True:
+            answer = self.store.call(partial(scan, key, cursor=cursor, count=page))
+            cursor, members = answer[0], dict(answer[1])
+            yield from map(list, _parts([os.fsdecode(member) for member in members]))
+            if not cursor:
+                return
+
+    def _expect(self, code: bytes, path: str) -> None:
+        if code == b"absent":
+            raise NotRegistered(f"{printable(path)} is not registered with {self.volume}.", path=path)
+        if code == b"claimed":
+            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+
+
+def parse_stats(answer: Sequence[Any]) -> VolumeStats:
+    """What scripts/stats.lua returns."""
+    now_ms, *counts, oldest, totals, meta = answer
+    waiting, leased, claims, held, dead, records, retrying, behind, due = counts
+    return VolumeStats(
+        now_ms=int(now_ms),
+        waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
+        records=records, retrying=retrying, behind=behind, due=due,
+        oldest_ms=int(float(oldest)) if oldest else None,
+        totals={name.decode(): int(value) for name, value in _groups(totals, 2)},
+        meta={name.decode(): value.decode() for name, value in _groups(meta, 2)},
+    )  # fmt: skip
+
+
+def _claimed(path: bytes, packed: bytes, attempts: bytes) -> FileRecord:
+    try:
+        return unpack(path, packed, attempts=int(attempts))
+    except ValueError:
+        return unpack(path, BROKEN_RECORD, attempts=int(attempts))
+
+
+def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
+    packed, *scores, attempts, error = seen
+    state = next((state for state, score in zip(STATE_ORDER, scores, strict=True) if score != b""), None)
+    if packed == b"" or state is None:
+        return None
+    return unpack(
+        os.fsencode(path), packed, state=state, attempts=int(attempts or 0), last_error=error.decode()
+    )
+
+
+def _delay(keep: Kept) -> str | int:
+    if keep.bury:
+        return "never"
+    return "own" if keep.delay_ms is None else keep.delay_ms
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), MAX_BATCH):
+        yield items[start : start + MAX_BATCH]
+
+
+def _groups(flat: Sequence[Any], size: int) -> list[Any]:
+    """A flat reply in groups of *size*; zip over one iterator, because claims are large."""
+    return list(zip(*[iter(flat)] * size, strict=True))

@@ -1,0 +1,120 @@
+--[[
+  register: promise a deadline for files; enter them, or renew the promise of those already known.
+
+  KEYS[1]   registry  zset  path -> deadline ms
+  KEYS[2]   leases    zset  path -> token
+  KEYS[3]   held      zset  path -> end of hold ms
+  KEYS[4]   dead      zset  path -> buried at ms
+  KEYS[5]   records   hash  path -> record
+  KEYS[6]   retries   hash  path -> failed attempts
+  KEYS[7]   errors    hash  path -> last error
+  KEYS[8]   next      hash  path -> record that waits behind a claim
+  KEYS[9]   stats     hash  totals
+  KEYS[10]  meta      hash  schema, epoch
+  ARGV[1]   now_ms    int   '' for the server's clock
+  ARGV[2]   schema    int   refused when the registry has another one
+  ARGV[3]   epoch     str   random; kept by the first registration of a registry
+  ARGV[4+]  files     8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
+
+  Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
+             new      it entered from nowhere
+             again    the same file: the later deadline wins, its age restarts
+             swapped  another file has the name: its record replaces the old one
+             behind   another file, while the old one is being deleted: it waits in next
+             claimed  the same file, while it is being deleted: nothing changed
+  Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
+  Cost     O(files * log N). Its first write adds, so under maxmemory it is refused whole.
+]]
+local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local records, retries, errors, next_ = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local stats, meta = KEYS[9], KEYS[10]
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local schema = redis.call('HGET', meta, 'schema')
+if schema and schema ~= ARGV[2] then
+  return redis.error_reply('SCHEMA ' .. schema)
+end
+if (#ARGV - 3) % 8 ~= 0 then
+  return redis.error_reply('ERR a file takes eight arguments')
+end
+for i = 4, #ARGV, 8 do
+  if not (tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 3])) then
+    return redis.error_reply('ERR times and sizes are numbers')
+  end
+end
+
+if not schema then
+  redis.call('HSET', meta, 'schema', ARGV[2], 'epoch', ARGV[3])
+end
+
+local any_leased = redis.call('ZCARD', leases) > 0
+local any_held = redis.call('ZCARD', held) > 0
+local any_dead = redis.call('ZCARD', dead) > 0
+local any_failed = redis.call('HLEN', retries) > 0
+local entered, entered_bytes, bytes = 0, 0, 0
+local reply = {}
+
+for i = 4, #ARGV, 8 do
+  local path, size = ARGV[i], tonumber(ARGV[i + 3])
+  local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
+  local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
+  local deadline = registered + tonumber(ARGV[i + 1])
+  local code = 'new'
+
+  local old = redis.call('HGET', records, path)
+  if old then
+    local old_deadline, old_size, old_identity = string.match(old, '^1 %d+ (%d+) (%d+) (%S+)')
+    local same = old_identity == identity
+    if any_leased and redis.call('ZSCORE', leases, path) then
+      code = same and 'claimed' or 'behind'
+    else
+      code = same and 'again' or 'swapped'
+      if same then
+        deadline = math.max(deadline, tonumber(old_deadline))
+      end
+      bytes = bytes + size - tonumber(old_size or 0)
+    end
+  end
+
+  if code ~= 'claimed' then
+    local record = string.format('1 %.0f %.0f %.0f ', registered, deadline, size)
+      .. identity .. ' ' .. flags .. ' ' .. uid .. '\n' .. tail
+    if code == 'behind' then
+      redis.call('HSET', next_, path, record)
+    else
+      redis.call('HSET', records, path, record)
+      if not (any_held and redis.call('ZSCORE', held, path)) then
+        redis.call('ZADD', registry, string.format('%.0f', deadline), path)
+      end
+    end
+  end
+  if code == 'new' then
+    entered, entered_bytes, bytes = entered + 1, entered_bytes + size, bytes + size
+  elseif code == 'again' or code == 'swapped' then
+    if any_dead then
+      redis.call('ZREM', dead, path)
+    end
+    if any_failed then
+      redis.call('HDEL', retries, path)
+      redis.call('HDEL', errors, path)
+    end
+  end
+
+  reply[#reply + 1] = code
+  reply[#reply + 1] = string.format('%.0f', registered)
+  reply[#reply + 1] = string.format('%.0f', deadline)
+end
+
+if entered > 0 then
+  redis.call('HINCRBY', stats, 'registered', entered)
+  redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
+end
+if bytes ~= 0 then
+  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes))
+end
+return reply

@@ -1,0 +1,52 @@
+--[[
+  release: take files out of management; the files themselves are not touched.
+
+  KEYS[1]   registry  zset  path -> deadline ms
+  KEYS[2]   leases    zset  path -> token
+  KEYS[3]   held      zset  path -> end of hold ms
+  KEYS[4]   dead      zset  path -> buried at ms
+  KEYS[5]   records   hash  path -> record
+  KEYS[6]   retries   hash  path -> failed attempts
+  KEYS[7]   errors    hash  path -> last error
+  KEYS[8]   stats     hash  totals
+  ARGV[1]   total     str   the total that counts them: released, missing or moved_out
+  ARGV[2+]  files     1 each: path
+
+  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), absent
+  Atomic   a path leaves all sets and its record together.
+  Cost     O(files * log N); removes before it adds.
+]]
+local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local records, retries, errors, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+
+local total = ARGV[1]
+if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
+  return redis.error_reply('ERR no such total: ' .. total)
+end
+
+local reply, left, left_bytes = {}, 0, 0
+for i = 2, #ARGV do
+  local path, code = ARGV[i], 'released'
+  local record = redis.call('HGET', records, path)
+  if not record then
+    code = 'absent'
+  elseif redis.call('ZSCORE', leases, path) then
+    code = 'claimed'
+  else
+    redis.call('ZREM', registry, path)
+    redis.call('ZREM', held, path)
+    redis.call('ZREM', dead, path)
+    redis.call('HDEL', records, path)
+    redis.call('HDEL', retries, path)
+    redis.call('HDEL', errors, path)
+    left = left + 1
+    left_bytes = left_bytes + tonumber(string.match(record, '^1 %d+ %d+ (%d+)') or 0)
+  end
+  reply[#reply + 1] = code
+end
+
+if left > 0 then
+  redis.call('HINCRBY', stats, total, left)
+  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', -left_bytes))
+end
+return reply
