@@ -1,8 +1,8 @@
 """
 Every setting, read once, frozen. This is the only module that reads the environment.
 
-A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment, because
-people write them; inside, the registry counts milliseconds.
+A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment,
+because people write them; inside, the registry counts milliseconds.
 """
 
 from __future__ import annotations
@@ -159,6 +159,13 @@ class Settings(BaseSettings):
     def roots(self) -> tuple[str, ...]:
         """Directories below which a file may be deleted: base_dir first."""
         return _unique((self.base_dir, *(self.allowed_roots or (tempfile.gettempdir(),))))
+
+    @property
+    def homes(self) -> frozenset[str]:
+        """Home directories and the like, which can be no root: a cleaner there would be a disaster."""
+        return frozenset(
+            os.path.realpath(path) for path in (os.path.expanduser("~"), "/home", "/root", "/Users")
+        )
 
     @property
     def confined_roots(self) -> tuple[str, ...]:

@@ -1,0 +1,18 @@
+"""The only package that deletes files: roots, identity, the private directory, and the two ways."""
+
+from .creation import create_directory, create_file
+from .deleter import Deleter
+from .inspection import inspect
+from .names import new_name, normalise
+from .roots import Root, Roots
+
+__all__ = [
+    "Deleter",
+    "Root",
+    "Roots",
+    "create_directory",
+    "create_file",
+    "inspect",
+    "new_name",
+    "normalise",
+]

@@ -1,0 +1,56 @@
+"""
+Which object was registered, as one word of text.
+
+A pair of device and inode number is no identity: ext4 gives a freed inode to the next file at once, and a
+stored device number changes with a reboot or a remount. The word starts with a letter that says what it is
+made of:
+
+    g<ino>.<birth>.<handle>   inode, birth time and the kernel's file handle (which has the inode's
+    generation) b<ino>.<birth>            where the file system's handles are not kept over its own life
+    (FUSE, overlay, NFS) h<ino>.<handle>           where it keeps no birth time (tmpfs before Linux 6.6)
+    w<ino>.<change>.<size>.<modified>   weak: where there is neither. A write to the file changes it; then the
+    file stays.
+
+Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renaming, linking, chmod and chown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .syscalls import Reader, Stat
+
+WEAK: Final = "w"
+
+
+def take(reader: Reader, fd: int, name: str, found: Stat, *, handles: bool) -> str:
+    """The identity of the entry *name* of directory *fd*, of which *found* was just read."""
+    handle = reader.handle(fd, name).hex() if handles else ""
+    if handle and found.birth_ns is not None:
+        return f"g{found.ino:x}.{found.birth_ns:x}.{handle}"
+    if found.birth_ns is not None:
+        return f"b{found.ino:x}.{found.birth_ns:x}"
+    if handle:
+        return f"h{found.ino:x}.{handle}"
+    return f"{WEAK}{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
+
+
+def is_weak(identity: str) -> bool:
+    return identity[:1] == WEAK
+
+
+def agrees(identity: str, found: Stat) -> bool:
+    """Whether *found* can be the object: all that stat alone tells. A different object mostly fails here."""
+    kind, fields = identity[:1], identity[1:].split(".")
+    if fields[0] != f"{found.ino:x}":
+        return False
+    if kind in "gb":
+        return found.birth_ns is not None and fields[1] == f"{found.birth_ns:x}"
+    if kind == WEAK:
+        return fields[1:] == [f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
+    return kind == "h"
+
+
+def handle_in(identity: str) -> bytes:
+    """The file handle in *identity*, empty if it has none."""
+    return bytes.fromhex(identity.rpartition(".")[2]) if identity[:1] in "gh" else b""

@@ -1,0 +1,236 @@
+"""
+The directories below which files may be deleted, resolved once and held open.
+
+A root is named by a person (settings), so its path is trusted once, at start; everything below it belongs to
+strangers. Held open, it stays the directory that was validated whatever is renamed or mounted later, and
+``check`` notices that it did.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import SettingsError, VolumeUnavailable
+from ..logs import logger, printable
+from ..settings import Settings
+from .errnos import name_of
+from .private import PrivateDirectory
+from .syscalls import DIRECTORY_FLAGS, System
+
+BASE_MODE = 0o700
+
+
+@dataclass(slots=True, eq=False)
+class Root:
+    """
+    One directory below which files may be deleted.
+
+    Attributes:
+        path: resolved; every managed path below it starts with ``prefix``.
+        fd: the directory itself; -1 after close.
+        trusted: nobody else can rename, replace or remove a name in it: names made by ``new_name`` are ours
+            alone.
+        handles: whether its file system gives file handles that last.
+    """
+
+    path: str
+    fd: int
+    device: int
+    ino: int
+    mount: int
+    trusted: bool
+    handles: bool
+    prefix: str = field(init=False)
+    private: PrivateDirectory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix = self.path + "/"
+        self.private = PrivateDirectory(self)
+
+    def moved(self) -> str:
+        """Why this is not the directory at its path any more, "" while it is."""
+        try:
+            found = os.stat(self.path)
+        except OSError as exc:
+            return name_of(exc)
+        return "" if (found.st_dev, found.st_ino) == (self.device, self.ino) else "replaced"
+
+
+class Roots:
+    """
+    The roots of one volume: its base directory and whatever else the settings allow.
+
+    Usable after a fork, and by several threads. ``close`` may be called twice.
+
+    Attributes:
+        unavailable: path -> reason, of the allowed roots that this host has not got. Not an error: their
+            records wait.
+    """
+
+    def __init__(self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings,
+                 system: System) -> None:  # fmt: skip
+        self.base = base
+        self.unavailable = unavailable
+        self.settings = settings
+        self.system = system
+        self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        base_dir: str | None = None,
+        create: bool = True,
+        system: System | None = None,
+    ) -> Roots:
+        """
+        Validate and open the base directory and the allowed roots.
+
+        Args:
+            base_dir: in the place of the settings' one.
+            create: make a missing base directory (0700), with its parents.
+
+        Raises:
+            SettingsError: a root that may not be one; the message says why.
+            VolumeUnavailable: no base directory, and it was not to be made.
+            OSError: the base directory could not be made or opened.
+        """
+        system = system or System()
+        path = str(Path(base_dir or settings.base_dir).absolute())
+        base = _open_base(system, path, settings, create=create)
+        others: list[Root] = []
+        unavailable: dict[str, str] = {}
+        try:
+            for other in settings.roots:
+                resolved = os.path.realpath(other)
+                if resolved in (base.path, *(root.path for root in others)) or other == settings.base_dir:
+                    continue
+                try:
+                    others.append(_open_root(system, resolved, settings, base.fd))
+                except OSError as exc:
+                    unavailable[resolved] = name_of(exc)
+                except SettingsError as exc:
+                    if other in settings.allowed_roots:
+                        raise
+                    unavailable[resolved] = str(exc)  # nobody asked for the system's temp directory
+        except SettingsError:
+            for root in (base, *others):
+                os.close(root.fd)
+            raise
+        for gone, reason in unavailable.items():
+            logger.warning("root %s is not available: %s", printable(gone), reason)
+        return cls(base, others, unavailable, settings, system)
+
+    def __iter__(self) -> Iterator[Root]:
+        return iter(self._all)
+
+    def find(self, path: str) -> Root | None:
+        """
+        The longest root that has *path* below it; None for a root itself and for what is outside all of them.
+        """
+        for root in self._all:
+            if path.startswith(root.prefix):
+                return root if not self.holds_a_root(path) else None
+        return None
+
+    def holds_a_root(self, path: str) -> bool:
+        """Whether *path* is a root or has one below it: such a directory is never deleted."""
+        inside = path + "/"
+        return any(root.prefix.startswith(inside) for root in self._all)
+
+    def is_unavailable(self, path: str) -> str:
+        """The reason, if *path* is below a configured root that this host has not got; else ""."""
+        return next((reason for gone, reason in self.unavailable.items() if path.startswith(gone + "/")), "")
+
+    def check(self) -> dict[str, str]:
+        """
+        Path -> reason, of the roots that are no longer what was opened: moved, unmounted, covered by a mount.
+        """
+        return {root.path: reason for root in self._all if (reason := root.moved())}
+
+    def close(self) -> None:
+        for root in self._all:
+            root.private.close()
+            if root.fd >= 0:
+                os.close(root.fd)
+                root.fd = -1
+
+    def __enter__(self) -> Roots:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_base(system: System, path: str, settings: Settings, *, create: bool) -> Root:
+    resolved = os.path.realpath(path)
+    _refuse_wide(resolved, settings)
+    if create:
+        _make(resolved)
+    try:
+        return _open_root(system, resolved, settings, None)
+    except FileNotFoundError:
+        raise VolumeUnavailable(
+            f"there is no {printable(resolved)}; {VolumeUnavailable.__doc__}", base_dir=path, reason="ENOENT"
+        ) from None
+
+
+def _make(path: str) -> None:
+    """mkdir -p, the last one private. A parent that is made has the usual mode."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.mkdir(path, BASE_MODE)
+    except FileExistsError:
+        pass
+
+
+def _open_root(system: System, path: str, settings: Settings, base_fd: int | None) -> Root:
+    _refuse_wide(path, settings)
+    fd = os.open(path, DIRECTORY_FLAGS)
+    found = os.fstat(fd)
+    euid = os.geteuid()
+    owners = {euid, 0}
+    if euid == 0:  # root cleans for the owner of the base directory
+        owners.add(found.st_uid if base_fd is None else os.fstat(base_fd).st_uid)
+    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    why = ""
+    if found.st_uid not in owners:
+        why = f"belongs to uid {found.st_uid}, not to this user or root"
+    elif shared and not found.st_mode & stat.S_ISVTX:
+        why = "may be written by others and has no sticky bit"
+    if why:
+        os.close(fd)
+        raise _refused(path, why, settings)
+    return Root(
+        path=path,
+        fd=fd,
+        device=found.st_dev,
+        ino=found.st_ino,
+        mount=system.mount_id(fd),
+        trusted=not shared,
+        handles=system.has_lasting_handles(fd),
+    )
+
+
+def _refuse_wide(path: str, settings: Settings) -> None:
+    if path == "/":
+        raise _refused(path, "is the root directory", settings)
+    if path in settings.homes:
+        raise _refused(path, "is a home directory", settings)
+
+
+def _refused(path: str, why: str, settings: Settings) -> SettingsError:
+    field_name = "base_dir" if os.path.realpath(settings.base_dir) == path else "allowed_roots"
+    return SettingsError(
+        f"{settings.variable_of(field_name)}: {printable(path)} {why}; to delete below it would not be safe",
+        variable=settings.variable_of(field_name),
+        value=path,
+    )

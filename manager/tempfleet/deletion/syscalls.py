@@ -1,0 +1,397 @@
+"""
+The system calls that Python does not offer, and what stands in for them where the system has not got them.
+
+``Capabilities`` says what there is; it is probed once per process, because the answer depends on the kernel,
+the C library and a container's seccomp filter alike (EPERM there means "not here", as ENOSYS does).
+``System`` offers the calls with one meaning whatever is underneath; tests hand it fewer capabilities and run
+the fall-backs on any machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import platform
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+O_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)
+"""Where it is missing (macOS), a directory is opened for reading instead."""
+
+DIRECTORY_FLAGS: Final = O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_SYS_OPENAT2: Final = 437  # one number on every architecture but alpha
+_SYS_RENAMEAT2: Final = {"x86_64": 316, "aarch64": 276, "riscv64": 276, "ppc64le": 357, "s390x": 347}
+
+_RESOLVE_NO_XDEV: Final = 0x01
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_NO_SYMLINKS: Final = 0x04
+_RESOLVE_BENEATH: Final = 0x08
+_RESOLVE: Final = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
+
+_OPENAT2_TRIES: Final = 32
+"""EAGAIN means that a rename or a mount happened during the look-up; an attacker can make that last."""
+
+_AT_SYMLINK_NOFOLLOW: Final = 0x100
+_AT_EMPTY_PATH: Final = 0x1000
+_RENAME_NOREPLACE: Final = 1
+_STATX_WANTED: Final = 0x07FF | 0x0800 | 0x1000  # basic, birth time, mount id
+_STATX_BTIME: Final = 0x0800
+_STATX_MNT_ID: Final = 0x1000
+_HANDLE_BYTES: Final = 128
+
+_STATX: Final = struct.Struct("=I12xIIIH2xQQQ24xqI4xqI4xqI4x8xIIQ")
+"""mask, nlink, uid, gid, mode, ino, size, blocks, birth, change and modification time, device, mount id."""
+
+
+_LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
+"""
+ext4, xfs, btrfs, tmpfs, f2fs, bcachefs: their handles hold inode and generation for as long as the file
+lives.
+"""
+
+
+class Stat(NamedTuple):
+    """What is known of one entry; *birth_ns* and *mount_id* are None where the system does not tell."""
+
+    mode: int
+    ino: int
+    device: int
+    nlink: int
+    uid: int
+    size: int
+    blocks: int
+    birth_ns: int | None
+    change_ns: int
+    modified_ns: int
+    mount_id: int | None
+
+    @property
+    def kind(self) -> int:
+        return stat.S_IFMT(self.mode)
+
+    def is_elsewhere(self, mount: int, device: int) -> bool:
+        """Whether this is on another mount than its directory: something is mounted on the very name."""
+        return self.device != device if self.mount_id is None else self.mount_id != mount
+
+    @property
+    def freed_bytes(self) -> int:
+        """
+        What unlinking gives back: nothing while another link is there, and never more than is allocated.
+        """
+        return min(self.size, self.blocks * 512) if self.nlink == 1 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this process may call. All False is the portable way, which needs POSIX only."""
+
+    openat2: bool = False
+    statx: bool = False
+    renameat2: bool = False
+    handles: bool = False
+    leases: bool = False
+
+    @classmethod
+    @functools.cache
+    def probe(cls) -> Capabilities:
+        """Try each call once on the root directory; nothing is changed by it."""
+        if sys.platform != "linux":
+            return cls()
+        return cls(
+            openat2=_works(lambda: os.close(_openat2(-100, b"/", os.O_RDONLY | os.O_DIRECTORY, resolve=0))),
+            statx=_works(lambda: _Statx().read(-100, b"/", 0)),
+            renameat2=_works(_try_renameat2),
+            handles=hasattr(_libc(), "name_to_handle_at"),
+            leases=True,
+        )
+
+
+class System:
+    """
+    The calls of the delete path, with one meaning everywhere.
+
+    All raise OSError. An instance may be shared by threads; the buffers are in the per-thread ``Reader``.
+    """
+
+    def __init__(self, capabilities: Capabilities | None = None) -> None:
+        self.can = Capabilities.probe() if capabilities is None else capabilities
+
+    def reader(self) -> Reader:
+        return Reader(self.can)
+
+    def open_beneath(self, fd: int, relative: str, flags: int) -> int:
+        """
+        Open *relative* below *fd* without following a symlink or crossing a mount, whoever renames meanwhile.
+
+        Raises:
+            OSError: ELOOP for a symlink in any component, EXDEV for a mount.
+        """
+        if not self.can.openat2:
+            return _walk(self, fd, relative, flags)
+        name = os.fsencode(relative)
+        flags = flags & ~os.O_NOFOLLOW | os.O_CLOEXEC  # NO_SYMLINKS says ELOOP, also of the last component
+        for _ in range(_OPENAT2_TRIES):
+            try:
+                return _openat2(fd, name, flags, resolve=_RESOLVE)
+            except OSError as exc:
+                if exc.errno != errno.EAGAIN:
+                    raise
+        return _walk(self, fd, relative, flags)
+
+    def mount_id(self, fd: int) -> int:
+        """Which mount *fd* is on; the device number where the system does not tell."""
+        found = self.reader().fstat(fd)
+        if found.mount_id is not None:
+            return found.mount_id
+        told = _mount_id_from_proc(fd)
+        return found.device if told is None else told
+
+    def has_lasting_handles(self, fd: int) -> bool:
+        """
+        Whether the file system of *fd* gives handles that name an object for as long as it lives (FUSE's do
+        not).
+        """
+        buffer = ctypes.create_string_buffer(256)
+        if not self.can.handles or _libc().fstatfs(_INT(fd), buffer):
+            return False
+        return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF in _LASTING_HANDLES
+
+    def rename_noreplace(
+        self, from_fd: int, name: str, to_fd: int, new_name: str, *, directory: bool
+    ) -> None:
+        """
+        Rename, but never over something that has the new name (EEXIST).
+
+        Without renameat2: link and unlink. A directory cannot be linked; there rename(2) itself refuses to
+        replace anything but an empty directory.
+        """
+        if self.can.renameat2:
+            try:
+                _renameat2(from_fd, os.fsencode(name), to_fd, os.fsencode(new_name), _RENAME_NOREPLACE)
+                return
+            except OSError as exc:
+                if exc.errno != errno.EINVAL:  # the file system does not know the flag
+                    raise
+        if directory:
+            os.rename(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+            return
+        os.link(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
+        os.unlink(name, dir_fd=from_fd)
+
+
+class Reader:
+    """Reads entries into buffers of its own: quick, and for one thread at a time."""
+
+    __slots__ = ("_can", "_handle", "_statx")
+
+    def __init__(self, can: Capabilities) -> None:
+        self._can = can
+        self._statx = _Statx() if can.statx else None
+        self._handle = _Handle() if can.handles else None
+
+    def stat(self, fd: int, name: str) -> Stat:
+        """The entry *name* of directory *fd* itself, a symlink included."""
+        if self._statx is not None:
+            return self._statx.read(fd, os.fsencode(name), _AT_SYMLINK_NOFOLLOW)
+        return _from_os(os.stat(name, dir_fd=fd, follow_symlinks=False))
+
+    def fstat(self, fd: int) -> Stat:
+        if self._statx is not None:
+            return self._statx.read(fd, b"", _AT_EMPTY_PATH)
+        return _from_os(os.fstat(fd))
+
+    def handle(self, fd: int, name: str) -> bytes:
+        """The kernel's file handle: inode and generation, never used twice. Empty where there is none."""
+        if self._handle is None:
+            return b""
+        return self._handle.read(fd, os.fsencode(name))
+
+
+def last_error() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code))
+
+
+@functools.cache
+def _libc() -> Any:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    for name, types in _SIGNATURES.items():
+        if hasattr(libc, name):
+            getattr(libc, name).argtypes = types
+    return libc
+
+
+_INT, _UINT, _TEXT, _POINTER = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p, ctypes.c_void_p
+_SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
+    "statx": (_INT, _TEXT, _INT, _UINT, _POINTER),
+    "renameat2": (_INT, _TEXT, _INT, _TEXT, _UINT),
+    "name_to_handle_at": (_INT, _TEXT, _POINTER, _POINTER, _INT),
+}
+
+
+class _Statx:
+    __slots__ = ("_address", "_buffer", "_call")
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(256)
+        self._address = ctypes.addressof(self._buffer)
+        self._call = _libc().statx
+
+    def read(self, fd: int, name: bytes, flags: int) -> Stat:
+        if self._call(fd, name, flags, _STATX_WANTED, self._address):
+            raise last_error()
+        (
+            mask, nlink, uid, _gid, mode, ino, size, blocks, born, born_ns, changed, changed_ns,
+            modified, modified_ns, major, minor, mount_id,
+        ) = _STATX.unpack_from(self._buffer)  # fmt: skip
+        return Stat(
+            mode, ino, os.makedev(major, minor), nlink, uid, size, blocks,
+            born * 1_000_000_000 + born_ns if mask & _STATX_BTIME else None,
+            changed * 1_000_000_000 + changed_ns,
+            modified * 1_000_000_000 + modified_ns,
+            mount_id if mask & _STATX_MNT_ID else None,
+        )  # fmt: skip
+
+
+class _Handle:
+    """struct file_handle { unsigned handle_bytes; int handle_type; unsigned char f_handle[]; }"""
+
+    __slots__ = ("_address", "_buffer", "_call", "_mount", "_mount_address", "_view")
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+        self._view = memoryview(self._buffer).cast("B")
+        self._address = ctypes.addressof(self._buffer)
+        self._mount = ctypes.c_uint64()
+        self._mount_address = ctypes.addressof(self._mount)
+        self._call = _libc().name_to_handle_at
+
+    def read(self, fd: int, name: bytes) -> bytes:
+        buffer = self._view
+        buffer[0:4] = _HANDLE_ROOM
+        if self._call(fd, name, self._address, self._mount_address, 0):
+            exc = last_error()
+            if exc.errno in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EOVERFLOW):
+                return b""
+            raise exc
+        return bytes(buffer[4 : 8 + int.from_bytes(buffer[0:4], sys.byteorder)])
+
+
+_HANDLE_ROOM: Final = _HANDLE_BYTES.to_bytes(4, sys.byteorder)
+
+
+def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags, 0, resolve)
+    opened = _libc().syscall(
+        ctypes.c_long(_SYS_OPENAT2), _INT(fd), _TEXT(name), _TEXT(how), ctypes.c_size_t(len(how))
+    )
+    if opened < 0:
+        raise last_error()
+    return int(opened)
+
+
+def _renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: int) -> None:
+    libc = _libc()
+    if hasattr(libc, "renameat2"):
+        failed = libc.renameat2(from_fd, name, to_fd, new_name, flags)
+    else:
+        number = _SYS_RENAMEAT2.get(platform.machine())
+        if number is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        failed = libc.syscall(
+            ctypes.c_long(number), _INT(from_fd), _TEXT(name), _INT(to_fd), _TEXT(new_name), _UINT(flags)
+        )
+    if failed:
+        raise last_error()
+
+
+def _try_renameat2() -> None:
+    """Onto itself: EEXIST says that the call and its flag are there."""
+    try:
+        _renameat2(-100, b"/", -100, b"/", _RENAME_NOREPLACE)
+    except OSError as exc:
+        if exc.errno not in (errno.EEXIST, errno.EBUSY):
+            raise
+
+
+def _works(call: Any) -> bool:
+    try:
+        call()
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _from_os(found: os.stat_result) -> Stat:
+    birth = getattr(found, "st_birthtime", None)
+    return Stat(
+        found.st_mode, found.st_ino, found.st_dev, found.st_nlink, found.st_uid, found.st_size,
+        getattr(found, "st_blocks", 0),
+        None if birth is None else int(birth * 1_000_000) * 1000,
+        found.st_ctime_ns, found.st_mtime_ns, None,
+    )  # fmt: skip
+
+
+def _walk(system: System, fd: int, relative: str, flags: int) -> int:
+    """
+    open_beneath without openat2: one component at a time, each held open while the next is looked up.
+
+    What was opened is held by its descriptor, so a component that is swapped afterwards changes nothing.
+    """
+    *parents, last = relative.split("/")
+    if ".." in (*parents, last):
+        raise OSError(errno.EXDEV, "'..' in the path")
+    mount = system.mount_id(fd)
+    at = os.dup(fd)
+    try:
+        for name in parents:
+            if name not in ("", "."):
+                at = _step(system, at, name, DIRECTORY_FLAGS, mount)
+        return _step(system, at, last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mount, keep=True)
+    finally:
+        os.close(at)
+
+
+def _step(system: System, at: int, name: str, flags: int, mount: int, *, keep: bool = False) -> int:
+    """Open *name* in *at*, on the same mount; *at* is closed unless it is to be kept, or this fails."""
+    try:
+        opened = os.open(name, flags, dir_fd=at)
+    except OSError as exc:
+        if exc.errno == errno.ENOTDIR and _is_symlink(at, name):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
+        raise
+    try:
+        crossed = system.mount_id(opened) != mount
+    except OSError:
+        os.close(opened)
+        raise
+    if crossed:
+        os.close(opened)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    if not keep:
+        os.close(at)
+    return opened
+
+
+def _is_symlink(at: int, name: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _mount_id_from_proc(fd: int) -> int | None:
+    """Linux before 5.8, or without statx."""
+    try:
+        with Path(f"/proc/self/fdinfo/{fd}").open() as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("mnt_id:"))
+    except (OSError, StopIteration):
+        return None
