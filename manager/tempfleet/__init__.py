@@ -1,1 +1,69 @@
-"""Tempfleet: the temp-file lifecycle manager for fleets of Celery workers."""
+"""
+Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
+
+    from tempfleet import TempFileManager
+
+    manager = TempFileManager("/var/tmp/reports", max_age=3600)
+    manager.register_file("/var/tmp/reports/today.pdf")
+    manager.cleanup()
+"""
+
+from .cleanup import CleanupReport
+from .created import TempDirectory, TempFile
+from .errors import (
+    AlreadyClaimed,
+    BatchError,
+    EvictingRedis,
+    FileMissing,
+    InvalidTTL,
+    LeaseLost,
+    NotRegistered,
+    PathError,
+    RegistryDenied,
+    RegistryError,
+    RegistryFull,
+    RegistryUnavailable,
+    SchemaMismatch,
+    SettingsError,
+    TempfleetError,
+    UnknownHost,
+    UnsafePath,
+    VolumeUnavailable,
+)
+from .keys import Volume
+from .manager import TempFileManager
+from .records import Deletion, FileRecord, Outcome, State
+from .settings import Settings
+from .stats import VolumeStats
+
+__all__ = [
+    "AlreadyClaimed",
+    "BatchError",
+    "CleanupReport",
+    "Deletion",
+    "EvictingRedis",
+    "FileMissing",
+    "FileRecord",
+    "InvalidTTL",
+    "LeaseLost",
+    "NotRegistered",
+    "Outcome",
+    "PathError",
+    "RegistryDenied",
+    "RegistryError",
+    "RegistryFull",
+    "RegistryUnavailable",
+    "SchemaMismatch",
+    "Settings",
+    "SettingsError",
+    "State",
+    "TempDirectory",
+    "TempFile",
+    "TempFileManager",
+    "TempfleetError",
+    "UnknownHost",
+    "UnsafePath",
+    "Volume",
+    "VolumeStats",
+    "VolumeUnavailable",
+]

@@ -8,6 +8,8 @@ may want to act on (a path, a reason, a variable) is data on the object.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class TempfleetError(Exception):
@@ -51,13 +53,23 @@ class FileMissing(PathError, FileNotFoundError):
     """There is no such file; register a file after it was created, or let create() make it."""
 
 
-class QuotaExceeded(TempfleetError):
-    """The volume holds as much as it may; release or clean up files, or raise the limit."""
+class BatchError(TempfleetError):
+    """Some of the files could not be registered; all others were. *records* and *errors* (by path) say which."""
 
-    def __init__(self, message: str | None = None, *, path: str = "", limit: int = 0) -> None:
-        super().__init__(message)
-        self.path = path
-        self.limit = limit
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        records: Sequence[Any] = (),
+        errors: Mapping[str, TempfleetError] | None = None,
+    ) -> None:
+        self.records = list(records)
+        self.errors = dict(errors or {})
+        first = next(iter(self.errors.values()), None)
+        super().__init__(
+            message
+            or f"{len(self.errors)} files could not be registered, {len(self.records)} were. The first: {first}"
+        )
 
 
 class RegistryError(TempfleetError):

@@ -47,6 +47,11 @@ class Fleet:
         volumes = [Volume.decode(member) for member in members]
         return sorted(volume for volume in volumes if host is None or volume.host == host)
 
+    def announce(self, volume: Volume) -> None:
+        """Make *volume* known to sweeps before it has a file."""
+        key = self._key("volumes")
+        self.store.call(lambda: self.store.client.zadd(key, {volume.encode(): 0}, nx=True))
+
     def heartbeat(self, host: str) -> int:
         """Say that *host* is alive; the registry's clock (ms)."""
         return int(self.store.run("heartbeat", host=host))

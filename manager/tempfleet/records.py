@@ -78,6 +78,7 @@ class FileRecord:
         uid: the owner that the file had, NO_UID where unknown.
         tags: the caller's own words.
         state: None in a claim, where it is leased by definition.
+        due_ms: when it is tried next, or its hold ends; None for ever, or where the state has no such time.
     """
 
     path: str
@@ -89,6 +90,7 @@ class FileRecord:
     uid: int = NO_UID
     tags: tuple[str, ...] = ()
     state: State | None = None
+    due_ms: int | None = None
     attempts: int = 0
     last_error: str = ""
 
@@ -111,6 +113,7 @@ class FileRecord:
             "state": self.state,
             "registered_ms": self.registered_ms,
             "deadline_ms": self.deadline_ms,
+            "due_ms": self.due_ms,
             "size_bytes": self.size_bytes,
             "directory": self.is_directory,
             "tags": list(self.tags),
@@ -142,7 +145,13 @@ class NewFile:
 
 
 def unpack(
-    path: bytes, packed: bytes, *, state: State | None = None, attempts: int = 0, last_error: str = ""
+    path: bytes,
+    packed: bytes,
+    *,
+    state: State | None = None,
+    due_ms: int | None = None,
+    attempts: int = 0,
+    last_error: str = "",
 ) -> FileRecord:
     """A record out of the bytes that the scripts keep."""
     header, _, tail = packed.partition(b"\n")
@@ -157,6 +166,7 @@ def unpack(
         uid=int(uid),
         tags=tuple(json.loads(tail)["tags"]) if tail else (),
         state=state,
+        due_ms=due_ms,
         attempts=attempts,
         last_error=last_error,
     )

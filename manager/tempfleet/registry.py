@@ -356,11 +356,18 @@ def _claimed(path: bytes, packed: bytes, attempts: bytes) -> FileRecord:
 
 def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
     packed, *scores, attempts, error = seen
-    state = next((state for state, score in zip(STATE_ORDER, scores, strict=True) if score != b""), None)
-    if packed == b"" or state is None:
+    place = next(((state, score) for state, score in zip(STATE_ORDER, scores, strict=True) if score), None)
+    if packed == b"" or place is None:
         return None
+    state, score = place
+    timed = state in (State.WAITING, State.HELD) and score != b"inf"
     return unpack(
-        os.fsencode(path), packed, state=state, attempts=int(attempts or 0), last_error=error.decode()
+        os.fsencode(path),
+        packed,
+        state=state,
+        due_ms=int(float(score)) if timed else None,
+        attempts=int(attempts or 0),
+        last_error=error.decode(),
     )
 
 

@@ -44,13 +44,14 @@ def connect(url: str) -> redis.Redis:
     The timeouts are for a dead peer (CELERY.md's figure for the broker's sockets), far above any script's
     time. Connections are made anew after a fork.
     """
+    tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
     return redis.Redis.from_url(
         url,
         socket_timeout=30,
         socket_connect_timeout=5,
-        socket_keepalive=True if url.startswith("redis") else None,
         health_check_interval=25,
         retry=Retry(NoBackoff(), 0),
+        **tcp,
     )
 
 
@@ -73,6 +74,7 @@ class Store:
         self,
         name: str,
         volume: Volume | None = None,
+        /,
         *,
         more: Sequence[Argument] = (),
         announce: bool = False,

@@ -1,0 +1,30 @@
+"""
+Tempfleet's tasks for Celery.
+
+    celery -A tempfleet_tasks worker            an app of its own, from the environment
+    tempfleet_tasks.install(app)                the same tasks in any app
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .app import install, make_app
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+__all__ = ["install", "make_app"]
+
+
+@cache
+def _default_app() -> Celery:
+    return make_app()
+
+
+def __getattr__(name: str) -> Any:
+    """``celery -A tempfleet_tasks`` asks for ``celery``; the app is built then, not at import."""
+    if name == "celery":
+        return _default_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

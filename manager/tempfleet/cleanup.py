@@ -1,0 +1,346 @@
+"""
+The engine: claim, delete, settle, batch by batch. The library, the console and the tasks all run this one.
+
+The pop, the deletion and the ack happen in this process, so nothing can be lost between a pop and a message. A
+process that dies here loses nothing: its lease runs out and reap() returns the batch. Whatever ends a batch early
+(the budget, a stop, an exception of any kind) hands back what was not started, at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from .deletion import Deleter, Roots
+from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
+from .logs import logger, printable
+from .policies import RetryPolicy
+from .records import GONE, Deletion, FileRecord, Outcome, State
+from .registry import Claim, Kept, Registry
+from .settings import Settings
+
+SMALLEST_CHUNK = 32
+"""Files worth a thread: below this, handing over costs more than unlinking."""
+
+Progress = Callable[["CleanupReport"], None]
+
+
+@dataclass(slots=True)
+class CleanupReport:
+    """
+    What one clean-up did.
+
+    Attributes:
+        counts: files by outcome.
+        freed_bytes: what the disk got back.
+        handed_back: claimed, not started when the clean-up ended; they wait again.
+        lost: settled too late; the registry had given them to somebody else, who settles them.
+        recovered: files taken back from claims that had died.
+        finished: False when the budget or a stop ended it with work left.
+    """
+
+    counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    freed_bytes: int = 0
+    handed_back: int = 0
+    lost: int = 0
+    recovered: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    finished: bool = True
+
+    @property
+    def deleted(self) -> int:
+        return self.counts[Outcome.DELETED]
+
+    @property
+    def kept(self) -> int:
+        """Files that are still there and still registered."""
+        return sum(n for outcome, n in self.counts.items() if outcome not in GONE)
+
+    def add(self, deletions: Iterable[Deletion]) -> None:
+        for deletion in deletions:
+            self.counts[deletion.outcome] += 1
+            self.freed_bytes += deletion.freed_bytes
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            **{outcome.value: n for outcome, n in self.counts.items()},
+            "freed_bytes": self.freed_bytes,
+            "handed_back": self.handed_back,
+            "lost": self.lost,
+            "recovered": self.recovered,
+            "batches": self.batches,
+            "seconds": round(self.seconds, 3),
+            "finished": self.finished,
+        }
+
+
+class Lease:
+    """
+    The holder's own view of its claim, on the monotonic clock from *before* the claim was sent.
+
+    So a holder stops before the registry gives its files away, whatever the wall clock does. A quarter of the lease
+    is kept for the last unlink and the ack.
+    """
+
+    def __init__(self, registry: Registry, *, lease_ms: int) -> None:
+        self.registry = registry
+        self.lease_ms = lease_ms
+        self.seconds = lease_ms / 1000
+        self.token = 0
+        self._taken = time.monotonic()
+
+    def holds(self) -> bool:
+        return time.monotonic() < self._taken + self.seconds * 0.75
+
+    def extend(self) -> None:
+        """Ask for the full time again; a registry that does not answer leaves the old end standing."""
+        asked = time.monotonic()
+        try:
+            self.registry.extend(self.token, lease_ms=self.lease_ms)
+            self._taken = asked
+        except LeaseLost:
+            self._taken = -self.seconds
+            logger.info(
+                "Claim %d ran out before it was settled; its files are left to the next claim", self.token
+            )
+        except RegistryUnavailable as exc:
+            logger.warning("Claim %d could not be extended: %s", self.token, exc)
+
+
+class Cleaner:
+    """
+    Deletes what is due in one volume, or what is named.
+
+    Thread-safe; two cleaners of one volume, in whatever processes, never hold the same file.
+    """
+
+    def __init__(self, registry: Registry, roots: Roots, settings: Settings) -> None:
+        self.registry = registry
+        self.roots = roots
+        self.deleter = Deleter(roots, settings)
+        self.settings = settings
+        self.retry = RetryPolicy.of(settings)
+
+    def clean_due(
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> CleanupReport:
+        """
+        Reap, then delete until nothing is due, the budget ends or *stop* is set.
+
+        Args:
+            budget_seconds: None for no end.
+
+        Raises:
+            VolumeUnavailable: this process has not got the volume; nothing was claimed.
+            RegistryUnavailable: Redis went away. What was deleted and not acked is found missing later.
+        """
+        claim = self.registry.claim
+        limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+
+        def batches(report: CleanupReport) -> Iterator[tuple[Claim, Lease]]:
+            self._reap(report)
+            while True:
+                lease = Lease(self.registry, lease_ms=lease_ms)
+                batch = claim(limit=limit, lease_ms=lease_ms)
+                if not batch.records:
+                    return
+                yield batch, lease
+
+        return self._clean(batches, budget_seconds, stop, progress)
+
+    def clean_paths(
+        self,
+        pages: Iterable[list[str]],
+        *,
+        until_ms: int,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> CleanupReport:
+        """
+        Delete the named files, due or not, each at most once: those that wait, and were registered at or before
+        *until_ms*. Held, leased and dead ones are left alone. Raises as ``clean_due`` does.
+        """
+        limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+        kept: set[str] = set()
+
+        def batches(report: CleanupReport) -> Iterator[tuple[Claim, Lease]]:
+            for page in pages:
+                fresh = [path for path in page if path not in kept]
+                for start in range(0, len(fresh), limit):
+                    lease = Lease(self.registry, lease_ms=lease_ms)
+                    part = fresh[start : start + limit]
+                    batch = self.registry.claim_paths(part, lease_ms=lease_ms, until_ms=until_ms)
+                    if batch.records:
+                        yield batch, lease
+                        kept.update(record.path for record in batch.records)
+
+        return self._clean(batches, None, stop, progress)
+
+    def clean_all(
+        self, *, stop: threading.Event | None = None, progress: Progress | None = None
+    ) -> CleanupReport:
+        """
+        Delete everything that waits, due or not: what was registered before this call began, each file at most
+        once, held ones never. Raises as ``clean_due`` does.
+        """
+        self._reap(CleanupReport())
+        pages = self.registry.waiting_paths(page=self.settings.batch_size)
+        return self.clean_paths(pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress)
+
+    def preview(self, *, force: bool = False) -> Iterator[Deletion]:
+        """What clean_due() (or clean_all()) would do to each file now; changes nothing."""
+        self._check_volume()
+        for page in self.registry.waiting_paths():
+            now_ms, records = self.registry.look(page)
+            for record in records:
+                if (
+                    record is not None
+                    and record.state is State.WAITING
+                    and (force or _is_due(record, now_ms))
+                ):
+                    yield self.deleter.examine(record)
+
+    # -- inside
+
+    def _clean(
+        self,
+        batches: Callable[[CleanupReport], Iterator[tuple[Claim, Lease]]],
+        budget_seconds: float | None,
+        stop: threading.Event | None,
+        progress: Progress | None,
+    ) -> CleanupReport:
+        began = time.monotonic()
+        end = began + budget_seconds if budget_seconds is not None else None
+
+        def may_start() -> bool:
+            return (end is None or time.monotonic() < end) and not (stop is not None and stop.is_set())
+
+        self._check_volume()
+        report = CleanupReport()
+        threads = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="tempfleet-delete")
+        with threads:
+            for claim, lease in batches(report):
+                self._clean_batch(claim, lease, may_start, threads, report)
+                report.batches += 1
+                if progress is not None:
+                    progress(report)
+                if not may_start():
+                    report.finished = False
+                    break
+        report.seconds = time.monotonic() - began
+        self._tell(report)
+        return report
+
+    def _clean_batch(
+        self,
+        claim: Claim,
+        lease: Lease,
+        may_start: Callable[[], bool],
+        threads: ThreadPoolExecutor,
+        report: CleanupReport,
+    ) -> None:
+        lease.token = claim.token
+        halt = threading.Event()
+        deletions: list[Deletion] = []  # appended by the threads; append is atomic
+
+        def may_go_on() -> bool:
+            return lease.holds() and not halt.is_set() and may_start()
+
+        def delete(records: list[FileRecord]) -> None:
+            for deletion in self.deleter.delete(records, token=claim.token, may_go_on=may_go_on):
+                deletions.append(deletion)
+
+        running = [threads.submit(delete, chunk) for chunk in self._chunks(claim)]
+        try:
+            self._wait(running, lease)
+        finally:
+            halt.set()
+            wait(running)
+            self._settle(claim, deletions, report)
+        for future in running:
+            future.result()
+
+    def _wait(self, running: list[Future[None]], lease: Lease) -> None:
+        while wait(running, timeout=lease.seconds / 4).not_done:
+            lease.extend()
+
+    def _settle(self, claim: Claim, deletions: list[Deletion], report: CleanupReport) -> None:
+        gone = [deletion for deletion in deletions if deletion.outcome in GONE]
+        kept = [
+            self.retry.decide(deletion, now_ms=claim.now_ms)
+            for deletion in deletions
+            if deletion.outcome not in GONE
+        ]
+        started = {deletion.path for deletion in deletions}
+        back = [Kept(record.path, counts=False) for record in claim.records if record.path not in started]
+        settled = self.registry.ack(claim.token, gone) if gone else 0
+        settled += self.registry.nack(claim.token, kept + back) if kept or back else 0
+        report.add(deletions)
+        report.handed_back += len(back)
+        report.lost += len(claim.records) - settled
+        for deletion in deletions:
+            _log(deletion)
+
+    def _chunks(self, claim: Claim) -> Iterator[list[FileRecord]]:
+        records = list(claim.records)
+        size = max(-(-len(records) // self.settings.threads), SMALLEST_CHUNK)
+        for start in range(0, len(records), size):
+            yield records[start : start + size]
+
+    def _reap(self, report: CleanupReport) -> None:
+        more = True
+        while more:
+            reaped = self.registry.reap()
+            report.recovered += reaped.recovered
+            more = reaped.more
+        if report.recovered:
+            logger.info("Recovered %d files from claims that had died", report.recovered)
+
+    def _check_volume(self) -> None:
+        base = self.roots.base.path
+        missing = self.roots.check()
+        if base in missing:
+            raise VolumeUnavailable(
+                f"{printable(base)} is not available ({missing[base]}); nothing was claimed, its records stay.",
+                base_dir=base,
+                reason=missing[base],
+            )
+
+    def _tell(self, report: CleanupReport) -> None:
+        try:
+            self.registry.observe(duration_seconds=report.seconds, totals={"cleanups": 1})
+        except RegistryFull as exc:
+            logger.warning("The clean-up was not counted: %s", exc)
+        if sum(report.counts.values()):
+            logger.info(
+                "Cleaned up %d temporary files (%d missing, %d replaced, %d kept) in %.2f s",
+                report.deleted,
+                report.counts[Outcome.MISSING],
+                report.counts[Outcome.REPLACED],
+                report.kept,
+                report.seconds,
+            )
+
+
+def _is_due(record: FileRecord, now_ms: int) -> bool:
+    return record.due_ms is not None and record.due_ms <= now_ms
+
+
+def _log(deletion: Deletion) -> None:
+    path = printable(deletion.path)
+    if deletion.outcome is Outcome.DELETED:
+        logger.debug("Removed temporary file: %s", path)
+    elif deletion.outcome in GONE:
+        logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
+    elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):
+        logger.error("Failed to remove temporary file %s: %s", path, deletion.reason)
+    else:
+        logger.info("Kept temporary file %s for now: %s", path, deletion.reason or deletion.outcome.value)

@@ -1,0 +1,80 @@
+"""
+``manager.files``: the registry seen as a dictionary of path -> registration time.
+
+Nothing is kept here: each look goes to the registry, each change is one of its moves. Iterating reads page by page.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+
+from .deletion import normalise
+from .errors import AlreadyClaimed
+from .logs import logger, printable
+from .registry import Registry
+
+RegisterAged = Callable[[str, float], object]
+
+
+class Files(MutableMapping[str, float]):
+    """
+    The files under management, live.
+
+    ``files[path]`` is when it was registered (seconds since the epoch, Redis clock). ``del files[path]`` takes it
+    out of management and leaves the file where it is. ``files[path] = when`` registers it as if it had been then.
+    While others register and clean, an iteration may show a path twice, and misses none that is there throughout.
+    """
+
+    def __init__(self, registry: Registry, register_aged: RegisterAged) -> None:
+        self._registry = registry
+        self._register_aged = register_aged
+
+    def __getitem__(self, path: str) -> float:
+        _, (record,) = self._registry.look([normalise(path)])
+        if record is None:
+            raise KeyError(path)
+        return record.registered_ms / 1000
+
+    def __setitem__(self, path: str, registered: float) -> None:
+        self._register_aged(path, max(time.time() - registered, 0.0))
+
+    def __delitem__(self, path: str) -> None:
+        absolute = normalise(path)
+        total = "released" if os.path.lexists(absolute) else "missing"
+        code = self._registry.release([absolute], total=total)[absolute]
+        if code == "absent":
+            raise KeyError(path)
+        if code == "claimed":
+            raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
+
+    def __iter__(self) -> Iterator[str]:
+        for page in self._registry.paths():
+            yield from page
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+    def __contains__(self, path: object) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return False
+        return self._registry.look([normalise(path)])[1][0] is not None
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} temporary files of {self._registry.volume}>"
+
+    def keep_only(self, wanted: Mapping[str, object]) -> int:
+        """
+        What assigning ``manager.files = wanted`` means: drop the records of files that are neither in *wanted* nor
+        on disk; how many. A record whose file is still there is never dropped: that would leak the file.
+        """
+        names = {normalise(path) for path in wanted}
+        dropped = 0
+        for page in self._registry.paths():
+            gone = [path for path in page if path not in names and not os.path.lexists(path)]
+            codes = self._registry.release(gone, total="missing")
+            dropped += sum(code == "released" for code in codes.values())
+        if dropped:
+            logger.info("Dropped %d records of files that are not there any more", dropped)
+        return dropped

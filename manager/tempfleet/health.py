@@ -1,0 +1,59 @@
+"""
+Is this volume well? The dictionary that the specification's health check returns.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .deletion import Roots
+from .errors import TempfleetError
+from .registry import Registry
+from .settings import Settings
+from .stats import VolumeStats
+
+HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
+
+
+def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[str, Any]:
+    """
+    ``status`` is healthy, degraded (it works, somebody should look: ``warnings``) or unhealthy (it does not work:
+    ``error``). Never raises for what it is there to report.
+    """
+    report: dict[str, Any] = {
+        "status": HEALTHY,
+        "base_dir": settings.base_dir,
+        "max_age": settings.max_age_seconds,
+        "host": settings.host,
+        "timestamp": time.time(),
+    }
+    missing = roots.check()
+    if roots.base.path in missing:
+        report.update(status=UNHEALTHY, error=f"Base directory not accessible: {missing[roots.base.path]}")
+        return report
+    try:
+        registry.store.check_policy()
+        stats = registry.stats()
+    except TempfleetError as exc:
+        report.update(status=UNHEALTHY, error=str(exc))
+        return report
+    warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
+    warnings += list(_warnings(stats, settings))
+    report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
+    if warnings:
+        report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
+    return report
+
+
+def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
+    found = []
+    if stats.imbalance:
+        found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
+    if stats.dead:
+        found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
+    if stats.overdue_seconds > 3 * settings.cleanup_interval_seconds:
+        found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
+    if stats.total("replaced"):
+        found.append(f"{stats.total('replaced')} names were re-used for other files; those files were kept")
+    return found

@@ -1,0 +1,507 @@
+"""
+TempFileManager: what users hold. Each method is a thin line from a caller's path to one move of the registry.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
+from types import TracebackType
+from typing import Any
+
+import redis
+
+from .cleanup import Cleaner, CleanupReport
+from .created import TempDirectory, TempFile
+from .deletion import Roots, create_directory, create_file, inspect, new_name, normalise
+from .embedded import connect_url
+from .errors import (
+    AlreadyClaimed,
+    BatchError,
+    FileMissing,
+    NotRegistered,
+    TempfleetError,
+    UnsafePath,
+)
+from .files import Files
+from .health import health_check
+from .keys import Volume
+from .logs import logger, printable
+from .policies import ttl_ms
+from .records import Deletion, FileRecord, Flag, NewFile, State
+from .registry import Registration, Registry
+from .settings import Settings
+from .stats import VolumeStats
+from .store import Clock, Store, connect, server_clock
+
+StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+DIRECTORY_MODE = 0o700
+
+
+class TempFileManager:
+    """
+    The temporary files of one base directory on one host.
+
+    Any number of managers, threads and processes may name the same base directory; they share one registry. Two
+    base directories never see each other's files. A manager survives a fork and can be pickled; the copy connects
+    anew.
+
+    Args:
+        base_dir: where created files go; made with mode 0700 if it is not there.
+        max_age: seconds that a file lives, unless its own ``ttl`` is given.
+        settings: instead of the environment's; the other arguments go before it.
+        client: a Redis client to use instead of connecting to the settings' URL; such a manager cannot be pickled.
+
+    Raises:
+        OSError: the base directory cannot be created.
+        SettingsError: a setting, or a root, that cannot be.
+
+    Redis is first asked at the first call that needs it; any such call may raise a RegistryError.
+    """
+
+    def __init__(
+        self,
+        base_dir: StrPath | None = None,
+        max_age: float | None = None,
+        *,
+        settings: Settings | None = None,
+        host: str | None = None,
+        redis_url: str | None = None,
+        client: redis.Redis | None = None,
+        clock: Clock = server_clock,
+    ) -> None:
+        self.settings = _settings(settings, base_dir, max_age, host, redis_url)
+        self.max_age: float = self.settings.max_age_seconds if max_age is None else max_age
+        ttl_ms(self.max_age)
+        self.lock = Lock()  # for callers who want one; nothing here ever takes it
+        self._given_client = client
+        self._clock = clock
+        self._connect()
+
+    def _connect(self) -> None:
+        self._policy_checked = False
+        self._own: dict[str, None] | None = None
+        self.roots = Roots.open(self.settings)
+        client = self._given_client or connect(connect_url(self.settings.redis_url))
+        self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
+        self.volume = Volume(self.settings.host, self.roots.base.path)
+        self._registry = Registry(self.store, self.volume)
+        self._files = Files(self._registry, self._register_aged)
+        self.cleaner = Cleaner(self._registry, self.roots, self.settings)
+
+    @property
+    def base_dir(self) -> str:
+        return self.settings.base_dir
+
+    @property
+    def registry(self) -> Registry:
+        """
+        The registry behind this manager, checked at its first use.
+
+        Raises:
+            EvictingRedis: this Redis may evict records, so nothing is entrusted to it.
+        """
+        if not self._policy_checked:
+            self.store.check_policy()
+            self._policy_checked = True
+        return self._registry
+
+    # -- create and register
+
+    def create(
+        self,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        mode: str = "w+b",
+        encoding: str | None = None,
+    ) -> TempFile:
+        """
+        Make an empty file, registered *before* it exists, so that a crash in between leaks nothing.
+
+        It has an unguessable name, the permissions of the settings' mask, and is open for writing. Used in a
+        ``with`` statement it is deleted at the end; otherwise it lives for *ttl* seconds (``max_age`` unless given).
+
+        Raises:
+            OSError: the file could not be made; its registration was taken back.
+        """
+        return TempFile(
+            self._create(prefix, suffix, ttl, tags, flags=Flag.CREATED.value),
+            lambda name: create_file(self.roots, name, mode=self.settings.permission_mask),
+            self._discard,
+            mode=mode,
+            encoding=encoding,
+        )
+
+    def create_dir(
+        self, *, prefix: str = "", suffix: str = "", ttl: float | None = None, tags: Sequence[str] = ()
+    ) -> TempDirectory:
+        """Make an empty directory of mode 0700, managed and deleted as one; otherwise as ``create``."""
+        return TempDirectory(
+            self._create(prefix, suffix, ttl, tags, flags=Flag.CREATED.value + Flag.DIRECTORY.value),
+            lambda name: create_directory(self.roots, name, mode=DIRECTORY_MODE),
+            self._discard,
+        )
+
+    def register_file(self, file_path: StrPath, ttl: float | None = None) -> None:
+        """
+        Register a file; a path that cannot be registered is logged as a warning and otherwise ignored.
+
+        Registering a waiting file again restarts its age. See ``register`` for the call that raises.
+        """
+        try:
+            self.register(file_path, ttl=ttl)
+        except FileMissing:
+            logger.warning("Attempted to register non-existent file: %s", _shown(file_path))
+        except (UnsafePath, AlreadyClaimed) as exc:
+            logger.warning("Attempted to register a file that cannot be: %s", exc)
+
+    def register(
+        self, path: StrPath, *, ttl: float | None = None, tags: Sequence[str] = (), directory: bool = False
+    ) -> FileRecord:
+        """
+        Promise that a file lives *ttl* seconds (``max_age`` unless given) from now, and is deleted then.
+
+        Registering a waiting file again: the later deadline wins, its age restarts. Another file under a known name
+        replaces the record.
+
+        Raises:
+            FileMissing, UnsafePath: nothing was registered; the error says why.
+            AlreadyClaimed: exactly this file is being deleted now.
+            InvalidTTL: not a number of seconds above zero, at most 366 days.
+        """
+        file = self.inspect(path, ttl=ttl, tags=tags, directory=directory)
+        (registration,) = self._register([file])
+        return self._accepted(registration)
+
+    def register_many(
+        self,
+        paths: Sequence[StrPath],
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        confined: Sequence[str] | None = None,
+    ) -> list[FileRecord]:
+        """
+        Register files in batches: one round trip for each thousand. *confined* is as in ``inspect``.
+
+        Raises:
+            BatchError: some could not be registered. All others were; both lists are on the error.
+        """
+        files: list[NewFile] = []
+        errors: dict[str, TempfleetError] = {}
+        for path in paths:
+            try:
+                files.append(self.inspect(path, ttl=ttl, tags=tags, confined=confined))
+            except (FileMissing, UnsafePath) as exc:
+                errors[os.fsdecode(path)] = exc
+        records = []
+        for registration in self._register(files):
+            try:
+                records.append(self._accepted(registration))
+            except AlreadyClaimed as exc:
+                errors[registration.file.path] = exc
+        if errors:
+            raise BatchError(records=records, errors=errors)
+        return records
+
+    def inspect(
+        self,
+        path: StrPath,
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        directory: bool = False,
+        confined: Sequence[str] | None = None,
+        age_seconds: float = 0,
+    ) -> NewFile:
+        """
+        What registering *path* would send; raises as ``register`` does, changes nothing.
+
+        *confined* narrows where it may be to below these directories, for callers who speak for a stranger.
+        """
+        return inspect(
+            normalise(path),
+            self.roots,
+            ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
+            tags=tuple(tags),
+            directory=directory,
+            confined=confined,
+            age_ms=round(age_seconds * 1000),
+        )
+
+    def register_inspected(self, file: NewFile) -> FileRecord:
+        """Register what ``inspect`` found."""
+        (registration,) = self._register([file])
+        return self._accepted(registration)
+
+    # -- keep, or let go
+
+    def renew(self, path: StrPath, *, ttl: float | None = None) -> float:
+        """
+        Move a file's deadline to *ttl* seconds from now, never earlier; returns the deadline (seconds, Redis clock).
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+        """
+        life = ttl_ms(self.max_age if ttl is None else ttl)
+        return self.registry.renew(normalise(path), ttl_ms=life) / 1000
+
+    def hold(self, path: StrPath, seconds: float | None = None) -> None:
+        """Keep a file for *seconds* whatever its deadline; for ever, without. Raises as ``renew`` does."""
+        self.registry.hold(normalise(path), hold_ms=None if seconds is None else ttl_ms(seconds))
+
+    def lift(self, path: StrPath) -> bool:
+        """End a hold; False when there was none. The file falls due at its own deadline again."""
+        return self.registry.lift(normalise(path))
+
+    def release(self, path: StrPath) -> None:
+        """
+        Take a file out of management without touching it: it is its user's again.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+        """
+        absolute = normalise(path)
+        code = self.registry.release([absolute])[absolute]
+        if code == "absent":
+            raise NotRegistered(f"{printable(absolute)} is not registered with {self.volume}.", path=absolute)
+        if code == "claimed":
+            raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
+
+    # -- delete
+
+    def cleanup(self, force: bool = False) -> int:
+        """
+        Delete what is due in this volume, whoever registered it; with *force* everything that was registered before
+        this call, held files excepted. Returns how many files this call removed.
+
+        A file that cannot be deleted keeps its record and is tried again later. Raises as ``Cleaner.clean_due``.
+        """
+        return self.cleanup_report(force=force).deleted
+
+    def clear_all(self) -> int:
+        """The same as ``cleanup(force=True)``."""
+        return self.cleanup(force=True)
+
+    def cleanup_report(
+        self, *, force: bool = False, progress: Callable[[CleanupReport], None] | None = None
+    ) -> CleanupReport:
+        """As ``cleanup``; returns all that is known of what it did."""
+        _ = self.registry
+        return (
+            self.cleaner.clean_all(progress=progress) if force else self.cleaner.clean_due(progress=progress)
+        )
+
+    def preview(self, *, force: bool = False) -> Iterator[Deletion]:
+        """What ``cleanup`` would do now, file by file; changes nothing."""
+        _ = self.registry
+        return self.cleaner.preview(force=force)
+
+    def cleaner_for(self, base_dir: str) -> Cleaner:
+        """
+        The engine for another base directory of this host, with our roots and settings.
+
+        Raises:
+            VolumeUnavailable: the directory is not there; it is not made.
+        """
+        settings = self.settings.model_copy(update={"base_dir": base_dir})
+        roots = Roots.open(settings, create=False)
+        registry = Registry(self.store, Volume(settings.host, roots.base.path))
+        return Cleaner(registry, roots, settings)
+
+    def verify_unseen(self) -> int:
+        """
+        Look at the files that were recorded for this host while it was silent; how many are there.
+
+        One that is there gets its identity, and keeps its deadline. One that is not, or may not be managed, is
+        forgotten with a warning.
+        """
+        stats = self.stats()
+        unseen = stats.total("unverified") - stats.total("verified")
+        if unseen <= 0:
+            return 0
+        there = 0
+        for page in self.registry.paths():
+            found = [record for record in self.registry.look(page)[1] if record is not None]
+            there += sum(self._verify(record) for record in found if record.is_unverified)
+        self.registry.count("verified", unseen)
+        return there
+
+    # -- ask
+
+    def get_file_age(self, file_path: StrPath) -> float | None:
+        """Seconds since the file was registered, by the Redis clock; None if it is not."""
+        now_ms, (record,) = self.registry.look([normalise(file_path)])
+        return None if record is None else max(now_ms - record.registered_ms, 0) / 1000
+
+    def is_temp_file(self, file_path: StrPath) -> bool:
+        """Whether the path is registered; whether the file exists is not looked at."""
+        return self.get_record(file_path) is not None
+
+    def get_record(self, path: StrPath) -> FileRecord | None:
+        """All that the registry knows of a path."""
+        return self.registry.look([normalise(path)])[1][0]
+
+    def records(self, *, state: State | None = None) -> Iterator[FileRecord]:
+        """Every record, page by page, of one state if given; a path may come twice while others clean."""
+        for page in self.registry.paths():
+            for record in self.registry.look(page)[1]:
+                if record is not None and state in (None, record.state):
+                    yield record
+
+    def files_due_within(self, seconds: float, *, limit: int = 1000) -> list[FileRecord]:
+        """Up to *limit* files that fall due in the next *seconds*, or are due already, the soonest first."""
+        return self.registry.due_within(within_ms=round(seconds * 1000), limit=limit)
+
+    @property
+    def files(self) -> Files:
+        """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
+        _ = self.registry
+        return self._files
+
+    @files.setter
+    def files(self, wanted: Mapping[str, object]) -> None:
+        if wanted is not self._files:
+            self.files.keep_only(wanted)
+
+    def stats(self) -> VolumeStats:
+        """Counts, totals and histograms of the volume, at one instant."""
+        return self.registry.stats()
+
+    def health_check(self) -> dict[str, Any]:
+        """``status`` (healthy, degraded, unhealthy) and why; see health.py. Raises nothing of its own."""
+        return health_check(self._registry, self.roots, self.settings)
+
+    # -- the manager's own life
+
+    def __enter__(self) -> TempFileManager:
+        self._own = {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Delete what this object registered since ``with`` began, and nothing else."""
+        own, self._own = list(self._own or ()), None
+        try:
+            self._discard(own)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give back connections and directories; the files stay registered."""
+        if self._given_client is None:
+            self.store.client.close()
+        self.roots.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._given_client is not None:
+            raise TypeError(
+                "a manager with a client of its own cannot be pickled; give it a redis_url instead"
+            )
+        return {"settings": self.settings, "max_age": self.max_age, "clock": self._clock}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.settings, self.max_age, self._clock = state["settings"], state["max_age"], state["clock"]
+        self.lock = Lock()
+        self._given_client = None
+        self._connect()
+
+    def __repr__(self) -> str:
+        return f"TempFileManager({self.base_dir!r}, max_age={self.max_age!r}, host={self.settings.host!r})"
+
+    # -- inside
+
+    def _create(
+        self, prefix: str, suffix: str, ttl: float | None, tags: Sequence[str], *, flags: str
+    ) -> FileRecord:
+        name = new_name(prefix, suffix)
+        file = NewFile(
+            path=os.path.join(self.roots.base.path, name),
+            ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
+            flags=flags,
+            uid=os.geteuid(),
+            tags=tuple(tags),
+        )
+        return self.register_inspected(file)
+
+    def _register(self, files: Sequence[NewFile]) -> list[Registration]:
+        registrations = self.registry.register(files)
+        for registration in registrations:
+            if self._own is not None and registration.code != "claimed":
+                self._own[registration.file.path] = None
+            logger.debug("Registered temporary file: %s", printable(registration.file.path))
+        return registrations
+
+    def _register_aged(self, path: str, age_seconds: float) -> None:
+        self.register_inspected(self.inspect(path, age_seconds=age_seconds))
+
+    def _verify(self, record: FileRecord) -> bool:
+        try:
+            seen = inspect(
+                record.path,
+                self.roots,
+                ttl_ms=max(record.deadline_ms - record.registered_ms, 1),
+                tags=record.tags,
+                directory=record.is_directory,
+                confined=self.settings.confined_roots,
+                age_ms=self.registry.now_ms() - record.registered_ms,
+            )
+        except (FileMissing, UnsafePath) as exc:
+            logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
+            self.registry.release([record.path], total="missing")
+            return False
+        self.registry.register([seen])
+        return True
+
+    def _accepted(self, registration: Registration) -> FileRecord:
+        file = registration.file
+        if registration.code == "claimed":
+            raise AlreadyClaimed(f"{printable(file.path)} is being deleted at this moment.", path=file.path)
+        return FileRecord(
+            path=file.path,
+            registered_ms=registration.registered_ms,
+            deadline_ms=registration.deadline_ms,
+            size_bytes=file.size_bytes,
+            identity=file.identity,
+            flags=file.flags,
+            uid=file.uid,
+            tags=file.tags,
+            state=State.WAITING,
+            due_ms=registration.deadline_ms,
+        )
+
+    def _discard(self, paths: list[str], *, never_made: bool = False) -> None:
+        """Delete named files of ours now; with *never_made* only their records."""
+        if never_made:
+            self.registry.release(paths, total="missing")
+        elif paths:
+            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
+
+
+def _settings(
+    settings: Settings | None,
+    base_dir: StrPath | None,
+    max_age: float | None,
+    host: str | None,
+    redis_url: str | None,
+) -> Settings:
+    given = {
+        "base_dir": None if base_dir is None else os.fsdecode(base_dir),
+        "max_age_seconds": max_age,
+        "host": host,
+        "redis_url": redis_url,
+    }
+    if settings is None:
+        return Settings.load(**given)
+    changed = {name: value for name, value in given.items() if value is not None}
+    return Settings.load(**{**settings.model_dump(), **changed}) if changed else settings
+
+
+def _shown(path: StrPath) -> str:
+    return printable(os.path.abspath(os.fsdecode(path)))

@@ -1,0 +1,81 @@
+"""
+Decisions as pure functions: how long a file may live, when to try again, when to stop trying.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import random
+from dataclasses import dataclass
+
+from .errors import InvalidTTL
+from .records import GONE, Deletion, Outcome
+from .registry import Kept
+from .settings import LONGEST_TTL_SECONDS, Settings
+
+
+def ttl_ms(seconds: object) -> int:
+    """
+    A time to live in whole milliseconds, at least one.
+
+    Raises:
+        InvalidTTL: not a number, NaN, zero or less, or longer than 366 days.
+    """
+    if not isinstance(seconds, numbers.Real) or isinstance(seconds, bool):
+        raise InvalidTTL(f"A time to live is a number of seconds, not {seconds!r}.", value=seconds)
+    value = float(seconds)
+    if math.isnan(value) or value <= 0:
+        raise InvalidTTL(f"A time to live is above zero seconds, not {seconds!r}.", value=seconds)
+    if value > LONGEST_TTL_SECONDS:
+        raise InvalidTTL(
+            f"A time to live is at most {LONGEST_TTL_SECONDS} seconds (366 days), not {seconds!r}; "
+            "hold() keeps a file for ever.",
+            value=seconds,
+        )
+    return max(math.ceil(value * 1000), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    When a file that would not go is tried again: exponential back-off with jitter, then the grave.
+
+    Only failures count towards the grave. A busy file or a missing disk is nobody's mistake and may take days; these
+    wait about as long as they have waited already, which doubles as well and needs no count.
+    """
+
+    first_ms: int
+    longest_ms: int
+    max_attempts: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> RetryPolicy:
+        return cls(
+            int(settings.retry_delay_seconds * 1000),
+            int(settings.retry_max_delay_seconds * 1000),
+            settings.max_attempts,
+        )
+
+    def decide(self, deletion: Deletion, *, now_ms: int) -> Kept:
+        """What to tell the registry of a file that is not gone."""
+        if deletion.outcome in GONE:
+            raise ValueError(f"{deletion.outcome} files are acked, not kept")
+        path, reason = deletion.path, deletion.reason or deletion.outcome.value
+        if deletion.outcome is Outcome.REFUSED:
+            return Kept(path, bury=True, reason=reason)
+        if deletion.outcome is Outcome.FAILED:
+            failed = deletion.record.attempts + 1
+            if failed >= self.max_attempts:
+                return Kept(path, bury=True, reason=reason)
+            return Kept(path, delay_ms=self.delay_ms(failed), reason=reason)
+        overdue = now_ms - deletion.record.deadline_ms
+        return Kept(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
+
+    def delay_ms(self, failed: int) -> int:
+        """The wait after the *failed*-th failure, 1 being the first."""
+        return self._jittered(self.first_ms << min(failed - 1, 40))
+
+    def _jittered(self, delay: int) -> int:
+        bounded = min(max(delay, self.first_ms), self.longest_ms)
+        return max(int(bounded * random.uniform(0.75, 1.0)), 1)

@@ -1,0 +1,202 @@
+"""
+Celery's side: ``install(app)`` gives any app the tasks, ``make_app(settings)`` builds one that has nothing else.
+
+Why these worker settings (measured; each can be set otherwise in an app of one's own):
+
+    pool threads            unlinking releases the GIL; metrics and control commands live in one process; a third of
+                            prefork's memory. Time limits do not work in it, so the engine has a budget of its own.
+    acks_late               kill -9 with four busy threads lost four messages acked early, none acked late
+    prefetch 1              fairness, at no measured cost
+    restore interval 10 s   what a killed worker held is looked for every 10 s instead of every 100
+    socket timeouts         without them, publishing on a dead socket waits for ever
+    soft shutdown           a cold stop would strand messages until the visibility timeout
+    plain beat scheduler    no shelve file; two beats are the high availability, a second sweep is empty
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, signals
+from celery.app.task import Task
+
+from tempfleet import (
+    RegistryError,
+    RegistryFull,
+    RegistryUnavailable,
+    Settings,
+    TempfleetError,
+    VolumeUnavailable,
+)
+from tempfleet.embedded import broker_url
+from tempfleet.errors import MalformedMessage
+from tempfleet.logs import logger
+
+from . import delete, register, routing, schedule, sweep
+from .bootsteps import HostStep
+from .runtime import Runtime, RuntimeOf
+
+LATER = (RegistryUnavailable, RegistryFull, VolumeUnavailable)
+"""What passes by itself. A message about a file is kept until then; a sweep comes again anyway."""
+
+Function = Callable[..., dict[str, Any]]
+
+FILE_TASKS: dict[str, Function] = {
+    "tempfleet.register": register.register,
+    "tempfleet.register_many": register.register_many,
+    "tempfleet.renew": register.renew,
+    "tempfleet.release": register.release,
+}
+DELETE_TASKS: dict[str, Function] = {
+    "tempfleet.delete_due": delete.delete_due,
+    "tempfleet.clear": delete.clear,
+}
+
+
+def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
+    """
+    Give *app* the tasks, the sweep in its beat timetable, and workers that serve their host.
+
+    Idempotent; before or after the app's configuration. The app's own worker settings stay untouched.
+
+    Args:
+        settings: the environment's unless given.
+    """
+    if hasattr(app, "tempfleet"):
+        return _installed(app)
+    settings = settings or Settings.load()
+    runtime_of = app.tempfleet = RuntimeOf(app, settings)
+
+    for name, function in FILE_TASKS.items():
+        _bind(app, runtime_of, name, function, autoretry_for=LATER, retry_backoff=True, max_retries=None)
+    for name, function in DELETE_TASKS.items():
+        _bind(app, runtime_of, name, function)
+    sweeping = _bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=_sweep_task(runtime_of))
+
+    schedule.add_to(app, settings, sweeping)
+    app.steps["worker"].add(type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of}))
+    _subscribe(app, settings)
+    return runtime_of
+
+
+def make_app(settings: Settings | None = None) -> Celery:
+    """An app that does nothing but Tempfleet's work."""
+    settings = settings or Settings.load()
+    app = Celery("tempfleet", broker=broker_url(settings.effective_broker_url), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_queues=[routing.shared_queue(settings)],
+        task_default_queue=routing.shared_queue(settings).name,
+        task_send_sent_event=True,
+        worker_send_task_events=True,
+        worker_pool="threads",
+        worker_concurrency=4,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=10,
+        worker_enable_soft_shutdown_on_idle=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 3,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=5,
+    )
+    install(app, settings)
+    return app
+
+
+def _bind(app: Celery, runtime_of: RuntimeOf, name: str, function: Function, **options: Any) -> Task:
+    """*function* as a task of this app alone; without ``shared=False`` it would appear in every app."""
+
+    def run(_task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        runtime = runtime_of()
+        try:
+            return _called(name, function, runtime, args, kwargs)
+        except TempfleetError as exc:
+            _count_refusal(runtime, name, exc)
+            raise
+
+    run.__doc__ = function.__doc__
+    queue = routing.shared_queue(runtime_of.settings).name
+    return app.task(
+        run,
+        name=name,
+        bind=True,
+        shared=False,
+        typing=False,
+        acks_late=True,
+        ignore_result=True,
+        serializer="json",
+        queue=queue,
+        throws=(TempfleetError,),
+        **options,
+    )
+
+
+def _called(
+    name: str, function: Function, runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(runtime, *args, **kwargs)
+    except TypeError as exc:
+        wanted = ", ".join(list(signature.parameters)[1:])
+        raise MalformedMessage(f"{name} takes ({wanted}): {exc}.") from None
+    return function(*bound.args, **bound.kwargs)
+
+
+def _count_refusal(runtime: Runtime, name: str, exc: TempfleetError) -> None:
+    """A message that was refused shows in the totals and in the log; it is not only a red line in Flower."""
+    if isinstance(exc, RegistryError | VolumeUnavailable):
+        return
+    logger.warning("%s was refused: %s", name, exc)
+    runtime.manager.registry.count(f"rejected:{type(exc).__name__}")
+
+
+def _taken(function: Function) -> Function:
+    def sweep_taken(runtime: Runtime) -> dict[str, Any]:
+        runtime.fleet.mark_taken("sweep")
+        return function(runtime)
+
+    sweep_taken.__doc__ = function.__doc__
+    return sweep_taken
+
+
+def _sweep_task(runtime_of: RuntimeOf) -> type[Task]:
+    """A task that is not sent again while it waits, whoever's beat sends it."""
+
+    class SweepTask(Task):  # type: ignore[misc]
+        abstract = True
+
+        def apply_async(self, *args: Any, **options: Any) -> Any:
+            if sweep.sweep_waits(self.app, runtime_of.settings, runtime_of().fleet):
+                logger.info("A sweep waits already; none is added. Does a worker run?")
+                return None
+            return super().apply_async(*args, **options)
+
+    return SweepTask
+
+
+def _subscribe(app: Celery, settings: Settings) -> None:
+    """Have every worker of *app* read the shared queue and its host's own, with any pool and any -Q."""
+
+    def add_queues(sender: Any, **_kwargs: Any) -> None:
+        if sender.app is app:
+            for queue in (routing.shared_queue(settings), routing.host_queue(settings, settings.host)):
+                app.amqp.queues.select_add(queue)
+
+    signals.worker_init.connect(add_queues, weak=False, dispatch_uid=f"tempfleet-{id(app)}")
+
+
+def _installed(app: Celery) -> RuntimeOf:
+    installed: RuntimeOf = app.tempfleet
+    return installed

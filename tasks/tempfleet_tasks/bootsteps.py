@@ -1,0 +1,93 @@
+"""
+What runs in a worker beside its tasks: the heartbeat of its host, and a timer of its own that cleans.
+
+Both are threads of the worker's main process, started after any fork. They need neither broker nor consumer loop, so
+a dead beat or a dead broker only delays.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from celery import bootsteps
+
+from tempfleet import TempfleetError
+from tempfleet.logs import logger
+
+from .runtime import Runtime, RuntimeOf
+
+
+class Ticker:
+    """Calls *work* now and then every *seconds*, with jitter, in a thread, until stopped."""
+
+    def __init__(self, name: str, seconds: float, work: Callable[[threading.Event], None]) -> None:
+        self.seconds = seconds
+        self.work = work
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"tempfleet-{name}", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self, *, within_seconds: float) -> None:
+        """Let the current call end; it is told to by the event that it was given."""
+        self.stopping.set()
+        self.thread.join(within_seconds)
+
+    def _run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self.work(self.stopping)
+            except TempfleetError as exc:
+                logger.warning("%s: %s", self.thread.name, exc)
+            except Exception:  # noqa: BLE001 - the thread must outlive a surprise, or the host falls silent
+                logger.exception("%s failed; it goes on", self.thread.name)
+            self.stopping.wait(self.seconds * random.uniform(0.9, 1.1))
+
+
+class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Makes a worker serve its host; see app.install."""
+
+    requires = ("celery.worker.components:Pool",)
+    runtime_of: RuntimeOf  # set by app.install on a sub-class of its own
+
+    def __init__(self, worker: Any, **_kwargs: Any) -> None:
+        self.tickers: list[Ticker] = []
+
+    def start(self, worker: Any) -> None:
+        runtime = self.runtime_of()
+        settings = runtime.settings
+        self.tickers = [
+            Ticker("heartbeat", settings.heartbeat_seconds, lambda _stop: beat(runtime)),
+            Ticker("timer", settings.timer_interval_seconds, lambda stop: clean_host(runtime, stop)),
+        ]
+        for ticker in self.tickers:
+            ticker.start()
+
+    def stop(self, worker: Any) -> None:
+        for ticker in self.tickers:
+            ticker.stop(within_seconds=10)
+        self.tickers = []
+
+    terminate = stop
+
+
+def beat(runtime: Runtime) -> None:
+    """Say that this host is alive, and which volume is its own."""
+    runtime.fleet.announce(runtime.manager.volume)
+    runtime.fleet.heartbeat(runtime.host)
+
+
+def clean_host(runtime: Runtime, stop: threading.Event) -> None:
+    """One pass over every volume of this host. One that is not available harms no other."""
+    runtime.manager.verify_unseen()
+    for volume in runtime.own_volumes():
+        if stop.is_set():
+            return
+        try:
+            runtime.clean(volume, stop=stop)
+        except TempfleetError as exc:
+            logger.warning("Could not clean %s: %s", volume, exc)

@@ -1,0 +1,115 @@
+"""
+What the tasks of one app need in one process, built at first use and never at import.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from celery import Celery
+
+from tempfleet import Settings, TempFileManager, Volume, VolumeUnavailable
+from tempfleet.cleanup import Cleaner, CleanupReport
+from tempfleet.fleet import Fleet
+from tempfleet.logs import logger, printable
+
+
+class Runtime:
+    """One process's tools. Building it touches neither Redis nor the disk; using its parts does."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.lock = threading.RLock()
+        self._busy: set[Volume] = set()
+        self._cleaners: dict[Volume, Cleaner] = {}
+
+    @cached_property
+    def manager(self) -> TempFileManager:
+        """Our own volume: the settings' base directory on the settings' host."""
+        with self.lock:
+            return TempFileManager(settings=self.settings)
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        return Fleet(self.manager.store, live_seconds=self.settings.host_live_seconds)
+
+    @property
+    def host(self) -> str:
+        return self.settings.host
+
+    def clean(self, volume: Volume, *, stop: threading.Event | None = None) -> CleanupReport | None:
+        """
+        One pass over what is due in *volume*, within the settings' time budget. None when another thread of this
+        process is at it already.
+
+        Raises:
+            VolumeUnavailable: it is not ours, or its directory is not here.
+        """
+        with self._alone(volume) as alone:
+            if not alone:
+                return None
+            cleaner = self.cleaner(volume)
+            return cleaner.clean_due(budget_seconds=self.settings.timeout_seconds, stop=stop)
+
+    def cleaner(self, volume: Volume) -> Cleaner:
+        """
+        The engine for a volume of this host: our own, or one whose base directory lies inside our roots (another
+        manager of this host made it).
+        """
+        if volume == self.manager.volume:
+            _ = self.manager.registry
+            return self.manager.cleaner
+        with self.lock:
+            if volume not in self._cleaners:
+                self._cleaners[volume] = self._other(volume)
+            return self._cleaners[volume]
+
+    def own_volumes(self) -> list[Volume]:
+        """The volumes of this host, ours first, whether we can serve them or not."""
+        ours = self.manager.volume
+        return [ours, *(volume for volume in self.fleet.volumes(host=self.host) if volume != ours)]
+
+    def _other(self, volume: Volume) -> Cleaner:
+        if volume.host != self.host:
+            raise VolumeUnavailable(f"{volume} belongs to host {volume.host}, this is {self.host}.")
+        if self.manager.roots.find(volume.base_dir) is None:
+            raise VolumeUnavailable(
+                f"{printable(volume.base_dir)} lies outside this worker's roots; add it to TEMP_FILE_ALLOWED_ROOTS "
+                "to have it cleaned here.",
+                base_dir=volume.base_dir,
+                reason="outside-roots",
+            )
+        return self.manager.cleaner_for(volume.base_dir)
+
+    @contextmanager
+    def _alone(self, volume: Volume) -> Iterator[bool]:
+        with self.lock:
+            alone = volume not in self._busy
+            self._busy.add(volume)
+        try:
+            yield alone
+        finally:
+            if alone:
+                with self.lock:
+                    self._busy.discard(volume)
+
+
+class RuntimeOf:
+    """Gives an app's runtime in whatever process it is asked; a forked child gets one of its own."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self._built: tuple[int, Runtime] | None = None
+
+    def __call__(self) -> Runtime:
+        built = self._built
+        if built is None or built[0] != os.getpid():
+            built = self._built = (os.getpid(), Runtime(self.app, self.settings))
+            logger.debug("Runtime of %s built in process %d", self.app.main, os.getpid())
+        return built[1]
