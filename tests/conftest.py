@@ -1,0 +1,127 @@
+"""
+Fixtures that every test shares: a registry on fakeredis and on a real server, a clock that tests move, managers in
+private directories. After each test, every key that is left must be one that the project declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+
+from tempfleet import Settings, TempFileManager, Volume
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.fleet import Fleet
+from tempfleet.keys import FLEET_KEYS, VOLUME_KEYS
+from tempfleet.registry import Registry
+from tempfleet.store import Store, connect
+from tempfleet.testing import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the defaults, whatever the shell that runs them has set."""
+    import os
+
+    for name in os.environ:
+        if name.startswith("TEMP_FILE_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A private server on a unix socket, one for the session."""
+    with EmbeddedServer.start(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def real_client(real_server: EmbeddedServer) -> Iterator[redis.Redis]:
+    """A client of the real server; its database is empty before and declared after."""
+    client = connect(real_server.unix_url)
+    client.flushall()
+    yield client
+    assert undeclared_keys(client) == []
+    client.close()
+
+
+@pytest.fixture(params=["fake", "real"])
+def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """Once on fakeredis, once on a real server."""
+    if request.param == "real":
+        yield request.getfixturevalue("real_client")
+        return
+    client = fakeredis.FakeRedis()
+    yield client
+    assert undeclared_keys(client) == []
+    client.close()
+
+
+def undeclared_keys(client: redis.Redis) -> list[str]:
+    """Keys that are not in ARCHITECTURE's list; Celery's own (of the broker) are Celery's business."""
+    declared = {f"tempfleet:{name}" for name in FLEET_KEYS}
+    names = (key.decode("utf-8", "backslashreplace") for key in client.keys("tempfleet:*"))
+    return [
+        name
+        for name in names
+        if name not in declared
+        and not (name.startswith("tempfleet:{") and name.rpartition(":")[2] in VOLUME_KEYS)
+    ]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(redis_client: redis.Redis, clock: FakeClock) -> Store:
+    return Store(redis_client, clock=clock)
+
+
+@pytest.fixture
+def registry(store: Store) -> Registry:
+    return Registry(store, Volume("web-1", "/base"))
+
+
+@pytest.fixture
+def fleet(store: Store) -> Fleet:
+    return Fleet(store, live_seconds=60)
+
+
+@pytest.fixture
+def base_dir(tmp_path: Path) -> Path:
+    return tmp_path / "base"
+
+
+MakeManager = Callable[..., TempFileManager]
+
+
+@pytest.fixture
+def make_manager(redis_client: redis.Redis, clock: FakeClock, base_dir: Path) -> Iterator[MakeManager]:
+    """Builds managers on the test's Redis and clock; ``make_manager(max_age=5, host="web-2", batch_size=10)``."""
+    made: list[TempFileManager] = []
+
+    def make(directory: Path | None = None, max_age: float = 3600, **settings: object) -> TempFileManager:
+        values = {"host": "web-1", "audit_log": "", **settings}
+        manager = TempFileManager(
+            directory or base_dir,
+            max_age,
+            settings=Settings.load(base_dir=str(directory or base_dir), **values),
+            client=redis_client,
+            clock=clock,
+        )
+        made.append(manager)
+        return manager
+
+    yield make
+    for manager in made:
+        manager.close()
+
+
+@pytest.fixture
+def manager(make_manager: MakeManager) -> TempFileManager:
+    return make_manager()
