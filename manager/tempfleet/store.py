@@ -25,6 +25,7 @@ from .errors import (
     SchemaMismatch,
 )
 from .keys import SCHEMA, Volume, fleet_key, volume_key
+from .logs import logger
 from .scripts import Argument
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
@@ -144,7 +145,7 @@ class Store:
         Raises:
             EvictingRedis: its maxmemory-policy is one of allkeys-*.
         """
-        policy = str(self.call(lambda: self.client.info("memory")).get("maxmemory_policy", ""))
+        policy = str(self.call(self._memory).get("maxmemory_policy", ""))
         if policy.startswith("allkeys-"):
             raise EvictingRedis(
                 f"Redis at {self.address} has maxmemory-policy {policy}: it may evict records, and an evicted "
@@ -152,6 +153,13 @@ class Store:
                 variable="TEMP_FILE_REDIS_URL",
                 value=policy,
             )
+
+    def _memory(self) -> dict[str, Any]:
+        try:
+            return dict(self.client.info("memory"))
+        except redis.ResponseError as exc:  # an ACL may forbid even INFO
+            logger.warning("Cannot read the maxmemory-policy of Redis at %s: %s", self.address, exc)
+            return {}
 
     def _argv(
         self, script: scripts.Script, args: Mapping[str, Argument], more: Sequence[Argument]
