@@ -47,6 +47,6 @@ end
 
 if left > 0 then
   redis.call('HINCRBY', stats, total, left)
-  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', -left_bytes))
+  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', 0 - left_bytes))
 end
 return reply

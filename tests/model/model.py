@@ -1,0 +1,184 @@
+"""
+The registry as a plain dictionary: what each move means, said a second time and as simply as possible.
+
+No Redis, no scores, no scripts; only the words of the architecture. The state machine compares it with the real one
+after every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass
+class Entry:
+    state: str
+    registered: int
+    deadline: int
+    identity: str
+    size: int
+    due: int | None = None  # in the registry: next try; held: the end; None for ever
+    attempts: int = 0
+    error: str = ""
+    token: int = 0
+    behind: Entry | None = None
+
+
+@dataclass
+class Model:
+    now: int
+    files: dict[str, Entry] = field(default_factory=dict)
+    leases: dict[int, int] = field(default_factory=dict)  # token -> lease deadline
+    last_token: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
+
+    def count(self, total: str, amount: int = 1) -> None:
+        self.totals[total] = self.totals.get(total, 0) + amount
+
+    # -- moves
+
+    def register(self, path: str, ttl: int, identity: str, size: int) -> str:
+        fresh = Entry("waiting", self.now, self.now + ttl, identity, size, due=self.now + ttl)
+        old = self.files.get(path)
+        if old is None:
+            self.files[path] = fresh
+            self.count("registered")
+            return "new"
+        same = old.identity == identity
+        if old.state == "leased":
+            if not same:
+                old.behind = fresh
+            return "claimed" if same else "behind"
+        if same:
+            fresh.deadline = fresh.due = max(fresh.deadline, old.deadline)
+        if old.state == "held":
+            fresh.state, fresh.due = "held", old.due
+        self.files[path] = fresh
+        return "again" if same else "swapped"
+
+    def renew(self, path: str, ttl: int) -> str:
+        entry = self.files.get(path)
+        if entry is None:
+            return "absent"
+        if entry.state == "leased":
+            return "claimed"
+        entry.deadline = max(entry.deadline, self.now + ttl)
+        if entry.state == "waiting":
+            entry.due = max(entry.due or 0, entry.deadline)
+        return "renewed"
+
+    def hold(self, path: str, ms: int | None) -> str:
+        entry = self.files.get(path)
+        if entry is None:
+            return "absent"
+        if entry.state == "leased":
+            return "claimed"
+        entry.state, entry.due = "held", None if ms is None else self.now + ms
+        return "held"
+
+    def lift(self, path: str) -> str:
+        entry = self.files.get(path)
+        if entry is None:
+            return "absent"
+        if entry.state != "held":
+            return "unheld"
+        entry.state, entry.due = "waiting", entry.deadline
+        return "lifted"
+
+    def release(self, path: str) -> str:
+        entry = self.files.get(path)
+        if entry is None:
+            return "absent"
+        if entry.state == "leased":
+            return "claimed"
+        del self.files[path]
+        self.count("released")
+        return "released"
+
+    def claimable(self) -> list[str]:
+        due = [
+            (e.due, path)
+            for path, e in self.files.items()
+            if e.state == "waiting" and (e.due or 0) <= self.now
+        ]
+        return [path for _, path in sorted(due, key=lambda pair: (pair[0], pair[1].encode()))]
+
+    def claim(self, paths: list[str], token: int, lease: int) -> None:
+        assert token > self.last_token
+        self.last_token = token
+        self.leases[token] = self.now + lease
+        for path in paths:
+            self.files[path] = replace(self.files[path], state="leased", due=None, token=token)
+
+    def _holds(self, path: str, token: int) -> bool:
+        entry = self.files.get(path)
+        return entry is not None and entry.state == "leased" and entry.token == token
+
+    def _succeed(self, path: str) -> bool:
+        """The file that waited behind this one enters; False when there is none."""
+        behind = self.files.pop(path).behind
+        if behind is None:
+            return False
+        self.files[path] = behind
+        self.count("registered")
+        return True
+
+    def _drop_empty_claims(self) -> None:
+        held = {entry.token for entry in self.files.values() if entry.state == "leased"}
+        self.leases = {token: end for token, end in self.leases.items() if token in held}
+
+    def ack(self, token: int, outcomes: dict[str, str]) -> int:
+        settled = [path for path in outcomes if self._holds(path, token)]
+        for path in settled:
+            self.count(outcomes[path])
+            self._succeed(path)
+        self._drop_empty_claims()
+        return len(settled)
+
+    def nack(self, token: int, path: str, delay: int | None, bury: bool, counts: bool, reason: str) -> int:
+        if not self._holds(path, token):
+            return 0
+        entry = self.files[path]
+        if self._succeed(path):
+            self.count("replaced")
+        else:
+            back = replace(entry, state="dead" if bury else "waiting", token=0)
+            back.due = None if bury else entry.deadline if delay is None else self.now + delay
+            back.attempts += counts
+            back.error = reason or entry.error
+            self.files[path] = back
+        self._drop_empty_claims()
+        return 1
+
+    def reap(self) -> tuple[int, int]:
+        recovered = lifted = 0
+        for path, entry in list(self.files.items()):
+            if entry.state == "leased" and self.leases[entry.token] <= self.now:
+                recovered += 1
+                if self._succeed(path):
+                    self.count("replaced")
+                else:
+                    self.files[path] = replace(entry, state="waiting", due=entry.deadline, token=0)
+            elif entry.state == "held" and entry.due is not None and entry.due <= self.now:
+                lifted += 1
+                entry.state, entry.due = "waiting", entry.deadline
+        self._drop_empty_claims()
+        return recovered, lifted
+
+    def revive(self, path: str) -> str:
+        entry = self.files.get(path)
+        if entry is None or entry.state != "dead":
+            return "absent"
+        entry.state, entry.due, entry.attempts, entry.error = "waiting", self.now, 0, ""
+        return "revived"
+
+    # -- what the machine asks
+
+    def instants(self) -> list[int]:
+        """Every time ahead at which something happens."""
+        times = [entry.due for entry in self.files.values() if entry.due is not None]
+        return sorted(t for t in [*times, *self.leases.values()] if t > self.now)
+
+    def balance(self) -> int:
+        left = sum(self.totals.get(name, 0) for name in ("deleted", "missing", "replaced", "released"))
+        return self.totals.get("registered", 0) - left - len(self.files)

@@ -1,0 +1,214 @@
+"""
+Random walks through the life of files, against a plain dictionary, with every invariant after every step.
+
+A walk moves the clock exactly onto deadlines too, because that is where a "<" and a "<=" differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from model.model import Model
+
+from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
+from tempfleet.records import FileRecord, NewFile
+from tempfleet.registry import Kept, Registry
+from tempfleet.store import Store
+from tempfleet.testing import FakeClock
+
+PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
+IDENTITIES = st.sampled_from(["i1", "i2"])
+TTLS = st.sampled_from([1, 999, 1000, 5000])
+LEASE = 2000
+
+
+class Walk(RuleBasedStateMachine):
+    connect: Callable[[], redis.Redis]
+
+    def __init__(self) -> None:
+        super().__init__()
+        client = type(self).connect()
+        client.flushall()
+        self.clock = FakeClock()
+        self.registry = Registry(Store(client, clock=self.clock), Volume("h", "/b"))
+        self.model = Model(now=self.clock.now_ms)
+        self.tokens: list[int] = []
+        self.claimed: dict[int, tuple[FileRecord, ...]] = {}
+
+    @rule(path=PATHS, ttl=TTLS, identity=IDENTITIES, size=st.sampled_from([0, 7]))
+    def register(self, path: str, ttl: int, identity: str, size: int) -> None:
+        (done,) = self.registry.register([NewFile(path, ttl, size_bytes=size, identity=identity)])
+        assert done.code == self.model.register(path, ttl, identity, size)
+
+    @rule(files=st.lists(st.tuples(PATHS, TTLS, IDENTITIES), max_size=4))
+    def register_many(self, files: list[tuple[str, int, str]]) -> None:
+        done = self.registry.register(
+            [NewFile(path, ttl, size_bytes=3, identity=i) for path, ttl, i in files]
+        )
+        assert [d.code for d in done] == [self.model.register(path, ttl, i, 3) for path, ttl, i in files]
+
+    @rule(path=PATHS, ttl=TTLS)
+    def renew(self, path: str, ttl: int) -> None:
+        self._agree(lambda: self.registry.renew(path, ttl_ms=ttl), self.model.renew(path, ttl))
+
+    @rule(path=PATHS, ms=st.sampled_from([None, 1000, 3000]))
+    def hold(self, path: str, ms: int | None) -> None:
+        self._agree(lambda: self.registry.hold(path, hold_ms=ms), self.model.hold(path, ms))
+
+    @rule(path=PATHS)
+    def lift(self, path: str) -> None:
+        self._agree(lambda: self.registry.lift(path), self.model.lift(path))
+
+    @rule(path=PATHS)
+    def release(self, path: str) -> None:
+        assert self.registry.release([path]) == {path: self.model.release(path)}
+
+    @rule(limit=st.integers(1, 4))
+    def claim(self, limit: int) -> None:
+        claim = self.registry.claim(limit=limit, lease_ms=LEASE)
+        due = self.model.claimable()
+        assert [record.path for record in claim.records] == due[:limit]
+        assert claim.left == max(len(due) - limit, 0)
+        self._took(claim)
+
+    @rule(paths=st.lists(PATHS, min_size=1, max_size=3, unique=True), back=st.sampled_from([0, 1, 5000]))
+    def claim_paths(self, paths: list[str], back: int) -> None:
+        until = self.model.now - back
+        files = self.model.files
+        expected = [
+            p for p in paths if p in files and files[p].state == "waiting" and files[p].registered <= until
+        ]
+        claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until)
+        assert [record.path for record in claim.records] == expected
+        self._took(claim)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def ack(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        records = data.draw(st.lists(st.sampled_from(self.claimed[token]), unique_by=lambda r: r.path))
+        outcomes = {r.path: data.draw(st.sampled_from(["deleted", "missing", "replaced"])) for r in records}
+        settled = self.registry.ack(token, [Deletion(r, Outcome(outcomes[r.path])) for r in records])
+        assert settled == self.model.ack(token, outcomes)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), delay=st.sampled_from([None, 1, 2500]), bury=st.booleans(), counts=st.booleans())
+    def nack(self, data: st.DataObject, delay: int | None, bury: bool, counts: bool) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        path = data.draw(st.sampled_from(self.claimed[token])).path
+        reason = data.draw(st.sampled_from(["", "EACCES"]))
+        settled = self.registry.nack(token, [Kept(path, delay, bury, counts, reason)])
+        assert settled == self.model.nack(token, path, delay, bury, counts, reason)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        if token in self.model.leases:
+            self.registry.extend(token, lease_ms=LEASE)
+            self.model.leases[token] = self.model.now + LEASE
+        else:
+            with pytest.raises(LeaseLost):
+                self.registry.extend(token, lease_ms=LEASE)
+
+    @rule()
+    def reap(self) -> None:
+        reaped = self.registry.reap()
+        assert (reaped.recovered, reaped.lifted) == self.model.reap()
+        assert not reaped.more
+
+    @rule(path=PATHS)
+    def revive(self, path: str) -> None:
+        assert self.registry.revive([path]) == {path: self.model.revive(path)}
+
+    @rule(ms=st.sampled_from([1, 500, 2000]))
+    def advance(self, ms: int) -> None:
+        self._move_to(self.model.now + ms)
+
+    @precondition(lambda self: self.model.instants())
+    @rule(data=st.data(), off=st.sampled_from([-1, 0]))
+    def jump_to_the_next_deadline(self, data: st.DataObject, off: int) -> None:
+        self._move_to(max(self.model.instants()[0] + off, self.model.now))
+
+    @invariant()
+    def every_path_is_where_the_model_has_it(self) -> None:
+        paths = ["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"]
+        _, found = self.registry.look(paths)
+        for path, record in zip(paths, found, strict=True):
+            entry = self.model.files.get(path)
+            if entry is None:
+                assert record is None
+                continue
+            assert record is not None
+            assert (record.state, record.due_ms) == (entry.state, entry.due)
+            assert (record.registered_ms, record.deadline_ms) == (entry.registered, entry.deadline)
+            assert (record.identity, record.size_bytes) == (entry.identity, entry.size)
+            assert (record.attempts, record.last_error) == (entry.attempts, entry.error)
+
+    @invariant()
+    def counts_balance(self) -> None:
+        stats = self.registry.stats()
+        assert stats.imbalance == self.model.balance() == 0
+        assert stats.records == len(self.registry) == stats.active == len(self.model.files)
+        assert stats.bytes == sum(entry.size for entry in self.model.files.values())
+        assert stats.behind == sum(entry.behind is not None for entry in self.model.files.values())
+        for name in ("registered", "deleted", "missing", "replaced", "released"):
+            assert stats.total(name) == self.model.totals.get(name, 0), name
+        assert stats.claims == len(self.model.leases)
+
+    @invariant()
+    def every_path_is_in_exactly_one_place(self) -> None:
+        assert self.registry.audit() == []
+
+    def _took(self, claim: Any) -> None:
+        if claim.records:
+            self.model.claim([record.path for record in claim.records], claim.token, LEASE)
+            self.tokens.append(claim.token)
+            self.claimed[claim.token] = claim.records
+
+    def _move_to(self, now: int) -> None:
+        self.model.now = self.clock.now_ms = now
+
+    def _agree(self, move: Callable[[], object], code: str) -> None:
+        if code == "absent":
+            with pytest.raises(NotRegistered):
+                move()
+        elif code == "claimed":
+            with pytest.raises(AlreadyClaimed):
+                move()
+        else:
+            move()
+
+
+def walk(client: redis.Redis, *, examples: int) -> None:
+    machine = type("WalkHere", (Walk,), {"connect": staticmethod(lambda: client)})
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_registry_agrees_with_the_model_on_a_real_server(real_client: redis.Redis) -> None:
+    walk(real_client, examples=60)
+
+
+def test_the_registry_agrees_with_the_model_on_fakeredis() -> None:
+    walk(fakeredis.FakeRedis(), examples=40)
