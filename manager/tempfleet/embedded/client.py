@@ -55,9 +55,8 @@ def broker_url(url: str) -> str:
 
 
 def disconnect_url(url: str) -> None:
-    """Give up the share of DIR's server before this process ends; for its forked children as well."""
+    """Give up the share of DIR's server before this process ends; forked children keep theirs."""
     if is_embedded(url) and (share := _shares.pop(prepare(directory_of(url)), None)):
-        share.release()
         share.close()
 
 
@@ -80,8 +79,8 @@ def _take_share(home: Path) -> None:
 
 def _bring_up(home: Path, grace_seconds: float) -> str:
     deadline, launches = time.monotonic() + START_SECONDS, 0
-    while not (is_locked(home / KEEPER_LOCK) and (path := _answering(home))):
-        if not is_locked(home / KEEPER_LOCK):
+    while not ((kept := is_locked(home / KEEPER_LOCK)) and (path := _answering(home))):
+        if not kept:
             _need(launches < MAX_LAUNCHES, home, "it ended at its start")
             _launch_keeper(home, grace_seconds)
             launches += 1

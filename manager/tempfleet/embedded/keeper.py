@@ -6,6 +6,7 @@ when nobody has used it for the grace time. It belongs to no terminal, no sessio
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def keep(directory: str, grace_seconds: float = GRACE_SECONDS) -> None:
     lock = FileLock(home / KEEPER_LOCK)
     # Locked before detaching: once the starter's child has ended, DIR is kept or the attempt is over.
     if lock.acquire() and not os.fork():
-        Keeper(home, lock, grace_seconds).run()
+        try:
+            Keeper(home, lock, grace_seconds).run()
+        except EmbeddedServerError as exc:
+            sys.exit(_said(exc))
 
 
 class Keeper:
@@ -81,13 +85,18 @@ class Keeper:
         return 2.0 ** (self.crashes - 2) if self.crashes else 0.0
 
     def restart(self) -> None:
-        """Start it once more; an EmbeddedServerError ends the keeper after the last attempt."""
+        """Start it once more, unless it crashed too often: then whoever connects next may try."""
         now = time.monotonic()
         self.crashes = 1 if now - self.started > CALM_SECONDS else self.crashes + 1
         self.started = now
-        print(f"tempfleet: the server is gone; start {self.crashes} of {MAX_CRASHES}", flush=True)
+        if self.crashes > MAX_CRASHES:
+            raise EmbeddedServerError(f"the server ended {self.crashes} times; giving it up")
         try:
             self.server = EmbeddedServer.start(self.home)
-        except EmbeddedServerError:
-            if self.crashes >= MAX_CRASHES:
-                raise
+        except EmbeddedServerError as exc:
+            print(_said(exc), flush=True)
+
+
+def _said(exc: EmbeddedServerError) -> str:
+    """The message without the end of the log: it goes into that log."""
+    return f"tempfleet: {str(exc).splitlines()[0]}"

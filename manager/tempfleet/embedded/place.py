@@ -48,7 +48,7 @@ def prepare(directory: str | os.PathLike[str]) -> Path:
     """
     The real path of *directory*, made with mode 0700 when it is missing.
 
-    One that exists is never changed (it may be somebody's home), but only its owner may be able to write to it.
+    One that exists is never changed (it may be somebody's home), but others must not be able to write to it.
     """
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -1,12 +1,13 @@
 """
 One server process on one directory, and the few words of its protocol that this takes.
 
-The words are spoken here, not through redis-py: the keeper should be small and start at once, and the import of
+The words are spoken here, not through redis-py: the keeper should be small and start at once, and importing
 redis-py alone takes longer than bringing the server up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -76,15 +77,14 @@ class EmbeddedServer:
     """
     A running server: one that this object started, or one that it found and adopted.
 
-    Without a keeper: it runs until ``stop()`` or ``kill()``. The data stays in its directory, for the next one
-    started there.
+    It has no keeper and runs until ``stop()`` or ``kill()``; its data stay in the directory, for the next.
     """
 
-    def __init__(self, home: Path, socket: str, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, home: Path, path: str) -> None:
         self.directory = home
-        self.socket_path = socket
-        self.pid = process.pid if process else 0
-        self._process = process
+        self.socket_path = path
+        self.pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
         self._run_id = ""
 
     @classmethod
@@ -103,7 +103,7 @@ class EmbeddedServer:
         try:
             if not lock.acquire(timeout=STOP_SECONDS / 5):
                 raise EmbeddedServerError(f"a server already runs on {home}")
-            server = cls(home, socket_path(home), None)
+            server = cls(home, socket_path(home))
             server._launch(find_server(), options, lock)
         finally:
             lock.close()
@@ -115,7 +115,7 @@ class EmbeddedServer:
         """The server that runs on *home*, left by a keeper that was killed; None when there is none."""
         deadline = time.monotonic() + START_SECONDS
         while is_locked(home / SERVER_LOCK):
-            server = cls(home, read(home / SOCKET_NAME), None)
+            server = cls(home, read(home / SOCKET_NAME))
             if server._is_ready():
                 return server
             if time.monotonic() > deadline:
@@ -207,7 +207,8 @@ class EmbeddedServer:
     def _shut_down(self) -> None:
         """By its socket, and only if it is the one adopted that answers: a process id might be another's."""
         if info(self.socket_path).get("run_id") == self._run_id:
-            ask(self.socket_path, "SHUTDOWN")
+            with contextlib.suppress(OSError):  # it may hang up before it has answered
+                ask(self.socket_path, "SHUTDOWN")
         with FileLock(self.directory / SERVER_LOCK) as lock:
             lock.acquire(timeout=STOP_SECONDS)
 
