@@ -20,6 +20,8 @@ from urllib.parse import quote
 import pytest
 import redis
 from kombu import Connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from support import wait_until
 from tempfleet.embedded import (
@@ -34,7 +36,7 @@ from tempfleet.errors import EmbeddedServerError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who runs is read from /proc")
 
-GRACE = 0.5
+GRACE = 0.25
 CLIENT = """
 import sys
 from tempfleet.embedded.client import connect, directory_of
@@ -108,7 +110,8 @@ def is_gone(place: Path) -> bool:
 
 
 def ask(path: str, *command: str) -> Any:
-    with redis.Redis(unix_socket_path=path, decode_responses=True) as client:
+    retry = Retry(NoBackoff(), 0)
+    with redis.Redis(unix_socket_path=path, decode_responses=True, retry=retry) as client:
         return client.execute_command(*command)
 
 
@@ -253,7 +256,7 @@ def test_a_forked_child_goes_on_using_the_server(home: Path, use: Use) -> None:
     path = client.socket
     client.process.wait(10)
     before = run_id(path)
-    time.sleep(GRACE * 2)  # the law is that nothing happens in this time
+    time.sleep(GRACE + 0.5)  # the law is that nothing happens in this time
     assert run_id(path) == before
 
 
@@ -265,6 +268,17 @@ def test_an_executed_child_does_not_keep_the_server(home: Path, use: Use) -> Non
     client.process.kill()
     wait_until(lambda: is_gone(home))
     os.kill(child, signal.SIGKILL)
+
+
+def test_a_keeper_that_is_asked_to_end_stays_until_its_users_are_gone(home: Path, use: Use) -> None:
+    client = use()
+    path, [keeper] = client.socket, keepers_of(home)
+    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(keeper, asked)
+    os.kill(server_pid(home), signal.SIGTERM)
+    wait_until(lambda: answers(path) and keepers_of(home) == [keeper])
+    client.kill()
+    wait_until(lambda: is_gone(home))
 
 
 def test_a_removed_directory_takes_its_server_along(home: Path, use: Use) -> None:

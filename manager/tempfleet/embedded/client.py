@@ -99,17 +99,23 @@ def _answering(home: Path) -> str:
 def _launch_keeper(home: Path, grace_seconds: float) -> None:
     """Start a keeper and wait until it has detached: no host application meets its SIGCHLD later."""
     find_server()
+    # -P -S and this path: it finds the modules that this process finds, from any directory, and nothing else.
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    command = [sys.executable, "-P", "-S", "-m", __package__, str(home), str(grace_seconds)]
     with open_log(home) as log:
-        subprocess.run(
-            [sys.executable, "-P", "-m", __package__, str(home), str(grace_seconds)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-            check=False,
-        )
+        try:
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env=env,
+                check=False,
+            )
+        except OSError as exc:
+            raise EmbeddedServerError(f"no keeper for {home}: {exc}") from exc
 
 
 def _need(condition: bool, home: Path, otherwise: str) -> None:

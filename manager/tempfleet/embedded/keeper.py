@@ -6,6 +6,7 @@ when nobody has used it for the grace time. It belongs to no terminal, no sessio
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,9 @@ def keep(directory: str, grace_seconds: float = GRACE_SECONDS) -> None:
     home = prepare(directory)
     os.chdir("/")
     os.umask(0o077)
+    # Asked to end, it still ends with the last user: a signal to a whole service reaches the users as well.
+    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(asked, lambda *_: None)
     lock = FileLock(home / KEEPER_LOCK)
     # Locked before detaching: once the starter's child has ended, DIR is kept or the attempt is over.
     if lock.acquire() and not os.fork():
