@@ -73,7 +73,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
         _bind(app, runtime_of, name, function, autoretry_for=LATER, retry_backoff=True, max_retries=None)
     for name, function in DELETE_TASKS.items():
         _bind(app, runtime_of, name, function)
-    sweeping = _bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=_sweep_task(runtime_of))
+    sweeping = _bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=SweepTask)
 
     schedule.add_to(app, settings, sweeping)
     app.steps["worker"].add(type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of}))
@@ -114,7 +114,38 @@ def make_app(settings: Settings | None = None) -> Celery:
     return app
 
 
-def _bind(app: Celery, runtime_of: RuntimeOf, name: str, function: Function, **options: Any) -> Task:
+class FleetTask(Task):  # type: ignore[misc]
+    """Goes to the shared queue unless it is sent elsewhere; whoever takes it from there knows where it belongs."""
+
+    abstract = True
+    runtime_of: RuntimeOf
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        options.setdefault("queue", routing.shared_queue(self.runtime_of.settings))
+        return super().apply_async(*args, **options)
+
+
+class SweepTask(FleetTask):
+    """Is not sent again while it waits, whoever's beat sends it."""
+
+    abstract = True
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        if sweep.sweep_waits(self.app, self.runtime_of.settings, self.runtime_of().fleet):
+            logger.info("A sweep waits already; none is added. Does a worker run?")
+            return None
+        return super().apply_async(*args, **options)
+
+
+def _bind(
+    app: Celery,
+    runtime_of: RuntimeOf,
+    name: str,
+    function: Function,
+    *,
+    base: type[FleetTask] = FleetTask,
+    **options: Any,
+) -> Task:
     """*function* as a task of this app alone; without ``shared=False`` it would appear in every app."""
 
     def run(_task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -126,18 +157,18 @@ def _bind(app: Celery, runtime_of: RuntimeOf, name: str, function: Function, **o
             raise
 
     run.__doc__ = function.__doc__
-    queue = routing.shared_queue(runtime_of.settings).name
     return app.task(
         run,
         name=name,
+        base=base,
         bind=True,
         shared=False,
         typing=False,
         acks_late=True,
         ignore_result=True,
         serializer="json",
-        queue=queue,
         throws=(TempfleetError,),
+        runtime_of=runtime_of,
         **options,
     )
 
@@ -169,21 +200,6 @@ def _taken(function: Function) -> Function:
 
     sweep_taken.__doc__ = function.__doc__
     return sweep_taken
-
-
-def _sweep_task(runtime_of: RuntimeOf) -> type[Task]:
-    """A task that is not sent again while it waits, whoever's beat sends it."""
-
-    class SweepTask(Task):  # type: ignore[misc]
-        abstract = True
-
-        def apply_async(self, *args: Any, **options: Any) -> Any:
-            if sweep.sweep_waits(self.app, runtime_of.settings, runtime_of().fleet):
-                logger.info("A sweep waits already; none is added. Does a worker run?")
-                return None
-            return super().apply_async(*args, **options)
-
-    return SweepTask
 
 
 def _subscribe(app: Celery, settings: Settings) -> None:

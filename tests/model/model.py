@@ -7,6 +7,7 @@ after every step.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 
 
@@ -101,7 +102,7 @@ class Model:
             for path, e in self.files.items()
             if e.state == "waiting" and (e.due or 0) <= self.now
         ]
-        return [path for _, path in sorted(due, key=lambda pair: (pair[0], pair[1].encode()))]
+        return [path for _, path in sorted(due, key=lambda pair: (pair[0], os.fsencode(pair[1])))]
 
     def claim(self, paths: list[str], token: int, lease: int) -> None:
         assert token > self.last_token

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model.model import Model
 
+from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry import Kept, Registry
