@@ -1,0 +1,16 @@
+"""A Redis of its own for each story, which the story may stop and start again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tempfleet.embedded import EmbeddedServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer.start(tmp_path / "redis") as server:
+        yield server
