@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from ..records import NO_IDENTITY, Deletion, FileRecord, Outcome
 from ..settings import Settings
 from . import direct, guarded
+from .audit import AuditLines, AuditLog
 from .errnos import outcome_of
+from .guarded import NotPutBack
+from .in_use import Use
+from .recovery import Recovered, recover
 from .roots import Root, Roots
-from .session import Session
+from .session import Session, Stopped
 
 
 class Deleter:
@@ -23,6 +28,7 @@ class Deleter:
     def __init__(self, roots: Roots, settings: Settings) -> None:
         self._roots = roots
         self._settings = settings
+        self._audit = AuditLog(settings.audit_log, roots.base.private)
 
     def delete(
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
@@ -37,16 +43,40 @@ class Deleter:
             The outcomes as they come. One bad entry never stops the rest: what the system says becomes an
             outcome.
         """
-        with Session(self._roots, token, may_go_on) as session:
+        lines = AuditLines(self._audit, self._settings.host, token)
+        session = Session(self._roots, self._settings, records, token=token, may_go_on=may_go_on)
+        try:
             for record in records:
                 if not may_go_on():
                     return
-                yield self._settle(record, session, direct.delete, guarded.delete)
+                session.use = Use.NOT_ASKED
+                try:
+                    deletion = self._settle(record, session, direct.delete, guarded.delete)
+                except Stopped:
+                    return
+                if record.is_unverified:
+                    deletion = replace(deletion, record=record)
+                if deletion.outcome is not Outcome.UNAVAILABLE:
+                    lines.add(deletion, session.use)
+                yield deletion
+        finally:
+            session.close()
+            lines.flush()
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
-        with Session(self._roots, 0, lambda: True) as session:
+        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
             return self._settle(record, session, direct.look, guarded.look)
+
+    def recover(self) -> list[Recovered]:
+        """
+        Give files that dead processes left in the private directories their names back; to be called at
+        start.
+
+        Only what was being moved when a process died is touched, never what is in its grace period. Repeating
+        it is harmless, also while others delete.
+        """
+        return recover(self._roots)
 
     def _settle(
         self,
@@ -61,20 +91,19 @@ class Deleter:
         if reason := session.moved(root):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         try:
-            if record.is_created and record.identity == NO_IDENTITY:
-                if os.path.dirname(record.path) != self._roots.base.path:
-                    return Deletion(record, Outcome.REFUSED, reason="not-private")
-                return by_name(record, record.path[len(root.prefix) :], session)
-            return by_identity(record, root, session)
+            if record.identity != NO_IDENTITY or not record.is_created:
+                return by_identity(record, root, session)
+            if os.path.dirname(record.path) != self._roots.base.path:
+                return Deletion(record, Outcome.REFUSED, reason="not-private")
+            return by_name(record, record.path[len(root.prefix) :], session)
         except OSError as exc:
             outcome, reason = outcome_of(exc)
             return Deletion(record, outcome, reason=reason)
+        except NotPutBack:
+            return Deletion(record, Outcome.FAILED, reason="not-put-back")
 
     def _homeless(self, record: FileRecord) -> Deletion:
         if reason := self._roots.is_unavailable(record.path):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
-        return Deletion(
-            record,
-            Outcome.REFUSED,
-            reason="root" if self._roots.holds_a_root(record.path) else "outside-roots",
-        )
+        reason = "root" if self._roots.holds_a_root(record.path) else "outside-roots"
+        return Deletion(record, Outcome.REFUSED, reason=reason)

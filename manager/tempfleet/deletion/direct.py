@@ -12,33 +12,57 @@ import os
 import stat
 
 from ..records import NO_UID, Deletion, FileRecord, Outcome, Way
-from . import faults, tree
+from . import faults, usage
 from .inspection import kind_of
+from .removal import remove
 from .session import Session
 
 
 def delete(record: FileRecord, name: str, session: Session) -> Deletion:
-    """Unlink what is under *name* in the base directory."""
-    looked = look(record, name, session)
-    if looked.outcome is not Outcome.DELETED:
-        return looked
+    """Remove what is under *name* in the base directory."""
+    verdict = _judge(record, name, session)
+    if verdict.outcome is not Outcome.DELETED:
+        return verdict
     faults.reach("direct.found")
-    fd = session.roots.base.fd
-    if record.is_directory:
-        return tree.delete(record, fd, name, session, Way.DIRECT)
-    os.unlink(name, dir_fd=fd)
+    base = session.roots.base.fd
+    if not (session.asks_in_use or session.secure or record.is_directory):
+        os.unlink(name, dir_fd=base)
+        faults.reach("direct.unlinked")
+        return verdict
+    objection, held = usage.ask(record, base, name, session, Way.DIRECT)
+    if objection is not None:
+        return objection
+    try:
+        freed = remove(base, name, session, directory=record.is_directory)
+    finally:
+        if held >= 0:
+            os.close(held)
     faults.reach("direct.unlinked")
-    return looked
+    return Deletion(record, Outcome.DELETED, Way.DIRECT, freed) if record.is_directory else verdict
 
 
 def look(record: FileRecord, name: str, session: Session) -> Deletion:
     """What ``delete`` would do, changing nothing."""
+    verdict = _judge(record, name, session)
+    if verdict.outcome is Outcome.DELETED:
+        objection, held = usage.ask(record, session.roots.base.fd, name, session, Way.DIRECT)
+        if held >= 0:
+            os.close(held)
+        return objection or verdict
+    return verdict
+
+
+def _judge(record: FileRecord, name: str, session: Session) -> Deletion:
     base = session.roots.base
     found = os.stat(name, dir_fd=base.fd, follow_symlinks=False)
-    wanted = stat.S_IFDIR if record.is_directory else stat.S_IFREG
-    if stat.S_IFMT(found.st_mode) != wanted:
+    if record.is_directory:
+        if not stat.S_ISDIR(found.st_mode):
+            return Deletion(record, Outcome.REPLACED, Way.DIRECT, reason=kind_of(found.st_mode))
+        freed = 0
+    elif stat.S_ISREG(found.st_mode):
+        freed = min(found.st_size, found.st_blocks * 512) if found.st_nlink == 1 else 0
+    else:
         return Deletion(record, Outcome.REPLACED, Way.DIRECT, reason=kind_of(found.st_mode))
-    if record.uid not in (NO_UID, found.st_uid) or (not base.trusted and record.uid == NO_UID):
+    if record.uid != found.st_uid and (not base.trusted or (session.owner_check and record.uid != NO_UID)):
         return Deletion(record, Outcome.REFUSED, Way.DIRECT, reason="owner")
-    freed = min(found.st_size, found.st_blocks * 512) if found.st_nlink == 1 else 0
-    return Deletion(record, Outcome.DELETED, Way.DIRECT, 0 if record.is_directory else freed)
+    return Deletion(record, Outcome.DELETED, Way.DIRECT, freed)

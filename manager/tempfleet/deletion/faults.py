@@ -11,7 +11,6 @@ from collections.abc import Callable
 POINTS = (
     "direct.found",
     "direct.unlinked",
-    "guarded.noted",
     "guarded.found",
     "guarded.moved",
     "guarded.compared",
@@ -23,6 +22,7 @@ POINTS = (
     "set-aside.noted",
     "set-aside.moved",
     "restore.moved",
+    "recovery.put-back",
 )
 """Every point, in the order of a file's way through them."""
 

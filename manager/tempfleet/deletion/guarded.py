@@ -6,91 +6,282 @@ descriptor, that race was still lost in 28 % of the tries under attack. So the e
 private directory, where only this user and root can reach it. *What came along* is compared with the record;
 if it is another object, it goes back to where it was, over nothing. The look before the rename only saves
 innocent files the trip.
+
+    look      parent beneath the root, no symlink, no mount; kind, inode, birth time and owner as recorded
+    ask       is it in use? (the lease taken here is kept to the end)
+    move      rename into the private directory as <digest of the path>.<token>
+    compare   file handle, or inode and birth time, there
+    unlink    there
+
+A crash leaves the file either under its own name or under that digest, where the next claim of the record
+finds it; it is compared again, and deleted or given back.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from dataclasses import replace
 
 from ..logs import logger, printable
-from ..records import NO_UID, Deletion, FileRecord, Outcome, Way
-from . import faults, identity, tree
-from .inspection import kind_of
-from .private import entry_prefix
+from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Outcome, Way
+from . import faults, identity, in_use, usage
+from .in_use import Use
+from .inspection import is_below, kind_of
+from .private import Entry
+from .removal import remove
 from .roots import Root
 from .session import Session
-from .syscalls import Stat
+from .syscalls import O_PATH, Stat
+
+_CLOCK_TOLERANCE_NS = 2_000_000_000
+"""Between the Redis clock and this host's, when a birth time is held against a registration."""
+
+
+class NotPutBack(Exception):
+    """A file could not be given its name back; it is safe in the private directory, and noted."""
 
 
 def delete(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """Delete what was registered as *record*, if it still has the name."""
-    path = record.path
-    name = path[path.rindex("/") + 1 :]
-    fd = session.parent(root, path)
-    found = session.reader.stat(fd, name)
-    if (no := objection(record, root, found)) is not None:
-        return no
-    faults.reach("guarded.found")
-    private = root.private.open()
-    entry = f"{entry_prefix(path)}{session.token:x}"
-    os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
-    faults.reach("guarded.moved")
-    if not is_same(record, root, private, entry, session):
-        put_back(private, entry, fd, name, session, directory=record.is_directory)
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="raced")
-    faults.reach("guarded.compared")
-    if record.is_directory:
-        return tree.delete(record, private, entry, session, Way.GUARDED)
-    os.unlink(entry, dir_fd=private)
-    faults.reach("guarded.unlinked")
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, found.freed_bytes)
+    """Delete what was registered as *record*, whether it still has its name or an earlier claim moved it."""
+    deletion = _delete_by_name(record, root, session)
+    if deletion.outcome not in (Outcome.MISSING, Outcome.REPLACED):
+        return deletion
+    if (resumed := _resume(record, root, session)) is not None:
+        return resumed
+    if deletion.outcome is Outcome.MISSING:  # perhaps it was just now given its name back
+        return _delete_by_name(record, root, session)
+    return deletion
 
 
 def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``delete`` would do, changing nothing."""
-    fd = session.parent(root, record.path)
-    name = record.path[record.path.rindex("/") + 1 :]
-    found = session.reader.stat(fd, name)
-    if (no := objection(record, root, found)) is not None:
+    deletion = _look_by_name(record, root, session)
+    if deletion.outcome in (Outcome.MISSING, Outcome.REPLACED):
+        for entry in session.entries_of(root, record.path):
+            if is_same(record, root, root.private.peek(), entry.name, session):
+                return Deletion(record, Outcome.DELETED, Way.GUARDED)
+    return deletion
+
+
+def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
+    try:
+        fd = session.parent(root, record.path)
+        name = record.path[record.path.rindex("/") + 1 :]
+        found = session.reader.stat(fd, name)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        return missing(record, exc)
+    if record.is_unverified:
+        known = verified(record, root, fd, name, found, session)
+        if isinstance(known, Deletion):
+            return known
+        record = known
+    if (no := objection(record, root, found, session)) is not None:
         return no
-    handle = identity.handle_in(record.identity)
-    if handle and session.reader.handle(fd, name) not in (b"", handle):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+    faults.reach("guarded.found")
+    private = session.private(root)
+    entry = session.entry_name(record.path)
+    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+    if no is not None:
+        return no
+    try:
+        no = move_and_compare(record, root, fd, name, entry, held, session)
+        if no is not None:
+            return no
+        freed = _remove(record, private, entry, fd, name, session)
+    finally:
+        if held >= 0:
+            os.close(held)
+    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+
+
+def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
+    try:
+        fd = session.parent(root, record.path)
+        name = record.path[record.path.rindex("/") + 1 :]
+        found = session.reader.stat(fd, name)
+        if record.is_unverified:
+            known = verified(record, root, fd, name, found, session)
+            if isinstance(known, Deletion):
+                return known
+            record = known
+        if (no := objection(record, root, found, session)) is not None:
+            return no
+        handle = identity.handle_in(record.identity) if root.handles else b""
+        if handle and session.reader.handle(fd, name) != handle:
+            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        return missing(record, exc)
+    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+    if held >= 0:
+        os.close(held)
     freed = 0 if record.is_directory else found.freed_bytes
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
+    return no or Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
 
 
-def objection(record: FileRecord, root: Root, found: Stat) -> Deletion | None:
+def missing(record: FileRecord, exc: OSError) -> Deletion:
+    reason = "not-a-directory" if exc.errno == errno.ENOTDIR else ""
+    return Deletion(record, Outcome.MISSING, Way.GUARDED, reason=reason)
+
+
+def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
     """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
+    if record.identity == NO_IDENTITY:
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
     if found.kind != (stat.S_IFDIR if record.is_directory else stat.S_IFREG):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
     if found.is_elsewhere(root.mount, root.device):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
     if not identity.agrees(record.identity, found):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-    if record.uid not in (NO_UID, found.uid):
+    if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
+    if identity.needs_handle(record.identity) and not root.handles:
+        return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
 
 
+def verified(
+    record: FileRecord, root: Root, fd: int, name: str, found: Stat, session: Session
+) -> FileRecord | Deletion:
+    """
+    A record from afar, with the identity of what it must have meant; or why it cannot have meant *found*.
+
+    The file must be older than the registration, as far as can be known: a younger one was not there to be
+    registered. Where there is no birth time, the last change stands for it.
+    """
+    if not is_below(record.path, session.settings.confined_roots):
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
+    if found.kind != stat.S_IFREG:
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
+    born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
+    if born_ns > record.registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS:
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
+    taken = identity.take(session.reader, fd, name, found, handles=root.handles)
+    return replace(record, identity=taken)
+
+
+def move_and_compare(
+    record: FileRecord, root: Root, fd: int, name: str, entry: str, held: int, session: Session
+) -> Deletion | None:
+    """
+    Move *name* of directory *fd* into the private directory as *entry*; None if it is the registered object.
+
+    Anything else has its name back when this returns.
+    """
+    private = session.private(root)
+    pinned = _pin(fd, name) if identity.is_weak(record.identity) else -1
+    try:
+        if pinned >= 0 and not identity.agrees(record.identity, session.reader.fstat(pinned)):
+            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+        os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
+        faults.reach("guarded.moved")
+        if pinned >= 0:
+            same = session.reader.stat(private, entry).ino == os.fstat(pinned).st_ino
+        else:
+            same = is_same(record, root, private, entry, session)
+    finally:
+        if pinned >= 0:
+            os.close(pinned)
+    if not same:
+        put_back(private, entry, fd, name, session, directory=_is_directory(private, entry))
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="raced")
+    faults.reach("guarded.compared")
+    if held >= 0 and session.use is Use.FREE and not in_use.still_free(held):
+        put_back(private, entry, fd, name, session, directory=False)
+        session.use = Use.OPEN
+        return Deletion(record, Outcome.BUSY, Way.GUARDED, reason=Use.OPEN.value)
+    return None
+
+
+def _pin(fd: int, name: str) -> int:
+    """
+    Held open, an inode number cannot be given to another file: what a weak identity needs, as a rename
+    changes it.
+    """
+    return os.open(name, O_PATH | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+
+
 def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
-    """Whether the entry of the private directory is the registered object."""
+    """Whether *entry* of the private directory is the registered object."""
     handle = identity.handle_in(record.identity) if root.handles else b""
     if handle:
         return session.reader.handle(private, entry) == handle
-    return identity.agrees(record.identity, session.reader.stat(private, entry))
+    return identity.agrees(record.identity, session.reader.stat(private, entry), moved=True)
+
+
+def _remove(record: FileRecord, private: int, entry: str, fd: int, name: str, session: Session) -> int:
+    """
+    Remove what was proven to be the registered object.
+
+    What cannot be removed gets its name back, so that a person finds it there. Out of time, it stays where it
+    is and the next claim goes on with it.
+    """
+    try:
+        freed = remove(private, entry, session, directory=record.is_directory)
+    except FileNotFoundError:
+        return 0  # an earlier claimer, not dead but slow, removed it
+    except OSError:
+        put_back(private, entry, fd, name, session, directory=record.is_directory)
+        raise
+    faults.reach("guarded.unlinked")
+    return freed
 
 
 def put_back(private: int, entry: str, fd: int, name: str, session: Session, *, directory: bool) -> None:
-    """Give a stranger's file its name again, over nothing; where the name is taken, one beside it."""
+    """
+    Give a file its name again, over nothing; where the name is taken, one beside it.
+
+    Raises:
+        NotPutBack: it has to stay in the private directory.
+    """
     beside = ""
     while True:
         try:
             session.roots.system.rename_noreplace(private, entry, fd, name + beside, directory=directory)
             break
-        except FileExistsError:
-            beside = f".{session.token:x}{os.urandom(2).hex()}"
+        except OSError as exc:
+            if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
+                beside = f".{session.token:x}{os.urandom(2).hex()}"
+                name = name[: 255 - len(beside) - 8] if len(os.fsencode(name)) > 230 else name
+            else:
+                session.left_behind = True
+                logger.error("%s could not be put back (%s); it is kept as %s", printable(name), exc, entry)
+                raise NotPutBack from exc
     faults.reach("guarded.put-back")
     if beside:
-        logger.warning("%s was taken; the file moved aside is %s", printable(name), printable(name + beside))
+        logger.warning("%s was taken; what was moved aside is %s", printable(name), printable(name + beside))
+
+
+def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
+    """Finish what a dead claimer of this record began; None if there is nothing of it."""
+    for left in session.entries_of(root, record.path):
+        private = session.private(root)
+        try:
+            if is_same(record, root, private, left.name, session):
+                return _finish(record, private, left, session)
+            if not left.aside:  # what is in its grace period has a record of its own
+                _give_back(record, root, private, left, session)
+        except FileNotFoundError:
+            continue  # another claimer, or a recovery scan, was quicker
+    return None
+
+
+def _finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
+    session.use = Use.NOT_ASKED
+    found = session.reader.stat(private, left.name)
+    freed = remove(private, left.name, session, directory=record.is_directory)
+    if left.aside:
+        os.unlink(left.from_name, dir_fd=private)
+    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+
+
+def _give_back(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> None:
+    fd = session.parent(root, record.path)
+    name = record.path[record.path.rindex("/") + 1 :]
+    put_back(private, left.name, fd, name, session, directory=_is_directory(private, left.name))
+
+
+def _is_directory(private: int, entry: str) -> bool:
+    return stat.S_ISDIR(os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode)

@@ -39,15 +39,26 @@ def is_weak(identity: str) -> bool:
     return identity[:1] == WEAK
 
 
-def agrees(identity: str, found: Stat) -> bool:
-    """Whether *found* can be the object: all that stat alone tells. A different object mostly fails here."""
+def needs_handle(identity: str) -> bool:
+    """Whether nothing but the handle tells the object from another with its inode number."""
+    return identity[:1] == "h"
+
+
+def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
+    """
+    Whether *found* can be the object: all that stat alone tells. A different object mostly fails here.
+
+    Args:
+        moved: we renamed it, which changed its change time; a weak identity does without that.
+    """
     kind, fields = identity[:1], identity[1:].split(".")
     if fields[0] != f"{found.ino:x}":
         return False
     if kind in "gb":
         return found.birth_ns is not None and fields[1] == f"{found.birth_ns:x}"
     if kind == WEAK:
-        return fields[1:] == [f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
+        now = [f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
+        return fields[2:] == now[1:] if moved else fields[1:] == now
     return kind == "h"
 
 

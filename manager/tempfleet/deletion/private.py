@@ -3,9 +3,18 @@ The private directory of a root: ``<root>/.tempfleet-<uid>``, where a file is co
 everybody's reach.
 
 It is on the root's own mount, so that moving a file there is one atomic rename. It must belong to this user
-with mode 0700 and be no symlink, which is checked by descriptor each time it is opened. In a directory that
+with mode 0700 and be no symlink, which is checked by descriptor when it is opened. In a directory that
 others may write to (``/tmp``) a stranger can take the name first; then the next of ten is used, ours before a
-new one.
+new one. What is in it:
+
+    <digest>.<token>                  a file between its rename and its unlink; more than an instant only
+    after a crash <digest>.<token>.<size>.aside     a file in its grace period (TEMP_FILE_QUARANTINE)
+    <digest>.<token>.<size>.from      a symlink that nobody follows: its text is where that file was
+    note.<token>.<random>             the paths of one delete call, locked while it runs audit.log,
+    audit.log.1, ...
+
+The digest is of the path, the token that of the claim. So whoever claims the record again after a crash and
+finds nothing under the path looks here first, and needs no other memory.
 """
 
 from __future__ import annotations
@@ -15,7 +24,7 @@ import hashlib
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .syscalls import DIRECTORY_FLAGS
 
@@ -24,10 +33,44 @@ if TYPE_CHECKING:
 
 _NAMES = 10
 _PREFIX = ".tempfleet-"
+_DIGEST_BYTES = 16
+ASIDE = "aside"
+FROM = "from"
+NOTE = "note"
+
+
+class Entry(NamedTuple):
+    """A file in a private directory."""
+
+    name: str
+    digest: str
+    token: int
+    size_bytes: int = 0
+    aside: bool = False
+
+    @classmethod
+    def parse(cls, name: str) -> Entry | None:
+        """None for notes, logs and whatever else is not a file of somebody."""
+        parts = name.split(".")
+        if len(parts[0]) != _DIGEST_BYTES * 2:
+            return None
+        try:
+            numbers = [int(part, 16) for part in parts[1:3]]
+        except ValueError:
+            return None
+        if len(parts) == 2:
+            return cls(name, parts[0], numbers[0])
+        if len(parts) == 4 and parts[3] == ASIDE:
+            return cls(name, parts[0], numbers[0], numbers[1], aside=True)
+        return None
+
+    @property
+    def from_name(self) -> str:
+        return self.name.removesuffix(ASIDE) + FROM
 
 
 class PrivateDirectory:
-    """Opened at the first need and kept open; ``path`` is known from then on."""
+    """Opened at the first need and kept open; ``name`` is known from then on."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
@@ -60,6 +103,20 @@ class PrivateDirectory:
                     self._fd = self._open(create=False)
         return self._fd
 
+    def entries(self) -> list[Entry]:
+        """The files that are in it; mostly none."""
+        return [entry for name in self.names() if (entry := Entry.parse(name)) is not None]
+
+    def names(self) -> list[str]:
+        fd = self.peek()
+        if fd < 0:
+            return []
+        listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            return os.listdir(listing)
+        finally:
+            os.close(listing)
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -84,7 +141,7 @@ class PrivateDirectory:
     def _try(self, name: str) -> int:
         try:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._root.fd)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
         found = os.fstat(fd)
         if (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o700):
@@ -99,6 +156,6 @@ def is_private_name(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def entry_prefix(path: str) -> str:
-    """How the entries of *path* in a private directory begin; the token follows."""
-    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest() + "."
+def digest_of(path: str) -> str:
+    """What the entries of *path* in a private directory begin with."""
+    return hashlib.blake2b(os.fsencode(path), digest_size=_DIGEST_BYTES).hexdigest()

@@ -1,38 +1,65 @@
-"""
-What one ``delete`` call keeps from record to record: open directories and buffers, used by its thread alone.
-"""
+"""What one ``delete`` call keeps from record to record; used by its thread alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from ..records import FileRecord
+from ..settings import InUse, Settings
+from .in_use import Use
+from .notes import Note
+from .private import Entry, digest_of
 from .roots import Root, Roots
 from .syscalls import DIRECTORY_FLAGS
 
 _OPEN_DIRECTORIES = 32
 """
-Records of one directory mostly come together; four threads with more would be a burden on the file table.
+Records of one directory mostly come together; more would be a burden on the file table with every thread.
 """
+
+
+class Stopped(Exception):
+    """The lease or the time budget ran out in the middle of a record; what is left stays where it is."""
 
 
 class Session:
     """
-    One ``delete`` call.
+    One ``delete`` call: its open directories, its buffers, its note in each private directory.
 
     A directory that was looked up without following a symlink stays open for the next record in it. That is
     no weaker than looking it up again: whatever is renamed meanwhile, each object is compared before it is
     unlinked.
     """
 
-    def __init__(self, roots: Roots, token: int, may_go_on: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        roots: Roots,
+        settings: Settings,
+        records: Sequence[FileRecord],
+        *,
+        token: int,
+        may_go_on: Callable[[], bool],
+    ) -> None:
         self.roots = roots
+        self.settings = settings
         self.token = token
         self.may_go_on = may_go_on
         self.reader = roots.system.reader()
+        self.use = Use.NOT_ASKED
+        self.asks_in_use = settings.in_use is not InUse.DELETE
+        self.keeps_unknown = settings.in_use is InUse.STRICT
+        self.leases = roots.system.can.leases
+        self.owner_check = settings.owner_check
+        self.secure = settings.secure_delete
+        self.left_behind = False
+        self._records = records
         self._parents: dict[str, int] = {}
         self._moved: dict[str, str] = {}
+        self._privates: dict[str, int] = {}
+        self._notes: list[Note] = []
+        self._entries: dict[str, dict[str, list[Entry]]] = {}
 
     def moved(self, root: Root) -> str:
         """Why *root* is not what was opened; looked at once per session."""
@@ -43,17 +70,50 @@ class Session:
     def parent(self, root: Root, path: str) -> int:
         """The directory that holds *path*, a descriptor that this session closes."""
         at = path[: path.rindex("/")]
-        if len(at) < len(root.prefix):
-            return root.fd
         fd = self._parents.get(at)
         if fd is None:
+            if len(at) < len(root.prefix):
+                return root.fd
             if len(self._parents) >= _OPEN_DIRECTORIES:
-                self.close()
+                self._close_parents()
             fd = self.roots.system.open_beneath(root.fd, at[len(root.prefix) :], DIRECTORY_FLAGS)
             self._parents[at] = fd
         return fd
 
+    def private(self, root: Root) -> int:
+        """The private directory of *root*, with a note in it of what may be moved there."""
+        fd = self._privates.get(root.path)
+        if fd is None:
+            fd = root.private.open()
+            self._notes.append(Note(fd, self.token, self._records))
+            self._privates[root.path] = fd
+        return fd
+
+    def entry_name(self, path: str) -> str:
+        """What *path* is called in the private directory under this claim."""
+        return f"{digest_of(path)}.{self.token:x}"
+
+    def entries_of(self, root: Root, path: str) -> list[Entry]:
+        """What earlier claims of *path* left in the private directory; listed once per session."""
+        if root.path not in self._entries:
+            by_digest: dict[str, list[Entry]] = {}
+            for entry in root.private.entries():
+                by_digest.setdefault(entry.digest, []).append(entry)
+            self._entries[root.path] = by_digest
+        return self._entries[root.path].get(digest_of(path), [])
+
+    def go_on(self) -> None:
+        """Ask between two steps of one long record."""
+        if not self.may_go_on():
+            raise Stopped
+
     def close(self) -> None:
+        self._close_parents()
+        for note in self._notes:
+            note.close(keep=self.left_behind)
+        self._notes.clear()
+
+    def _close_parents(self) -> None:
         for fd in self._parents.values():
             os.close(fd)
         self._parents.clear()

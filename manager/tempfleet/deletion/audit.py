@@ -1,0 +1,103 @@
+"""
+The audit log: one line of JSON for each file that was decided on.
+
+On by default in the base directory's private directory, where it turns over at 10 MiB and two older ones
+are kept. A path in ``TEMP_FILE_AUDIT_LOG`` is appended to and never turned over: then it is the host's
+business.
+
+Lines are gathered and written with one ``write`` to a descriptor in append mode, so lines of several
+processes never mix. Everything is ASCII, control characters and foreign bytes as JSON escapes: no file name
+can forge a line. Where the log cannot be written (a full disk above all), cleaning goes on and a warning says
+so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from json.encoder import encode_basestring_ascii as quoted
+from pathlib import Path
+
+from ..logs import logger
+from ..records import Deletion
+from .errnos import name_of
+from .in_use import Use
+from .private import PrivateDirectory
+
+NAME = "audit.log"
+_TURN_OVER_BYTES = 10 << 20
+_OLDER = 2
+_LINES_A_WRITE = 1000
+
+
+class AuditLog:
+    """Where the lines go; opened anew for each write, so that a turn-over by another process is noticed."""
+
+    def __init__(self, path: str, private: PrivateDirectory) -> None:
+        self._path = path
+        self._private = private
+
+    def write(self, text: str) -> None:
+        try:
+            fd = self._open()
+            try:
+                os.write(fd, text.encode("ascii"))
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            logger.warning("the audit log cannot be written: %s", name_of(exc))
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._path:
+            return os.open(Path(self._path), flags, 0o600)
+        at = self._private.open()
+        fd = os.open(NAME, flags, 0o600, dir_fd=at)
+        if os.fstat(fd).st_size < _TURN_OVER_BYTES:
+            return fd
+        _turn_over(at, fd)
+        os.close(fd)
+        return os.open(NAME, flags, 0o600, dir_fd=at)
+
+
+def _turn_over(at: int, fd: int) -> None:
+    """audit.log becomes audit.log.1 and so on, by one process only; the others go on with what they have."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(NAME, dir_fd=at).st_ino != os.fstat(fd).st_ino:
+            return
+        for n in range(_OLDER, 0, -1):
+            old = f"{NAME}.{n - 1}" if n > 1 else NAME
+            try:
+                os.rename(old, f"{NAME}.{n}", src_dir_fd=at, dst_dir_fd=at)
+            except FileNotFoundError:
+                pass
+    except BlockingIOError:
+        return
+
+
+class AuditLines:
+    """The lines of one ``delete`` call."""
+
+    def __init__(self, log: AuditLog, host: str, token: int) -> None:
+        self._log = log
+        self._lines: list[str] = []
+        self._same = f'"host":{quoted(host)},"token":{token},"path":'
+
+    def add(self, deletion: Deletion, use: Use) -> None:
+        record = deletion.record
+        now_ms = int(time.time() * 1000)
+        self._lines.append(
+            f'{{"at_ms":{now_ms},{self._same}{quoted(record.path)},"outcome":"{deletion.outcome.value}",'
+            f'"way":"{deletion.way.value if deletion.way else "-"}","reason":{quoted(deletion.reason)},'
+            f'"identity":{quoted(record.identity)},"freed_bytes":{deletion.freed_bytes},'
+            f'"lag_ms":{now_ms - record.deadline_ms},"in_use":"{use.value}"}}\n'
+        )
+        if len(self._lines) >= _LINES_A_WRITE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._lines:
+            self._log.write("".join(self._lines))
+            self._lines.clear()

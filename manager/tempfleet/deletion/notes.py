@@ -1,0 +1,90 @@
+"""
+Notes: which paths a ``delete`` call is about to move into a private directory, for the case that it dies.
+
+A crash between a rename and the unlink leaves a file in the private directory under a digest. Claiming the
+record again finds it there. But the record can be lost with Redis, so each call first writes down its paths
+and identities, one small file for the whole batch, and holds a lock on it. A note that nobody locks is a dead
+process's, and ``recover`` gives its files their names back. Where the note cannot be written (a full disk),
+deleting goes on without: freeing space comes first, and the digest is still there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..logs import logger
+from ..records import FileRecord
+from .errnos import name_of
+from .private import NOTE
+
+
+class Note:
+    """One batch's note in one private directory."""
+
+    def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
+        self._private = private
+        self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
+        self._fd = -1
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self.name, flags, 0o600, dir_fd=private)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(self._fd, os.fsencode("".join(f"{r.path}\0{r.identity}\0" for r in records)))
+        except OSError as exc:
+            logger.info("deleting without a note: %s", name_of(exc))
+
+    def close(self, *, keep: bool) -> None:
+        """Done; a note is kept where a file could not be given its name back."""
+        if self._fd < 0:
+            return
+        if not keep:
+            try:
+                os.unlink(self.name, dir_fd=self._private)
+            except FileNotFoundError:
+                pass
+        os.close(self._fd)
+        self._fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One line of a dead process's note."""
+
+    path: str
+    identity: str
+    token: int
+
+
+def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[Noted]]]:
+    """The notes among *names* that no living process holds, with what is in them."""
+    for name in names:
+        kind, _, rest = name.partition(".")
+        if kind != NOTE:
+            continue
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield name, _parse(_read(fd), int(rest.partition(".")[0], 16))
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def _read(fd: int) -> str:
+    parts = []
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
+    return os.fsdecode(b"".join(parts))
+
+
+def _parse(text: str, token: int) -> list[Noted]:
+    """A note that was cut off by the crash is good up to there: nothing was moved before it was whole."""
+    fields = text.split("\0")
+    return [Noted(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]

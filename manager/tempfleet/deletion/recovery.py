@@ -1,0 +1,77 @@
+"""The recovery scan: what dead processes left between a rename and the unlink gets its name back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from ..logs import logger, printable
+from ..records import FileRecord
+from . import faults, guarded
+from .notes import Noted, abandoned
+from .private import digest_of
+from .roots import Root, Roots
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """
+    One file that was found in a private directory.
+
+    Attributes:
+        path: where it was, and is again if *back*.
+        back: False where its name is taken by another file: it stays for the next claim of its record.
+    """
+
+    path: str
+    back: bool
+
+
+def recover(roots: Roots) -> list[Recovered]:
+    """Go through the private directories of *roots*; see ``Deleter.recover``."""
+    found: list[Recovered] = []
+    for root in roots:
+        private = root.private.peek()
+        if private < 0:
+            continue
+        for name, noted in abandoned(private, root.private.names()):
+            mine = [_recover_one(root, private, line, roots) for line in noted]
+            found += [one for one in mine if one is not None]
+            try:
+                os.unlink(name, dir_fd=private)
+            except FileNotFoundError:
+                pass
+    return found
+
+
+def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recovered | None:
+    entry = f"{digest_of(line.path)}.{line.token:x}"
+    record = FileRecord(line.path, 0, 0, identity=line.identity)
+    if not line.path.startswith(root.prefix):
+        return None
+    with Session(roots, roots.settings, [], token=line.token, may_go_on=lambda: True) as session:
+        try:
+            mode = os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode
+            fd = session.parent(root, line.path)
+            name = line.path[line.path.rindex("/") + 1 :]
+            ours = guarded.is_same(record, root, private, entry, session)
+            if ours and _is_taken(fd, name):
+                return Recovered(line.path, back=False)
+            guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
+        except FileNotFoundError:
+            return None
+        except (OSError, guarded.NotPutBack) as exc:
+            logger.error("%s is kept in %s: %s", printable(line.path), root.private.path, exc)
+            return Recovered(line.path, back=False)
+    faults.reach("recovery.put-back")
+    return Recovered(line.path, back=True)
+
+
+def _is_taken(fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""
+The last step, the same for both ways: what was proven to be ours goes, overwritten first if that is asked.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import faults, secure, tree
+from .session import Session, Stopped
+
+
+def remove(fd: int, name: str, session: Session, *, directory: bool) -> int:
+    """
+    Unlink the file, or empty and remove the directory, *name* of *fd*.
+
+    Returns:
+        For a directory the bytes that its files gave back, else 0.
+
+    Raises:
+        OSError: it, or something in it, is still there.
+        Stopped: out of time; it is still there, the work done so far with it.
+    """
+    if directory:
+        return tree.remove(fd, name, session)
+    if session.secure:
+        if not secure.overwrite(fd, name, session.may_go_on):
+            raise Stopped
+        faults.reach("secure.overwritten")
+    os.unlink(name, dir_fd=fd)
+    return 0
