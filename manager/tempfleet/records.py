@@ -16,7 +16,7 @@ import json
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 NO_IDENTITY = "-"
 NO_FLAGS = "-"
@@ -172,8 +172,7 @@ def unpack(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(NamedTuple):
     """
     What became of one file, told by the deleter.
 

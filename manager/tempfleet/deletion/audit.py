@@ -86,13 +86,13 @@ class AuditLines:
         self._same = f'"host":{quoted(host)},"token":{token},"path":'
 
     def add(self, deletion: Deletion, use: Use) -> None:
-        record = deletion.record
-        now_ms = int(time.time() * 1000)
+        record, outcome, way, freed, reason = deletion
+        now_ms = time.time_ns() // 1_000_000
+        # _value_ is the attribute behind value, at a fifth of its price; the words in it need no quotes of JSON.
         self._lines.append(
-            f'{{"at_ms":{now_ms},{self._same}{quoted(record.path)},"outcome":"{deletion.outcome.value}",'
-            f'"way":"{deletion.way.value if deletion.way else "-"}","reason":{quoted(deletion.reason)},'
-            f'"identity":{quoted(record.identity)},"freed_bytes":{deletion.freed_bytes},'
-            f'"lag_ms":{now_ms - record.deadline_ms},"in_use":"{use.value}"}}\n'
+            f'{{"at_ms":{now_ms},{self._same}{quoted(record.path)},"outcome":"{outcome._value_}","way":"'
+            f'{way._value_ if way else "-"}","reason":"{reason}","identity":{quoted(record.identity)},'
+            f'"freed_bytes":{freed},"lag_ms":{now_ms - record.deadline_ms},"in_use":"{use._value_}"}}\n'
         )
         if len(self._lines) >= _LINES_A_WRITE:
             self.flush()

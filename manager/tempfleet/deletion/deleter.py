@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
-from ..records import NO_IDENTITY, Deletion, FileRecord, Outcome
+from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, Outcome
 from ..settings import Settings
 from . import direct, guarded
 from .audit import AuditLines, AuditLog
@@ -16,6 +14,9 @@ from .in_use import Use
 from .recovery import Recovered, recover
 from .roots import Root, Roots
 from .session import Session, Stopped
+
+_CREATED = Flag.CREATED.value
+_UNVERIFIED = Flag.UNVERIFIED.value
 
 
 class Deleter:
@@ -54,8 +55,8 @@ class Deleter:
                     deletion = self._settle(record, session, direct.delete, guarded.delete)
                 except Stopped:
                     return
-                if record.is_unverified:
-                    deletion = replace(deletion, record=record)
+                if _UNVERIFIED in record.flags:
+                    deletion = deletion._replace(record=record)
                 if deletion.outcome is not Outcome.UNAVAILABLE:
                     lines.add(deletion, session.use)
                 yield deletion
@@ -91,11 +92,12 @@ class Deleter:
         if reason := session.moved(root):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         try:
-            if record.identity != NO_IDENTITY or not record.is_created:
+            if record.identity != NO_IDENTITY or _CREATED not in record.flags:
                 return by_identity(record, root, session)
-            if os.path.dirname(record.path) != self._roots.base.path:
+            name = record.path[len(root.prefix) :]
+            if root is not self._roots.base or "/" in name:
                 return Deletion(record, Outcome.REFUSED, reason="not-private")
-            return by_name(record, record.path[len(root.prefix) :], session)
+            return by_name(record, name, session)
         except OSError as exc:
             outcome, reason = outcome_of(exc)
             return Deletion(record, outcome, reason=reason)

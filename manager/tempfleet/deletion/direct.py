@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import stat
 
-from ..records import NO_UID, Deletion, FileRecord, Outcome, Way
+from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import faults, usage
 from .inspection import kind_of
 from .removal import remove
 from .session import Session
+
+_DIRECTORY = Flag.DIRECTORY.value
 
 
 def delete(record: FileRecord, name: str, session: Session) -> Deletion:
@@ -25,7 +27,7 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
         return verdict
     faults.reach("direct.found")
     base = session.roots.base.fd
-    if not (session.asks_in_use or session.secure or record.is_directory):
+    if not (session.asks_in_use or session.secure or _DIRECTORY in record.flags):
         os.unlink(name, dir_fd=base)
         faults.reach("direct.unlinked")
         return verdict
@@ -33,12 +35,12 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
     if objection is not None:
         return objection
     try:
-        freed = remove(base, name, session, directory=record.is_directory)
+        freed = remove(base, name, session, directory=_DIRECTORY in record.flags)
     finally:
         if held >= 0:
             os.close(held)
     faults.reach("direct.unlinked")
-    return Deletion(record, Outcome.DELETED, Way.DIRECT, freed) if record.is_directory else verdict
+    return Deletion(record, Outcome.DELETED, Way.DIRECT, freed) if _DIRECTORY in record.flags else verdict
 
 
 def look(record: FileRecord, name: str, session: Session) -> Deletion:
@@ -55,14 +57,13 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
 def _judge(record: FileRecord, name: str, session: Session) -> Deletion:
     base = session.roots.base
     found = os.stat(name, dir_fd=base.fd, follow_symlinks=False)
-    if record.is_directory:
-        if not stat.S_ISDIR(found.st_mode):
-            return Deletion(record, Outcome.REPLACED, Way.DIRECT, reason=kind_of(found.st_mode))
-        freed = 0
-    elif stat.S_ISREG(found.st_mode):
-        freed = min(found.st_size, found.st_blocks * 512) if found.st_nlink == 1 else 0
-    else:
-        return Deletion(record, Outcome.REPLACED, Way.DIRECT, reason=kind_of(found.st_mode))
+    mode = found.st_mode
+    directory = _DIRECTORY in record.flags
+    if not (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
+        return Deletion(record, Outcome.REPLACED, Way.DIRECT, 0, kind_of(mode))
     if record.uid != found.st_uid and (not base.trusted or (session.owner_check and record.uid != NO_UID)):
-        return Deletion(record, Outcome.REFUSED, Way.DIRECT, reason="owner")
+        return Deletion(record, Outcome.REFUSED, Way.DIRECT, 0, "owner")
+    freed = 0
+    if found.st_nlink == 1 and not directory:
+        freed = min(found.st_size, found.st_blocks * 512)
     return Deletion(record, Outcome.DELETED, Way.DIRECT, freed)

@@ -25,7 +25,7 @@ import stat
 from dataclasses import replace
 
 from ..logs import logger, printable
-from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Outcome, Way
+from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import faults, identity, in_use, usage
 from .in_use import Use
 from .inspection import is_below, kind_of
@@ -35,6 +35,8 @@ from .roots import Root
 from .session import Session
 from .syscalls import O_PATH, Stat
 
+DIRECTORY = Flag.DIRECTORY.value
+UNVERIFIED = Flag.UNVERIFIED.value
 _CLOCK_TOLERANCE_NS = 2_000_000_000
 """Between the Redis clock and this host's, when a birth time is held against a registration."""
 
@@ -72,7 +74,7 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
         found = session.reader.stat(fd, name)
     except (FileNotFoundError, NotADirectoryError) as exc:
         return missing(record, exc)
-    if record.is_unverified:
+    if UNVERIFIED in record.flags:
         known = verified(record, root, fd, name, found, session)
         if isinstance(known, Deletion):
             return known
@@ -93,7 +95,9 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
     finally:
         if held >= 0:
             os.close(held)
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+    return Deletion(
+        record, Outcome.DELETED, Way.GUARDED, freed if DIRECTORY in record.flags else found.freed_bytes
+    )
 
 
 def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
@@ -101,14 +105,14 @@ def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]
         found = session.reader.stat(fd, name)
-        if record.is_unverified:
+        if UNVERIFIED in record.flags:
             known = verified(record, root, fd, name, found, session)
             if isinstance(known, Deletion):
                 return known
             record = known
         if (no := objection(record, root, found, session)) is not None:
             return no
-        handle = identity.handle_in(record.identity) if root.handles else b""
+        handle = identity.handle_in(record.identity) if root.handles else ""
         if handle and session.reader.handle(fd, name) != handle:
             return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -116,7 +120,7 @@ def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
     no, held = usage.ask(record, fd, name, session, Way.GUARDED)
     if held >= 0:
         os.close(held)
-    freed = 0 if record.is_directory else found.freed_bytes
+    freed = 0 if DIRECTORY in record.flags else found.freed_bytes
     return no or Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
 
 
@@ -129,7 +133,7 @@ def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> 
     """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
     if record.identity == NO_IDENTITY:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
-    if found.kind != (stat.S_IFDIR if record.is_directory else stat.S_IFREG):
+    if stat.S_IFMT(found.mode) != (stat.S_IFDIR if DIRECTORY in record.flags else stat.S_IFREG):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
     if found.is_elsewhere(root.mount, root.device):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
@@ -205,7 +209,7 @@ def _pin(fd: int, name: str) -> int:
 
 def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
     """Whether *entry* of the private directory is the registered object."""
-    handle = identity.handle_in(record.identity) if root.handles else b""
+    handle = identity.handle_in(record.identity) if root.handles else ""
     if handle:
         return session.reader.handle(private, entry) == handle
     return identity.agrees(record.identity, session.reader.stat(private, entry), moved=True)
@@ -219,11 +223,11 @@ def _remove(record: FileRecord, private: int, entry: str, fd: int, name: str, se
     is and the next claim goes on with it.
     """
     try:
-        freed = remove(private, entry, session, directory=record.is_directory)
+        freed = remove(private, entry, session, directory=DIRECTORY in record.flags)
     except FileNotFoundError:
         return 0  # an earlier claimer, not dead but slow, removed it
     except OSError:
-        put_back(private, entry, fd, name, session, directory=record.is_directory)
+        put_back(private, entry, fd, name, session, directory=DIRECTORY in record.flags)
         raise
     faults.reach("guarded.unlinked")
     return freed
@@ -271,10 +275,12 @@ def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None
 def _finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
     session.use = Use.NOT_ASKED
     found = session.reader.stat(private, left.name)
-    freed = remove(private, left.name, session, directory=record.is_directory)
+    freed = remove(private, left.name, session, directory=DIRECTORY in record.flags)
     if left.aside:
         os.unlink(left.from_name, dir_fd=private)
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+    return Deletion(
+        record, Outcome.DELETED, Way.GUARDED, freed if DIRECTORY in record.flags else found.freed_bytes
+    )
 
 
 def _give_back(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> None:

@@ -25,7 +25,7 @@ WEAK: Final = "w"
 
 def take(reader: Reader, fd: int, name: str, found: Stat, *, handles: bool) -> str:
     """The identity of the entry *name* of directory *fd*, of which *found* was just read."""
-    handle = reader.handle(fd, name).hex() if handles else ""
+    handle = reader.handle(fd, name) if handles else ""
     if handle and found.birth_ns is not None:
         return f"g{found.ino:x}.{found.birth_ns:x}.{handle}"
     if found.birth_ns is not None:
@@ -51,17 +51,22 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     Args:
         moved: we renamed it, which changed its change time; a weak identity does without that.
     """
-    kind, fields = identity[:1], identity[1:].split(".")
-    if fields[0] != f"{found.ino:x}":
+    kind = identity[:1]
+    if kind == "g":
+        return identity.startswith(f"{found.ino:x}.{found.birth_ns or 0:x}.", 1)
+    if kind == "b":
+        return identity[1:] == f"{found.ino:x}.{found.birth_ns or 0:x}"
+    if kind == "h":
+        return identity.startswith(f"{found.ino:x}.", 1)
+    if kind != WEAK:
         return False
-    if kind in "gb":
-        return found.birth_ns is not None and fields[1] == f"{found.birth_ns:x}"
-    if kind == WEAK:
-        now = [f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
-        return fields[2:] == now[1:] if moved else fields[1:] == now
-    return kind == "h"
+    then = identity[1:].split(".")
+    now = [f"{found.ino:x}", f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
+    if moved:
+        then[1:2] = now[1:2] = []
+    return then == now
 
 
-def handle_in(identity: str) -> bytes:
+def handle_in(identity: str) -> str:
     """The file handle in *identity*, empty if it has none."""
-    return bytes.fromhex(identity.rpartition(".")[2]) if identity[:1] in "gh" else b""
+    return identity.rpartition(".")[2] if identity[:1] in "gh" else ""

@@ -79,6 +79,7 @@ class Roots:
         self.settings = settings
         self.system = system
         self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
+        self._never = {str(at) for root in self._all for at in (Path(root.path), *Path(root.path).parents)}
 
     @classmethod
     def open(
@@ -136,13 +137,12 @@ class Roots:
         """
         for root in self._all:
             if path.startswith(root.prefix):
-                return root if not self.holds_a_root(path) else None
+                return root if path not in self._never else None
         return None
 
     def holds_a_root(self, path: str) -> bool:
         """Whether *path* is a root or has one below it: such a directory is never deleted."""
-        inside = path + "/"
-        return any(root.prefix.startswith(inside) for root in self._all)
+        return path in self._never
 
     def is_unavailable(self, path: str) -> str:
         """The reason, if *path* is below a configured root that this host has not got; else ""."""

@@ -45,10 +45,9 @@ _STATX_WANTED: Final = 0x07FF | 0x0800 | 0x1000  # basic, birth time, mount id
 _STATX_BTIME: Final = 0x0800
 _STATX_MNT_ID: Final = 0x1000
 _HANDLE_BYTES: Final = 128
+_ENCODING: Final = sys.getfilesystemencoding()
 
-_STATX: Final = struct.Struct("=I12xIIIH2xQQQ24xqI4xqI4xqI4x8xIIQ")
-"""mask, nlink, uid, gid, mode, ino, size, blocks, birth, change and modification time, device, mount id."""
-
+_STATX: Final = struct.Struct("=I12xII4xH2xQQQ24xqI4xqI4xqI12xIIQ")
 
 _LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
 """
@@ -58,32 +57,59 @@ lives.
 
 
 class Stat(NamedTuple):
-    """What is known of one entry; *birth_ns* and *mount_id* are None where the system does not tell."""
+    """What is known of one entry: fields of struct statx in its order, so that reading one is one C call."""
 
-    mode: int
-    ino: int
-    device: int
+    known: int
     nlink: int
     uid: int
+    mode: int
+    ino: int
     size: int
     blocks: int
-    birth_ns: int | None
-    change_ns: int
-    modified_ns: int
-    mount_id: int | None
+    birth_seconds: int
+    birth_rest_ns: int
+    change_seconds: int
+    change_rest_ns: int
+    modified_seconds: int
+    modified_rest_ns: int
+    device_major: int
+    device_minor: int
+    mount: int
 
     @property
     def kind(self) -> int:
         return stat.S_IFMT(self.mode)
 
+    @property
+    def device(self) -> int:
+        return os.makedev(self.device_major, self.device_minor)
+
+    @property
+    def birth_ns(self) -> int | None:
+        """None where the system does not tell."""
+        return self.birth_seconds * 1_000_000_000 + self.birth_rest_ns if self.known & _STATX_BTIME else None
+
+    @property
+    def change_ns(self) -> int:
+        return self.change_seconds * 1_000_000_000 + self.change_rest_ns
+
+    @property
+    def modified_ns(self) -> int:
+        return self.modified_seconds * 1_000_000_000 + self.modified_rest_ns
+
+    @property
+    def mount_id(self) -> int | None:
+        """None where the system does not tell."""
+        return self.mount if self.known & _STATX_MNT_ID else None
+
     def is_elsewhere(self, mount: int, device: int) -> bool:
         """Whether this is on another mount than its directory: something is mounted on the very name."""
-        return self.device != device if self.mount_id is None else self.mount_id != mount
+        return self.mount != mount if self.known & _STATX_MNT_ID else self.device != device
 
     @property
     def freed_bytes(self) -> int:
         """
-        What unlinking gives back: nothing while another link is there, and never more than is allocated.
+        What unlinking gives back: nothing while there is another link, and never more than is allocated.
         """
         return min(self.size, self.blocks * 512) if self.nlink == 1 else 0
 
@@ -161,7 +187,8 @@ class System:
         buffer = ctypes.create_string_buffer(256)
         if not self.can.handles or _libc().fstatfs(_INT(fd), buffer):
             return False
-        return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF in _LASTING_HANDLES
+        kind = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+        return kind in _LASTING_HANDLES and bool(self.reader().handle(fd, "."))
 
     def rename_noreplace(
         self, from_fd: int, name: str, to_fd: int, new_name: str, *, directory: bool
@@ -199,7 +226,7 @@ class Reader:
     def stat(self, fd: int, name: str) -> Stat:
         """The entry *name* of directory *fd* itself, a symlink included."""
         if self._statx is not None:
-            return self._statx.read(fd, os.fsencode(name), _AT_SYMLINK_NOFOLLOW)
+            return self._statx.read(fd, name.encode(_ENCODING, "surrogateescape"), _AT_SYMLINK_NOFOLLOW)
         return _from_os(os.stat(name, dir_fd=fd, follow_symlinks=False))
 
     def fstat(self, fd: int) -> Stat:
@@ -207,11 +234,14 @@ class Reader:
             return self._statx.read(fd, b"", _AT_EMPTY_PATH)
         return _from_os(os.fstat(fd))
 
-    def handle(self, fd: int, name: str) -> bytes:
-        """The kernel's file handle: inode and generation, never used twice. Empty where there is none."""
+    def handle(self, fd: int, name: str) -> str:
+        """
+        The kernel's file handle in hexadecimal: inode and generation, never used twice. Empty where there is
+        none.
+        """
         if self._handle is None:
-            return b""
-        return self._handle.read(fd, os.fsencode(name))
+            return ""
+        return self._handle.read(fd, name.encode(_ENCODING, "surrogateescape"))
 
 
 def last_error() -> OSError:
@@ -221,7 +251,16 @@ def last_error() -> OSError:
 
 @functools.cache
 def _libc() -> Any:
-    libc = ctypes.CDLL(None, use_errno=True)
+    """The C library, errno kept."""
+    return _declared(ctypes.CDLL(None, use_errno=True))
+
+
+@functools.cache
+def _quick_libc() -> Any:
+    return _declared(ctypes.CDLL(None))
+
+
+def _declared(libc: Any) -> Any:
     libc.syscall.restype = ctypes.c_long
     for name, types in _SIGNATURES.items():
         if hasattr(libc, name):
@@ -238,54 +277,49 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
 
 
 class _Statx:
-    __slots__ = ("_address", "_buffer", "_call")
+    __slots__ = ("_address", "_buffer", "_quick", "_slow")
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(256)
         self._address = ctypes.addressof(self._buffer)
-        self._call = _libc().statx
+        self._quick, self._slow = _quick_libc().statx, _libc().statx
 
     def read(self, fd: int, name: bytes, flags: int) -> Stat:
-        if self._call(fd, name, flags, _STATX_WANTED, self._address):
+        # Keeping errno costs a fifth of the call; so it is asked for only when the call has failed.
+        if self._quick(fd, name, flags, _STATX_WANTED, self._address) and self._slow(
+            fd, name, flags, _STATX_WANTED, self._address
+        ):
             raise last_error()
-        (
-            mask, nlink, uid, _gid, mode, ino, size, blocks, born, born_ns, changed, changed_ns,
-            modified, modified_ns, major, minor, mount_id,
-        ) = _STATX.unpack_from(self._buffer)  # fmt: skip
-        return Stat(
-            mode, ino, os.makedev(major, minor), nlink, uid, size, blocks,
-            born * 1_000_000_000 + born_ns if mask & _STATX_BTIME else None,
-            changed * 1_000_000_000 + changed_ns,
-            modified * 1_000_000_000 + modified_ns,
-            mount_id if mask & _STATX_MNT_ID else None,
-        )  # fmt: skip
+        return tuple.__new__(Stat, _STATX.unpack_from(self._buffer))
 
 
 class _Handle:
     """struct file_handle { unsigned handle_bytes; int handle_type; unsigned char f_handle[]; }"""
 
-    __slots__ = ("_address", "_buffer", "_call", "_mount", "_mount_address", "_view")
+    __slots__ = ("_address", "_buffer", "_mount", "_mount_address", "_quick", "_slow")
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
-        self._view = memoryview(self._buffer).cast("B")
         self._address = ctypes.addressof(self._buffer)
         self._mount = ctypes.c_uint64()
         self._mount_address = ctypes.addressof(self._mount)
-        self._call = _libc().name_to_handle_at
+        self._quick, self._slow = _quick_libc().name_to_handle_at, _libc().name_to_handle_at
 
-    def read(self, fd: int, name: bytes) -> bytes:
-        buffer = self._view
-        buffer[0:4] = _HANDLE_ROOM
-        if self._call(fd, name, self._address, self._mount_address, 0):
-            exc = last_error()
-            if exc.errno in (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EOVERFLOW):
-                return b""
-            raise exc
-        return bytes(buffer[4 : 8 + int.from_bytes(buffer[0:4], sys.byteorder)])
+    def read(self, fd: int, name: bytes) -> str:
+        _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
+        if self._quick(fd, name, self._address, self._mount_address, 0):
+            _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
+            if self._slow(fd, name, self._address, self._mount_address, 0):
+                exc = last_error()
+                if exc.errno in _NO_HANDLE:
+                    return ""
+                raise exc
+        raw = self._buffer.raw
+        return raw[4 : 8 + _LENGTH.unpack_from(raw)[0]].hex()
 
 
-_HANDLE_ROOM: Final = _HANDLE_BYTES.to_bytes(4, sys.byteorder)
+_LENGTH: Final = struct.Struct("=I")
+_NO_HANDLE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EOVERFLOW)
 
 
 def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
@@ -332,11 +366,14 @@ def _works(call: Any) -> bool:
 
 def _from_os(found: os.stat_result) -> Stat:
     birth = getattr(found, "st_birthtime", None)
+    birth_us = 0 if birth is None else int(birth * 1_000_000)
     return Stat(
-        found.st_mode, found.st_ino, found.st_dev, found.st_nlink, found.st_uid, found.st_size,
-        getattr(found, "st_blocks", 0),
-        None if birth is None else int(birth * 1_000_000) * 1000,
-        found.st_ctime_ns, found.st_mtime_ns, None,
+        0 if birth is None else _STATX_BTIME,
+        found.st_nlink, found.st_uid, found.st_mode, found.st_ino, found.st_size, found.st_blocks,
+        birth_us // 1_000_000, birth_us % 1_000_000 * 1000,
+        *divmod(found.st_ctime_ns, 1_000_000_000),
+        *divmod(found.st_mtime_ns, 1_000_000_000),
+        os.major(found.st_dev), os.minor(found.st_dev), 0,
     )  # fmt: skip
 
 

@@ -1,0 +1,163 @@
+"""
+Files per second against a bare ``os.unlink`` loop over the same files, in the same run, the audit log on.
+
+    python -m tests.bench.deletion
+
+For each file system the files are written and synced, then deleted; nothing is synced after the deletions,
+for the loop as for us. The engine's own rhythm is used: chunks of 125 records, in one thread and in four.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tempfleet.deletion import Deleter, Roots, create_file, inspect, new_name
+from tempfleet.records import FileRecord, Outcome
+from tempfleet.settings import InUse, Settings
+
+FILES = 4000
+CHUNK = 125
+ROUNDS = 5
+SIZE_BYTES = 4096
+TARGETS = {
+    ("direct", InUse.DELETE): 0.65,
+    ("guarded", InUse.DELETE): 0.35,
+    ("direct", InUse.KEEP): 0.35,
+    ("guarded", InUse.KEEP): 0.2,
+}
+
+
+def run() -> list[str]:
+    """Measure; one line a result."""
+    lines = []
+    for name, places in (("tmpfs", _shared_memory), ("ext4, journaled, loop mount", _loop_mount)):
+        with places() as at:
+            if at is None:
+                lines.append(f"{name}: not measured here (needs root)")
+                continue
+            for (way, in_use), target in TARGETS.items():
+                for threads in (1, 4):
+                    ratio, rate = _measure(at, way, in_use, threads)
+                    lines.append(
+                        f"{name:28} {way:8} in_use={in_use.value:7} {threads} thread(s) "
+                        f"{rate:9,.0f} files/s  {ratio:.2f} of os.unlink (target {target})"
+                    )
+    lines.append(
+        f"{FILES} files of {SIZE_BYTES} bytes, synced before and not after, median of {ROUNDS}; audit log on"
+    )
+    return lines
+
+
+def _measure(at: Path, way: str, in_use: InUse, threads: int) -> tuple[float, float]:
+    """The ratio to the loop, and our files per second; medians, the two taking turns."""
+    ratios, rates = [], []
+    data = at / "data"
+    data.mkdir(exist_ok=True)
+    settings = Settings(base_dir=str(at / "base"), allowed_roots=(str(data),), in_use=in_use)
+    with Roots.open(settings) as roots:
+        deleter = Deleter(roots, settings)
+        make = _created if way == "direct" else _registered
+        for _ in range(ROUNDS):
+            bare = _timed(
+                lambda paths: [os.unlink(path) for path in paths], [r.path for r in make(roots, data)]
+            )
+            ours = _timed(lambda records: _delete(deleter, records, threads), make(roots, data))
+            ratios.append(bare / ours)
+            rates.append(FILES / ours)
+    return statistics.median(ratios), statistics.median(rates)
+
+
+def _timed(work: Callable[[list], object], given: list) -> float:
+    os.sync()
+    began = time.perf_counter()
+    work(given)
+    return time.perf_counter() - began
+
+
+def _delete(deleter: Deleter, records: list[FileRecord], threads: int) -> None:
+    end = time.monotonic() + 60
+    chunks = [records[n : n + CHUNK] for n in range(0, len(records), CHUNK)]
+
+    def one(chunk: list[FileRecord]) -> int:
+        done = deleter.delete(chunk, token=1, may_go_on=lambda: time.monotonic() < end)
+        return sum(deletion.outcome is Outcome.DELETED for deletion in done)
+
+    if threads == 1:
+        deleted = sum(map(one, chunks))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            deleted = sum(pool.map(one, chunks))
+    assert deleted == len(records), f"{deleted} of {len(records)} deleted"
+
+
+def _created(roots: Roots, _data: Path) -> list[FileRecord]:
+    records = []
+    for _ in range(FILES):
+        name = new_name()
+        fd = create_file(roots, name, mode=0o600)
+        os.write(fd, bytes(SIZE_BYTES))
+        os.close(fd)
+        records.append(FileRecord(f"{roots.base.path}/{name}", 0, 0, flags="c", uid=os.geteuid()))
+    return records
+
+
+def _registered(roots: Roots, data: Path) -> list[FileRecord]:
+    records = []
+    for n in range(FILES):
+        path = data / f"job-{n // 100}"
+        path.mkdir(exist_ok=True)
+        path = path / f"part-{n}.tmp"
+        path.write_bytes(bytes(SIZE_BYTES))
+        new = inspect(str(path), roots, ttl_ms=1000)
+        records.append(
+            FileRecord(new.path, 0, 0, size_bytes=new.size_bytes, identity=new.identity, uid=new.uid)
+        )
+    return records
+
+
+@contextmanager
+def _shared_memory() -> Iterator[Path | None]:
+    if not Path("/dev/shm").is_dir():
+        yield None
+        return
+    at = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        yield at.resolve()
+    finally:
+        shutil.rmtree(at)
+
+
+@contextmanager
+def _loop_mount() -> Iterator[Path | None]:
+    """A file system of its own, so that nothing else writes to its journal."""
+    if os.geteuid() != 0:
+        yield None
+        return
+    at = Path(tempfile.mkdtemp())
+    image, mounted = at / "image", at / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as blank:
+        blank.truncate(512 << 20)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
+        try:
+            mounted.chmod(0o700)
+            yield mounted.resolve()
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+    finally:
+        shutil.rmtree(at)
+
+
+if __name__ == "__main__":
+    print("\n".join(run()))
