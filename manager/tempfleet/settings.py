@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
     quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
+    quarantine_max_bytes: int = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "")
 
     @classmethod

@@ -1,5 +1,6 @@
 """The only package that deletes files: roots, identity, the private directory, and the two ways."""
 
+from .aside import Aside, SetAside
 from .creation import create_directory, create_file
 from .deleter import Deleter
 from .inspection import inspect
@@ -7,9 +8,11 @@ from .names import new_name, normalise
 from .roots import Root, Roots
 
 __all__ = [
+    "Aside",
     "Deleter",
     "Root",
     "Roots",
+    "SetAside",
     "create_directory",
     "create_file",
     "inspect",

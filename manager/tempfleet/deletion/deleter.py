@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, Outcome
 from ..settings import Settings
-from . import direct, guarded
+from . import aside, direct, guarded
+from .aside import Aside, SetAside
 from .audit import AuditLines, AuditLog
 from .errnos import outcome_of
 from .guarded import NotPutBack
 from .in_use import Use
+from .private import PREFIX
 from .recovery import Recovered, recover
 from .roots import Root, Roots
 from .session import Session, Stopped
 
+T = TypeVar("T")
+_PRIVATE = "/" + PREFIX
 _CREATED = Flag.CREATED.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 
@@ -44,30 +49,31 @@ class Deleter:
             The outcomes as they come. One bad entry never stops the rest: what the system says becomes an
             outcome.
         """
-        lines = AuditLines(self._audit, self._settings.host, token)
-        session = Session(self._roots, self._settings, records, token=token, may_go_on=may_go_on)
-        try:
-            for record in records:
-                if not may_go_on():
-                    return
-                session.use = Use.NOT_ASKED
-                try:
-                    deletion = self._settle(record, session, direct.delete, guarded.delete)
-                except Stopped:
-                    return
-                if _UNVERIFIED in record.flags:
-                    deletion = deletion._replace(record=record)
-                if deletion.outcome is not Outcome.UNAVAILABLE:
-                    lines.add(deletion, session.use)
-                yield deletion
-        finally:
-            session.close()
-            lines.flush()
+        return self._run(records, token, may_go_on, direct.delete, guarded.delete)
+
+    def set_aside(
+        self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
+    ) -> Iterator[Deletion | SetAside]:
+        """
+        As ``delete``, with the grace period: a file that would be deleted is moved aside, and ``SetAside`` says where to.
+
+        Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would not
+        delete.
+        """
+        return self._run(records, token, may_go_on, aside.set_aside_created, aside.set_aside)
+
+    def restore(self, path: str) -> Aside:
+        """Give the file that was last set aside from *path* its name back; see ``aside.restore``."""
+        return aside.restore(path, self._roots)
+
+    def all_aside(self) -> Iterator[Aside]:
+        """Every file in its grace period, as the disk tells it; works without the registry."""
+        return aside.all_aside(self._roots)
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            return self._settle(record, session, direct.look, guarded.look)
+            return self._settle(record, session, direct.look, guarded.look, aside.look)
 
     def recover(self) -> list[Recovered]:
         """
@@ -79,22 +85,55 @@ class Deleter:
         """
         return recover(self._roots)
 
+    def _run(
+        self,
+        records: Sequence[FileRecord],
+        token: int,
+        may_go_on: Callable[[], bool],
+        by_name: Callable[[FileRecord, str, Session], T],
+        by_identity: Callable[[FileRecord, Root, Session], T],
+    ) -> Iterator[T | Deletion]:
+        lines = AuditLines(self._audit, self._settings.host, token)
+        session = Session(self._roots, self._settings, records, token=token, may_go_on=may_go_on)
+        try:
+            for record in records:
+                if not may_go_on():
+                    return
+                session.use = Use.NOT_ASKED
+                try:
+                    settled = self._settle(record, session, by_name, by_identity, aside.purge)
+                except Stopped:
+                    return
+                if isinstance(settled, Deletion):
+                    if _UNVERIFIED in record.flags:
+                        settled = settled._replace(record=record)
+                    if settled.outcome is not Outcome.UNAVAILABLE:
+                        lines.add(settled, session.use)
+                yield settled
+        finally:
+            session.close()
+            lines.flush()
+
     def _settle(
         self,
         record: FileRecord,
         session: Session,
-        by_name: Callable[[FileRecord, str, Session], Deletion],
-        by_identity: Callable[[FileRecord, Root, Session], Deletion],
-    ) -> Deletion:
-        root = self._roots.find(record.path)
+        by_name: Callable[[FileRecord, str, Session], T],
+        by_identity: Callable[[FileRecord, Root, Session], T],
+        at_the_end: Callable[[FileRecord, Root, Session], Deletion],
+    ) -> T | Deletion:
+        path = record.path
+        root = self._roots.find(path)
         if root is None:
             return self._homeless(record)
         if reason := session.moved(root):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         try:
+            if _PRIVATE in path:
+                return at_the_end(record, root, session)
             if record.identity != NO_IDENTITY or _CREATED not in record.flags:
                 return by_identity(record, root, session)
-            name = record.path[len(root.prefix) :]
+            name = path[len(root.prefix) :]
             if root is not self._roots.base or "/" in name:
                 return Deletion(record, Outcome.REFUSED, reason="not-private")
             return by_name(record, name, session)

@@ -189,7 +189,7 @@ def move_and_compare(
         if pinned >= 0:
             os.close(pinned)
     if not same:
-        put_back(private, entry, fd, name, session, directory=_is_directory(private, entry))
+        put_back(private, entry, fd, name, session, directory=is_directory(private, entry))
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="raced")
     faults.reach("guarded.compared")
     if held >= 0 and session.use is Use.FREE and not in_use.still_free(held):
@@ -286,8 +286,8 @@ def _finish(record: FileRecord, private: int, left: Entry, session: Session) -> 
 def _give_back(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> None:
     fd = session.parent(root, record.path)
     name = record.path[record.path.rindex("/") + 1 :]
-    put_back(private, left.name, fd, name, session, directory=_is_directory(private, left.name))
+    put_back(private, left.name, fd, name, session, directory=is_directory(private, left.name))
 
 
-def _is_directory(private: int, entry: str) -> bool:
+def is_directory(private: int, entry: str) -> bool:
     return stat.S_ISDIR(os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .roots import Root
 
 _NAMES = 10
-_PREFIX = ".tempfleet-"
+PREFIX = ".tempfleet-"
 _DIGEST_BYTES = 16
 ASIDE = "aside"
 FROM = "from"
@@ -123,7 +123,7 @@ class PrivateDirectory:
             self._fd = -1
 
     def _open(self, *, create: bool) -> int:
-        names = [f"{_PREFIX}{os.geteuid()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
+        names = [f"{PREFIX}{os.geteuid()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
         for name in names:
             if (fd := self._try(name)) >= 0:
                 return fd
@@ -153,7 +153,7 @@ class PrivateDirectory:
 
 def is_private_name(name: str) -> bool:
     """Whether a component of a path is one of ours: nothing in there may be registered."""
-    return name.startswith(_PREFIX)
+    return name.startswith(PREFIX)
 
 
 def digest_of(path: str) -> str:

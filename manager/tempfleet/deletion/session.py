@@ -59,6 +59,7 @@ class Session:
         self._moved: dict[str, str] = {}
         self._privates: dict[str, int] = {}
         self._notes: list[Note] = []
+        self._aside_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
 
     def moved(self, root: Root) -> str:
@@ -101,6 +102,16 @@ class Session:
                 by_digest.setdefault(entry.digest, []).append(entry)
             self._entries[root.path] = by_digest
         return self._entries[root.path].get(digest_of(path), [])
+
+    def room_aside(self, root: Root, size: int) -> bool:
+        """Whether *size* bytes more may wait in the grace period; if so they are counted."""
+        if root.path not in self._aside_bytes:
+            entries = root.private.entries()
+            self._aside_bytes[root.path] = sum(entry.size_bytes for entry in entries if entry.aside)
+        if self._aside_bytes[root.path] + size > self.settings.quarantine_max_bytes:
+            return False
+        self._aside_bytes[root.path] += size
+        return True
 
     def go_on(self) -> None:
         """Ask between two steps of one long record."""

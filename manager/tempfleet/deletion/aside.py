@@ -1,0 +1,242 @@
+"""
+The grace period (``TEMP_FILE_QUARANTINE``): deleted files wait in the private directory, and can be brought back.
+
+``set_aside`` is the guarded way with another end: the file stays in the private directory under a name of its
+own, and its record moves with it, in the registry, to that new path. There it is due when the grace period
+ends, and deleting that record is what frees the disk. A symlink beside the file, which nobody
+follows, says where it was, so that ``restore`` needs the disk alone, also when Redis was lost.
+
+A crash leaves either nothing changed, or the file set aside while its record is still the old one. The next
+claim of that record finds it by its digest and reports it as set aside once more.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import FileMissing
+from ..logs import printable
+from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
+from . import direct, faults, guarded, identity, tree, usage
+from .names import unsafe
+from .private import ASIDE, Entry, digest_of
+from .removal import remove
+from .roots import Root, Roots
+from .session import Session
+from .syscalls import DIRECTORY_FLAGS
+
+FULL = "quarantine-full"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """
+    A file that was set aside: *new* is to take the place of *record* in the registry, in one move.
+
+    *new* has the identity, owner, flags and tags of *record*, the path of the file now, and the grace period as
+    its time to live.
+    """
+
+    record: FileRecord
+    new: NewFile
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file in its grace period, as the disk tells it."""
+
+    path: str
+    aside_path: str
+    size_bytes: int
+
+
+def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | Deletion:
+    """
+    Move what was registered as *record* aside; a ``Deletion`` where that is not what happened.
+
+    Beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` a file is deleted at once, with the reason "quarantine-full".
+    """
+    for left in session.entries_of(root, record.path):
+        if left.aside and guarded.is_same(record, root, root.private.open(), left.name, session):
+            return _moved(record, root, left.name, left.size_bytes, session)
+    try:
+        fd = session.parent(root, record.path)
+        name = record.path[record.path.rindex("/") + 1 :]
+        found = session.reader.stat(fd, name)
+    except (FileNotFoundError, NotADirectoryError):
+        return guarded.delete(record, root, session)  # missing, or half done by an earlier claim
+    if (no := guarded.objection(record, root, found, session)) is not None:
+        return no
+    size = tree.look_into(fd, name, session)[1] if record.is_directory else found.size
+    if not session.room_aside(root, size):
+        return _full(guarded.delete(record, root, session))
+    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+    if no is not None:
+        return no
+    entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
+    try:
+        no = _set_aside(record, root, fd, name, entry, held, session)
+    finally:
+        if held >= 0:
+            os.close(held)
+    return no or _moved(record, root, entry, size, session)
+
+
+def set_aside_created(record: FileRecord, name: str, session: Session) -> SetAside | Deletion:
+    """The same for a name made by ``create()``: it is ours, so it gets its identity only now, out of reach."""
+    base = session.roots.base
+    verdict = direct.look(record, name, session)
+    if verdict.outcome is not Outcome.DELETED:
+        return verdict
+    size = tree.look_into(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
+    if not session.room_aside(base, size):
+        return _full(direct.delete(record, name, session))
+    private = session.private(base)
+    entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
+    os.symlink(record.path, Entry(entry, "", 0).from_name, dir_fd=private)
+    os.rename(name, entry, src_dir_fd=base.fd, dst_dir_fd=private)
+    return _moved(with_identity(record, base, entry, session), base, entry, size, session, record)
+
+
+def with_identity(record: FileRecord, root: Root, entry: str, session: Session) -> FileRecord:
+    private = root.private.open()
+    found = session.reader.stat(private, entry)
+    taken = identity.take(session.reader, private, entry, found, handles=root.handles)
+    return replace(record, identity=taken, flags=record.flags.replace(Flag.CREATED, ""))
+
+
+def _full(deletion: Deletion) -> Deletion:
+    return deletion._replace(reason=FULL) if deletion.outcome is Outcome.DELETED else deletion
+
+
+def _set_aside(
+    record: FileRecord, root: Root, fd: int, name: str, entry: str, held: int, session: Session
+) -> Deletion | None:
+    private = session.private(root)
+    beside = Entry(entry, "", 0).from_name
+    os.symlink(record.path, beside, dir_fd=private)
+    faults.reach("set-aside.noted")
+    no = guarded.move_and_compare(record, root, fd, name, entry, held, session)
+    if no is not None:
+        os.unlink(beside, dir_fd=private)
+    faults.reach("set-aside.moved")
+    return no
+
+
+def _moved(
+    record: FileRecord, root: Root, entry: str, size: int, session: Session, old: FileRecord | None = None
+) -> SetAside:
+    return SetAside(
+        old or record,
+        NewFile(
+            path=f"{root.private.path}/{entry}",
+            ttl_ms=int(session.settings.quarantine_seconds * 1000),
+            size_bytes=size,
+            identity=record.identity,
+            flags=record.flags,
+            uid=record.uid,
+            tags=record.tags,
+        ),
+    )
+
+
+def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
+    """Delete a file whose grace period ended: *record* has the path that ``set_aside`` gave it."""
+    private, name = root.private.peek(), _name_in(record, root)
+    if private < 0 or not name:
+        return Deletion(record, Outcome.REFUSED, reason="private")
+    try:
+        if not guarded.is_same(record, root, private, name, session):
+            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+        found = session.reader.stat(private, name)
+        freed = remove(private, name, session, directory=record.is_directory)
+    except FileNotFoundError:
+        return Deletion(record, Outcome.MISSING, Way.GUARDED)
+    _forget_origin(private, Entry(name, "", 0))
+    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+
+
+def look(record: FileRecord, root: Root, session: Session) -> Deletion:
+    """What ``purge`` would do, changing nothing."""
+    private, name = root.private.peek(), _name_in(record, root)
+    if private < 0 or not name:
+        return Deletion(record, Outcome.REFUSED, reason="private")
+    try:
+        if not guarded.is_same(record, root, private, name, session):
+            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+        found = session.reader.stat(private, name)
+    except FileNotFoundError:
+        return Deletion(record, Outcome.MISSING, Way.GUARDED)
+    return Deletion(record, Outcome.DELETED, Way.GUARDED, 0 if record.is_directory else found.freed_bytes)
+
+
+def _name_in(record: FileRecord, root: Root) -> str:
+    """The name in the private directory, if *record* is of a file set aside there; else ""."""
+    at, _, name = record.path.rpartition("/")
+    entry = Entry.parse(name)
+    return name if at == root.private.path and entry is not None and entry.aside else ""
+
+
+def all_aside(roots: Roots) -> Iterator[Aside]:
+    """Every file in its grace period, from the disk."""
+    for root in roots:
+        for entry in root.private.entries():
+            if entry.aside:
+                try:
+                    origin = os.readlink(entry.from_name, dir_fd=root.private.peek())
+                except OSError:
+                    origin = ""
+                yield Aside(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
+
+
+def restore(path: str, roots: Roots) -> Aside:
+    """
+    Give the file that was last set aside from *path* its name back, never over an existing one.
+
+    Its record, that of the ``aside_path`` in the answer, is to be taken out of the registry before; after a crash in
+    between, restoring works again.
+
+    Raises:
+        FileMissing: no file from there is set aside.
+        UnsafePath: reason "exists" where the name is taken, "outside-roots", "symlink" or "mount" as at registration.
+        OSError: the directory it was in is gone, or may not be written to; the file is still set aside.
+    """
+    root = roots.find(path)
+    if root is None:
+        raise unsafe(path, "outside-roots")
+    mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
+    if not mine:
+        raise FileMissing(f"{printable(path)} is not set aside", path=path, reason="missing")
+    last = max(mine, key=lambda entry: entry.token)
+    _rename_back(path, last, root, roots)
+    _forget_origin(root.private.peek(), last)
+    return Aside(path, f"{root.private.path}/{last.name}", last.size_bytes)
+
+
+def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
+    parent, name = os.path.split(path[len(root.prefix) :])
+    private = root.private.peek()
+    try:
+        fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.EXDEV):
+            raise unsafe(path, "symlink" if exc.errno == errno.ELOOP else "mount") from None
+        raise
+    try:
+        directory = guarded.is_directory(private, entry.name)
+        roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
+    except FileExistsError:
+        raise unsafe(path, "exists", "the name is taken; move that file away first") from None
+    finally:
+        os.close(fd)
+    faults.reach("restore.moved")
+
+
+def _forget_origin(private: int, entry: Entry) -> None:
+    try:
+        os.unlink(entry.from_name, dir_fd=private)
+    except FileNotFoundError:
+        pass
