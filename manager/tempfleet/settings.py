@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import socket
 import stat
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -31,6 +33,10 @@ MAX_BATCH = 1000
 
 FORBIDDEN_IN_NAMES = frozenset("{}|")
 """They delimit the parts of a Redis key."""
+
+_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*")
+
+PREFIX = "TEMP_FILE_"
 
 RootList = Annotated[tuple[str, ...], NoDecode]
 
@@ -60,7 +66,7 @@ class Settings(BaseSettings):
         SettingsError: from ``load()``; names the variable, the value got and what is allowed.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
     base_dir: str = Field(
         default_factory=default_base_dir, validation_alias=AliasChoices("TEMP_FILE_BASE_DIR")
@@ -132,25 +138,23 @@ class Settings(BaseSettings):
     @field_validator("permission_mask", mode="before")
     @classmethod
     def _octal(cls, value: Any) -> Any:
-        mask = int(value, 8) if isinstance(value, str) else value
+        try:
+            mask = int(value, 8) if isinstance(value, str) else int(value)
+        except (TypeError, ValueError):
+            mask = -1
         if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
             raise ValueError("must be octal permissions such as 0600, readable for the owner")
         return mask
-
-    @field_validator(
-        "retry_delay_seconds", "cleanup_interval_seconds", "timer_interval_seconds", "max_age_seconds"
-    )
-    @classmethod
-    def _finite(cls, value: float) -> float:
-        if value != value or value == float("inf"):
-            raise ValueError("must be a finite number of seconds")
-        return value
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
         if self.host_live_seconds <= self.heartbeat_seconds:
             raise ValueError("TEMP_FILE_HOST_LIVE_FOR must be longer than TEMP_FILE_HEARTBEAT")
         return self
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, without_password(value) if name and name.endswith("_url") and value else value
 
     @property
     def effective_broker_url(self) -> str:
@@ -189,12 +193,26 @@ def variables() -> dict[str, str]:
 
 def warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Warn of each ``TEMP_FILE_*`` variable that nothing reads: a typing error there is a setting lost."""
-    known = set(variables().values())
+    known = {name.removeprefix(PREFIX) for name in variables().values() if name.startswith(PREFIX)}
     for name in environ:
-        if name.startswith("TEMP_FILE_") and name not in known:
-            meant = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
+        if name.startswith(PREFIX) and (rest := name.removeprefix(PREFIX)) not in known:
+            meant = difflib.get_close_matches(rest, known, n=1)
+            hint = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
             warnings.warn(f"{name} is not a setting of Tempfleet{hint}", stacklevel=3)
+
+
+def without_password(url: str) -> str:
+    """*url* as it may be shown; what cannot be taken apart is not shown at all where it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        has_password = parts.password is not None
+        shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "***"
+    if "@" in url and not parts.netloc:  # "redis//:secret@host": the scheme was mistyped
+        return "***"
+    url = parts._replace(netloc=shown).geturl() if has_password else url
+    return _PASSWORD_IN_QUERY.sub("***", url)
 
 
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:

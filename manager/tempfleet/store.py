@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,10 +22,12 @@ from .errors import (
     RegistryFull,
     RegistryUnavailable,
     SchemaMismatch,
+    SettingsError,
 )
 from .keys import SCHEMA, Volume, fleet_key, volume_key
 from .logs import logger
 from .scripts import Argument
+from .settings import without_password
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
 
@@ -44,16 +45,28 @@ def connect(url: str) -> redis.Redis:
 
     The timeouts are for a dead peer (CELERY.md's figure for the broker's sockets), far above any script's
     time. Connections are made anew after a fork.
+
+    Raises:
+        SettingsError: *url* is not one.
     """
     tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=30,
-        socket_connect_timeout=5,
-        health_check_interval=25,
-        retry=Retry(NoBackoff(), 0),
-        **tcp,
-    )
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=30,
+            socket_connect_timeout=5,
+            health_check_interval=25,
+            retry=Retry(NoBackoff(), 0),
+            **tcp,
+        )
+    except ValueError:
+        shown = without_password(url)
+        raise SettingsError(
+            f"TEMP_FILE_REDIS_URL={shown!r}: must be like redis://[user:password@]host:port/db, rediss://..., "
+            "unix:///path/of.socket or embedded:///some/directory",
+            variable="TEMP_FILE_REDIS_URL",
+            value=shown,
+        ) from None
 
 
 class Store:
@@ -209,12 +222,3 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
         found = said.partition("SCHEMA ")[2].split()[0]
         return SchemaMismatch(f"The registry has schema {found}, this Tempfleet writes {SCHEMA}.")
     return RegistryError(f"Redis at {address} refused: {said}")
-
-
-def without_password(url: str) -> str:
-    """*url* as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    shown = f"{parts.username or ''}:***@{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-    return parts._replace(netloc=shown).geturl()

@@ -1,0 +1,241 @@
+"""Every variable: its default, its bounds, and what is said of a value that it cannot have."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tempfleet import SettingsError, TempFileManager
+from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, Settings, variables
+
+DEFAULTS = {
+    "TEMP_FILE_BASE_DIR": os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}"),
+    "TEMP_FILE_MAX_AGE": 3600,
+    "TEMP_FILE_CLEANUP_INTERVAL": 300,
+    "TEMP_FILE_TIMER_INTERVAL": 60,
+    "TEMP_FILE_CLEANUP_BATCH_SIZE": 500,
+    "TEMP_FILE_CLEANUP_THREADS": 4,
+    "TEMP_FILE_CLEANUP_TIMEOUT": 30,
+    "TEMP_FILE_LEASE": 120,
+    "TEMP_FILE_RETRY_DELAY": 5,
+    "TEMP_FILE_RETRY_MAX_DELAY": 3600,
+    "TEMP_FILE_MAX_ATTEMPTS": 25,
+    "TEMP_FILE_REDIS_URL": "redis://localhost:6379/0",
+    "TEMP_FILE_BROKER_URL": None,
+    "TEMP_FILE_HOST": socket.gethostname(),
+    "TEMP_FILE_NAMESPACE": "tempfleet",
+    "TEMP_FILE_ALLOWED_ROOTS": (),
+    "TEMP_FILE_MESSAGE_ROOTS": (),
+    "TEMP_FILE_REMOTE_CLEAR": False,
+    "TEMP_FILE_HEARTBEAT": 15,
+    "TEMP_FILE_HOST_LIVE_FOR": 60,
+    "TEMP_FILE_OWNER_CHECK": True,
+    "TEMP_FILE_PERMISSION_MASK": 0o600,
+    "TEMP_FILE_SECURE_DELETE": False,
+    "TEMP_FILE_IN_USE": InUse.KEEP,
+    "TEMP_FILE_QUARANTINE": 0,
+}
+
+GOOD = {
+    "TEMP_FILE_BASE_DIR": ("/srv/temp", "/srv/temp"),
+    "TEMP_FILE_MAX_AGE": ("0.5", 0.5),
+    "TEMP_FILE_CLEANUP_INTERVAL": ("1", 1),
+    "TEMP_FILE_TIMER_INTERVAL": ("1", 1),
+    "TEMP_FILE_CLEANUP_BATCH_SIZE": ("1000", 1000),
+    "TEMP_FILE_CLEANUP_THREADS": ("64", 64),
+    "TEMP_FILE_CLEANUP_TIMEOUT": ("2.5", 2.5),
+    "TEMP_FILE_LEASE": ("0.1", 0.1),
+    "TEMP_FILE_RETRY_DELAY": ("1", 1),
+    "TEMP_FILE_RETRY_MAX_DELAY": ("60", 60),
+    "TEMP_FILE_MAX_ATTEMPTS": ("1", 1),
+    "TEMP_FILE_REDIS_URL": ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    "TEMP_FILE_BROKER_URL": ("amqp://broker", "amqp://broker"),
+    "TEMP_FILE_HOST": ("web-1", "web-1"),
+    "TEMP_FILE_NAMESPACE": ("team", "team"),
+    "TEMP_FILE_ALLOWED_ROOTS": ("/srv/a:/srv/b", ("/srv/a", "/srv/b")),
+    "TEMP_FILE_MESSAGE_ROOTS": ("/srv/a::", ("/srv/a",)),
+    "TEMP_FILE_REMOTE_CLEAR": ("1", True),
+    "TEMP_FILE_HEARTBEAT": ("5", 5),
+    "TEMP_FILE_HOST_LIVE_FOR": ("20", 20),
+    "TEMP_FILE_OWNER_CHECK": ("false", False),
+    "TEMP_FILE_PERMISSION_MASK": ("0640", 0o640),
+    "TEMP_FILE_SECURE_DELETE": ("true", True),
+    "TEMP_FILE_IN_USE": ("strict", InUse.STRICT),
+    "TEMP_FILE_QUARANTINE": ("3600", 3600),
+    "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
+}
+
+BAD = {
+    "TEMP_FILE_BASE_DIR": [""],
+    "TEMP_FILE_MAX_AGE": ["", "an hour", "0", "-1", "nan", "inf", str(LONGEST_TTL_SECONDS + 1)],
+    "TEMP_FILE_CLEANUP_INTERVAL": ["0", "-5", "nan", "inf", "5m"],
+    "TEMP_FILE_TIMER_INTERVAL": ["0", "inf"],
+    "TEMP_FILE_CLEANUP_BATCH_SIZE": ["0", "1001", "1.5", "many"],
+    "TEMP_FILE_CLEANUP_THREADS": ["0", "65", "-1"],
+    "TEMP_FILE_CLEANUP_TIMEOUT": ["0", "nan", "inf"],
+    "TEMP_FILE_LEASE": ["0.05", "3601", "nan"],
+    "TEMP_FILE_RETRY_DELAY": ["0", "inf"],
+    "TEMP_FILE_RETRY_MAX_DELAY": ["0", "nan", "inf"],
+    "TEMP_FILE_MAX_ATTEMPTS": ["0", "few"],
+    "TEMP_FILE_HOST": ["", "a|b", "a{b", "a\nb"],
+    "TEMP_FILE_NAMESPACE": ["", "a}b"],
+    "TEMP_FILE_REMOTE_CLEAR": ["perhaps"],
+    "TEMP_FILE_HEARTBEAT": ["0", "nan"],
+    "TEMP_FILE_HOST_LIVE_FOR": ["0", "inf"],
+    "TEMP_FILE_OWNER_CHECK": ["sometimes"],
+    "TEMP_FILE_PERMISSION_MASK": ["rw-------", "0900", "1777", "0200", "-1", ""],
+    "TEMP_FILE_SECURE_DELETE": ["2"],
+    "TEMP_FILE_IN_USE": ["ask"],
+    "TEMP_FILE_QUARANTINE": ["-1", "inf"],
+}
+
+
+def value_of(settings: Settings, variable: str) -> object:
+    field = {name: field for field, name in variables().items()}[variable]
+    return getattr(settings, field)
+
+
+def test_every_variable_is_tested_here() -> None:
+    assert set(GOOD) == set(variables().values())
+    assert {name.partition("TEMP_FILE_")[0] for name in GOOD} == {""}
+
+
+@pytest.mark.parametrize(("variable", "default"), DEFAULTS.items())
+def test_without_an_environment_there_are_defaults(variable: str, default: object) -> None:
+    assert value_of(Settings.load(), variable) == default
+
+
+@pytest.mark.parametrize("variable", GOOD)
+def test_a_variable_is_read(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = GOOD[variable]
+    monkeypatch.setenv(variable, text)
+    assert value_of(Settings.load(), variable) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [(variable, text) for variable, texts in BAD.items() for text in texts]
+)
+def test_a_value_that_cannot_be_stops_the_start_and_names_the_variable(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    assert refused.value.variable == variable
+    assert refused.value.value == text
+    assert str(refused.value).startswith(f"{variable}={text!r}: ")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_mask_that_is_no_mask_is_answered_with_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_PERMISSION_MASK", "rw-------")
+    with pytest.raises(SettingsError, match="octal permissions such as 0600"):
+        Settings.load()
+
+
+def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_HEARTBEAT", "60")
+    with pytest.raises(SettingsError, match="TEMP_FILE_HOST_LIVE_FOR must be longer"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("TEMP_FILE_MAXAGE", "TEMP_FILE_MAX_AGE"),
+        ("TEMP_FILE_REDIS_URI", "TEMP_FILE_REDIS_URL"),
+        ("TEMP_FILE_CLEANUP_THREAD", "TEMP_FILE_CLEANUP_THREADS"),
+    ],
+)
+def test_an_unknown_variable_is_warned_about_with_what_was_probably_meant(
+    typed: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(typed, "1")
+    with pytest.warns(UserWarning, match=f"{typed} is not a setting of Tempfleet; did you mean {meant}?"):
+        Settings.load()
+
+
+def test_the_warning_points_at_the_line_that_loaded_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_MAXAGE", "1")
+    with pytest.warns(UserWarning) as warned:
+        Settings.load()
+    assert warned[0].filename == __file__
+
+
+def test_a_variable_like_no_other_is_warned_about_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_QZXKJVWQ", "1")
+    with pytest.warns(UserWarning) as warned:
+        Settings.load()
+    assert "did you mean" not in str(warned[0].message)
+
+
+def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_MAX_AGE", "100")
+    assert Settings.load(max_age_seconds=5).max_age_seconds == 5
+    assert Settings.load(max_age_seconds=None).max_age_seconds == 100
+
+
+def test_a_relative_base_directory_stays_where_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.load(base_dir="data", allowed_roots=("more",))
+    monkeypatch.chdir("/")
+    assert settings.base_dir == str(tmp_path / "data")
+    assert settings.roots == (str(tmp_path / "data"), str(tmp_path / "more"))
+
+
+def test_settings_are_frozen_and_can_go_to_another_process() -> None:
+    settings = Settings.load(host="web-1")
+    with pytest.raises(ValidationError):
+        settings.host = "web-2"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_messages_are_confined_to_the_base_directory_unless_told_otherwise() -> None:
+    settings = Settings.load(base_dir="/srv/temp")
+    assert settings.confined_roots == ("/srv/temp",)
+    assert settings.roots == ("/srv/temp", tempfile.gettempdir())
+    assert Settings.load(message_roots="/srv/a").confined_roots == ("/srv/a",)
+
+
+def test_the_broker_is_the_registrys_redis_unless_told_otherwise() -> None:
+    assert Settings.load(redis_url="redis://a").effective_broker_url == "redis://a"
+    assert Settings.load(redis_url="redis://a", broker_url="amqp://b").effective_broker_url == "amqp://b"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://bob:secret@h:1/0", "redis://:secret@h", "unix://:secret@/s", "redis://h?password=secret"]
+)
+def test_settings_never_show_a_password(url: str) -> None:
+    settings = Settings.load(redis_url=url, broker_url=url)
+    assert "secret" not in repr(settings)
+    assert "secret" not in str(settings)
+    assert settings.redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:6379",
+        "",
+        "http://h",
+        "redis://h:port",
+        "redis://:secret@h?db=x&password=secret",
+        "redis//:secret@h",
+    ],
+)
+def test_a_redis_url_that_is_none_is_a_settings_error(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        TempFileManager(tmp_path, redis_url=url)
+    assert refused.value.variable == "TEMP_FILE_REDIS_URL"
+    assert "secret" not in str(refused.value)
+    assert "redis://" in str(refused.value)
