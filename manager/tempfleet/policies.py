@@ -24,7 +24,10 @@ def ttl_ms(seconds: object) -> int:
     """
     if not isinstance(seconds, numbers.Real) or isinstance(seconds, bool):
         raise InvalidTTL(f"A time to live is a number of seconds, not {seconds!r}.", value=seconds)
-    value = float(seconds)
+    try:
+        value = float(seconds)
+    except OverflowError:  # an integer of more than 308 digits
+        value = math.inf
     if math.isnan(value) or value <= 0:
         raise InvalidTTL(f"A time to live is above zero seconds, not {seconds!r}.", value=seconds)
     if value > LONGEST_TTL_SECONDS:

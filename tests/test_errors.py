@@ -1,0 +1,96 @@
+"""The error tree: caught by class, its data on the object, the same on the other side of a process boundary."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import tempfleet
+from tempfleet import errors
+from tempfleet.errors import (
+    AlreadyClaimed,
+    BatchError,
+    EvictingRedis,
+    FileMissing,
+    InvalidTTL,
+    LeaseLost,
+    NotRegistered,
+    RegistryError,
+    RegistryUnavailable,
+    SettingsError,
+    TempfleetError,
+    UnknownHost,
+    UnsafePath,
+    VolumeUnavailable,
+)
+
+EVERY = [
+    error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, TempfleetError)
+]
+
+
+@pytest.mark.parametrize("error", EVERY)
+def test_without_a_message_the_docstring_is_the_message(error: type[TempfleetError]) -> None:
+    if error is not BatchError:
+        assert error.__doc__
+        assert str(error()) == error.__doc__.strip()
+
+
+@pytest.mark.parametrize("error", EVERY)
+def test_every_error_is_one_line_for_people(error: type[TempfleetError]) -> None:
+    assert "\n" not in str(error())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileMissing("gone", path="/tmp/\udcff", reason="missing"),
+        UnsafePath("no", path="/tmp/x", reason="symlink"),
+        NotRegistered("unknown", path="/tmp/x"),
+        SettingsError("bad", variable="TEMP_FILE_MAX_AGE", value="x"),
+        InvalidTTL("bad", value=-1),
+        EvictingRedis("bad", variable="TEMP_FILE_REDIS_URL", value="allkeys-lru"),
+        VolumeUnavailable("gone", base_dir="/base", reason="ENOENT"),
+        UnknownHost("who", host="web-9"),
+        LeaseLost(),
+        BatchError(records=[1], errors={"/tmp/x": FileMissing("gone", path="/tmp/x", reason="missing")}),
+    ],
+)
+def test_an_error_survives_the_way_to_another_process(error: TempfleetError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (type(error), str(error))
+    data = {name: str(value) for name, value in vars(error).items()}
+    assert {name: str(value) for name, value in vars(copy).items()} == data
+
+
+def test_what_callers_already_catch_catches_ours() -> None:
+    for ours, builtin in [
+        (FileMissing, FileNotFoundError),
+        (UnsafePath, ValueError),
+        (InvalidTTL, ValueError),
+        (SettingsError, ValueError),
+        (EvictingRedis, SettingsError),
+        (NotRegistered, KeyError),
+        (AlreadyClaimed, RegistryError),
+        (RegistryUnavailable, RegistryError),
+    ]:
+        assert issubclass(ours, builtin)
+    assert all(issubclass(error, TempfleetError) for error in EVERY)
+
+
+def test_a_file_that_is_missing_reads_like_a_sentence_and_not_like_an_errno() -> None:
+    assert str(FileMissing("/tmp/x: there is none", path="/tmp/x")) == "/tmp/x: there is none"
+    assert str(NotRegistered("/tmp/x is not registered")) == "/tmp/x is not registered"
+
+
+def test_a_batch_error_tells_how_many_and_shows_the_first() -> None:
+    error = BatchError(records=[1, 2], errors={"/a": FileMissing("no /a"), "/b": FileMissing("no /b")})
+    assert str(error) == "2 files could not be registered, 2 were. The first: no /a"
+    assert BatchError().errors == {}
+
+
+def test_all_that_callers_need_is_at_the_top() -> None:
+    for name in tempfleet.__all__:
+        assert getattr(tempfleet, name)
+    assert sorted(tempfleet.__all__) == tempfleet.__all__
