@@ -184,6 +184,7 @@ class TempFileManager:
         *,
         ttl: float | None = None,
         tags: Sequence[str] = (),
+        directory: bool = False,
         confined: Sequence[str] | None = None,
     ) -> list[FileRecord]:
         """
@@ -196,7 +197,7 @@ class TempFileManager:
         errors: dict[str, TempfleetError] = {}
         for path in paths:
             try:
-                files.append(self.inspect(path, ttl=ttl, tags=tags, confined=confined))
+                files.append(self.inspect(path, ttl=ttl, tags=tags, directory=directory, confined=confined))
             except (FileMissing, UnsafePath) as exc:
                 errors[os.fsdecode(path)] = exc
         records = []
@@ -272,6 +273,17 @@ class TempFileManager:
             raise NotRegistered(f"{printable(absolute)} is not registered with {self.volume}.", path=absolute)
         if code == "claimed":
             raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
+
+    def revive(self, path: StrPath) -> None:
+        """
+        Bring a dead letter back, due at once.
+
+        Raises:
+            NotRegistered: the file is no dead letter; nothing changed.
+        """
+        absolute = normalise(path)
+        if self.registry.revive([absolute])[absolute] == "absent":
+            raise NotRegistered(f"{printable(absolute)} is no dead letter.", path=absolute)
 
     # -- delete
 
@@ -349,7 +361,8 @@ class TempFileManager:
 
     def records(self, *, state: State | None = None) -> Iterator[FileRecord]:
         """Every record, page by page, of one state if given; a path may come twice while others clean."""
-        for page in self.registry.paths():
+        pages = {State.WAITING: self.registry.waiting_paths, State.DEAD: self.registry.dead_paths}
+        for page in pages[state]() if state in pages else self.registry.paths():
             for record in self.registry.look(page)[1]:
                 if record is not None and state in (None, record.state):
                     yield record

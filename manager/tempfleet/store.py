@@ -29,6 +29,8 @@ from .logs import logger
 from .scripts import Argument
 from .settings import without_password
 
+URL_SCHEMES = ("redis://", "rediss://", "unix://")
+
 NEVER_REPEATED = frozenset({"claim", "observe"})
 
 Clock = Callable[[], int | None]
@@ -49,6 +51,13 @@ def connect(url: str) -> redis.Redis:
     Raises:
         SettingsError: *url* is not one.
     """
+    if not url.startswith(URL_SCHEMES):
+        raise SettingsError(
+            f"TEMP_FILE_REDIS_URL={without_password(url)!r}: write {', '.join(URL_SCHEMES)} or embedded:// at its "
+            "beginning.",
+            variable="TEMP_FILE_REDIS_URL",
+            value=without_password(url),
+        )
     tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
     try:
         return redis.Redis.from_url(
