@@ -1,0 +1,158 @@
+"""``cleanup`` and ``dead``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..cleanup import CleanupReport
+from ..errors import NotRegistered, TempfleetError
+from ..logs import printable
+from ..records import FileRecord, State
+from .console import Console, Table, name, pass_console, records_document
+from .formats import duration, size
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Everything that is registered, due or not; held files excepted.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, file by file, and change nothing.")
+@pass_console
+def cleanup(console: Console, force: bool, dry_run: bool) -> int:
+    """
+    Delete what is due, now and in this process.
+
+    A file that cannot be deleted stays registered and is tried again; then the status is 1.
+
+    \b
+      tempfleet cleanup --dry-run
+      tempfleet --base-dir /srv/scratch cleanup --force
+    """
+    if dry_run:
+        return _preview(console, force)
+    with _progress(console, force) as progress:
+        report = console.manager.cleanup_report(force=force, progress=progress)
+    told = [
+        f"{n} {outcome.value}" for outcome, n in report.counts.items() if n and outcome.value != "deleted"
+    ]
+    console.answer(
+        report.as_dict(),
+        f"Deleted {report.deleted} files ({size(report.freed_bytes)}) in {duration(report.seconds)}"
+        + "".join(f", {part}" for part in told)
+        + ".",
+    )
+    return 1 if report.kept or not report.finished else 0
+
+
+def _preview(console: Console, force: bool) -> int:
+    deletions = list(console.manager.preview(force=force))
+    counts = Counter(deletion.outcome.value for deletion in deletions)
+    document = {
+        "counts": counts,
+        "files": [
+            {"path": deletion.path, "outcome": deletion.outcome, "reason": deletion.reason,
+             "freed_bytes": deletion.freed_bytes}
+            for deletion in deletions
+        ],
+    }  # fmt: skip
+    rows = [
+        (deletion.outcome.value, deletion.reason, size(deletion.freed_bytes), name(deletion.path))
+        for deletion in deletions
+    ]
+    table = [Table(("Would be", "Reason", "Frees", "Path"), rows)] if rows else []
+    told = ", ".join(f"{n} would be {outcome}" for outcome, n in counts.items())
+    console.answer(document, *table, f"Nothing was changed; {told or 'nothing is due'}.")
+    return 0
+
+
+@contextmanager
+def _progress(console: Console, force: bool) -> Iterator[Callable[[CleanupReport], None] | None]:
+    """A bar on a terminal; nothing anywhere else."""
+    if not console.is_rich:
+        yield None
+        return
+    stats = console.manager.stats()
+    columns = (TextColumn("Deleting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console.out, transient=True) as bar:
+        task = bar.add_task("deleting", total=stats.waiting if force else stats.due)
+        yield lambda report: bar.update(task, completed=sum(report.counts.values()))
+
+
+@click.group()
+def dead() -> None:
+    """Files that could not be deleted, and wait for a person."""
+
+
+@dead.command("ls")
+@pass_console
+def dead_ls(console: Console) -> None:
+    """List them, with what the system said."""
+    records = list(console.manager.records(state=State.DEAD))
+    rows = [(record.last_error, record.attempts, name(record.path)) for record in records]
+    console.answer(
+        {"files": records_document(records)},
+        Table(("Error", "Tries", "Path"), rows) if rows else "No dead letters.",
+    )
+
+
+@dead.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_console
+def retry(console: Console, paths: tuple[str, ...], everything: bool) -> int:
+    """
+    Bring them back, due at once.
+
+    \b
+      tempfleet dead retry --all
+    """
+    return _each(console, paths, everything, console.manager.revive, "revived")
+
+
+@dead.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_console
+def forget(console: Console, paths: tuple[str, ...], everything: bool) -> int:
+    """Drop their records; a file that is still there stays, and nobody manages it any more."""
+
+    def forget_dead(path: str) -> None:
+        record = console.manager.get_record(path)
+        if record is None or record.state is not State.DEAD:
+            raise NotRegistered(f"{printable(path)} is no dead letter.", path=path)
+        del console.manager.files[path]
+
+    return _each(console, paths, everything, forget_dead, "forgotten")
+
+
+def _each(
+    console: Console, paths: tuple[str, ...], everything: bool, move: Callable[[str], None], word: str
+) -> int:
+    if bool(paths) == everything:  # neither, or both
+        raise click.UsageError("Name the paths, or say --all.")
+    moved, errors = 0, []
+    for path in map(_path_of, console.manager.records(state=State.DEAD)) if everything else paths:
+        try:
+            move(path)
+            moved += 1
+        except NotRegistered as exc:
+            errors.append((path, exc))
+    console.answer({word: moved, "errors": [_error(*each) for each in errors]}, f"{moved} files were {word}.")
+    if not console.json:
+        for _, error in errors:
+            console.fail(type(error).__name__, str(error))
+    return 1 if errors else 0
+
+
+def _error(path: str, exc: TempfleetError) -> dict[str, str]:
+    return {"path": path, "error": type(exc).__name__, "message": str(exc)}
+
+
+def _path_of(record: FileRecord) -> str:
+    return record.path
+
+
+COMMANDS: tuple[click.Command, ...] = (cleanup, dead)

@@ -1,0 +1,186 @@
+"""
+What every command has in its hand: the settings, the manager and the fleet, each built at its first use; and one
+``answer``, which becomes a JSON document, a table on a terminal, or plain aligned lines everywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console as Terminal
+from rich.table import Table as TerminalTable
+from rich.text import Text
+
+from ..embedded import connect_url
+from ..errors import SettingsError
+from ..fleet import Fleet
+from ..logs import logger, printable
+from ..manager import TempFileManager
+from ..settings import Settings
+from ..store import Store, connect
+
+Cell = str | int | Text
+
+LONG = ("Path", "Base directory", "Tags", "Error", "")
+"""The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """
+    Rows under a heading each. A cell is shown as it is: nothing in it is markup. Numbers stand to the right.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+
+    def numeric(self, column: int) -> bool:
+        return bool(self.rows) and all(isinstance(row[column], int) for row in self.rows)
+
+    def on_terminal(self) -> TerminalTable:
+        table = TerminalTable(
+            box=box.SIMPLE_HEAD, title=self.title or None, title_justify="left", header_style="bold"
+        )
+        for number, name in enumerate(self.columns):
+            table.add_column(
+                name,
+                justify="right" if self.numeric(number) else "left",
+                overflow="fold",
+                no_wrap=name not in LONG,
+            )
+        for row in self.rows:
+            table.add_row(*map(as_text, row))
+        return table
+
+    def lines(self) -> list[str]:
+        """One line a row, never cut and never wrapped, for pipes and files."""
+        shown = [[name.upper() for name in self.columns]]
+        shown += [[as_text(cell).plain for cell in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        return [
+            "  ".join(
+                cell.rjust(width) if self.numeric(number) else cell.ljust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in shown
+        ]
+
+
+def as_text(cell: Cell) -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text(f"{cell:,}" if isinstance(cell, int) else cell)
+
+
+def name(path: str) -> Text:
+    """A file's name, harmless on a terminal."""
+    return Text(printable(path))
+
+
+class Console:
+    """One run of ``tempfleet``."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.given: dict[str, str | None] = {}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The environment's, with the options of the command line before them."""
+        return Settings.load(**self.given)
+
+    @cached_property
+    def manager(self) -> TempFileManager:
+        self._tell_warnings()
+        try:
+            return TempFileManager(settings=self.settings)
+        except OSError as exc:
+            variable = self.settings.variable_of("base_dir")
+            raise SettingsError(
+                f"{variable}={self.settings.base_dir!r} cannot be used: {exc.strerror}.",
+                variable=variable,
+                value=self.settings.base_dir,
+            ) from exc
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """All hosts and volumes; needs no base directory here."""
+        self._tell_warnings()
+        store = Store(connect(connect_url(self.settings.redis_url)), namespace=self.settings.namespace)
+        return Fleet(store, live_seconds=self.settings.host_live_seconds)
+
+    @property
+    def out(self) -> Terminal:
+        return Terminal(file=sys.stdout, highlight=False, markup=False)
+
+    @property
+    def is_rich(self) -> bool:
+        """Whether colours and boxes are welcome on stdout."""
+        out = self.out
+        return out.is_terminal and not out.no_color and not self.json
+
+    def answer(self, document: Any, *views: str | Table) -> None:
+        """Print what a command found: *document* for programs, or *views* for people."""
+        if self.json:
+            click.echo(json.dumps(document))
+            return
+        for view in views:
+            if isinstance(view, str):
+                click.echo(view)
+            elif self.is_rich:
+                self.out.print(view.on_terminal())
+            else:
+                click.echo("\n".join(view.lines()))
+
+    def warn(self, message: str) -> None:
+        """Say on stderr what does not stop the command."""
+        click.echo(
+            json.dumps({"warning": message}) if self.json else f"tempfleet: warning: {message}", err=True
+        )
+
+    def fail(self, kind: str, message: str) -> None:
+        """Say on stderr, in one sentence, why the command stopped."""
+        click.echo(
+            json.dumps({"error": kind, "message": message}) if self.json else f"tempfleet: {message}",
+            err=True,
+        )
+
+    def _tell_warnings(self) -> None:
+        if not any(isinstance(handler, ToStderr) for handler in logger.handlers):
+            logger.addHandler(ToStderr(self))
+
+    def close(self) -> None:
+        for handler in list(logger.handlers):
+            if isinstance(handler, ToStderr):
+                logger.removeHandler(handler)
+        if "manager" in vars(self):
+            self.manager.close()
+        if "fleet" in vars(self):
+            self.fleet.store.client.close()
+
+
+class ToStderr(logging.Handler):
+    """Shows the library's warnings as the console's own."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.warn(record.getMessage())
+
+
+def records_document(records: Iterable[Any]) -> list[dict[str, Any]]:
+    return [record.as_dict() for record in records]
+
+
+pass_console = click.make_pass_decorator(Console, ensure=True)

@@ -1,0 +1,209 @@
+"""``ls``, ``register``, ``renew``, ``release``, ``hold``, ``lift``."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+
+import click
+
+from ..errors import BatchError
+from ..logs import printable
+from ..manager import TempFileManager
+from ..records import FileRecord, State
+from . import formats
+from .console import Console, Table, name, pass_console, records_document
+from .formats import duration, size, when
+
+Key = Callable[[FileRecord], tuple[float | str, str]]
+
+ORDERS: dict[str, Key] = {
+    "due": lambda record: (float("inf") if record.due_ms is None else record.due_ms, record.path),
+    "registered": lambda record: (record.registered_ms, record.path),
+    "size": lambda record: (-record.size_bytes, record.path),
+    "path": lambda record: (record.path, record.path),
+}
+
+
+@click.command("ls")
+@click.option(
+    "--state", type=click.Choice([state.value for state in State]), help="Only files in this state."
+)
+@click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
+@click.option("--prefix", default="", help="Only paths that begin so.")
+@click.option(
+    "--due-within",
+    type=formats.seconds,
+    metavar="DURATION",
+    help="Only files that fall due in this time, or are due.",
+)
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="due", show_default=True)
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="0 for all.")
+@pass_console
+def ls(
+    console: Console,
+    state: str | None,
+    tags: tuple[str, ...],
+    prefix: str,
+    due_within: float | None,
+    sort: str,
+    limit: int,
+) -> None:
+    """
+    List the files under management, the next one due first.
+
+    \b
+      tempfleet ls --state dead
+      tempfleet ls --tag report --prefix /var/tmp/ --sort size --limit 20
+      tempfleet ls --due-within 10m --json
+    """
+    manager = console.manager
+    now_ms = manager.registry.now_ms()
+    until_ms = None if due_within is None else now_ms + due_within * 1000
+
+    def wanted(record: FileRecord) -> bool:
+        return (
+            set(tags) <= set(record.tags)
+            and record.path.startswith(prefix)
+            and (until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms))
+        )
+
+    matching = filter(wanted, _candidates(manager, state, until_ms))
+    key = ORDERS[sort]
+    found = heapq.nsmallest(limit + 1, matching, key=key) if limit else sorted(matching, key=key)
+    unique = list({record.path: record for record in found}.values())
+    shown = unique[:limit] if limit else unique
+    more = len(unique) > len(shown)
+    console.answer(
+        {"now_ms": now_ms, "files": records_document(shown), "more": more},
+        files_table(shown, now_ms) if shown else "No files.",
+    )
+    if more and not console.json:
+        console.warn(f"there are more than {limit}; --limit 0 lists all")
+
+
+def _candidates(manager: TempFileManager, state: str | None, until_ms: float | None) -> Iterator[FileRecord]:
+    """What is due is in the registry proper, so no other state need be read for it."""
+    if until_ms is not None and state is None:
+        return manager.records(state=State.WAITING)
+    return manager.records(state=State(state) if state else None)
+
+
+def files_table(records: list[FileRecord], now_ms: int) -> Table:
+    return Table(
+        ("State", "Due", "Size", "Tries", "Tags", "Path"),
+        [
+            (
+                str(record.state),
+                when(record, now_ms),
+                size(record.size_bytes),
+                record.attempts,
+                printable(" ".join(record.tags)),
+                name(record.path),
+            )
+            for record in records
+        ],
+    )
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--ttl", type=formats.seconds, metavar="DURATION", help="How long they live. [TEMP_FILE_MAX_AGE]"
+)
+@click.option("--tag", "tags", multiple=True, help="A word to find them by; may be given several times.")
+@click.option("--directory", is_flag=True, help="The paths are directories, deleted whole.")
+@pass_console
+def register(
+    console: Console, paths: tuple[str, ...], ttl: float | None, tags: tuple[str, ...], directory: bool
+) -> int:
+    """
+    Have files deleted when their time to live is over.
+
+    What can be registered is; the status is 1 if anything could not be.
+
+    \b
+      tempfleet register /var/tmp/report.pdf --ttl 2h --tag report
+      find /var/tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
+    """
+    manager, errors = console.manager, {}
+    try:
+        records = manager.register_many(paths, ttl=ttl, tags=tags, directory=directory)
+    except BatchError as exc:
+        records, errors = exc.records, exc.errors
+    console.answer(
+        {
+            "registered": records_document(records),
+            "errors": [
+                {"path": path, "error": type(exc).__name__, "message": str(exc)}
+                for path, exc in errors.items()
+            ],
+        },
+        *(f"Registered {printable(record.path)}, due in {_life(record)}." for record in records),
+    )
+    if not console.json:
+        for error in errors.values():
+            console.fail(type(error).__name__, str(error))
+    return 1 if errors else 0
+
+
+def _life(record: FileRecord) -> str:
+    return duration((record.deadline_ms - record.registered_ms) / 1000)
+
+
+@click.command()
+@click.argument("path")
+@click.option("--ttl", type=formats.seconds, metavar="DURATION", help="From now. [TEMP_FILE_MAX_AGE]")
+@pass_console
+def renew(console: Console, path: str, ttl: float | None) -> None:
+    """
+    Move a file's deadline to later, never to earlier.
+
+    \b
+      tempfleet renew /var/tmp/report.pdf --ttl 1d
+    """
+    deadline = console.manager.renew(path, ttl=ttl)
+    left = deadline - console.manager.registry.now_ms() / 1000
+    console.answer(
+        {"path": path, "deadline_ms": round(deadline * 1000)},
+        f"{printable(path)} is due in {duration(max(left, 0))}.",
+    )
+
+
+@click.command()
+@click.argument("path")
+@pass_console
+def release(console: Console, path: str) -> None:
+    """Take a file out of management; it stays where it is, and is its user's again."""
+    console.manager.release(path)
+    console.answer({"path": path, "released": True}, f"{printable(path)} is no longer managed.")
+
+
+@click.command()
+@click.argument("path")
+@click.option("--for", "seconds", type=formats.seconds, metavar="DURATION", help="For ever, without it.")
+@pass_console
+def hold(console: Console, path: str, seconds: float | None) -> None:
+    """
+    Keep a file, whatever its deadline.
+
+    \b
+      tempfleet hold /var/tmp/core.1234 --for 7d
+    """
+    console.manager.hold(path, seconds)
+    span = "until it is lifted" if seconds is None else f"for {duration(seconds)}"
+    console.answer({"path": path, "held_seconds": seconds}, f"{printable(path)} is kept {span}.")
+
+
+@click.command()
+@click.argument("path")
+@pass_console
+def lift(console: Console, path: str) -> int:
+    """End a hold: the file falls due at its own deadline. Status 1 when it was not held."""
+    lifted = console.manager.lift(path)
+    said = "falls due at its own deadline again" if lifted else "was not held"
+    console.answer({"path": path, "lifted": lifted}, f"{printable(path)} {said}.")
+    return 0 if lifted else 1
+
+
+COMMANDS: tuple[click.Command, ...] = (ls, register, renew, release, hold, lift)

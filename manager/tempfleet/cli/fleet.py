@@ -1,0 +1,204 @@
+"""``status``, ``hosts``, ``health``, ``version``."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Any
+
+import click
+from rich.text import Text
+
+from ..errors import TempfleetError, UnknownHost
+from ..fleet import Host
+from ..health import DEGRADED, HEALTHY, UNHEALTHY
+from ..keys import Volume
+from ..logs import printable
+from ..stats import VolumeStats
+from .console import Console, Table, name, pass_console
+from .formats import duration, size
+
+STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
+COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Every volume of every host, a line each.")
+@pass_console
+def status(console: Console, everything: bool) -> None:
+    """
+    Show what is registered in this base directory, and what became of the rest.
+
+    \b
+      tempfleet status
+      tempfleet status --all --json
+    """
+    if everything:
+        _status_of_all(console)
+        return
+    manager = console.manager
+    stats = manager.stats()
+    volume = manager.volume
+    overdue = f", the first since {duration(stats.overdue_seconds)}" if stats.due else ""
+    rows: list[tuple[str, str | Text]] = [
+        ("Host", name(volume.host)),
+        ("Base directory", name(volume.base_dir)),
+        ("Registry", name(manager.store.address)),
+        ("Managed", f"{stats.active:,} files, {size(stats.bytes)}"),
+        ("Waiting", f"{stats.waiting:,}" + (f" ({stats.retrying:,} to be tried again)" if stats.retrying else "")),
+        ("Due", f"{stats.due:,}{overdue}"),
+        ("Being deleted", f"{stats.leased:,}"),
+        ("Held", f"{stats.held:,}"),
+        ("Dead letters", Text(f"{stats.dead:,}", "red" if stats.dead else "")),
+        ("Registered ever", f"{stats.total('registered'):,}"),
+        ("Deleted ever", f"{stats.total('deleted'):,}, {size(stats.total('deleted_bytes'))} freed"),
+        ("Balance", "right" if not stats.imbalance else Text(f"wrong by {stats.imbalance}", "red")),
+    ]  # fmt: skip
+    document = {"host": volume.host, "base_dir": volume.base_dir, **stats.as_dict()}
+    console.answer(document, Table(("Status", ""), rows))
+
+
+def _status_of_all(console: Console) -> None:
+    stats = console.fleet.stats(console.fleet.volumes())
+    rows = [
+        (name(volume.host), name(volume.base_dir), each.waiting, each.due,
+         duration(each.overdue_seconds) if each.due else "", each.leased, each.held, each.dead,
+         size(each.bytes), each.total("deleted"))
+        for volume, each in stats.items()
+    ]  # fmt: skip
+    heads = (
+        "Host",
+        "Base directory",
+        "Waiting",
+        "Due",
+        "Overdue",
+        "Leased",
+        "Held",
+        "Dead",
+        "Size",
+        "Deleted",
+    )
+    document = [
+        {"host": volume.host, "base_dir": volume.base_dir, **each.as_dict()} for volume, each in stats.items()
+    ]
+    console.answer({"volumes": document}, Table(heads, rows) if rows else "No volume has ever had a file.")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def hosts(ctx: click.Context) -> None:
+    """
+    Show every host: live or silent, for how long, and what waits there.
+
+    The files of a silent host stay registered, and are deleted when it returns.
+
+    \b
+      tempfleet hosts
+      tempfleet hosts retire web-7
+    """
+    if ctx.invoked_subcommand is None:
+        _show_hosts(ctx.ensure_object(Console))
+
+
+def _show_hosts(console: Console) -> None:
+    fleet = console.fleet
+    seen = {host.name: host for host in fleet.hosts()}
+    stats = fleet.stats(fleet.volumes())
+    volumes: dict[str, dict[Volume, VolumeStats]] = {host: {} for host in seen}
+    for volume, each in stats.items():
+        volumes.setdefault(volume.host, {})[volume] = each
+    rows = [
+        (
+            name(host),
+            _liveness(seen.get(host)),
+            duration(seen[host].silent_seconds) if host in seen else "",
+            len(found),
+            sum(each.active for each in found.values()),
+            sum(each.due for each in found.values()),
+            sum(each.dead for each in found.values()),
+        )
+        for host, found in sorted(volumes.items())
+    ]
+    document = [_host_document(host, seen.get(host), found) for host, found in sorted(volumes.items())]
+    heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
+    console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.")
+
+
+def _liveness(host: Host | None) -> Text:
+    if host is None:
+        return Text("unknown", "yellow")
+    return Text("live", "green") if host.live else Text("silent", "red")
+
+
+def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeStats]) -> dict[str, Any]:
+    return {
+        "host": name,
+        "state": _liveness(host).plain,
+        "silent_seconds": None if host is None else round(host.silent_seconds, 3),
+        "volumes": [
+            {"base_dir": volume.base_dir, "active": each.active, "due": each.due, "dead": each.dead}
+            for volume, each in volumes.items()
+        ],
+    }
+
+
+@hosts.command()
+@click.argument("host", metavar="NAME")
+@pass_console
+def retire(console: Console, host: str) -> None:
+    """
+    Forget a host that does not come back: it is unknown until a worker of it speaks again.
+
+    Its records stay in the registry, and its files on its disk.
+    """
+    if not console.fleet.retire(host):
+        raise UnknownHost(f"No worker of host {printable(host)!r} was ever seen.", host=host)
+    console.answer({"host": host, "retired": True}, f"{printable(host)} is retired; its records stay.")
+
+
+@click.command()
+@pass_console
+def health(console: Console) -> int:
+    """
+    Say whether this base directory and its registry are well, for people and for probes.
+
+    \b
+    Exit status:
+      0  healthy
+      1  degraded: it works, and somebody should look
+      2  unhealthy: it does not work
+    """
+    try:
+        report = console.manager.health_check()
+    except TempfleetError as exc:
+        report = {"status": UNHEALTHY, "error": str(exc)}
+    status = str(report["status"])
+    rows: list[tuple[str, str | Text]] = [("status", Text(status, COLOURS[status]))]
+    rows += [
+        (key, printable(str(value)))
+        for key, value in report.items()
+        if key not in ("status", "timestamp", "warnings", "warning")
+    ]
+    rows += [("warning", warning) for warning in report.get("warnings", ())]
+    console.answer(report, Table(("Health", ""), rows))
+    return STATUS_OF_HEALTH[status]
+
+
+@click.command()
+@pass_console
+def version(console: Console) -> None:
+    """Show the versions of Tempfleet and of what it stands on."""
+    versions = {"tempfleet": _version("tempfleet"), "python": platform.python_version()}
+    versions |= {package: _version(package) for package in ("celery", "redis")}
+    console.answer(versions, *(f"{package} {number}" for package, number in versions.items()))
+
+
+def _version(package: str) -> str:
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+COMMANDS: tuple[click.Command, ...] = (status, hosts, health, version)

@@ -1,0 +1,173 @@
+"""
+The command group: the options that every command has, commands from plug-ins, and what an error becomes.
+
+Whatever the entry points of the group ``tempfleet.commands`` name is called, and the commands it returns are added.
+So the library offers a worker, without knowing Celery.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import (
+    EmbeddedServerError,
+    InvalidTTL,
+    RegistryDenied,
+    RegistryUnavailable,
+    SettingsError,
+    TempfleetError,
+)
+from . import cleaning, files, fleet
+from .console import Console
+
+PLUGINS = "tempfleet.commands"
+
+REFUSED, WRONG_USE, NO_REDIS, INTERRUPTED = 1, 2, 3, 130
+
+HELP = """
+The life of temporary files, on this host and across the fleet.
+
+\b
+  tempfleet register /var/tmp/report.pdf --ttl 2h
+  tempfleet ls --due-within 10m
+  tempfleet cleanup --dry-run
+  tempfleet --base-dir /srv/scratch status --json
+
+Durations are written 90, 90s, 15m, 2h or 7d. Settings come from TEMP_FILE_* variables; the options below go
+before them. With --json, before or after the command, the answer is one JSON document on stdout, and an error is
+{"error": class, "message": text} on stderr.
+
+\b
+Exit status:
+  0    done; for health: healthy
+  1    the answer is no, or not all could be done; for health: degraded
+  2    wrong usage or a wrong setting; for health: unhealthy
+  3    Redis cannot be reached, or refuses us
+  130  interrupted
+"""
+
+Plugin = click.Group | Callable[[], click.Group | Sequence[click.Command]]
+
+
+class CommandGroup(click.Group):
+    """Loads plug-ins when it needs them, and turns every expected failure into one sentence and an exit status."""
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run a command line; ends by SystemExit, as commands do."""
+        given = list(sys.argv[1:] if args is None else args)
+        console = extra["obj"] = Console()
+        console.json = "--json" in given  # also for the error that stops the parsing
+        extra["standalone_mode"] = False
+        code: int | None
+        try:
+            with _told_warnings(console):
+                code = super().main(given, prog_name or "tempfleet", **extra)
+        except click.UsageError as exc:
+            code = exc.exit_code
+            if console.json:
+                console.fail(type(exc).__name__, exc.format_message())
+            else:
+                exc.show()
+        except (click.Abort, KeyboardInterrupt):
+            code = INTERRUPTED
+            console.fail("Interrupted", "interrupted.")
+        except (TempfleetError, OSError) as exc:
+            code = status_of(exc)
+            console.fail(type(exc).__name__, str(exc))
+        finally:
+            console.close()
+        sys.exit(code or 0)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._load_plugins(ctx)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands:  # loading Celery costs half a second, so only when it is asked for
+            self._load_plugins(ctx)
+        return super().get_command(ctx, cmd_name)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        _give_json(cmd)
+        super().add_command(cmd, name)
+
+    def _load_plugins(self, ctx: click.Context) -> None:
+        console = ctx.ensure_object(Console)
+        for entry in entry_points(group=PLUGINS):
+            for command in _commands_of(entry, console):
+                if command.name not in self.commands:
+                    self.add_command(command)
+
+
+def _commands_of(entry: EntryPoint, console: Console) -> list[click.Command]:
+    try:
+        plugin: Plugin = entry.load()
+        found = plugin if isinstance(plugin, click.Group) else plugin()
+    except Exception as exc:  # noqa: BLE001 - a stranger's code; the other commands still work
+        console.warn(f"the plug-in {entry.name!r} ({entry.value}) is broken: {exc!r}")
+        return []
+    return list(found.commands.values()) if isinstance(found, click.Group) else list(found)
+
+
+def status_of(exc: BaseException) -> int:
+    """The exit status that an error ends the console with."""
+    if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
+        return NO_REDIS
+    return WRONG_USE if isinstance(exc, SettingsError | InvalidTTL) else REFUSED
+
+
+def _give_json(command: click.Command) -> None:
+    """An option on every command, plug-ins' included, because nobody remembers which side of it is right."""
+    if not any("--json" in param.opts for param in command.params):
+        command.params.append(_json_option())
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            _give_json(member)
+
+
+def _json_option() -> click.Option:
+    def remember(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        console = ctx.ensure_object(Console)
+        console.json = console.json or value
+
+    return click.Option(
+        ["--json"], is_flag=True, expose_value=False, callback=remember, help="Answer with one JSON document."
+    )
+
+
+@contextmanager
+def _told_warnings(console: Console) -> Iterator[None]:
+    """Python's warnings about settings ("did you mean"), in the console's own form."""
+
+    def tell(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
+        console.warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message="TEMP_FILE_")
+        warnings.showwarning = tell
+        yield
+
+
+@click.command(cls=CommandGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--base-dir", metavar="DIR", help="The base directory. [TEMP_FILE_BASE_DIR]")
+@click.option("--host", metavar="NAME", help="The host that the files are on. [TEMP_FILE_HOST]")
+@click.option(
+    "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or embedded://DIR. [TEMP_FILE_REDIS_URL]"
+)
+@click.pass_obj
+def main(console: Console, /, **given: str | None) -> None:
+    console.given = given
+
+
+_give_json(main)
+for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS):
+    main.add_command(_command)

@@ -1,0 +1,385 @@
+"""The laws of the console: what it prints, for people and for programs, and what its exit status says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from tempfleet import Settings, TempFileManager
+from tempfleet.cli import formats, group, main
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.fleet import Fleet
+from tempfleet.records import State
+from tempfleet.registry import Kept
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def console(real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Path) -> Run:
+    """Runs ``tempfleet`` on a real server, as host web-1."""
+    base_dir.mkdir(mode=0o700)
+    common = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url]
+
+    def run(*args: str) -> Result:
+        return CliRunner().invoke(main, [*common, *args])
+
+    return run
+
+
+@pytest.fixture
+def volume(console: Run, real_client: redis.Redis, base_dir: Path) -> TempFileManager:
+    """The same base directory, through the library."""
+    return TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-1"), client=real_client)
+
+
+@pytest.fixture
+def a_file(base_dir: Path, console: Run) -> Path:
+    return make(base_dir / "a.txt")
+
+
+def make(path: Path, text: str = "text") -> Path:
+    path.write_text(text)
+    return path
+
+
+def answer(result: Result, status: int = 0) -> Any:
+    assert result.exit_code == status, result.output
+    return json.loads(result.stdout)
+
+
+def complaint(result: Result, status: int) -> Any:
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    return json.loads(result.stderr)
+
+
+def bury(volume: TempFileManager, path: Path) -> None:
+    claim = volume.registry.claim_paths([str(path)], lease_ms=60_000, until_ms=volume.registry.now_ms())
+    assert volume.registry.nack(claim.token, [Kept(str(path), bury=True, reason="EACCES")]) == 1
+
+
+# -- files
+
+
+def test_a_registered_file_is_listed_with_its_time_to_live(console: Run, a_file: Path) -> None:
+    (made,) = answer(console("register", str(a_file), "--ttl", "2h", "--tag", "report", "--json"))[
+        "registered"
+    ]
+    assert made["deadline_ms"] - made["registered_ms"] == 2 * 3600 * 1000
+    listed = answer(console("ls", "--json"))
+    assert [file["path"] for file in listed["files"]] == [str(a_file)]
+    assert listed["files"][0]["tags"] == ["report"]
+    assert not listed["more"]
+
+
+def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
+    console: Run, a_file: Path, base_dir: Path
+) -> None:
+    said = answer(console("register", str(base_dir / "none"), str(a_file), "--json"), status=1)
+    assert [file["path"] for file in said["registered"]] == [str(a_file)]
+    assert [error["error"] for error in said["errors"]] == ["FileMissing"]
+
+
+def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, base_dir: Path) -> None:
+    directory = base_dir / "parts"
+    directory.mkdir()
+    assert console("register", str(directory)).exit_code == 1
+    (made,) = answer(console("register", str(directory), "--directory", "--json"))["registered"]
+    assert made["directory"] is True
+
+
+def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_dir: Path) -> None:
+    for number in range(4):
+        path = make(base_dir / f"{number}.txt", "x" * number)
+        console("register", str(path), "--ttl", f"{10 - number}m", "--tag", "odd" if number % 2 else "even")
+
+    def names(*args: str) -> list[str]:
+        return [Path(file["path"]).stem for file in answer(console("ls", "--json", *args))["files"]]
+
+    assert names() == ["3", "2", "1", "0"]
+    assert names("--sort", "path") == ["0", "1", "2", "3"]
+    assert names("--sort", "size") == ["3", "2", "1", "0"]
+    assert names("--tag", "odd") == ["3", "1"]
+    assert names("--prefix", str(base_dir / "2")) == ["2"]
+    assert names("--due-within", "8m") == ["3", "2"]
+    assert names("--due-within", "8m", "--limit", "1") == ["3"]
+    assert names("--state", "held") == []
+    cut = console("ls", "--limit", "2")
+    assert len(cut.stdout.splitlines()) == 3
+    assert "more than 2" in cut.stderr
+    assert answer(console("ls", "--limit", "2", "--json"))["more"] is True
+
+
+def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console: Run, a_file: Path) -> None:
+    (made,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
+    renewed = answer(console("renew", str(a_file), "--ttl", "1h", "--json"))
+    assert renewed["deadline_ms"] >= made["registered_ms"] + 3600 * 1000
+    assert answer(console("release", str(a_file), "--json"))["released"] is True
+    assert a_file.exists()
+    assert answer(console("ls", "--json"))["files"] == []
+
+
+def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600
+    assert answer(console("cleanup", "--force", "--json"))["deleted"] == 0
+    assert answer(console("lift", str(a_file), "--json"))["lifted"] is True
+    assert answer(console("lift", str(a_file), "--json"), status=1)["lifted"] is False
+    assert answer(console("cleanup", "--force", "--json"))["deleted"] == 1
+    assert not a_file.exists()
+
+
+def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("cleanup", "--dry-run", "--json"))["files"] == []
+    would = answer(console("cleanup", "--dry-run", "--force", "--json"))
+    assert [(file["path"], file["outcome"]) for file in would["files"]] == [(str(a_file), "deleted")]
+    assert a_file.exists()
+    assert answer(console("status", "--json"))["waiting"] == 1
+
+
+def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
+    console: Run, volume: TempFileManager, base_dir: Path
+) -> None:
+    away = base_dir / "away"
+    away.mkdir()
+    path = make(away / "a.txt")
+    console("register", str(path))
+    away.rename(base_dir / "moved")
+    away.symlink_to(base_dir / "moved")  # the way to the file now leads through a symlink
+    said = console("cleanup", "--force", "--json")
+    report = json.loads(said.stdout)
+    assert said.exit_code == 1
+    assert sum(report[word] for word in ("busy", "refused", "unavailable", "failed")) == 1
+    assert (base_dir / "moved" / "a.txt").exists()
+
+
+def test_dead_letters_are_listed_retried_and_forgotten(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file)
+    bury(volume, a_file)
+    (letter,) = answer(console("dead", "ls", "--json"))["files"]
+    assert (letter["path"], letter["last_error"]) == (str(a_file), "EACCES")
+    assert answer(console("dead", "retry", "--all", "--json"))["revived"] == 1
+    record = volume.get_record(a_file)
+    assert record is not None and record.state is State.WAITING
+    assert console("dead", "forget", str(a_file)).exit_code == 1, "it waits, so it is no dead letter"
+    bury(volume, a_file)
+    assert answer(console("dead", "forget", str(a_file), "--json"))["forgotten"] == 1
+    assert a_file.exists()
+    assert volume.stats().imbalance == 0
+    assert console("dead", "retry").exit_code == 2
+
+
+# -- names of files
+
+
+def test_a_name_that_would_drive_a_terminal_or_is_markup_is_shown_inert(console: Run, base_dir: Path) -> None:
+    hostile = make(base_dir / "[red]x[b]\x1b[2J\nb")
+    console("register", str(hostile))
+    shown = console("ls").stdout
+    assert "[red]x[b]\\x1b[2J\\nb" in shown
+    assert len(shown.splitlines()) == 2
+    assert answer(console("ls", "--json"))["files"][0]["path"] == str(hostile)
+
+
+def test_a_name_that_is_not_utf8_goes_through_json_and_back(console: Run, base_dir: Path) -> None:
+    raw = os.fsencode(base_dir) + b"/\xff\xfe.bin"
+    Path(os.fsdecode(raw)).touch()
+    (made,) = answer(console("register", os.fsdecode(raw), "--json"))["registered"]
+    assert os.fsencode(made["path"]) == raw
+    assert console("ls").exit_code == 0
+
+
+# -- the fleet
+
+
+def test_hosts_says_who_is_live_and_what_waits_there(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file, ttl=0.001)
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert (host["host"], host["state"], host["silent_seconds"]) == ("web-1", "unknown", None)
+    Fleet(volume.store).heartbeat("web-1")
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert host["state"] == "live"
+    assert host["volumes"] == [{"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0}]
+    assert "web-1" in console("hosts").stdout
+
+
+def test_a_retired_host_is_unknown_and_its_files_stay(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file)
+    Fleet(volume.store).heartbeat("web-1")
+    assert answer(console("hosts", "retire", "web-1", "--json"))["retired"] is True
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert (host["state"], host["volumes"][0]["active"]) == ("unknown", 1)
+    assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
+
+
+def test_status_shows_one_volume_or_all(console: Run, a_file: Path, tmp_path: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("status", "--json"))["waiting"] == 1
+    assert answer(console("--base-dir", str(tmp_path / "other"), "status", "--json"))["waiting"] == 0
+    (only,) = answer(console("status", "--all", "--json"))["volumes"]
+    assert (only["host"], only["waiting"]) == ("web-1", 1)
+
+
+def test_the_status_of_health_is_0_healthy_1_degraded_2_unhealthy(
+    console: Run, volume: TempFileManager, a_file: Path, tmp_path: Path
+) -> None:
+    assert answer(console("health", "--json"))["status"] == "healthy"
+    volume.register(a_file)
+    bury(volume, a_file)
+    assert answer(console("health", "--json"), status=1)["status"] == "degraded"
+    gone = console("--redis-url", f"unix://{tmp_path}/none.sock", "health", "--json")
+    assert answer(gone, status=2)["status"] == "unhealthy"
+
+
+# -- exit statuses and errors
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "error"),
+    [
+        (["renew", "/nowhere/x"], 1, "NotRegistered"),
+        (["register", "--ttl", "0", "x"], 2, "InvalidTTL"),
+        (["register", "--ttl", "soon", "x"], 2, "BadParameter"),
+        (["ls", "--state", "gone"], 2, "BadParameter"),
+        (["frobnicate"], 2, "UsageError"),
+        (["--host", "a|b", "status"], 2, "SettingsError"),
+        (["--redis-url", "http://x", "status"], 2, "SettingsError"),
+        (["--base-dir", "/proc/nope", "status"], 2, "SettingsError"),
+        (["--redis-url", "redis://127.0.0.1:1", "status"], 3, "RegistryUnavailable"),
+        (["--redis-url", "embedded:///proc/nope", "status"], 3, "EmbeddedServerError"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_a_status_that_says_which_kind(
+    console: Run, args: list[str], status: int, error: str
+) -> None:
+    for_programs = complaint(console("--json", *args), status)
+    assert error in for_programs["error"] or error == "UsageError"
+    for_people = console(*args)
+    assert (for_people.exit_code, for_people.stdout) == (status, "")
+    assert "Traceback" not in for_people.stderr
+    assert for_programs["message"] in for_people.stderr
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
+    console: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_MAXAGE", "5")
+    said = console("status")
+    assert said.exit_code == 0
+    assert "did you mean TEMP_FILE_MAX_AGE?" in said.stderr
+    assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
+
+
+def test_every_command_takes_json_and_has_help(console: Run) -> None:
+    def walk(command: click.Command, *path: str) -> None:
+        assert any("--json" in param.opts for param in command.params), path
+        assert command.help, path
+        if isinstance(command, click.Group):
+            for name, member in command.commands.items():
+                walk(member, *path, name)
+
+    walk(main)
+    assert "Exit status" in console("--help").stdout
+
+
+# -- plug-ins
+
+
+@click.command()
+def plugged() -> None:
+    """Answer."""
+    click.echo("here")
+
+
+def list_of_commands() -> list[click.Command]:
+    return [plugged]
+
+
+def broken() -> list[click.Command]:
+    raise RuntimeError("of no use")
+
+
+def test_a_plug_in_adds_commands_and_a_broken_one_is_a_warning(
+    console: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entries(group: str) -> list[EntryPoint]:
+        module = __name__
+        sys.modules.setdefault(module, sys.modules[__name__])
+        return [EntryPoint(name, f"{module}:{name}", group) for name in ("broken", "list_of_commands")]
+
+    monkeypatch.setattr(group, "entry_points", entries)
+    monkeypatch.setattr(main, "commands", dict(main.commands))
+    said = console("plugged")
+    assert (said.exit_code, said.stdout) == (0, "here\n")
+    assert "plug-in 'broken'" in said.stderr
+    assert console("status").stderr == "", "what needs no plug-in loads none"
+
+
+def test_the_library_and_its_console_never_load_celery() -> None:
+    code = "import sys, tempfleet.cli; sys.exit(any(m.split('.')[0] in ('celery', 'kombu') for m in sys.modules))"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+# -- on a terminal
+
+
+def on_a_terminal(args: list[str], **env: str) -> str:
+    main_end, child_end = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tempfleet.cli", *args],
+        stdout=child_end,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "200"} | env,
+    )
+    os.close(child_end)
+    said = b""
+    try:
+        while part := os.read(main_end, 65536):
+            said += part
+    except OSError:  # EIO: the child has closed its end
+        pass
+    child.wait(30)
+    os.close(main_end)
+    return said.decode()
+
+
+def test_tables_have_style_on_a_terminal_and_none_with_no_color(
+    console: Run, real_server: EmbeddedServer, base_dir: Path
+) -> None:
+    args = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, "status"]
+    assert "\x1b[" in on_a_terminal(args)
+    assert "\x1b[" not in on_a_terminal(args, NO_COLOR="1")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 7 * 86400), ("0.5 H", 1800)],
+)
+def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
+    assert formats.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1w", "nan", "5 5"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        formats.seconds(text)
