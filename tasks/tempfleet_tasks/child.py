@@ -1,0 +1,49 @@
+"""
+``python -m tempfleet_tasks.child worker|beat [CELERY OPTIONS]``: one that ends when its parent does.
+
+Its standard input is a pipe of which only the parent has the other end. The kernel closes that at the parent's
+death, also by SIGKILL, on every system; no process id is trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from tempfleet import Settings, TempfleetError
+
+from .node import run_beat, run_worker
+
+PATIENCE_SECONDS = 15.0
+"""For an orderly end: longer than Celery's soft shutdown of 10 s."""
+
+
+def end_with_parent() -> None:
+    """End this process in order when standard input is closed; in any case within the patience."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        timer = threading.Timer(PATIENCE_SECONDS, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
+    threading.Thread(target=watch, name="tempfleet-parent", daemon=True).start()
+
+
+def main() -> int:
+    kind, *extra = sys.argv[1:]
+    end_with_parent()
+    run = {"worker": run_worker, "beat": run_beat}[kind]
+    try:
+        return run(Settings.load(), extra=extra)
+    except TempfleetError as exc:
+        print(f"tempfleet {kind}: {exc}", file=sys.stderr, flush=True)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""
+The console's commands that need Celery, for the entry-point group ``tempfleet.commands``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import click
+
+from tempfleet.cli import Console, pass_console
+from tempfleet.settings import variables
+
+from . import routing
+from .demo import demo
+from .node import run_beat, run_worker
+from .up import Up, default_redis_url, is_url_set
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+PASS_THROUGH = {"ignore_unknown_options": True}
+COLOURS = {"tempfleet": "bright_white", "worker": "cyan", "beat": "magenta"}
+
+log_level = click.option(
+    "--loglevel", "-l", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True
+)
+celery_options = click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]")
+
+
+@click.command(context_settings=PASS_THROUGH)
+@log_level
+@celery_options
+@pass_console
+def worker(console: Console, loglevel: str, extra: tuple[str, ...]) -> int:
+    """
+    Run a worker for this host: it deletes what is due here.
+
+    What is not known here goes to Celery.
+
+    \b
+      tempfleet worker
+      TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
+    """
+    return run_worker(console.settings, log_level=loglevel, extra=extra)
+
+
+@click.command(context_settings=PASS_THROUGH)
+@log_level
+@celery_options
+@pass_console
+def beat(console: Console, loglevel: str, extra: tuple[str, ...]) -> int:
+    """
+    Run a beat: it sends a sweep every TEMP_FILE_CLEANUP_INTERVAL.
+
+    One for the fleet is enough; two are the high availability, because a second sweep is empty.
+    """
+    return run_beat(console.settings, log_level=loglevel, extra=extra)
+
+
+@click.command()
+@pass_console
+def up(console: Console) -> int:
+    """
+    Run everything here, in the foreground: Redis, a worker and a beat.
+
+    A private Redis is started, unless TEMP_FILE_REDIS_URL or --redis-url names one. What dies is started again.
+    One Ctrl-C ends all in order, a second one at once.
+
+    \b
+      tempfleet up
+      tempfleet --base-dir /srv/scratch --redis-url redis://cache:6379/0 up
+    """
+    private = not is_url_set(console.given)
+    if private:
+        console.given["redis_url"] = default_redis_url()
+    fleet = console.fleet
+    fleet.hosts()  # a Redis that does not answer stops us here, with its reason
+    _ = console.manager
+    names = variables()
+    env = {names[field]: value for field, value in console.given.items() if value}
+    lock = threading.Lock()
+
+    def say(speaker: str, line: str) -> None:
+        with lock:
+            head = f"{speaker:<9} | "
+            coloured = click.style(head, fg=COLOURS[speaker]) if console.is_rich else head
+            click.echo(f"{coloured}{line}", err=console.json)
+
+    def ready() -> None:
+        if console.json:
+            click.echo(json.dumps(_facts(console)))
+            return
+        for line in _greeting(console, private):
+            say("tempfleet", line)
+
+    say("tempfleet", "starting a worker and a beat ...")
+    return Up(console.settings, fleet, env, say, ready).run()
+
+
+def _facts(console: Console) -> dict[str, str | float]:
+    settings = console.settings
+    return {
+        "host": settings.host,
+        "base_dir": settings.base_dir,
+        "redis_url": settings.redis_url,
+        "queue": routing.shared_queue(settings).name,
+        "host_queue": routing.host_queue(settings, settings.host).name,
+        "interval_seconds": settings.cleanup_interval_seconds,
+    }
+
+
+def _greeting(console: Console, private: bool) -> list[str]:
+    settings, facts = console.settings, _facts(console)
+    variable = variables()["redis_url"]
+    return [
+        "",
+        f"Tempfleet is up on host {settings.host}. Ctrl-C ends it.",
+        "",
+        f"  registry   {console.fleet.store.address}" + (" (a private Redis)" if private else ""),
+        f"  files in   {settings.base_dir}",
+        f"  worker     reads the queues {facts['queue']} and {facts['host_queue']}",
+        f"  beat       sends a sweep every {settings.cleanup_interval_seconds:g} s",
+        "",
+        "To have a file deleted, in another terminal:",
+        "",
+        *([f"  export {variable}='{settings.redis_url}'"] if private else []),
+        "  tempfleet register FILE --ttl 10m",
+        "",
+        "or from any Celery app with this broker:",
+        "",
+        f'  app.send_task("tempfleet.register", args=[path], kwargs={{"host": "{settings.host}", "ttl": 600}},',
+        f'                queue="{facts["queue"]}")',
+        "",
+    ]
+
+
+def commands() -> list[click.Command]:
+    """What the console adds to its own."""
+    return [worker, beat, up, demo]

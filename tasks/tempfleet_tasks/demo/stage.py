@@ -1,0 +1,191 @@
+"""
+Where the demo plays: a fresh temporary directory with a Redis in it, two hosts, their workers, one beat.
+
+Leaving the stage, in whatever way, ends every process and removes the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from tempfleet import TempfleetError, Volume, VolumeStats
+from tempfleet.embedded import disconnect_url
+from tempfleet.embedded.client import connect as connect_embedded
+from tempfleet.embedded.locks import is_locked
+from tempfleet.embedded.place import KEEPER_LOCK
+from tempfleet.fleet import Fleet
+from tempfleet.store import Store, connect
+
+from ..processes import Child, end_all
+
+LEASE_SECONDS = 2
+INTERVAL_SECONDS = 1
+BATCH_SIZE = 50
+
+SETTINGS = {
+    "TEMP_FILE_LEASE": str(LEASE_SECONDS),
+    "TEMP_FILE_CLEANUP_INTERVAL": str(INTERVAL_SECONDS),
+    "TEMP_FILE_CLEANUP_BATCH_SIZE": str(BATCH_SIZE),
+    "TEMP_FILE_CLEANUP_THREADS": "1",
+    "TEMP_FILE_HEARTBEAT": "1",
+    "TEMP_FILE_HOST_LIVE_FOR": "4",
+    "TEMP_FILE_RETRY_DELAY": "1",
+}
+"""Everything that takes minutes in earnest takes seconds here; nothing else is different."""
+
+END_SECONDS = 20.0
+
+
+class DemoFailed(TempfleetError):
+    """The demo could not go on."""
+
+
+@dataclass(slots=True)
+class Host:
+    """A simulated host: a name, a base directory, a queue, and the worker that serves them."""
+
+    name: str
+    volume: Volume
+    worker: Child | None = None
+    producer: Child | None = None
+    kills: int = 0
+    leased_at_death: int = 0
+    log: Path = field(default_factory=Path)
+
+
+class Stage:
+    def __init__(self) -> None:
+        self._cleanup = ExitStack()
+        self.children: list[Child] = []
+        self.logs: dict[str, Path] = {}
+
+    def __enter__(self) -> Stage:
+        try:
+            self._set_up()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def _set_up(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="tempfleet-demo-")).resolve()
+        self._cleanup.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.redis = self.directory / "redis"
+        self.url = f"embedded://{quote(str(self.redis))}"
+        self._cleanup.callback(self._end_redis)
+        socket = connect_embedded(str(self.redis), grace_seconds=0.5)
+        self.fleet = Fleet(Store(connect(f"unix://{quote(socket)}?db=0")), live_seconds=4)
+        self._cleanup.callback(self.fleet.store.client.close)
+        self._cleanup.callback(self._kill_all)
+        self.hosts = [Host(name, Volume(name, str(self.directory / name))) for name in ("host-a", "host-b")]
+
+    # -- processes
+
+    def start_worker(self, host: Host) -> None:
+        host.worker = self._start("worker", host, "worker", "--without-mingle", "--without-gossip")
+
+    def start_beat(self) -> None:
+        self.beat = self._start("beat", self.hosts[0], "beat")
+
+    def start_producer(self, host: Host, *arguments: int) -> None:
+        host.producer = self._start(
+            "producer", host, *map(str, arguments), module="tempfleet_tasks.demo.producer"
+        )
+
+    def _start(self, kind: str, host: Host, *arguments: str, module: str | None = None) -> Child:
+        name = "beat" if kind == "beat" else f"{kind} of {host.name}"
+        self.logs[name] = self.directory / f"{name.replace(' ', '-')}.log"
+        with self.logs[name].open("ab") as log:
+            child = (
+                Child(*arguments, module=module, env=self._env(host), errors=log)
+                if module
+                else Child(*arguments, env=self._env(host), output=log)
+            )
+        self.children.append(child)
+        return child
+
+    def _env(self, host: Host) -> dict[str, str]:
+        own = {
+            "TEMP_FILE_REDIS_URL": self.url,
+            "TEMP_FILE_HOST": host.name,
+            "TEMP_FILE_BASE_DIR": host.volume.base_dir,
+        }
+        return SETTINGS | own
+
+    def read(self, host: Host, *, within_seconds: float) -> dict[str, Any]:
+        """
+        The next document of the host's producer.
+
+        Raises:
+            DemoFailed: it ended, or said nothing in that time.
+        """
+        assert host.producer is not None
+        if select.select([host.producer.output], [], [], within_seconds)[0] and (
+            line := host.producer.output.readline()
+        ):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        raise DemoFailed(f"The application on {host.name} {host.producer.ending()} and gave no answer.")
+
+    def tell(self, host: Host, document: dict[str, Any]) -> None:
+        assert host.producer is not None and host.producer.process.stdin is not None
+        host.producer.process.stdin.write(json.dumps(document).encode() + b"\n")
+        host.producer.process.stdin.flush()
+
+    def end_all(self) -> None:
+        """All processes in order, so that what they count is counted."""
+        end_all(self.children, within_seconds=END_SECONDS)
+
+    def dead_children(self) -> list[str]:
+        """What is not running, and should."""
+        wanted = {f"worker of {host.name}": host.worker for host in self.hosts} | {"beat": self.beat}
+        return [
+            f"{name} {child.ending()}" for name, child in wanted.items() if child and not child.is_running()
+        ]
+
+    def log_ends(self, lines: int = 12) -> dict[str, list[str]]:
+        ends = {
+            name: log.read_text(errors="replace").splitlines()[-lines:] for name, log in self.logs.items()
+        }
+        return {name: end for name, end in ends.items() if end}
+
+    # -- looking
+
+    def stats(self) -> dict[str, VolumeStats]:
+        """Each host's counts, in one round trip."""
+        found = self.fleet.stats(host.volume for host in self.hosts)
+        return {volume.host: stats for volume, stats in found.items()}
+
+    def on_disk(self, host: Host) -> int:
+        """Whatever is left in the host's base directory that is not a directory."""
+        return sum(len(files) for _, _, files in os.walk(host.volume.base_dir))
+
+    # -- the end
+
+    def _kill_all(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.close()
+
+    def _end_redis(self) -> None:
+        """Its keeper stops it half a second after its last user has gone, and that is us."""
+        disconnect_url(self.url)
+        deadline = time.monotonic() + END_SECONDS
+        while is_locked(self.redis / KEEPER_LOCK) and time.monotonic() < deadline:
+            time.sleep(0.02)
