@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tempfleet.deletion import Deleter, Roots, SetAside, create_file, inspect, new_name, normalise
 from tempfleet.errors import FileMissing, UnsafePath
 from tempfleet.records import Deletion, FileRecord, NewFile, Outcome
@@ -155,6 +156,8 @@ def test_nothing_else_in_the_private_directory_can_be_deleted_by_a_record(
     moved(deleter, registered(roots, file))
     for name in os.listdir(f"{file.parent}/.tempfleet-{os.geteuid()}"):
         path = f"{file.parent}/.tempfleet-{os.geteuid()}/{name}"
-        done = list(deleter.delete([FileRecord(path, 0, 0, identity="b1.1")], token=1, may_go_on=lambda: True))
+        done = list(
+            deleter.delete([FileRecord(path, 0, 0, identity="b1.1")], token=1, may_go_on=lambda: True)
+        )
         assert done[0].outcome in (Outcome.REFUSED, Outcome.REPLACED)
         assert os.path.lexists(path)

@@ -6,13 +6,14 @@ A walk moves the clock exactly onto deadlines too, because that is where a "<" a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import fakeredis
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,6 +25,7 @@ from hypothesis.stateful import (
 
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
+from tempfleet.keys import volume_key
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry import Kept, Registry
 from tempfleet.store import Store
@@ -170,6 +172,13 @@ class Walk(RuleBasedStateMachine):
         assert stats.claims == len(self.model.leases)
 
     @invariant()
+    def nothing_is_remembered_of_a_path_that_left(self) -> None:
+        store = self.registry.store
+        for name in ("retries", "errors", "next"):
+            fields = store.client.hkeys(volume_key(store.namespace, self.registry.volume, name))
+            assert {os.fsdecode(field) for field in fields} <= set(self.model.files), name
+
+    @invariant()
     def every_path_is_in_exactly_one_place(self) -> None:
         assert self.registry.audit() == []
 
@@ -201,14 +210,15 @@ def walk(client: redis.Redis, *, examples: int) -> None:
             max_examples=examples,
             stateful_step_count=40,
             deadline=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
 def test_the_registry_agrees_with_the_model_on_a_real_server(real_client: redis.Redis) -> None:
-    walk(real_client, examples=60)
+    walk(real_client, examples=100)
 
 
 def test_the_registry_agrees_with_the_model_on_fakeredis() -> None:
-    walk(fakeredis.FakeRedis(), examples=40)
+    walk(fakeredis.FakeRedis(), examples=60)

@@ -66,7 +66,7 @@ end
 local observe_age, keep_ages = histogram('age', ARGV[3])
 local observe_lag, keep_lags = histogram('lag', ARGV[4])
 
-local any_failed = redis.call('HLEN', retries) > 0
+local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local any_next = redis.call('HLEN', next_) > 0
 local settled, freed, bytes, entered, entered_bytes = 0, 0, 0, 0, 0
 

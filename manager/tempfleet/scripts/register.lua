@@ -55,7 +55,7 @@ end
 local any_leased = redis.call('ZCARD', leases) > 0
 local any_held = redis.call('ZCARD', held) > 0
 local any_dead = redis.call('ZCARD', dead) > 0
-local any_failed = redis.call('HLEN', retries) > 0
+local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local entered, entered_bytes, bytes = 0, 0, 0
 local reply = {}
 
