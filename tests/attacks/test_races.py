@@ -1,0 +1,256 @@
+"""
+Somebody swaps names while we delete. A victim is a file that goes though it was not the registered one.
+
+First with a real process that swaps as fast as it can, then with the swap put exactly between two system calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tempfleet.deletion import Roots, faults
+from tempfleet.deletion.syscalls import System
+from tempfleet.records import FileRecord, Outcome
+
+from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
+
+ROUNDS = 2000
+
+
+@pytest.fixture
+def roots(tmp_path: Path, system: System) -> Iterator[Roots]:
+    with Roots.open(settings_for(tmp_path), system=system) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "data"
+
+
+@needs_linux
+def test_exchanging_the_name_never_costs_the_other_file(data: Path, roots: Roots) -> None:
+    name, other = data / "name", data / "other"
+    _race(data, roots, name, (name, other), lambda: exchange(name, other))
+
+
+@needs_linux
+def test_exchanging_the_parent_never_costs_a_file_of_that_name_elsewhere(data: Path, roots: Roots) -> None:
+    ours, theirs = data / "ours", data / "theirs"
+    ours.mkdir()
+    theirs.mkdir()
+    _race(data, roots, ours / "f", (ours / "f", theirs / "f"), lambda: exchange(ours, theirs))
+
+
+def _race(
+    data: Path, roots: Roots, target: Path, names: tuple[Path, Path], attack: Callable[[], None]
+) -> None:
+    """A temporary and a precious file change places all the time; the record is always of the temporary one."""
+    names[1].write_text("precious")
+    precious = os.open(names[1], os.O_RDONLY)
+    outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+    record = None
+    with attacker(attack):
+        for _ in range(ROUNDS):
+            if record is None:
+                record = _fresh(data, roots, target, names)
+            [deletion] = delete(roots, record)
+            outcomes[deletion.outcome] += 1
+            assert os.fstat(precious).st_nlink == 1, outcomes
+            if deletion.outcome is Outcome.DELETED:
+                record = None
+    os.close(precious)
+    assert outcomes[Outcome.REPLACED] > 10, outcomes
+    if roots.system.can.statx:  # else the identity is weak, and the attacker's renames alone make it another file
+        assert outcomes[Outcome.DELETED] > 10, outcomes
+
+
+def _fresh(data: Path, roots: Roots, target: Path, names: tuple[Path, Path]) -> FileRecord:
+    """A new temporary file under whichever of *names* is free, with its record for *target*."""
+    fresh = data / "fresh"
+    fresh.write_text("temporary")
+    record = replace(registered(roots, fresh), path=str(target))
+    for turn in range(100_000):
+        try:
+            System().rename_noreplace(-100, str(fresh), -100, str(names[turn % 2]), directory=False)
+            return record
+        except FileExistsError:
+            continue
+    raise AssertionError("both names stay taken")
+
+
+def test_a_symlink_in_the_place_of_a_parent_is_never_followed(
+    data: Path, roots: Roots, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    names = [f"f{n}" for n in range(ROUNDS // 3)]
+    for name in names:
+        (outside / name).write_text("precious")
+    parent, aside = data / "parent", data / "aside"
+    parent.mkdir()
+    turns = count()
+
+    def swap() -> None:
+        if next(turns) % 2:
+            os.rename(aside, parent)
+        else:
+            os.rename(parent, aside)
+            os.symlink(outside, parent)
+            os.unlink(parent)
+
+    deleted = 0
+    with attacker(swap):
+        for name in names:
+            for at in (parent, aside):
+                try:
+                    fd = os.open(at, os.O_DIRECTORY | os.O_NOFOLLOW)
+                    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+                    os.close(fd)
+                except OSError:
+                    continue
+            try:
+                record = registered(roots, data / "parent" / name)
+            except (OSError, ValueError):
+                continue
+            deleted += delete(roots, record)[0].outcome is Outcome.DELETED
+    assert sorted(os.listdir(outside)) == sorted(names)
+
+
+def test_a_stale_record_never_costs_the_new_file_with_the_old_inode(data: Path, roots: Roots) -> None:
+    path = data / "name"
+    for _ in range(ROUNDS):
+        path.write_text("first")
+        stale = registered(roots, path)
+        path.unlink()
+        path.write_text("second")
+        younger = registered(roots, path)
+        if stale.identity == younger.identity:
+            assert not roots.base.handles  # a birth time alone cannot tell two files of one clock tick
+            path.unlink()
+            continue
+        assert delete(roots, stale)[0].outcome is Outcome.REPLACED
+        assert path.read_text() == "second"
+        path.unlink()
+
+
+SWAPS: dict[str, Callable[[Path], None]] = {
+    "recreated": lambda path: (path.unlink(), path.write_text("precious")) and None,
+    "renamed over": lambda path: (path.with_name("p").write_text("precious"), path.with_name("p").rename(path)) and None,
+    "symlink": lambda path: (path.unlink(), path.symlink_to("precious")) and None,
+    "fifo": lambda path: (path.unlink(), os.mkfifo(path)) and None,
+    "directory": lambda path: (path.unlink(), path.mkdir(), (path / "precious").touch()) and None,
+    "hard link": lambda path: (path.unlink(), path.with_name("precious").hardlink_to(path.with_name("kept"))) and None,
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_swap_between_the_look_and_the_move_is_put_back(data: Path, roots: Roots, swap: str) -> None:
+    path = data / "name"
+    path.write_text("temporary")
+    (data / "kept").write_text("kept")
+    record = registered(roots, path)
+
+    def at(point: str) -> None:
+        if point == "guarded.found":
+            SWAPS[swap](path)
+
+    def found() -> dict[str, object]:
+        return {
+            name: (os.lstat(data / name).st_mode, os.lstat(data / name).st_size)
+            for name in os.listdir(data)
+            if not name.startswith(".")
+        }
+
+    faults.install(at)
+    try:
+        [deletion] = delete(roots, record)
+    finally:
+        faults.install(None)
+    assert deletion.outcome is (Outcome.MISSING if swap == "hard link" else Outcome.REPLACED)
+    after = found()
+    if swap != "hard link":
+        path.unlink() if not path.is_dir() or path.is_symlink() else os.rename(path, data / "gone")
+        path.write_text("temporary")
+        SWAPS[swap](path)
+        assert found().keys() - {"gone", "p"} == after.keys() - {"p"}
+        assert found()["name"] == after["name"]
+
+
+def test_a_name_taken_meanwhile_is_not_overwritten_by_putting_back(data: Path, roots: Roots) -> None:
+    path = data / "name"
+    path.write_text("temporary")
+    record = registered(roots, path)
+
+    def at(point: str) -> None:
+        if point == "guarded.found":
+            path.unlink()
+            path.write_text("first stranger")
+        if point == "guarded.moved":
+            path.write_text("second stranger")
+            second.append(path)
+
+    second: list[Path] = []
+
+    faults.install(at)
+    try:
+        assert delete(roots, record)[0].outcome is Outcome.REPLACED
+    finally:
+        faults.install(None)
+    texts = sorted(at.read_text() for at in data.iterdir() if at.is_file())
+    assert texts == ["first stranger", "second stranger"][: 1 + len(second)]
+    assert path.read_text() == ("second stranger" if second else "first stranger")
+    assert second or not roots.system.can.statx  # a weak identity is compared once more before the move
+
+
+def test_a_tree_swapped_for_another_is_put_back_whole(data: Path, roots: Roots) -> None:
+    tree, other = data / "tree", data / "other"
+    for at in (tree, other):
+        (at / "sub").mkdir(parents=True)
+        (at / "sub" / "f").write_text(at.name)
+    record = registered(roots, tree, directory=True)
+
+    def swap(point: str) -> None:
+        if point == "guarded.found":
+            tree.rename(data / "gone")
+            other.rename(tree)
+
+    faults.install(swap)
+    try:
+        assert delete(roots, record)[0].outcome is Outcome.REPLACED
+    finally:
+        faults.install(None)
+    assert (tree / "sub" / "f").read_text() == "other"
+    assert (data / "gone" / "sub" / "f").read_text() == "tree"
+
+
+def test_a_subdirectory_swapped_for_a_symlink_is_not_followed(
+    data: Path, roots: Roots, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    tree = data / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "f").touch()
+    (tree / "z").touch()
+    record: FileRecord = registered(roots, tree, directory=True)
+    held = os.open(tree, os.O_RDONLY)  # whoever has the directory open can go on renaming in it
+
+    def swap(point: str) -> None:
+        if point == "guarded.compared":
+            os.rename("a", "hidden", src_dir_fd=held, dst_dir_fd=held)
+            os.symlink(outside, "a", dir_fd=held)
+
+    faults.install(swap)
+    try:
+        assert delete(roots, record)[0].outcome is Outcome.DELETED
+    finally:
+        faults.install(None)
+        os.close(held)
+    assert (outside / "precious").exists()
