@@ -8,14 +8,16 @@ process that dies here loses nothing: its lease runs out and reap() returns the 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from .deletion import Deleter, Roots
 from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
+from .hands import Hand
 from .logs import logger, printable
 from .policies import RetryPolicy
 from .records import GONE, Deletion, FileRecord, Outcome, State
@@ -24,6 +26,15 @@ from .settings import Settings
 
 SMALLEST_CHUNK = 32
 """Files worth a thread: below this, handing over costs more than unlinking."""
+
+SIGNAL_SECONDS = 0.05
+"""
+The system may deliver a signal to any thread; the main thread runs its handler when it looks up again. Also the
+resolution of extending leases.
+"""
+
+MAKING_SECONDS = 2.0
+"""create() registers before it makes: a created file that is not there may still come, for so long."""
 
 Progress = Callable[["CleanupReport"], None]
 
@@ -90,25 +101,42 @@ class Lease:
         self.registry = registry
         self.lease_ms = lease_ms
         self.seconds = lease_ms / 1000
-        self.token = 0
-        self._taken = time.monotonic()
+        self._taken = self._asked = time.monotonic()
 
     def holds(self) -> bool:
         return time.monotonic() < self._taken + self.seconds * 0.75
 
-    def extend(self) -> None:
-        """Ask for the full time again; a registry that does not answer leaves the old end standing."""
-        asked = time.monotonic()
+    def extend(self, token: int) -> None:
+        """
+        Ask for the full time again, if a quarter of it has gone since we asked last. A registry that does not
+        answer leaves the old end standing.
+        """
+        now = time.monotonic()
+        if now < self._asked + self.seconds / 4:
+            return
+        self._asked = now
         try:
-            self.registry.extend(self.token, lease_ms=self.lease_ms)
-            self._taken = asked
+            self.registry.extend(token, lease_ms=self.lease_ms)
+            self._taken = now
         except LeaseLost:
-            self._taken = -self.seconds
-            logger.info(
-                "Claim %d ran out before it was settled; its files are left to the next claim", self.token
-            )
+            self._taken = -math.inf
+            logger.info("Claim %d ran out before it was settled; its files are left to the next claim", token)
         except RegistryUnavailable as exc:
-            logger.warning("Claim %d could not be extended: %s", self.token, exc)
+            logger.warning("Claim %d could not be extended: %s", token, exc)
+
+
+@dataclass(slots=True)
+class Batch:
+    """A claim, how long it is ours, and what became of its files so far."""
+
+    claim: Claim
+    lease: Lease
+    deletions: list[Deletion] = field(default_factory=list)  # appended by several threads; append is atomic
+
+    def waits_again(self) -> set[str]:
+        """The files that are not gone; all of them, before they were tried."""
+        gone = {deletion.path for deletion in self.deletions if deletion.outcome in GONE}
+        return {record.path for record in self.claim.records if record.path not in gone}
 
 
 class Cleaner:
@@ -142,19 +170,18 @@ class Cleaner:
             VolumeUnavailable: this process has not got the volume; nothing was claimed.
             RegistryUnavailable: Redis went away. What was deleted and not acked is found missing later.
         """
-        claim = self.registry.claim
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
 
-        def batches(report: CleanupReport) -> Iterator[tuple[Claim, Lease]]:
-            self._reap(report)
+        def batches() -> Iterator[Batch]:
             while True:
                 lease = Lease(self.registry, lease_ms=lease_ms)
-                batch = claim(limit=limit, lease_ms=lease_ms)
-                if not batch.records:
+                claim = self.registry.claim(limit=limit, lease_ms=lease_ms)
+                if not claim.records:
                     return
-                yield batch, lease
+                yield Batch(claim, lease)
 
-        return self._clean(batches, budget_seconds, stop, progress)
+        self.check_volume()
+        return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap())
 
     def clean_paths(
         self,
@@ -163,26 +190,33 @@ class Cleaner:
         until_ms: int,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
+        made: bool = False,
+        recovered: int = 0,
     ) -> CleanupReport:
         """
         Delete the named files, due or not, each at most once: those that wait, and were registered at or before
         *until_ms*. Held, leased and dead ones are left alone. Raises as ``clean_due`` does.
+
+        Args:
+            made: the caller made these files: one that is not there will not come any more.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
-        kept: set[str] = set()
 
-        def batches(report: CleanupReport) -> Iterator[tuple[Claim, Lease]]:
+        def batches() -> Iterator[Batch]:
+            tried: set[str] = set()  # and not gone: what is gone cannot come again
             for page in pages:
-                fresh = [path for path in page if path not in kept]
+                fresh = [path for path in page if path not in tried]
                 for start in range(0, len(fresh), limit):
                     lease = Lease(self.registry, lease_ms=lease_ms)
                     part = fresh[start : start + limit]
-                    batch = self.registry.claim_paths(part, lease_ms=lease_ms, until_ms=until_ms)
-                    if batch.records:
-                        yield batch, lease
-                        kept.update(record.path for record in batch.records)
+                    claim = self.registry.claim_paths(part, lease_ms=lease_ms, until_ms=until_ms)
+                    if claim.records:
+                        batch = Batch(claim, lease)
+                        yield batch
+                        tried |= batch.waits_again()
 
-        return self._clean(batches, None, stop, progress)
+        self.check_volume()
+        return self._clean(batches(), None, stop, progress, recovered=recovered, made=made)
 
     def clean_all(
         self, *, stop: threading.Event | None = None, progress: Progress | None = None
@@ -191,13 +225,15 @@ class Cleaner:
         Delete everything that waits, due or not: what was registered before this call began, each file at most
         once, held ones never. Raises as ``clean_due`` does.
         """
-        self._reap(CleanupReport())
+        recovered = self._reap()
         pages = self.registry.waiting_paths(page=self.settings.batch_size)
-        return self.clean_paths(pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress)
+        return self.clean_paths(
+            pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress, recovered=recovered
+        )
 
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What clean_due() (or clean_all()) would do to each file now; changes nothing."""
-        self._check_volume()
+        self.check_volume()
         for page in self.registry.waiting_paths():
             now_ms, records = self.registry.look(page)
             for record in records:
@@ -206,73 +242,89 @@ class Cleaner:
                     and record.state is State.WAITING
                     and (force or _is_due(record, now_ms))
                 ):
-                    yield self.deleter.examine(record)
+                    yield _judged(self.deleter.examine(record), now_ms)
+        for page in self.registry.reapable_paths():
+            now_ms, records = self.registry.look(page)
+            for record in records:
+                if record is not None and (force or record.deadline_ms <= now_ms):
+                    yield _judged(self.deleter.examine(record), now_ms)
+
+    def check_volume(self) -> None:
+        """
+        Raises:
+            VolumeUnavailable: this process has not got the base directory, or it is another one now.
+        """
+        base = self.roots.base.path
+        missing = self.roots.check()
+        if base in missing:
+            raise VolumeUnavailable(
+                f"{printable(base)} is not available ({missing[base]}); nothing was claimed, its records stay.",
+                base_dir=base,
+                reason=missing[base],
+            )
 
     # -- inside
 
     def _clean(
         self,
-        batches: Callable[[CleanupReport], Iterator[tuple[Claim, Lease]]],
+        batches: Iterator[Batch],
         budget_seconds: float | None,
         stop: threading.Event | None,
         progress: Progress | None,
+        *,
+        recovered: int,
+        made: bool = False,
     ) -> CleanupReport:
         began = time.monotonic()
-        end = began + budget_seconds if budget_seconds is not None else None
+        end = math.inf if budget_seconds is None else began + budget_seconds
 
         def may_start() -> bool:
-            return (end is None or time.monotonic() < end) and not (stop is not None and stop.is_set())
+            return time.monotonic() < end and not (stop is not None and stop.is_set())
 
-        self._check_volume()
-        report = CleanupReport()
-        threads = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="tempfleet-delete")
-        with threads:
-            for claim, lease in batches(report):
-                self._clean_batch(claim, lease, may_start, threads, report)
-                report.batches += 1
-                if progress is not None:
-                    progress(report)
-                if not may_start():
-                    report.finished = False
-                    break
+        report = CleanupReport(recovered=recovered)
+        for batch in batches:
+            self._clean_batch(batch, may_start, report, made=made)
+            report.batches += 1
+            if progress is not None:
+                progress(report)
+            if not may_start():
+                report.finished = False
+                break
         report.seconds = time.monotonic() - began
         self._tell(report)
         return report
 
     def _clean_batch(
-        self,
-        claim: Claim,
-        lease: Lease,
-        may_start: Callable[[], bool],
-        threads: ThreadPoolExecutor,
-        report: CleanupReport,
+        self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool
     ) -> None:
-        lease.token = claim.token
+        claim, lease = batch.claim, batch.lease
         halt = threading.Event()
-        deletions: list[Deletion] = []  # appended by the threads; append is atomic
 
         def may_go_on() -> bool:
             return lease.holds() and not halt.is_set() and may_start()
 
-        def delete(records: list[FileRecord]) -> None:
+        def delete(records: Sequence[FileRecord]) -> None:
             for deletion in self.deleter.delete(records, token=claim.token, may_go_on=may_go_on):
-                deletions.append(deletion)
+                batch.deletions.append(deletion if made else _judged(deletion, claim.now_ms))
 
-        running = [threads.submit(delete, chunk) for chunk in self._chunks(claim)]
+        hands: list[Hand] = []
         try:
-            self._wait(running, lease)
+            for chunk in self._chunks(claim):
+                hands.append(Hand(partial(delete, chunk)))
+            for hand in hands:
+                while not hand.wait(SIGNAL_SECONDS):
+                    lease.extend(claim.token)
         finally:
             halt.set()
-            wait(running)
-            self._settle(claim, deletions, report)
-        for future in running:
-            future.result()
+            for hand in hands:
+                hand.wait()
+            self._settle(batch, report)
+        for hand in hands:
+            if hand.failure is not None:
+                raise hand.failure
 
-    def _wait(self, running: list[Future[None]], lease: Lease) -> None:
-        while wait(running, timeout=lease.seconds / 4).not_done:
-            lease.extend()
-
-    def _settle(self, claim: Claim, deletions: list[Deletion], report: CleanupReport) -> None:
+    def _settle(self, batch: Batch, report: CleanupReport) -> None:
+        claim, deletions = batch.claim, batch.deletions
         gone = [deletion for deletion in deletions if deletion.outcome in GONE]
         kept = [
             self.retry.decide(deletion, now_ms=claim.now_ms)
@@ -289,30 +341,19 @@ class Cleaner:
         for deletion in deletions:
             _log(deletion)
 
-    def _chunks(self, claim: Claim) -> Iterator[list[FileRecord]]:
-        records = list(claim.records)
-        size = max(-(-len(records) // self.settings.threads), SMALLEST_CHUNK)
-        for start in range(0, len(records), size):
-            yield records[start : start + size]
+    def _chunks(self, claim: Claim) -> Iterator[Sequence[FileRecord]]:
+        size = max(-(-len(claim.records) // self.settings.threads), SMALLEST_CHUNK)
+        for start in range(0, len(claim.records), size):
+            yield claim.records[start : start + size]
 
-    def _reap(self, report: CleanupReport) -> None:
-        more = True
+    def _reap(self) -> int:
+        recovered, more = 0, True
         while more:
             reaped = self.registry.reap()
-            report.recovered += reaped.recovered
-            more = reaped.more
-        if report.recovered:
-            logger.info("Recovered %d files from claims that had died", report.recovered)
-
-    def _check_volume(self) -> None:
-        base = self.roots.base.path
-        missing = self.roots.check()
-        if base in missing:
-            raise VolumeUnavailable(
-                f"{printable(base)} is not available ({missing[base]}); nothing was claimed, its records stay.",
-                base_dir=base,
-                reason=missing[base],
-            )
+            recovered, more = recovered + reaped.recovered, reaped.more
+        if recovered:
+            logger.info("Recovered %d files from claims that had died", recovered)
+        return recovered
 
     def _tell(self, report: CleanupReport) -> None:
         try:
@@ -332,6 +373,18 @@ class Cleaner:
 
 def _is_due(record: FileRecord, now_ms: int) -> bool:
     return record.due_ms is not None and record.due_ms <= now_ms
+
+
+def _judged(deletion: Deletion, now_ms: int) -> Deletion:
+    """*deletion*, but a created file that is not there yet is waited for."""
+    record = deletion.record
+    if (
+        deletion.outcome is Outcome.MISSING
+        and record.is_created
+        and now_ms - record.registered_ms < MAKING_SECONDS * 1000
+    ):
+        return Deletion(record, Outcome.BUSY, deletion.way, reason="unmade")
+    return deletion
 
 
 def _log(deletion: Deletion) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Lock
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ import redis
 
 from .cleanup import Cleaner, CleanupReport
 from .created import TempDirectory, TempFile
-from .deletion import Roots, create_directory, create_file, inspect, new_name, normalise
+from .deletion import Roots, create_directory, create_file, inspect, new_name, normalise, unmake
 from .embedded import connect_url
 from .errors import (
     AlreadyClaimed,
@@ -82,7 +83,7 @@ class TempFileManager:
 
     def _connect(self) -> None:
         self._policy_checked = False
-        self._own: dict[str, None] | None = None
+        self._own: dict[str, int] | None = None  # path -> the process that registered it, in a with block
         self.roots = Roots.open(self.settings)
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
@@ -129,22 +130,28 @@ class TempFileManager:
         Raises:
             OSError: the file could not be made; its registration was taken back.
         """
+        new = self._new(prefix, suffix, ttl, tags, flags=Flag.CREATED.value)
+
+        def opener(path: str, flags: int) -> int:
+            return create_file(self.roots, os.path.basename(path), mode=self.settings.permission_mask)
+
         return TempFile(
-            self._create(prefix, suffix, ttl, tags, flags=Flag.CREATED.value),
-            lambda name: create_file(self.roots, name, mode=self.settings.permission_mask),
-            self._discard,
-            mode=mode,
-            encoding=encoding,
+            register=partial(self.register_inspected, new),
+            make=lambda name: open(new.path, mode, encoding=encoding, opener=opener),
+            unmake=self._unmake,
+            delete=self._delete_made,
         )
 
     def create_dir(
         self, *, prefix: str = "", suffix: str = "", ttl: float | None = None, tags: Sequence[str] = ()
     ) -> TempDirectory:
         """Make an empty directory of mode 0700, managed and deleted as one; otherwise as ``create``."""
+        new = self._new(prefix, suffix, ttl, tags, flags=Flag.CREATED.value + Flag.DIRECTORY.value)
         return TempDirectory(
-            self._create(prefix, suffix, ttl, tags, flags=Flag.CREATED.value + Flag.DIRECTORY.value),
-            lambda name: create_directory(self.roots, name, mode=DIRECTORY_MODE),
-            self._discard,
+            register=partial(self.register_inspected, new),
+            make=lambda name: create_directory(self.roots, name, mode=DIRECTORY_MODE),
+            unmake=self._unmake,
+            delete=self._delete_made,
         )
 
     def register_file(self, file_path: StrPath, ttl: float | None = None) -> None:
@@ -393,18 +400,24 @@ class TempFileManager:
     # -- the manager's own life
 
     def __enter__(self) -> TempFileManager:
+        if self._own is not None:
+            raise RuntimeError(
+                "this manager is in a with block already; make another one of the same directory"
+            )
         self._own = {}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Delete what this object registered since ``with`` began, and nothing else."""
-        own, self._own = list(self._own or ()), None
-        try:
-            self._discard(own)
-        finally:
-            self.close()
+        """
+        Delete what this object registered since ``with`` began, and nothing else. A forked child that leaves its
+        parent's block deletes what the child itself has registered.
+        """
+        own, self._own = self._own or {}, None
+        paths = [path for path, process in own.items() if process == os.getpid()]
+        if paths:
+            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
 
     def close(self) -> None:
         """Give back connections and directories; the files stay registered."""
@@ -430,24 +443,31 @@ class TempFileManager:
 
     # -- inside
 
-    def _create(
+    def _new(
         self, prefix: str, suffix: str, ttl: float | None, tags: Sequence[str], *, flags: str
-    ) -> FileRecord:
-        name = new_name(prefix, suffix)
-        file = NewFile(
-            path=os.path.join(self.roots.base.path, name),
+    ) -> NewFile:
+        """What creating registers."""
+        self.cleaner.check_volume()
+        return NewFile(
+            path=os.path.join(self.roots.base.path, new_name(prefix, suffix)),
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
             flags=flags,
             uid=os.geteuid(),
             tags=tuple(tags),
         )
-        return self.register_inspected(file)
+
+    def _unmake(self, record: FileRecord) -> None:
+        unmake(self.roots, os.path.basename(record.path))
+        self.registry.release([record.path], total="missing")
+
+    def _delete_made(self, record: FileRecord) -> None:
+        self.cleaner.clean_paths([[record.path]], until_ms=self.registry.now_ms(), made=True)
 
     def _register(self, files: Sequence[NewFile]) -> list[Registration]:
-        registrations = self.registry.register(files)
+        registrations, own = self.registry.register(files), self._own
         for registration in registrations:
-            if self._own is not None and registration.code != "claimed":
-                self._own[registration.file.path] = None
+            if own is not None and registration.code != "claimed":
+                own[registration.file.path] = os.getpid()
             logger.debug("Registered temporary file: %s", printable(registration.file.path))
         return registrations
 
@@ -488,13 +508,6 @@ class TempFileManager:
             state=State.WAITING,
             due_ms=registration.deadline_ms,
         )
-
-    def _discard(self, paths: list[str], *, never_made: bool = False) -> None:
-        """Delete named files of ours now; with *never_made* only their records."""
-        if never_made:
-            self.registry.release(paths, total="missing")
-        elif paths:
-            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
 
 
 def _settings(

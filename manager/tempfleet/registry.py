@@ -267,6 +267,14 @@ class Registry:
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 
+    def reapable_paths(self) -> Iterator[list[str]]:
+        """The paths that ``reap`` would put back now: of claims, and of holds, that ran out."""
+        now_ms = self.now_ms()
+        yield from self._range("held", "-inf", now_ms)
+        for tokens in self._range("claims", "-inf", now_ms):
+            for token in tokens:
+                yield from self._range("leases", token, token)
+
     def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
         """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
         now_ms, _ = self._look([])
@@ -325,6 +333,15 @@ class Registry:
             yield from map(list, _parts([os.fsdecode(member) for member in members]))
             if not cursor:
                 return
+
+    def _range(self, name: str, least: str | int, most: str | int) -> Iterator[list[str]]:
+        key = volume_key(self.store.namespace, self.volume, name)
+        start = 0
+        while members := self.store.call(
+            partial(self.store.client.zrangebyscore, key, least, most, start=start, num=MAX_BATCH)
+        ):
+            yield [os.fsdecode(member) for member in members]
+            start += len(members)
 
     def _expect(self, code: bytes, path: str) -> None:
         if code == b"absent":

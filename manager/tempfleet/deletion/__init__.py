@@ -1,7 +1,7 @@
 """The only package that deletes files: roots, identity, the private directory, and the two ways."""
 
 from .aside import Aside, SetAside
-from .creation import create_directory, create_file
+from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
 from .inspection import inspect
 from .names import new_name, normalise
@@ -18,4 +18,5 @@ __all__ = [
     "inspect",
     "new_name",
     "normalise",
+    "unmake",
 ]
