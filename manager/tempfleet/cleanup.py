@@ -375,15 +375,15 @@ def _is_due(record: FileRecord, now_ms: int) -> bool:
     return record.due_ms is not None and record.due_ms <= now_ms
 
 
+def may_be_unmade(record: FileRecord, now_ms: int) -> bool:
+    """Whether the file may not be there because it is still being made."""
+    return record.is_created and now_ms - record.registered_ms < MAKING_SECONDS * 1000
+
+
 def _judged(deletion: Deletion, now_ms: int) -> Deletion:
     """*deletion*, but a created file that is not there yet is waited for."""
-    record = deletion.record
-    if (
-        deletion.outcome is Outcome.MISSING
-        and record.is_created
-        and now_ms - record.registered_ms < MAKING_SECONDS * 1000
-    ):
-        return Deletion(record, Outcome.BUSY, deletion.way, reason="unmade")
+    if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
+        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason="unmade")
     return deletion
 
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
+from .cleanup import may_be_unmade
 from .deletion import normalise
 from .errors import AlreadyClaimed
 from .logs import logger, printable
@@ -38,7 +39,9 @@ class Files(MutableMapping[str, float]):
         return record.registered_ms / 1000
 
     def __setitem__(self, path: str, registered: float) -> None:
-        self._register_aged(path, max(time.time() - registered, 0.0))
+        # By whichever clock makes it younger: time.time() of this host, or Redis's, which files[path] gives.
+        now = min(time.time(), self._registry.now_ms() / 1000)
+        self._register_aged(path, max(now - registered, 0.0))
 
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
@@ -69,10 +72,19 @@ class Files(MutableMapping[str, float]):
         What assigning ``manager.files = wanted`` means: drop the records of files that are neither in *wanted* nor
         on disk; how many. A record whose file is still there is never dropped: that would leak the file.
         """
+        if isinstance(wanted, Files) and wanted._registry is self._registry:
+            return 0
         names = {normalise(path) for path in wanted}
         dropped = 0
         for page in self._registry.paths():
-            gone = [path for path in page if path not in names and not os.path.lexists(path)]
+            now_ms, records = self._registry.look([path for path in page if path not in names])
+            gone = [
+                record.path
+                for record in records
+                if record is not None
+                and not may_be_unmade(record, now_ms)
+                and not os.path.lexists(record.path)
+            ]
             codes = self._registry.release(gone, total="missing")
             dropped += sum(code == "released" for code in codes.values())
         if dropped:

@@ -57,6 +57,7 @@ class TempFileManager:
 
     Raises:
         OSError: the base directory cannot be created.
+        InvalidTTL: a *max_age* that is no time to live.
         SettingsError: a setting, or a root, that cannot be.
 
     Redis is first asked at the first call that needs it; any such call may raise a RegistryError.
@@ -73,9 +74,10 @@ class TempFileManager:
         client: redis.Redis | None = None,
         clock: Clock = server_clock,
     ) -> None:
+        if max_age is not None:
+            ttl_ms(max_age)
         self.settings = _settings(settings, base_dir, max_age, host, redis_url)
         self.max_age: float = self.settings.max_age_seconds if max_age is None else max_age
-        ttl_ms(self.max_age)
         self.lock = Lock()  # for callers who want one; nothing here ever takes it
         self._given_client = client
         self._clock = clock
@@ -89,8 +91,7 @@ class TempFileManager:
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume)
-        self._files = Files(self._registry, self._register_aged)
-        self.cleaner = Cleaner(self._registry, self.roots, self.settings)
+        self._cleaner = Cleaner(self._registry, self.roots, self.settings)
 
     @property
     def base_dir(self) -> str:
@@ -104,10 +105,14 @@ class TempFileManager:
         Raises:
             EvictingRedis: this Redis may evict records, so nothing is entrusted to it.
         """
-        if not self._policy_checked:
-            self.store.check_policy()
-            self._policy_checked = True
+        self._check_policy()
         return self._registry
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """The engine behind this manager; raises as ``registry`` does."""
+        self._check_policy()
+        return self._cleaner
 
     # -- create and register
 
@@ -311,14 +316,11 @@ class TempFileManager:
         self, *, force: bool = False, progress: Callable[[CleanupReport], None] | None = None
     ) -> CleanupReport:
         """As ``cleanup``; returns all that is known of what it did."""
-        _ = self.registry
-        return (
-            self.cleaner.clean_all(progress=progress) if force else self.cleaner.clean_due(progress=progress)
-        )
+        clean = self.cleaner.clean_all if force else self.cleaner.clean_due
+        return clean(progress=progress)
 
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What ``cleanup`` would do now, file by file; changes nothing."""
-        _ = self.registry
         return self.cleaner.preview(force=force)
 
     def cleaner_for(self, base_dir: str) -> Cleaner:
@@ -381,13 +383,11 @@ class TempFileManager:
     @property
     def files(self) -> Files:
         """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
-        _ = self.registry
-        return self._files
+        return Files(self.registry, self._register_aged)
 
     @files.setter
     def files(self, wanted: Mapping[str, object]) -> None:
-        if wanted is not self._files:
-            self.files.keep_only(wanted)
+        self.files.keep_only(wanted)
 
     def stats(self) -> VolumeStats:
         """Counts, totals and histograms of the volume, at one instant."""
@@ -395,7 +395,7 @@ class TempFileManager:
 
     def health_check(self) -> dict[str, Any]:
         """``status`` (healthy, degraded, unhealthy) and why; see health.py. Raises nothing of its own."""
-        return health_check(self._registry, self.roots, self.settings)
+        return health_check(self._registry, self.roots, self.settings) | {"max_age": self.max_age}
 
     # -- the manager's own life
 
@@ -442,6 +442,11 @@ class TempFileManager:
         return f"TempFileManager({self.base_dir!r}, max_age={self.max_age!r}, host={self.settings.host!r})"
 
     # -- inside
+
+    def _check_policy(self) -> None:
+        if not self._policy_checked:
+            self.store.check_policy()
+            self._policy_checked = True
 
     def _new(
         self, prefix: str, suffix: str, ttl: float | None, tags: Sequence[str], *, flags: str

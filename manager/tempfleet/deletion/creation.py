@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from .roots import Roots
@@ -47,3 +48,6 @@ def unmake(roots: Roots, name: str) -> None:
         pass
     except (IsADirectoryError, PermissionError):  # what unlink says of a directory: Linux, macOS
         os.rmdir(name, dir_fd=roots.base.fd)
+    except OSError as exc:
+        if exc.errno != errno.ENAMETOOLONG:  # then it was never there
+            raise

@@ -42,11 +42,15 @@ def new_name(prefix: str = "", suffix: str = "") -> str:
     A name that nobody can guess and that is never used twice.
 
     Raises:
-        UnsafePath: a prefix or suffix with ``/`` or NUL.
+        UnsafePath: a prefix or suffix with ``/`` or NUL, or not encodable.
     """
     for part in (prefix, suffix):
         if "/" in part or "\0" in part:
             raise unsafe(part, "separator")
+        try:
+            os.fsencode(part)
+        except UnicodeEncodeError:
+            raise unsafe(part, "encoding") from None
     return f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}{suffix}"
 
 

@@ -54,6 +54,8 @@ class Root:
 
     def moved(self) -> str:
         """Why this is not the directory at its path any more, "" while it is."""
+        if self.fd < 0:
+            return "closed"
         try:
             found = os.stat(self.path)
         except OSError as exc:
@@ -160,6 +162,10 @@ class Roots:
             if root.fd >= 0:
                 os.close(root.fd)
                 root.fd = -1
+
+    def __del__(self) -> None:
+        """A manager that its user simply dropped holds no descriptor either."""
+        self.close()
 
     def __enter__(self) -> Roots:
         return self
