@@ -1,0 +1,172 @@
+"""``manager.files``: a live mapping; nothing is kept in it, and no assignment can leak a file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+import pytest
+import redis
+
+from support import assert_balanced
+from tempfleet import AlreadyClaimed, FileMissing, TempFileManager, UnsafePath
+from tempfleet.testing import FakeClock
+
+MakeManager = Callable[..., TempFileManager]
+
+
+@pytest.fixture
+def paths(manager: TempFileManager, base_dir: Path) -> list[str]:
+    """Three registered files."""
+    paths = [str(base_dir.resolve() / name) for name in "abc"]
+    for path in paths:
+        Path(path).touch()
+        manager.register_file(path)
+    return paths
+
+
+def test_it_is_a_mapping_of_paths_to_registration_times(
+    manager: TempFileManager, paths: list[str], clock: FakeClock
+) -> None:
+    assert isinstance(manager.files, MutableMapping)
+    assert sorted(manager.files) == sorted(manager.files.keys()) == paths
+    assert manager.files[paths[0]] == clock.now_ms / 1000
+    assert dict(manager.files.items()) == dict.fromkeys(paths, clock.now_ms / 1000)
+    assert len(manager.files) == 3
+    assert paths[0] in manager.files
+    assert "/nowhere" not in manager.files
+    assert 17 not in manager.files
+    assert manager.files.get("/nowhere") is None
+    with pytest.raises(KeyError):
+        manager.files["/nowhere"]
+    assert repr(manager.files) == f"<3 temporary files of {manager.volume}>"
+
+
+def test_it_is_live(manager: TempFileManager, make_manager: MakeManager, paths: list[str]) -> None:
+    files = manager.files
+    make_manager().release(paths[0])
+    assert len(files) == 2
+    assert paths[0] not in files
+
+
+def test_paths_are_normalised_as_everywhere(
+    manager: TempFileManager, base_dir: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base_dir)
+    assert "a" in manager.files
+    assert os.path.join("..", base_dir.name, "a") in manager.files
+    del manager.files["a"]
+    assert sorted(manager.files) == paths[1:]
+
+
+def test_iterating_loads_a_page_at_a_time(real_client: redis.Redis, base_dir: Path) -> None:
+    manager = TempFileManager(base_dir, client=real_client)
+    many = [base_dir / str(n) for n in range(3000)]
+    for path in many:
+        path.touch()
+    manager.register_many(many)
+
+    def pages() -> int:
+        return int(real_client.info("commandstats").get("cmdstat_hscan", {}).get("calls", 0))
+
+    before = pages()
+    assert len(list(itertools.islice(manager.files, 10))) == 10
+    assert pages() - before == 1
+    assert len(set(manager.files)) == 3000
+    manager.close()
+
+
+def test_deleting_an_entry_leaves_the_file_where_it_is(manager: TempFileManager, paths: list[str]) -> None:
+    del manager.files[paths[0]]
+    assert os.path.exists(paths[0])
+    assert manager.stats().total("released") == 1
+    with pytest.raises(KeyError):
+        del manager.files[paths[0]]
+    assert_balanced(manager)
+
+
+def test_deleting_an_entry_whose_file_is_gone_counts_it_as_missing(
+    manager: TempFileManager, paths: list[str]
+) -> None:
+    os.remove(paths[0])
+    del manager.files[paths[0]]
+    assert (manager.stats().total("missing"), manager.stats().total("released")) == (1, 0)
+    assert_balanced(manager)
+
+
+def test_an_entry_that_is_being_deleted_cannot_be_dropped(
+    manager: TempFileManager, paths: list[str], clock: FakeClock
+) -> None:
+    clock.advance(3600)
+    manager.registry.claim(limit=1, lease_ms=1000)
+    with pytest.raises(AlreadyClaimed):
+        del manager.files[paths[0]]
+    assert len(manager.files) == 3
+
+
+def test_an_entry_may_be_assigned_with_its_age(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    path = base_dir / "old"
+    path.touch()
+    clock.now_ms = round(time.time() * 1000)
+    manager.files[str(path)] = clock.now_ms / 1000 - 3000
+    assert manager.get_file_age(path) == pytest.approx(3000, abs=5)
+    clock.advance(599)
+    assert manager.cleanup() == 0
+    clock.advance(10)
+    assert manager.cleanup() == 1
+
+
+def test_a_wrong_clock_of_this_host_never_makes_an_assigned_file_older(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    path = base_dir / "fresh"
+    path.touch()
+    for wrong_by in (-(10**6), 10**6):
+        clock.now_ms = round((time.time() + wrong_by) * 1000)
+        manager.files[str(path)] = time.time()
+        assert manager.get_file_age(path) == pytest.approx(0, abs=5)
+        manager.files[str(path)] = manager.files[str(path)]
+        assert manager.get_file_age(path) == pytest.approx(0, abs=5)
+        assert manager.cleanup() == 0
+
+
+def test_assigning_an_entry_of_what_is_not_there_is_refused(manager: TempFileManager, base_dir: Path) -> None:
+    with pytest.raises(FileMissing):
+        manager.files[str(base_dir / "nothing")] = time.time()
+    with pytest.raises(UnsafePath):
+        manager.files[""] = time.time()
+    assert len(manager.files) == 0
+
+
+def test_assigning_files_drops_only_records_of_files_that_are_neither_wanted_nor_there(
+    manager: TempFileManager, paths: list[str]
+) -> None:
+    os.remove(paths[0])
+    os.remove(paths[1])
+    manager.files = {paths[1]: 0.0}
+    assert sorted(manager.files) == paths[1:]
+    assert manager.stats().total("missing") == 1
+    manager.files = {}
+    assert list(manager.files) == [paths[2]]
+    assert manager.clear_all() == 1
+    assert_balanced(manager)
+
+
+def test_assigning_files_to_itself_changes_nothing(manager: TempFileManager, paths: list[str]) -> None:
+    os.remove(paths[0])
+    manager.files = manager.files
+    assert len(manager.files) == 3
+
+
+def test_emptying_it_lets_everything_go_and_deletes_nothing(
+    manager: TempFileManager, paths: list[str]
+) -> None:
+    manager.files.clear()
+    assert len(manager.files) == 0
+    assert all(os.path.exists(path) for path in paths)
+    assert_balanced(manager)
