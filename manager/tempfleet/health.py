@@ -19,7 +19,8 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[str, Any]:
     """
     ``status`` is healthy, degraded (it works, somebody should look: ``warnings``) or unhealthy (it does not work:
-    ``error``). Never raises for what it is there to report.
+    ``error``). ``notes`` are worth knowing and nobody's to mend: a total that never falls degrades nothing. Never
+    raises for what it is there to report.
     """
     report: dict[str, Any] = {
         "status": HEALTHY,
@@ -28,7 +29,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         "host": settings.host,
         "timestamp": time.time(),
     }
-    missing = roots.check()
+    missing = roots.unavailable | roots.check()
     if roots.base.path in missing:
         report.update(status=UNHEALTHY, error=f"Base directory not accessible: {missing[roots.base.path]}")
         return report
@@ -43,6 +44,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
+    if replaced := stats.total("replaced"):
+        report["notes"] = [f"{replaced} names were re-used for other files; those files were kept"]
     return report
 
 
@@ -54,6 +57,4 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
         found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
     if stats.overdue_seconds > 3 * settings.cleanup_interval_seconds:
         found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
-    if stats.total("replaced"):
-        found.append(f"{stats.total('replaced')} names were re-used for other files; those files were kept")
     return found
