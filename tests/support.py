@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import redis
 
 from tempfleet import TempFileManager
@@ -58,3 +61,36 @@ def python(code: str, *args: object, **kwargs: Any) -> subprocess.Popen[str]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error"},
         **kwargs,
     )
+
+
+def console_env(directory: Path, **env: str) -> dict[str, str]:
+    """
+    The environment of a ``python -m tempfleet.cli`` that finds its plug-ins, also where the project is only on the
+    path and not installed: then *directory* gets what an installation would say of them.
+    """
+    paths = [*sys.path]
+    if not entry_points(group="tempfleet.commands"):
+        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        info = directory / "installed" / "tempfleet-0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name} = {where}" for name, where in project["entry-points"]["tempfleet.commands"].items()]
+        (info / "entry_points.txt").write_text("[tempfleet.commands]\n" + "\n".join(lines) + "\n")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tempfleet\nVersion: 0\n")
+        paths.append(str(info.parent))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TEMP_FILE_")}
+    return clean | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | env
+
+
+def console(*args: str, env: dict[str, str], **options: Any) -> subprocess.Popen[str]:
+    """``tempfleet ARGS`` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "tempfleet.cli", *args], env=env, text=True, **options
+    )
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; a zombie has, and waits only for a parent to look."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

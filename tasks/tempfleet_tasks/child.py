@@ -39,7 +39,7 @@ def main() -> int:
     end_with_parent()
     run = {"worker": run_worker, "beat": run_beat}[kind]
     try:
-        return run(Settings.load(), extra=extra)
+        return run(Settings.load(), quiet=True, extra=extra)
     except TempfleetError as exc:
         print(f"tempfleet {kind}: {exc}", file=sys.stderr, flush=True)
         return 3

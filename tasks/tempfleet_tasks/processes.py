@@ -7,8 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from typing import IO
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import IO, Any
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 CHILD = "tempfleet_tasks.child"
 
@@ -76,6 +80,52 @@ class Child:
                     pipe.close()
                 except BrokenPipeError:  # what was written last is of no use to the dead
                     pass
+
+
+class Interrupts:
+    """
+    Has Ctrl-C, a polite kill and a closed terminal raise KeyboardInterrupt, but never at a moment that is held back.
+
+    Not by blocking the signals: a child started meanwhile would inherit that.
+    """
+
+    def __init__(self) -> None:
+        self._holding = 0
+        self._pending = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """What comes meanwhile is raised at the end."""
+        self.hold_back()
+        try:
+            yield
+        finally:
+            self._holding -= 1
+        if self._pending and not self._holding:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    def hold_back(self) -> None:
+        """For good: nothing is raised any more."""
+        self._holding += 1
+
+    def __enter__(self) -> Interrupts:
+        for number in ENDING_SIGNALS:
+            self._previous[number] = signal.signal(number, self._signalled)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _signalled(self, _number: int, _frame: object) -> None:
+        if self._holding:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt
 
 
 def end_all(children: Iterable[Child], *, within_seconds: float) -> list[Child]:

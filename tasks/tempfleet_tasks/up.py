@@ -22,17 +22,18 @@ from tempfleet.fleet import Fleet
 from tempfleet.logs import printable
 from tempfleet.settings import variables
 
-from .processes import Child, end_all
+from .processes import ENDING_SIGNALS, Child, end_all
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 1.0, 30.0
 
 CALM_SECONDS = 60.0
 """A child that has run so long has recovered; its next death is a first one."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 END_SECONDS = 20.0
 """Celery's soft shutdown is 10 s."""
+
+QUICK = {"worker": ("--without-mingle", "--without-gossip")}
+"""Asking other workers at the start takes a second, and there is nothing to ask them."""
 
 Say = Callable[[str, str], None]
 """Prints one line of a speaker: tempfleet, worker or beat."""
@@ -67,7 +68,7 @@ class Service:
         self.start()
 
     def start(self) -> None:
-        self.child = Child(self.kind, env=self.env)
+        self.child = Child(self.kind, *QUICK.get(self.kind, ()), env=self.env)
         self.started = time.monotonic()
         self.start_at = 0.0
         threading.Thread(target=self._relay, args=(self.child,), daemon=True).start()
@@ -117,7 +118,7 @@ class Up:
 
     def run(self) -> int:
         """The exit status: 0 when all ended in order."""
-        previous = {number: signal.signal(number, self._signalled) for number in SIGNALS}
+        previous = {number: signal.signal(number, self._signalled) for number in ENDING_SIGNALS}
         started = time.monotonic()
         try:
             self.services += [Service(kind, self.env, self.say) for kind in ("worker", "beat")]

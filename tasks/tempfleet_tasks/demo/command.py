@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 from rich.text import Text
@@ -14,6 +11,7 @@ from tempfleet.cli import Console, pass_console
 from tempfleet.cli.console import Table
 from tempfleet.logs import printable
 
+from ..processes import Interrupts
 from .play import Play
 from .show import Lines, LiveView, Show
 from .stage import DemoFailed, Stage
@@ -34,7 +32,7 @@ def demo(console: Console, files: int) -> int:
     began = time.monotonic()
     if not console.json:
         click.echo(f"Tempfleet: {files:,} temporary files on two hosts, and a worker that is killed.\n")
-    with _interruptible(), Stage() as stage:
+    with Interrupts() as interrupts, Stage(interrupts) as stage:
         try:
             with _show(console) as show:
                 rows = verdict(Play(stage, show, files=files).run())
@@ -81,18 +79,3 @@ def _tell_logs(console: Console, stage: Stage) -> None:
         for line in lines:
             click.echo(f"   {printable(line)}", err=True)
     click.echo("", err=True)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have a polite kill end the demo as Ctrl-C does: everything is taken down first."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -76,9 +76,10 @@ class Play:
         stage = self.stage
         here, there = stage.hosts
         written = {host.name: stage.read(host, within_seconds=START_SECONDS) for host in stage.hosts}
+        count = sum(each["written"] for each in written.values())
         self.show.step(
-            f"{sum(each['written'] for each in written.values()):,} files are written; applications on both hosts "
-            "register them"
+            f"{count:,} files are written; applications on both hosts register them, and create "
+            f"{self.files - count:,} more"
         )
         for host, other in ((here, there), (there, here)):
             stage.tell(host, {"host": other.name, "paths": written[other.name]["for_messages"]})
@@ -126,14 +127,17 @@ class Play:
                 self.show.step(
                     f"kill -9 {pid}: {host.name}'s worker died holding {host.leased_at_death} leased files"
                 )
-            self.stage.start_worker(host)
-            self.show.state(host.name, "restarting")
-            self._wait(lambda: self._is_heard(host, killed_at), within_seconds=START_SECONDS, cycle=0.05)
-            self.show.state(host.name, "live")
+            self._restart(host, killed_at)
         if self.killed:
             self.show.step(
                 f"{host.name}'s worker is back; the lease runs out and its files are taken up again"
             )
+
+    def _restart(self, host: Host, killed_at: float) -> None:
+        self.stage.start_worker(host)
+        self.show.state(host.name, "restarting")
+        self._wait(lambda: self._is_heard(host, killed_at), within_seconds=START_SECONDS, cycle=0.05)
+        self.show.state(host.name, "live")
 
     def _is_heard(self, host: Host, since: float) -> bool:
         """Whether the new worker of *host* has spoken: the one before it has been silent since its death."""

@@ -27,7 +27,7 @@ from tempfleet.embedded.place import KEEPER_LOCK
 from tempfleet.fleet import Fleet
 from tempfleet.store import Store, connect
 
-from ..processes import Child, end_all
+from ..processes import Child, Interrupts, end_all
 
 LEASE_SECONDS = 2
 INTERVAL_SECONDS = 1
@@ -65,7 +65,8 @@ class Host:
 
 
 class Stage:
-    def __init__(self) -> None:
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
         self._cleanup = ExitStack()
         self.children: list[Child] = []
         self.logs: dict[str, Path] = {}
@@ -74,6 +75,7 @@ class Stage:
         try:
             self._set_up()
         except BaseException:
+            self.interrupts.hold_back()
             self._cleanup.close()
             raise
         return self
@@ -81,6 +83,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.interrupts.hold_back()  # taking everything down takes seconds, and must not end half way
         self._cleanup.close()
 
     def _set_up(self) -> None:
@@ -111,13 +114,14 @@ class Stage:
     def _start(self, kind: str, host: Host, *arguments: str, module: str | None = None) -> Child:
         name = "beat" if kind == "beat" else f"{kind} of {host.name}"
         self.logs[name] = self.directory / f"{name.replace(' ', '-')}.log"
-        with self.logs[name].open("ab") as log:
+        # An interrupt between the start and the list would leave a process that nobody knows.
+        with self.interrupts.held_back(), self.logs[name].open("ab") as log:
             child = (
                 Child(*arguments, module=module, env=self._env(host), errors=log)
                 if module
                 else Child(*arguments, env=self._env(host), output=log)
             )
-        self.children.append(child)
+            self.children.append(child)
         return child
 
     def _env(self, host: Host) -> dict[str, str]:

@@ -103,7 +103,7 @@ def _deleted(host: str, stats: VolumeStats, recovered: int) -> Row:
     as missing, never as deleted, and there are at most as many as were recovered.
     """
     registered, deleted, missing = (stats.total(name) for name in ("registered", "deleted", "missing"))
-    gone = f" + {missing:,} that the killed worker had just unlinked" if missing else ""
+    gone = f" + {missing:,} unlinked just before the kill" if missing else ""
     return Row(
         f"Deleted by {host}",
         f"{deleted:,}",

@@ -1,0 +1,128 @@
+"""``tempfleet up`` as a user has it: one process to start and to end, and the work done meanwhile."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support import console, console_env, is_gone, wait_until
+
+
+class UpAndRunning:
+    """``tempfleet up`` with a state directory, a base directory and a host of its own."""
+
+    def __init__(self, directory: Path, *args: str) -> None:
+        self.base_dir = directory / "base"
+        self.base_dir.mkdir(mode=0o700)
+        self.log = directory / "up.log"
+        self.env = console_env(
+            directory,
+            XDG_STATE_HOME=str(directory / "state"),
+            TEMP_FILE_HOST="web-1",
+            TEMP_FILE_BASE_DIR=str(self.base_dir),
+            TEMP_FILE_CLEANUP_INTERVAL="0.5",
+            TEMP_FILE_HEARTBEAT="1",
+        )
+        self.redis = {"TEMP_FILE_REDIS_URL": f"embedded://{directory / 'state' / 'tempfleet' / 'redis'}"}
+        self.out = directory / "up.out"
+        with self.log.open("wb") as log, self.out.open("wb") as out:
+            self.process = console(*args, "up", env=self.env, stdout=out, stderr=log)
+        self.psutil = psutil.Process(self.process.pid)
+
+    def said(self, text: str) -> bool:
+        assert self.process.poll() is None or text in self.all(), self.all()
+        return text in self.all()
+
+    def all(self) -> str:
+        return self.out.read_text() + self.log.read_text()
+
+    def children(self) -> dict[str, psutil.Process]:
+        """Worker and beat, by the word that says which it is."""
+        found = {}
+        for child in self.psutil.children():
+            line = child.cmdline()
+            if "tempfleet_tasks.child" in line:
+                found[line[line.index("tempfleet_tasks.child") + 1]] = child
+        return found
+
+    def run(self, *args: str) -> str:
+        process = console(*args, env=self.env | self.redis, stdout=subprocess.PIPE)
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        return out
+
+    def end(self) -> None:
+        children = self.psutil.children() if self.process.poll() is None else []
+        for process in (self.process, *children):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self.process.wait(10)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[UpAndRunning]:
+    running = UpAndRunning(tmp_path)
+    wait_until(lambda: running.said("Tempfleet is up on host web-1"), 40)
+    yield running
+    running.end()
+
+
+def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_everything(
+    up: UpAndRunning,
+) -> None:
+    path = up.base_dir / "report.pdf"
+    path.write_text("done soon")
+    up.run("register", str(path), "--ttl", "0.2")
+    wait_until(lambda: not path.exists(), 20)
+    children = up.children()
+    assert set(children) == {"worker", "beat"}
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(30) == 0
+    assert all(map(is_gone, children.values()))
+    assert "stopped" in up.all()
+
+
+def test_a_child_that_dies_is_started_again_and_it_is_said(up: UpAndRunning) -> None:
+    before = up.children()["beat"]
+    before.kill()
+    wait_until(lambda: up.said("beat was killed by SIGKILL; it is started again in 1 s"))
+    after = wait_until(lambda: up.children().get("beat"), 20)
+    assert after.pid != before.pid
+
+
+def test_a_killed_up_leaves_no_child_behind(up: UpAndRunning) -> None:
+    children = up.psutil.children(recursive=True)
+    assert len(children) >= 2
+    up.process.kill()
+    up.process.wait(10)
+    wait_until(lambda: all(map(is_gone, children)), 30)
+
+
+def test_as_json_it_says_once_what_a_program_needs(tmp_path: Path) -> None:
+    running = UpAndRunning(tmp_path, "--json")
+    try:
+        said = json.loads(wait_until(running.out.read_text, 40))
+        assert said["host"] == "web-1"
+        assert said["queue"] == "tempfleet"
+        assert said["redis_url"] == running.redis["TEMP_FILE_REDIS_URL"]
+    finally:
+        running.end()
+
+
+def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> None:
+    env = console_env(
+        tmp_path, TEMP_FILE_REDIS_URL="redis://127.0.0.1:1", TEMP_FILE_BASE_DIR=str(tmp_path / "b")
+    )
+    process = console("up", env=env, stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "127.0.0.1:1 gave no answer" in said
+    assert "Traceback" not in said
