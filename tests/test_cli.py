@@ -264,6 +264,7 @@ def test_the_status_of_health_is_0_healthy_1_degraded_2_unhealthy(
         (["frobnicate"], 2, "UsageError"),
         (["--host", "a|b", "status"], 2, "SettingsError"),
         (["--redis-url", "http://x", "status"], 2, "SettingsError"),
+        (["--redis-url", "redis://user:secret@h:port", "status"], 2, "SettingsError"),
         (["--base-dir", "/proc/nope", "status"], 2, "SettingsError"),
         (["--redis-url", "redis://127.0.0.1:1", "status"], 3, "RegistryUnavailable"),
         (["--redis-url", "embedded:///proc/nope", "status"], 3, "EmbeddedServerError"),
@@ -278,6 +279,7 @@ def test_a_failure_is_one_sentence_and_a_status_that_says_which_kind(
     assert (for_people.exit_code, for_people.stdout) == (status, "")
     assert "Traceback" not in for_people.stderr
     assert for_programs["message"] in for_people.stderr
+    assert "secret" not in for_people.stderr
 
 
 def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(

@@ -51,13 +51,6 @@ def connect(url: str) -> redis.Redis:
     Raises:
         SettingsError: *url* is not one.
     """
-    if not url.startswith(URL_SCHEMES):
-        raise SettingsError(
-            f"TEMP_FILE_REDIS_URL={without_password(url)!r}: write {', '.join(URL_SCHEMES)} or embedded:// at its "
-            "beginning.",
-            variable="TEMP_FILE_REDIS_URL",
-            value=without_password(url),
-        )
     tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
     try:
         return redis.Redis.from_url(

@@ -5,6 +5,7 @@ The console's commands that need Celery, for the entry-point group ``tempfleet.c
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import click
@@ -77,7 +78,7 @@ def up(console: Console) -> int:
     fleet.hosts()  # a Redis that does not answer stops us here, with its reason
     _ = console.manager
     names = variables()
-    env = {names[field]: value for field, value in console.given.items() if value}
+    given = {names[field]: value for field, value in console.given.items() if value}
     lock = threading.Lock()
 
     def say(speaker: str, line: str) -> None:
@@ -94,7 +95,7 @@ def up(console: Console) -> int:
             say("tempfleet", line)
 
     say("tempfleet", "starting a worker and a beat ...")
-    return Up(console.settings, fleet, env, say, ready).run()
+    return Up(console.settings, fleet, {**os.environ, **given}, say, ready).run()
 
 
 def _facts(console: Console) -> dict[str, str | float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ class Child:
         self,
         *arguments: str,
         module: str = CHILD,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str],
         output: int | IO[bytes] | None = subprocess.PIPE,
         errors: int | IO[bytes] | None = subprocess.STDOUT,
     ) -> None:
@@ -37,7 +36,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=errors,
-            env={**os.environ, **(env or {}), "PYTHONUNBUFFERED": "1"},
+            env={**env, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
 

@@ -100,7 +100,7 @@ class Up:
     Runs until a signal ends it. The second one ends it at once.
 
     Args:
-        given: settings from the command line, by field; the children get them in their environment.
+        env: the environment of the children, with the settings of the command line in it.
         ready: called once, when the worker has been heard, with what a user should know.
     """
 

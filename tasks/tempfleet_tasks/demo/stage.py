@@ -25,6 +25,7 @@ from tempfleet.embedded.client import connect as connect_embedded
 from tempfleet.embedded.locks import is_locked
 from tempfleet.embedded.place import KEEPER_LOCK
 from tempfleet.fleet import Fleet
+from tempfleet.settings import variables
 from tempfleet.store import Store, connect
 
 from ..processes import Child, Interrupts, end_all
@@ -130,7 +131,8 @@ class Stage:
             "TEMP_FILE_HOST": host.name,
             "TEMP_FILE_BASE_DIR": host.volume.base_dir,
         }
-        return SETTINGS | own
+        clean = {name: value for name, value in os.environ.items() if name not in variables().values()}
+        return clean | SETTINGS | own
 
     def read(self, host: Host, *, within_seconds: float) -> dict[str, Any]:
         """
