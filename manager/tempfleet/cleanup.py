@@ -152,6 +152,7 @@ class Cleaner:
         self.deleter = Deleter(roots, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
+        self._looked_back = False
 
     def clean_due(
         self,
@@ -281,6 +282,7 @@ class Cleaner:
         def may_start() -> bool:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
+        self._look_back()
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self._clean_batch(batch, may_start, report, made=made)
@@ -293,6 +295,15 @@ class Cleaner:
         report.seconds = time.monotonic() - began
         self._tell(report)
         return report
+
+    def _look_back(self) -> None:
+        """Once, before our first batch: what processes that died here had moved and not unlinked gets its name back."""
+        if self._looked_back:
+            return
+        self._looked_back = True
+        for found in self.deleter.recover():
+            if found.back:
+                logger.info("Gave %s its name back; a process died deleting it", printable(found.path))
 
     def _clean_batch(
         self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool

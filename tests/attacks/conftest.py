@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tempfleet.deletion.syscalls import Capabilities, System
 
+from tempfleet.deletion.syscalls import Capabilities, System
 
 SYSTEMS = {
     "native": Capabilities.probe(),

@@ -13,6 +13,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+
 from tempfleet.deletion import Deleter, Roots, inspect, normalise
 from tempfleet.records import Deletion, FileRecord, NewFile
 from tempfleet.settings import InUse, Settings

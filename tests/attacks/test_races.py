@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
+from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
 from tempfleet.deletion import Roots, faults
 from tempfleet.deletion.syscalls import System
 from tempfleet.records import FileRecord, Outcome
-
-from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
 
 ROUNDS = 2000
 
@@ -66,7 +66,9 @@ def _race(
                 record = None
     os.close(precious)
     assert outcomes[Outcome.REPLACED] > 10, outcomes
-    if roots.system.can.statx:  # else the identity is weak, and the attacker's renames alone make it another file
+    if (
+        roots.system.can.statx
+    ):  # else the identity is weak, and the attacker's renames alone make it another file
         assert outcomes[Outcome.DELETED] > 10, outcomes
 
 
@@ -141,11 +143,15 @@ def test_a_stale_record_never_costs_the_new_file_with_the_old_inode(data: Path, 
 
 SWAPS: dict[str, Callable[[Path], None]] = {
     "recreated": lambda path: (path.unlink(), path.write_text("precious")) and None,
-    "renamed over": lambda path: (path.with_name("p").write_text("precious"), path.with_name("p").rename(path)) and None,
+    "renamed over": lambda path: (
+        (path.with_name("p").write_text("precious"), path.with_name("p").rename(path)) and None
+    ),
     "symlink": lambda path: (path.unlink(), path.symlink_to("precious")) and None,
     "fifo": lambda path: (path.unlink(), os.mkfifo(path)) and None,
     "directory": lambda path: (path.unlink(), path.mkdir(), (path / "precious").touch()) and None,
-    "hard link": lambda path: (path.unlink(), path.with_name("precious").hardlink_to(path.with_name("kept"))) and None,
+    "hard link": lambda path: (
+        (path.unlink(), path.with_name("precious").hardlink_to(path.with_name("kept"))) and None
+    ),
 }
 
 
