@@ -123,7 +123,8 @@ def manager_of(host: str, base_dir: Path, redis_url: str, **settings: object) ->
 
 
 def files_in(base_dir: Path) -> list[Path]:
-    """What is left to delete: everything but the manager's own private directory."""
+    """What is left to delete, also in the manager's private directory; its audit log stays."""
     if not base_dir.exists():
         return []
-    return [path for path in base_dir.iterdir() if not path.name.startswith(".tempfleet-")]
+    found = [path for path in base_dir.rglob("*") if not path.name.startswith((".tempfleet-", "audit.log"))]
+    return sorted(found)
