@@ -53,7 +53,9 @@ def exchange(one: str | Path, other: str | Path) -> None:
 
 @contextmanager
 def attacker(attack: Callable[[], None]) -> Iterator[None]:
-    """A process of its own that repeats *attack* for as long as the block runs; what fails in it is tried again."""
+    """
+    A process of its own that repeats *attack* for as long as the block runs; what fails in it is tried again.
+    """
     context = multiprocessing.get_context("fork")
     stop, started = context.Event(), context.Event()
     process = context.Process(target=_repeat, args=(attack, stop, started), daemon=True)
@@ -82,7 +84,7 @@ def _repeat(attack: Callable[[], None], stop: Event, started: Event) -> None:
 def mounted(kind: Sequence[str], at: Path) -> Iterator[Path]:
     """*kind* is the arguments of mount before the directory; skips where mounting is not allowed."""
     at.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *kind, str(at)], capture_output=True, text=True)
+    done = subprocess.run(["mount", *kind, str(at)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
     try:

@@ -55,10 +55,11 @@ class Deleter:
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
     ) -> Iterator[Deletion | SetAside]:
         """
-        As ``delete``, with the grace period: a file that would be deleted is moved aside, and ``SetAside`` says where to.
+        As ``delete``, with the grace period: what would be deleted is moved aside; ``SetAside`` says where
+        to.
 
-        Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would not
-        delete.
+        Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would
+        not delete.
         """
         return self._run(records, token, may_go_on, aside.set_aside_created, aside.set_aside)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass
 
 from ..logs import logger, printable
 from ..records import FileRecord
 from . import faults, guarded
 from .notes import Noted, abandoned
-from .private import digest_of
+from .private import ASIDE, FROM, digest_of
 from .roots import Root, Roots
 from .session import Session
+
+_ORIGIN_SECONDS = 3600
+"""Younger, its file may be about to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,9 @@ def recover(roots: Roots) -> list[Recovered]:
         private = root.private.peek()
         if private < 0:
             continue
-        for name, noted in abandoned(private, root.private.names()):
+        names = root.private.names()
+        _forget_origins(private, names)
+        for name, noted in abandoned(private, names):
             mine = [_recover_one(root, private, line, roots) for line in noted]
             found += [one for one in mine if one is not None]
             try:
@@ -44,6 +50,16 @@ def recover(roots: Roots) -> list[Recovered]:
             except FileNotFoundError:
                 pass
     return found
+
+
+def _forget_origins(private: int, names: list[str]) -> None:
+    """Remove the notes of origin of files that never came, or were purged by a process that died then."""
+    there = set(names)
+    for name in names:
+        if name.endswith(f".{FROM}") and name.removesuffix(FROM) + ASIDE not in there:
+            age = time.time() - os.stat(name, dir_fd=private, follow_symlinks=False).st_mtime
+            if age > _ORIGIN_SECONDS:
+                os.unlink(name, dir_fd=private)
 
 
 def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recovered | None:

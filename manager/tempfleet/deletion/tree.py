@@ -22,9 +22,6 @@ from . import faults, in_use, secure
 from .in_use import Use
 from .session import Session, Stopped
 
-_PASSES = 1000
-"""Somebody who goes on writing into the directory can refill it; then it is in use."""
-
 _LOOKED_INTO = 4096
 """Entries asked about before a directory is deleted; a larger one is decided on these."""
 
@@ -65,10 +62,9 @@ class _Emptying:
         self.freed_bytes = 0
 
     def run(self) -> None:
-        for _ in range(_PASSES):
-            if self._pass():
-                return
-        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        """Until a pass finds nothing. Whoever refills it all the time is outlasted by the lease only."""
+        while not self._pass():
+            pass
 
     def _pass(self) -> bool:
         """Everything that is in the top directory now; True if there was nothing."""

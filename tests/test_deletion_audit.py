@@ -1,0 +1,83 @@
+"""The audit log: a line for each decision, which no file name can forge."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tempfleet.deletion import Deleter, Roots, audit, inspect, normalise
+from tempfleet.records import FileRecord
+from tempfleet.settings import Settings
+
+NAMES = ["plain", "new\nline", 'quo"te', "back\\slash", "\x1b[31m", "caf\u00e9", "\udcff\udcfe", "\u2028"]
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Iterator[Roots]:
+    (tmp_path / "data").mkdir()
+    settings = Settings(
+        base_dir=str(tmp_path / "base"), allowed_roots=(str(tmp_path / "data"),), host="web-1"
+    )
+    with Roots.open(settings) as opened:
+        yield opened
+
+
+def record_for(roots: Roots, path: Path) -> FileRecord:
+    path.write_text("x" * 5)
+    new = inspect(normalise(path), roots, ttl_ms=1000)
+    return FileRecord(new.path, 0, 1000, identity=new.identity, uid=new.uid)
+
+
+def lines_of(text: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_each_decision_is_one_line_whatever_the_name(tmp_path: Path, roots: Roots) -> None:
+    records = [record_for(roots, tmp_path / "data" / name) for name in NAMES]
+    (tmp_path / "data" / "plain").unlink()
+    done = list(Deleter(roots, roots.settings).delete(records, token=42, may_go_on=lambda: True))
+    log = Path(roots.base.private.path, audit.NAME)
+    assert log.stat().st_mode & 0o777 == 0o600
+    lines = lines_of(log.read_bytes())
+    assert [line["path"] for line in lines] == [record.path for record in records]
+    assert [line["outcome"] for line in lines] == [deletion.outcome for deletion in done]
+    assert log.read_bytes().isascii()
+    last = lines[-1]
+    assert (last["host"], last["token"], last["way"], last["freed_bytes"]) == ("web-1", 42, "guarded", 5)
+    assert last["identity"] == records[-1].identity
+    assert last["lag_ms"] == last["at_ms"] - 1000  # type: ignore[operator]
+
+
+def test_it_turns_over_and_keeps_two_older_ones(
+    tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_TURN_OVER_BYTES", 1000)
+    deleter = Deleter(roots, roots.settings)
+    for n in range(40):
+        list(deleter.delete([record_for(roots, tmp_path / "data" / str(n))], token=n, may_go_on=lambda: True))
+    names = sorted(name for name in os.listdir(roots.base.private.path) if name.startswith(audit.NAME))
+    assert names == ["audit.log", "audit.log.1", "audit.log.2"]
+    for name in names:
+        assert lines_of(Path(roots.base.private.path, name).read_bytes())
+
+
+def test_a_log_that_cannot_be_written_never_stops_cleaning(
+    tmp_path: Path, roots: Roots, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = record_for(roots, tmp_path / "data" / "f")
+    settings = roots.settings.model_copy(update={"audit_log": str(tmp_path / "no" / "log")})
+    list(Deleter(roots, settings).delete([record], token=1, may_go_on=lambda: True))
+    assert not os.path.exists(record.path)
+    assert "audit log cannot be written: ENOENT" in caplog.text
+
+
+def test_a_named_log_is_appended_to(tmp_path: Path, roots: Roots) -> None:
+    settings = roots.settings.model_copy(update={"audit_log": str(tmp_path / "log")})
+    for name in "ab":
+        record = record_for(roots, tmp_path / "data" / name)
+        list(Deleter(roots, settings).delete([record], token=1, may_go_on=lambda: True))
+    assert len(lines_of((tmp_path / "log").read_bytes())) == 2
