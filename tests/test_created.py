@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from processes import files_in
 from support import assert_balanced, python, wait_until
 from tempfleet import (
     FileRecord,
@@ -310,9 +311,9 @@ def test_a_process_that_is_killed_around_creation_leaks_nothing(
     settings = Settings.load(base_dir=str(base_dir), host="web-1", retry_delay_seconds=0.1)
     manager = TempFileManager(settings=settings, client=real_client)
     assert len(manager.files) == 1
-    assert len(list(base_dir.iterdir())) == (0 if when == "before" else 1)
+    assert len(files_in(base_dir)) == (0 if when == "before" else 1)
     wait_until(lambda: manager.cleanup_report().finished and len(manager.files) == 0)
-    assert list(base_dir.iterdir()) == []
+    assert files_in(base_dir) == []
     assert manager.stats().total("missing" if when == "before" else "deleted") == 1
     assert_balanced(manager)
     manager.close()

@@ -121,6 +121,7 @@ def test_managers_of_two_base_directories_never_see_each_others_files(
         assert one.is_temp_file(mine)
         assert not one.is_temp_file(theirs)
         assert (len(one.files), len(two.files)) == (1, 1)
+        mine.close()  # an open file would be kept
         assert one.clear_all() == 1
         assert os.path.exists(theirs)
 
