@@ -281,7 +281,7 @@ def test_a_sweep_wakes_live_hosts_that_have_something_due_and_no_others(
 
 def test_a_sweep_reaps_before_it_counts(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
     due_file(manager, base_dir)
-    manager.registry.claim(limit=1, lease_ms=1)
+    wait_until(lambda: manager.registry.claim(limit=1, lease_ms=1).records)
     wait_until(lambda: app.tasks["tempfleet.sweep"]()["recovered"] == 1)
     assert manager.stats().due == 1
 
