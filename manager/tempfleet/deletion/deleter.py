@@ -20,6 +20,7 @@ from .session import Session, Stopped
 
 T = TypeVar("T")
 _PRIVATE = "/" + PREFIX
+_UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _CREATED = Flag.CREATED.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 
@@ -100,7 +101,7 @@ class Deleter:
             for record in records:
                 if not may_go_on():
                     return
-                session.use = Use.NOT_ASKED
+                session.use = _NOT_ASKED
                 try:
                     settled = self._settle(record, session, by_name, by_identity, aside.purge)
                 except Stopped:
@@ -108,7 +109,7 @@ class Deleter:
                 if isinstance(settled, Deletion):
                     if _UNVERIFIED in record.flags:
                         settled = settled._replace(record=record)
-                    if settled.outcome is not Outcome.UNAVAILABLE:
+                    if settled.outcome is not _UNAVAILABLE:
                         lines.add(settled, session.use)
                 yield settled
         finally:

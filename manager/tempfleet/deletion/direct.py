@@ -18,12 +18,14 @@ from .removal import remove
 from .session import Session
 
 _DIRECTORY = Flag.DIRECTORY.value
+# Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
+_DELETED, _DIRECT = Outcome.DELETED, Way.DIRECT
 
 
 def delete(record: FileRecord, name: str, session: Session) -> Deletion:
     """Remove what is under *name* in the base directory."""
     verdict = _judge(record, name, session)
-    if verdict.outcome is not Outcome.DELETED:
+    if verdict.outcome is not _DELETED:
         return verdict
     faults.reach("direct.found")
     base = session.roots.base.fd
@@ -65,5 +67,6 @@ def _judge(record: FileRecord, name: str, session: Session) -> Deletion:
         return Deletion(record, Outcome.REFUSED, Way.DIRECT, 0, "owner")
     freed = 0
     if found.st_nlink == 1 and not directory:
-        freed = min(found.st_size, found.st_blocks * 512)
-    return Deletion(record, Outcome.DELETED, Way.DIRECT, freed)
+        size, allocated = found.st_size, found.st_blocks * 512
+        freed = size if size < allocated else allocated
+    return Deletion(record, _DELETED, _DIRECT, freed)

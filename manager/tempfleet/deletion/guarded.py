@@ -35,6 +35,9 @@ from .roots import Root
 from .session import Session
 from .syscalls import O_PATH, Stat
 
+# Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
+DELETED, MISSING, REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
+GUARDED = Way.GUARDED
 DIRECTORY = Flag.DIRECTORY.value
 UNVERIFIED = Flag.UNVERIFIED.value
 _CLOCK_TOLERANCE_NS = 2_000_000_000
@@ -48,11 +51,11 @@ class NotPutBack(Exception):
 def delete(record: FileRecord, root: Root, session: Session) -> Deletion:
     """Delete what was registered as *record*, whether it still has its name or an earlier claim moved it."""
     deletion = _delete_by_name(record, root, session)
-    if deletion.outcome not in (Outcome.MISSING, Outcome.REPLACED):
+    if deletion.outcome is not MISSING and deletion.outcome is not REPLACED:
         return deletion
     if (resumed := _resume(record, root, session)) is not None:
         return resumed
-    if deletion.outcome is Outcome.MISSING:  # perhaps it was just now given its name back
+    if deletion.outcome is MISSING:  # perhaps it was just now given its name back
         return _delete_by_name(record, root, session)
     return deletion
 
@@ -82,11 +85,13 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
     if (no := objection(record, root, found, session)) is not None:
         return no
     faults.reach("guarded.found")
+    held = -1
+    if session.asks_in_use or DIRECTORY in record.flags:
+        no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+        if no is not None:
+            return no
     private = session.private(root)
     entry = session.entry_name(record.path)
-    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
-    if no is not None:
-        return no
     try:
         no = move_and_compare(record, root, fd, name, entry, held, session)
         if no is not None:
@@ -95,9 +100,9 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
     finally:
         if held >= 0:
             os.close(held)
-    return Deletion(
-        record, Outcome.DELETED, Way.GUARDED, freed if DIRECTORY in record.flags else found.freed_bytes
-    )
+    if DIRECTORY not in record.flags:
+        freed = found.freed_bytes
+    return Deletion(record, DELETED, GUARDED, freed)
 
 
 def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
