@@ -229,6 +229,17 @@ def test_a_missing_extra_root_is_unavailable_and_no_error(tmp_path: Path) -> Non
         assert delete(roots, record)[0].outcome is Outcome.UNAVAILABLE
 
 
+def test_a_missing_root_inside_another_one_is_not_taken_for_a_deleted_directory(tmp_path: Path) -> None:
+    inner = str(tmp_path.resolve() / "data" / "volume")
+    (tmp_path / "data").mkdir()
+    roots_of = (str(tmp_path / "data"), inner)
+    with Roots.open(Settings(base_dir=str(tmp_path / "base"), allowed_roots=roots_of)) as roots:
+        record = FileRecord(f"{inner}/f", 0, 0, identity="b1.1")
+        assert delete(roots, record)[0].outcome is Outcome.UNAVAILABLE
+        with pytest.raises(VolumeUnavailable):
+            inspect(record.path, roots, ttl_ms=1)
+
+
 def test_a_missing_base_directory_is_made_private_or_reported(tmp_path: Path) -> None:
     settings = Settings(base_dir=str(tmp_path / "a" / "base"), allowed_roots=(str(tmp_path),))
     with pytest.raises(VolumeUnavailable):

@@ -188,7 +188,7 @@ def test_a_swap_between_the_look_and_the_move_is_put_back(data: Path, roots: Roo
 
 
 def test_a_name_taken_meanwhile_is_not_overwritten_by_putting_back(data: Path, roots: Roots) -> None:
-    path = data / "name"
+    path = data / ("\u00e9" * 127)  # as long as a name can be
     path.write_text("temporary")
     record = registered(roots, path)
 

@@ -43,6 +43,9 @@ UNVERIFIED = Flag.UNVERIFIED.value
 _CLOCK_TOLERANCE_NS = 2_000_000_000
 """Between the Redis clock and this host's, when a birth time is held against a registration."""
 
+_LONGEST_BESIDE = 255 - 17
+"""Bytes of a name that leave room for a dot and what tells it from the name that was taken."""
+
 
 class NotPutBack(Exception):
     """A file could not be given its name back; it is safe in the private directory, and noted."""
@@ -245,22 +248,21 @@ def put_back(private: int, entry: str, fd: int, name: str, session: Session, *, 
     Raises:
         NotPutBack: it has to stay in the private directory.
     """
-    beside = ""
+    given = name
     while True:
         try:
-            session.roots.system.rename_noreplace(private, entry, fd, name + beside, directory=directory)
+            session.roots.system.rename_noreplace(private, entry, fd, given, directory=directory)
             break
         except OSError as exc:
             if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
-                beside = f".{session.token:x}{os.urandom(2).hex()}"
-                name = name[: 255 - len(beside) - 8] if len(os.fsencode(name)) > 230 else name
+                given = f"{os.fsdecode(os.fsencode(name)[:_LONGEST_BESIDE])}.{os.urandom(8).hex()}"
             else:
                 session.left_behind = True
                 logger.error("%s could not be put back (%s); it is kept as %s", printable(name), exc, entry)
                 raise NotPutBack from exc
     faults.reach("guarded.put-back")
-    if beside:
-        logger.warning("%s was taken; what was moved aside is %s", printable(name), printable(name + beside))
+    if given != name:
+        logger.warning("%s was taken; what was moved aside is %s", printable(name), printable(given))
 
 
 def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:

@@ -139,16 +139,25 @@ class Roots:
         """
         for root in self._all:
             if path.startswith(root.prefix):
-                return root if path not in self._never else None
+                hidden = self.unavailable and self.is_unavailable(path, below=root.path)
+                return None if hidden or path in self._never else root
         return None
 
     def holds_a_root(self, path: str) -> bool:
         """Whether *path* is a root or has one below it: such a directory is never deleted."""
         return path in self._never
 
-    def is_unavailable(self, path: str) -> str:
-        """The reason, if *path* is below a configured root that this host has not got; else ""."""
-        return next((reason for gone, reason in self.unavailable.items() if path.startswith(gone + "/")), "")
+    def is_unavailable(self, path: str, *, below: str = "") -> str:
+        """
+        The reason, if *path* is below a configured root that this host has not got; else "".
+
+        Args:
+            below: count only such roots below this one: inside it, they only look like missing directories.
+        """
+        for gone, reason in self.unavailable.items():
+            if path.startswith(gone + "/") and len(gone) > len(below):
+                return reason
+        return ""
 
     def check(self) -> dict[str, str]:
         """
