@@ -94,3 +94,8 @@ def is_gone(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def entries(base_dir: Path) -> list[str]:
+    """What is in a base directory, Tempfleet's private directory apart."""
+    return sorted(name for name in os.listdir(base_dir) if not name.startswith(".tempfleet-"))

@@ -23,7 +23,6 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from .syscalls import DIRECTORY_FLAGS
@@ -37,6 +36,7 @@ _DIGEST_BYTES = 16
 ASIDE = "aside"
 FROM = "from"
 NOTE = "note"
+KEPT = "kept"
 
 
 class Entry(NamedTuple):
@@ -70,13 +70,20 @@ class Entry(NamedTuple):
 
 
 class PrivateDirectory:
-    """Opened at the first need and kept open; ``name`` is known from then on."""
+    """
+    Opened at the first need and kept open; ``name`` is known from then on.
+
+    Without a lock: a signal handler that cleans up on top of a clean-up would wait here for its own thread. Of two
+    threads that open it at once, the first one's descriptor is kept.
+    """
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._fd = -1
-        self._lock = threading.Lock()
-        self.name = ""
+        self._kept: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
+
+    @property
+    def name(self) -> str:
+        return self._kept.get(KEPT, (-1, ""))[1]
 
     @property
     def path(self) -> str:
@@ -89,19 +96,11 @@ class PrivateDirectory:
         Raises:
             OSError: EACCES where the root may not be written to, EEXIST where strangers hold all ten names.
         """
-        if self._fd < 0:
-            with self._lock:
-                if self._fd < 0:
-                    self._fd = self._open(create=True)
-        return self._fd
+        return self._open(create=True)
 
     def peek(self) -> int:
         """The descriptor if the directory is there, else -1; changes nothing."""
-        if self._fd < 0:
-            with self._lock:
-                if self._fd < 0:
-                    self._fd = self._open(create=False)
-        return self._fd
+        return self._open(create=False)
 
     def entries(self) -> list[Entry]:
         """The files that are in it; mostly none."""
@@ -118,11 +117,13 @@ class PrivateDirectory:
             os.close(listing)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, _ = self._kept.pop(KEPT, (-1, ""))
+        if fd >= 0:
+            os.close(fd)
 
     def _open(self, *, create: bool) -> int:
+        if KEPT in self._kept:
+            return self._kept[KEPT][0]
         names = [f"{PREFIX}{os.geteuid()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
         for name in names:
             if (fd := self._try(name)) >= 0:
@@ -145,8 +146,10 @@ class PrivateDirectory:
             return -1
         found = os.fstat(fd)
         if (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o700):
-            self.name = name
-            return fd
+            kept, _ = self._kept.setdefault(KEPT, (fd, name))
+            if kept != fd:
+                os.close(fd)
+            return kept
         os.close(fd)
         return -1
 
