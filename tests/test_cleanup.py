@@ -114,10 +114,10 @@ def test_only_what_was_removed_counts_as_deleted(
 def test_a_clean_up_with_nothing_to_do_does_nothing(
     manager: TempFileManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cleaner = manager.cleaner
-    caplog.clear()
+    assert len(manager.files) == 0
     caplog.set_level(logging.DEBUG)
-    report = cleaner.clean_due()
+    caplog.clear()
+    report = manager.cleaner.clean_due()
     assert report.as_dict() | {"seconds": 0} == CleanupReport().as_dict() | {"seconds": 0}
     assert caplog.messages == []
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from processes import files_in
-from support import assert_balanced, python, wait_until
+from support import assert_balanced, entries, python, wait_until
 from tempfleet import (
     FileRecord,
     InvalidTTL,
@@ -141,7 +140,7 @@ def test_a_mode_that_cannot_be_leaves_neither_file_nor_record(
     open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     with pytest.raises((ValueError, LookupError)):
         manager.create(**arguments)
-    assert list(base_dir.iterdir()) == []
+    assert entries(base_dir) == []
     assert len(manager.files) == 0
     assert_balanced(manager)
     if open_files:
@@ -165,13 +164,13 @@ def test_a_prefix_that_is_no_part_of_a_name_is_refused_before_anything_happens(
         with pytest.raises(UnsafePath):
             manager.create(**kwargs)
     assert manager.stats().total("registered") == 0
-    assert list(base_dir.iterdir()) == []
+    assert entries(base_dir) == []
 
 
 def test_a_time_to_live_that_cannot_be_creates_nothing(manager: TempFileManager, base_dir: Path) -> None:
     with pytest.raises(InvalidTTL):
         manager.create(ttl=-1)
-    assert list(base_dir.iterdir()) == []
+    assert entries(base_dir) == []
 
 
 def test_without_the_base_directory_nothing_is_made_or_registered(
@@ -276,7 +275,7 @@ def test_an_exception_between_registration_and_creation_leaves_nothing(
     for meanwhile in (before, after):
         with pytest.raises(TimeIsUp):
             making(manager, meanwhile)
-        assert list(base_dir.iterdir()) == []
+        assert entries(base_dir) == []
         assert len(manager.files) == 0
     assert_balanced(manager)
 
@@ -311,9 +310,9 @@ def test_a_process_that_is_killed_around_creation_leaks_nothing(
     settings = Settings.load(base_dir=str(base_dir), host="web-1", retry_delay_seconds=0.1)
     manager = TempFileManager(settings=settings, client=real_client)
     assert len(manager.files) == 1
-    assert len(files_in(base_dir)) == (0 if when == "before" else 1)
+    assert len(entries(base_dir)) == (0 if when == "before" else 1)
     wait_until(lambda: manager.cleanup_report().finished and len(manager.files) == 0)
-    assert files_in(base_dir) == []
+    assert entries(base_dir) == []
     assert manager.stats().total("missing" if when == "before" else "deleted") == 1
     assert_balanced(manager)
     manager.close()

@@ -118,6 +118,7 @@ def test_managers_of_two_base_directories_never_see_each_others_files(
 ) -> None:
     one, two = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
     with one.create() as mine, two.create() as theirs:
+        mine.close()
         assert one.is_temp_file(mine)
         assert not one.is_temp_file(theirs)
         assert (len(one.files), len(two.files)) == (1, 1)

@@ -40,7 +40,6 @@ DEFAULTS = {
     "TEMP_FILE_SECURE_DELETE": False,
     "TEMP_FILE_IN_USE": InUse.KEEP,
     "TEMP_FILE_QUARANTINE": 0,
-    "TEMP_FILE_QUARANTINE_MAX_BYTES": 1 << 30,
 }
 
 GOOD = {
@@ -69,7 +68,7 @@ GOOD = {
     "TEMP_FILE_SECURE_DELETE": ("true", True),
     "TEMP_FILE_IN_USE": ("strict", InUse.STRICT),
     "TEMP_FILE_QUARANTINE": ("3600", 3600),
-    "TEMP_FILE_QUARANTINE_MAX_BYTES": ("4096", 4096),
+    "TEMP_FILE_QUARANTINE_MAX_BYTES": ("1000", 1000),
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
 }
 
@@ -95,7 +94,6 @@ BAD = {
     "TEMP_FILE_SECURE_DELETE": ["2"],
     "TEMP_FILE_IN_USE": ["ask"],
     "TEMP_FILE_QUARANTINE": ["-1", "inf"],
-    "TEMP_FILE_QUARANTINE_MAX_BYTES": ["-1", "much"],
 }
 
 
