@@ -21,8 +21,8 @@ from tempfleet import Settings, TempFileManager
 from tempfleet.cli import formats, group, main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
+from tempfleet.moves import Kept
 from tempfleet.records import State
-from tempfleet.registry import Kept
 
 Run = Callable[..., Result]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tempfleet import NotRegistered, State, TempFileManager
-from tempfleet.registry import Kept
+from tempfleet.moves import Kept
 
 
 def buried(manager: TempFileManager, path: Path) -> Path:

@@ -12,8 +12,8 @@ import redis
 
 from tempfleet import State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.moves import Kept
 from tempfleet.records import NewFile
-from tempfleet.registry import Kept
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome
+from tempfleet.moves import Kept
 from tempfleet.policies import RetryPolicy, ttl_ms
 from tempfleet.records import GONE
-from tempfleet.registry import Kept
 from tempfleet.settings import LONGEST_TTL_SECONDS, Settings
 
 POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)

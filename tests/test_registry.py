@@ -22,8 +22,9 @@ from tempfleet import (
     Volume,
 )
 from tempfleet.keys import volume_key
+from tempfleet.moves import Claim, Kept
 from tempfleet.records import FileRecord, NewFile
-from tempfleet.registry import Claim, Kept, Registry
+from tempfleet.registry import Registry
 from tempfleet.store import Store
 from tempfleet.testing import FakeClock
 

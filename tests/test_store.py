@@ -24,8 +24,9 @@ from tempfleet import (
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryError
 from tempfleet.fleet import Fleet
+from tempfleet.moves import Kept
 from tempfleet.records import Deletion, NewFile, Outcome
-from tempfleet.registry import Kept, Registry
+from tempfleet.registry import Registry
 from tempfleet.settings import without_password
 from tempfleet.store import Store, connect
 

@@ -19,9 +19,10 @@ from .deletion import Deleter, Roots
 from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
 from .hands import Hand
 from .logs import logger, printable
+from .moves import Claim, Kept
 from .policies import RetryPolicy
 from .records import GONE, Deletion, FileRecord, Outcome, State
-from .registry import Claim, Kept, Registry
+from .registry import Registry
 from .settings import Settings
 
 SMALLEST_CHUNK = 32

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from .errors import RegistryError
 from .keys import Volume, fleet_key
-from .registry import Reaped, Registry, parse_stats
+from .moves import Reaped
+from .registry import Registry, parse_stats
 from .settings import MAX_BATCH
 from .stats import VolumeStats
 from .store import Store

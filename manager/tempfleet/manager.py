@@ -29,12 +29,14 @@ from .files import Files
 from .health import health_check
 from .keys import Volume
 from .logs import logger, printable
+from .moves import Registration
 from .policies import ttl_ms
 from .records import Deletion, FileRecord, Flag, NewFile, State
-from .registry import Registration, Registry
+from .registry import Registry
 from .settings import Settings
 from .stats import VolumeStats
 from .store import Clock, Store, connect, server_clock
+from .unseen import verify_unseen
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -76,7 +78,9 @@ class TempFileManager:
     ) -> None:
         if max_age is not None:
             ttl_ms(max_age)
-        self.settings = _settings(settings, base_dir, max_age, host, redis_url)
+        given = {"max_age_seconds": max_age, "host": host, "redis_url": redis_url}
+        directory = None if base_dir is None else os.fsdecode(base_dir)
+        self.settings = Settings.load(settings, base_dir=directory, **given)
         self.max_age: float = self.settings.max_age_seconds if max_age is None else max_age
         self.lock = Lock()  # for callers who want one; nothing here ever takes it
         self._given_client = client
@@ -337,21 +341,9 @@ class TempFileManager:
 
     def verify_unseen(self) -> int:
         """
-        Look at the files that were recorded for this host while it was silent; how many are there.
-
-        One that is there gets its identity, and keeps its deadline. One that is not, or may not be managed, is
-        forgotten with a warning.
+        Look at the files that were recorded for this host while it was silent; how many are there. See unseen.py.
         """
-        stats = self.stats()
-        unseen = stats.total("unverified") - stats.total("verified")
-        if unseen <= 0:
-            return 0
-        there = 0
-        for page in self.registry.paths():
-            found = [record for record in self.registry.look(page)[1] if record is not None]
-            there += sum(self._verify(record) for record in found if record.is_unverified)
-        self.registry.count("verified", unseen)
-        return there
+        return verify_unseen(self.registry, self.roots, self.settings)
 
     # -- ask
 
@@ -479,59 +471,11 @@ class TempFileManager:
     def _register_aged(self, path: str, age_seconds: float) -> None:
         self.register_inspected(self.inspect(path, age_seconds=age_seconds))
 
-    def _verify(self, record: FileRecord) -> bool:
-        try:
-            seen = inspect(
-                record.path,
-                self.roots,
-                ttl_ms=max(record.deadline_ms - record.registered_ms, 1),
-                tags=record.tags,
-                directory=record.is_directory,
-                confined=self.settings.confined_roots,
-                age_ms=self.registry.now_ms() - record.registered_ms,
-            )
-        except (FileMissing, UnsafePath) as exc:
-            logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
-            self.registry.release([record.path], total="missing")
-            return False
-        self.registry.register([seen])
-        return True
-
     def _accepted(self, registration: Registration) -> FileRecord:
-        file = registration.file
+        path = registration.file.path
         if registration.code == "claimed":
-            raise AlreadyClaimed(f"{printable(file.path)} is being deleted at this moment.", path=file.path)
-        return FileRecord(
-            path=file.path,
-            registered_ms=registration.registered_ms,
-            deadline_ms=registration.deadline_ms,
-            size_bytes=file.size_bytes,
-            identity=file.identity,
-            flags=file.flags,
-            uid=file.uid,
-            tags=file.tags,
-            state=State.WAITING,
-            due_ms=registration.deadline_ms,
-        )
-
-
-def _settings(
-    settings: Settings | None,
-    base_dir: StrPath | None,
-    max_age: float | None,
-    host: str | None,
-    redis_url: str | None,
-) -> Settings:
-    given = {
-        "base_dir": None if base_dir is None else os.fsdecode(base_dir),
-        "max_age_seconds": max_age,
-        "host": host,
-        "redis_url": redis_url,
-    }
-    if settings is None:
-        return Settings.load(**given)
-    changed = {name: value for name, value in given.items() if value is not None}
-    return Settings.load(**{**settings.model_dump(), **changed}) if changed else settings
+            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+        return registration.record
 
 
 def _shown(path: StrPath) -> str:

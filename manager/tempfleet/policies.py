@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass
 
 from .errors import InvalidTTL
+from .moves import Kept
 from .records import GONE, Deletion, Outcome
-from .registry import Kept
 from .settings import LONGEST_TTL_SECONDS, Settings
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from .errors import AlreadyClaimed, LeaseLost, NotRegistered
 from .keys import SCHEMA, Volume, volume_key
 from .logs import printable
+from .moves import Claim, Kept, Reaped, Registration
 from .records import Deletion, FileRecord, NewFile, State, unpack
 from .settings import MAX_BATCH
 from .stats import VolumeStats, bounds_text, bucket_of
@@ -27,59 +27,6 @@ BROKEN_RECORD = b"1 0 0 0 ? - -1"
 """Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """
-    Records popped into a lease.
-
-    Attributes:
-        token: shown with every ack and nack; 0 when nothing was claimed.
-        now_ms: the registry's clock at the claim.
-        left: how many more are due.
-    """
-
-    token: int
-    now_ms: int
-    left: int
-    records: tuple[FileRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """
-    What a nack says of one file.
-
-    Attributes:
-        delay_ms: None puts it back at its own deadline.
-        bury: stop retrying; *delay_ms* is ignored.
-        counts: whether this was a failed attempt.
-        reason: a short word from a bounded set; it names a counter.
-    """
-
-    path: str
-    delay_ms: int | None = None
-    bury: bool = False
-    counts: bool = True
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    recovered: int
-    lifted: int
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What registering one file came to; *code* is one of scripts/register.lua's."""
-
-    code: str
-    file: NewFile
-    registered_ms: int
-    deadline_ms: int
 
 
 class Registry:

@@ -103,15 +103,23 @@ class Settings(BaseSettings):
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "")
 
     @classmethod
-    def load(cls, **values: Any) -> Settings:
+    def load(cls, given: Settings | None = None, /, **values: Any) -> Settings:
         """
-        The settings of the environment, with *values* (by field name) before them.
+        The settings of the environment, or those *given*, with *values* (by field name) before them.
+
+        A value of None says nothing.
 
         An unknown ``TEMP_FILE_*`` variable is warned about, with the name that was probably meant.
         """
-        warn_of_unknown(os.environ)
+        said = {name: value for name, value in values.items() if value is not None}
+        if given is None:
+            warn_of_unknown(os.environ)
+        elif not said:
+            return given
+        else:
+            said = {**given.model_dump(), **said}
         try:
-            return cls(**{name: value for name, value in values.items() if value is not None})
+            return cls(**said)
         except ValidationError as exc:
             raise _as_settings_error(exc) from None
 

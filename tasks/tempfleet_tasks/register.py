@@ -14,6 +14,7 @@ from tempfleet.logs import printable
 from tempfleet.policies import ttl_ms
 from tempfleet.records import Flag, NewFile
 from tempfleet.registry import Registry
+from tempfleet.unseen import RECORDED
 
 from .forwarding import Message, confine, route
 from .runtime import Runtime
@@ -41,7 +42,7 @@ def register(
     def unseen(registry: Registry) -> dict[str, Any]:
         flags = Flag.UNVERIFIED.value + (Flag.DIRECTORY.value if directory else "")
         (done,) = registry.register([NewFile(path, life, flags=flags, tags=tuple(tags))])
-        registry.count("unverified")
+        registry.count(RECORDED)
         return {"path": printable(path), "deadline_ms": done.deadline_ms, "verified": False}
 
     message = {"path": path, "host": host, "ttl": ttl, "tags": list(tags), "directory": directory}
@@ -67,7 +68,7 @@ def register_many(
     def unseen(registry: Registry) -> dict[str, Any]:
         files = [NewFile(path, life, flags=Flag.UNVERIFIED.value, tags=tuple(tags)) for path in paths]
         registry.register(files)
-        registry.count("unverified", len(files))
+        registry.count(RECORDED, len(files))
         return {"registered": len(files), "verified": False}
 
     message = {"paths": list(paths), "host": host, "ttl": ttl, "tags": list(tags)}

@@ -26,8 +26,9 @@ from hypothesis.stateful import (
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
 from tempfleet.keys import volume_key
+from tempfleet.moves import Kept
 from tempfleet.records import FileRecord, NewFile
-from tempfleet.registry import Kept, Registry
+from tempfleet.registry import Registry
 from tempfleet.store import Store
 from tempfleet.testing import FakeClock
 

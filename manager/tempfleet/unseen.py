@@ -1,0 +1,57 @@
+"""
+Files that were recorded for this host while it was silent, by somebody who could not see its disk.
+
+Their records have no identity. When the host returns it looks at each: what is there gets its identity and keeps its
+deadline; what is not there, or may not be managed, is forgotten with a warning.
+"""
+
+from __future__ import annotations
+
+from .deletion import Roots, inspect
+from .errors import FileMissing, UnsafePath
+from .logs import logger
+from .records import FileRecord
+from .registry import Registry
+from .settings import Settings
+
+RECORDED, VERIFIED = "unverified", "verified"
+"""The totals that say, without a scan, whether there is anything to look at."""
+
+
+def verify_unseen(registry: Registry, roots: Roots, settings: Settings) -> int:
+    """
+    Look at every record that nobody has seen the file of; how many are there.
+
+    Raises:
+        VolumeUnavailable: a root is not here; what was not looked at yet will be, the next time.
+    """
+    stats = registry.stats()
+    unseen = stats.total(RECORDED) - stats.total(VERIFIED)
+    if unseen <= 0:
+        return 0
+    there = 0
+    for page in registry.paths():
+        now_ms, records = registry.look(page)
+        found = [record for record in records if record is not None and record.is_unverified]
+        there += sum(_verify(record, now_ms, registry, roots, settings) for record in found)
+    registry.count(VERIFIED, unseen)
+    return there
+
+
+def _verify(record: FileRecord, now_ms: int, registry: Registry, roots: Roots, settings: Settings) -> bool:
+    try:
+        seen = inspect(
+            record.path,
+            roots,
+            ttl_ms=max(record.deadline_ms - record.registered_ms, 1),
+            tags=record.tags,
+            directory=record.is_directory,
+            confined=settings.confined_roots,
+            age_ms=now_ms - record.registered_ms,
+        )
+    except (FileMissing, UnsafePath) as exc:
+        logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
+        registry.release([record.path], total="missing" if isinstance(exc, FileMissing) else "released")
+        return False
+    registry.register([seen])
+    return True
