@@ -488,26 +488,26 @@ def test_force_takes_a_snapshot(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager, other = make_manager(batch_size=10), make_manager()
-    create(manager, 300)
+    create(manager, 150)
     late: list[Path] = []
 
     def register_more() -> None:
         clock.advance(0.001)
-        if len(late) < 200:
+        if len(late) < 100:
             late.append(write(base_dir, f"late-{len(late)}"))
             other.register(late[-1])
 
     at_each_file(register_more)
-    assert manager.clear_all() == 300
-    assert left(late) == len(late) == 200
-    assert len(manager.files) == 200
+    assert manager.clear_all() == 150
+    assert left(late) == len(late) == 100
+    assert len(manager.files) == 100
 
 
 def test_force_tries_each_file_at_most_once(
     make_manager: MakeManager, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(batch_size=7)
-    create(manager, 300)
+    create(manager, 150)
     tries: Counter[str] = Counter()
 
     def refuse() -> None:
@@ -517,8 +517,8 @@ def test_force_tries_each_file_at_most_once(
 
     at_each_file(refuse)
     report = manager.cleanup_report(force=True)
-    assert (report.counts[Outcome.BUSY], tries["all"]) == (300, 300)
-    assert manager.stats().waiting == 300
+    assert (report.counts[Outcome.BUSY], tries["all"]) == (150, 150)
+    assert manager.stats().waiting == 150
 
 
 # -- preview
@@ -581,7 +581,7 @@ def test_cleaners_in_several_processes_never_count_a_file_twice(
 ) -> None:
     settings = Settings.load(base_dir=str(base_dir), host="web-1", redis_url=real_server.unix_url)
     manager = TempFileManager(settings=settings, client=real_client, clock=server_clock)
-    paths = create(manager, 600)
+    paths = create(manager, 300)
     cleaners = [python(CLEANER, base_dir, real_server.unix_url) for _ in range(3)]
     for cleaner in cleaners:
         assert cleaner.stdout is not None
@@ -591,21 +591,21 @@ def test_cleaners_in_several_processes_never_count_a_file_twice(
         cleaner.stdin.write("\n")
         cleaner.stdin.flush()
     counts = [int(cleaner.communicate(timeout=30)[0]) for cleaner in cleaners]
-    assert sum(counts) == 600
+    assert sum(counts) == 300
     assert left(paths) == 0
-    assert manager.stats().total("deleted") == 600
+    assert manager.stats().total("deleted") == 300
     assert_balanced(manager)
     manager.close()
 
 
 def test_cleaners_in_several_threads_never_count_a_file_twice(manager: TempFileManager) -> None:
-    paths = create(manager, 400)
+    paths = create(manager, 160)
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(manager.clear_all())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(counts) == 400
+    assert sum(counts) == 160
     assert left(paths) == 0
     assert_balanced(manager)

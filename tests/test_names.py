@@ -26,7 +26,7 @@ def real_manager(real_client: redis.Redis, base_dir: Path, clock: FakeClock) -> 
     return TempFileManager(base_dir, client=real_client, clock=clock, host="web-1")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=names)
 @example(raw=b"\xff\xfe not utf-8")
 @example(raw=b"new\nline")
@@ -63,7 +63,7 @@ def test_any_legal_name_is_registered_found_listed_and_deleted(
     assert_balanced(manager)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=names)
 def test_any_legal_directory_name_can_be_a_base_directory_or_lie_below_one(
     real_client: redis.Redis, tmp_path: Path, clock: FakeClock, raw: bytes
