@@ -411,6 +411,20 @@ def test_stats_are_of_one_instant_and_balance(
     assert_balanced(manager)
 
 
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"1 2 3", b"1 a b c d e f\n", b"1 1 1 1 x - -1\n{"])
+def test_a_damaged_record_hides_no_other_and_deletes_nothing(
+    manager: TempFileManager, base_dir: Path, redis_client: redis.Redis, clock: FakeClock, damage: bytes
+) -> None:
+    good, bad = others(base_dir, "good", "bad")
+    manager.register_many([good, bad])
+    redis_client.hset(f"tempfleet:{{{manager.volume}}}:records", os.fsencode(bad), damage)
+    assert str(good) in {record.path for record in manager.records()}
+    clock.advance(3600)
+    assert {str(good)} <= {deletion.path for deletion in manager.preview()}
+    assert manager.cleanup() == 1
+    assert (good.exists(), bad.exists()) == (False, True)
+
+
 # -- context managers
 
 

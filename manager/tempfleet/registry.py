@@ -312,10 +312,15 @@ def parse_stats(answer: Sequence[Any]) -> VolumeStats:
 
 
 def _claimed(path: bytes, packed: bytes, attempts: bytes) -> FileRecord:
+    return _unpacked(path, packed, attempts=int(attempts))
+
+
+def _unpacked(path: bytes, packed: bytes, **known: Any) -> FileRecord:
+    """One damaged record stops nobody from seeing, or cleaning, all others."""
     try:
-        return unpack(path, packed, attempts=int(attempts))
+        return unpack(path, packed, **known)
     except ValueError:
-        return unpack(path, BROKEN_RECORD, attempts=int(attempts))
+        return unpack(path, BROKEN_RECORD, **known)
 
 
 def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
@@ -325,7 +330,7 @@ def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
         return None
     state, score = place
     timed = state in (State.WAITING, State.HELD) and score != b"inf"
-    return unpack(
+    return _unpacked(
         os.fsencode(path),
         packed,
         state=state,
