@@ -141,7 +141,9 @@ def test_a_clean_up_says_what_it_did(
     caplog.clear()
     manager.cleanup()
     assert f"Removed temporary file: {path}" in caplog.messages
-    assert caplog.messages[-1].startswith("Cleaned up 1 temporary files (0 missing, 0 replaced, 0 kept) in ")
+    assert caplog.messages[-1].startswith(
+        "Cleaned up 1 temporary files (0 set aside, 0 missing, 0 replaced, 0 kept) in "
+    )
 
 
 # -- what ends it early

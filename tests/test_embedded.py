@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 import redis
 from kombu import Connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from support import is_gone as has_ended
 from support import wait_until
 from tempfleet.embedded import (
     EmbeddedServer,
@@ -128,8 +130,9 @@ def answers(path: str) -> bool:
 
 def kill(pid: int) -> None:
     """SIGKILL, and wait until the kernel has taken everything back."""
+    process = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}/fd").exists() or not list(Path(f"/proc/{pid}/fd").iterdir()))
+    wait_until(lambda: has_ended(process))
 
 
 @pytest.fixture

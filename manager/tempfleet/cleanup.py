@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from .deletion import Deleter, Roots
+from .deletion import Deleter, Roots, SetAside
 from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
 from .hands import Hand
 from .logs import logger, printable
@@ -49,6 +49,7 @@ class CleanupReport:
         counts: files by outcome.
         freed_bytes: what the disk got back.
         handed_back: claimed, not started when the clean-up ended; they wait again.
+        set_aside: moved into the quarantine; they can be restored until the grace period ends.
         lost: settled too late; the registry had given them to somebody else, who settles them.
         recovered: files taken back from claims that had died.
         finished: False when the budget or a stop ended it with work left.
@@ -57,6 +58,7 @@ class CleanupReport:
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     freed_bytes: int = 0
     handed_back: int = 0
+    set_aside: int = 0
     lost: int = 0
     recovered: int = 0
     batches: int = 0
@@ -82,6 +84,7 @@ class CleanupReport:
             **{outcome.value: n for outcome, n in self.counts.items()},
             "freed_bytes": self.freed_bytes,
             "handed_back": self.handed_back,
+            "set_aside": self.set_aside,
             "lost": self.lost,
             "recovered": self.recovered,
             "batches": self.batches,
@@ -132,7 +135,9 @@ class Batch:
 
     claim: Claim
     lease: Lease
-    deletions: list[Deletion] = field(default_factory=list)  # appended by several threads; append is atomic
+    # appended by several threads; append is atomic
+    deletions: list[Deletion] = field(default_factory=list)
+    moved: list[SetAside] = field(default_factory=list)
 
     def waits_again(self) -> set[str]:
         """The files that are not gone; all of them, before they were tried."""
@@ -225,7 +230,7 @@ class Cleaner:
     ) -> CleanupReport:
         """
         Delete everything that waits, due or not: what was registered before this call began, each file at most
-        once, held ones never. Raises as ``clean_due`` does.
+        once, held ones never, what is in quarantine only when its grace period ends. Raises as ``clean_due`` does.
         """
         recovered = self._reap()
         pages = self.registry.waiting_paths(page=self.settings.batch_size)
@@ -239,11 +244,9 @@ class Cleaner:
         for page in self.registry.waiting_paths():
             now_ms, records = self.registry.look(page)
             for record in records:
-                if (
-                    record is not None
-                    and record.state is State.WAITING
-                    and (force or _is_due(record, now_ms))
-                ):
+                if record is None or record.state is not State.WAITING:
+                    continue
+                if _is_due(record, now_ms) or (force and not record.is_aside):
                     yield _judged(self.deleter.examine(record), now_ms)
         for page in self.registry.reapable_paths():
             now_ms, records = self.registry.look(page)
@@ -315,9 +318,16 @@ class Cleaner:
         def may_go_on() -> bool:
             return lease.holds() and not halt.is_set() and may_start()
 
+        # What its own maker discards is not kept for second thoughts.
+        quarantine = self.settings.quarantine_seconds > 0 and not made
+        remove = self.deleter.set_aside if quarantine else self.deleter.delete
+
         def delete(records: Sequence[FileRecord]) -> None:
-            for deletion in self.deleter.delete(records, token=claim.token, may_go_on=may_go_on):
-                batch.deletions.append(deletion if made else _judged(deletion, claim.now_ms))
+            for done in remove(records, token=claim.token, may_go_on=may_go_on):
+                if isinstance(done, SetAside):
+                    batch.moved.append(done)
+                else:
+                    batch.deletions.append(done if made else _judged(done, claim.now_ms))
 
         hands: list[Hand] = []
         try:
@@ -343,15 +353,20 @@ class Cleaner:
             for deletion in deletions
             if deletion.outcome not in GONE
         ]
-        started = {deletion.path for deletion in deletions}
+        moved = [(done.record.path, done.new) for done in batch.moved]
+        started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
         back = [Kept(record.path, counts=False) for record in claim.records if record.path not in started]
         settled = self.registry.ack(claim.token, gone) if gone else 0
         settled += self.registry.nack(claim.token, kept + back) if kept or back else 0
+        settled += self.registry.set_aside(claim.token, moved) if moved else 0
         report.add(deletions)
+        report.set_aside += len(moved)
         report.handed_back += len(back)
         report.lost += len(claim.records) - settled
         for deletion in deletions:
             _log(deletion)
+        for path, _ in moved:
+            logger.debug("Set temporary file aside: %s", printable(path))
 
     def _chunks(self, claim: Claim) -> Iterator[Sequence[FileRecord]]:
         size = max(-(-len(claim.records) // self.settings.threads), SMALLEST_CHUNK)
@@ -372,10 +387,11 @@ class Cleaner:
             self.registry.observe(duration_seconds=report.seconds, totals={"cleanups": 1})
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
-        if sum(report.counts.values()):
+        if sum(report.counts.values()) or report.set_aside:
             logger.info(
-                "Cleaned up %d temporary files (%d missing, %d replaced, %d kept) in %.2f s",
+                "Cleaned up %d temporary files (%d set aside, %d missing, %d replaced, %d kept) in %.2f s",
                 report.deleted,
+                report.set_aside,
                 report.counts[Outcome.MISSING],
                 report.counts[Outcome.REPLACED],
                 report.kept,

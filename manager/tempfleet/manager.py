@@ -15,7 +15,7 @@ import redis
 
 from .cleanup import Cleaner, CleanupReport
 from .created import TempDirectory, TempFile
-from .deletion import Roots, create_directory, create_file, inspect, new_name, normalise, unmake
+from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
 from .embedded import connect_url
 from .errors import (
     AlreadyClaimed,
@@ -25,6 +25,7 @@ from .errors import (
     TempfleetError,
     UnsafePath,
 )
+from .explanation import Explanation
 from .files import Files
 from .health import health_check
 from .keys import Volume
@@ -326,6 +327,33 @@ class TempFileManager:
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What ``cleanup`` would do now, file by file; changes nothing."""
         return self.cleaner.preview(force=force)
+
+    def restore(self, path: StrPath) -> None:
+        """
+        Bring a file back from the quarantine (TEMP_FILE_QUARANTINE), never over another one; it is its user's again.
+
+        The disk alone decides, so this works as long as the file is there, also when Redis was lost.
+
+        Raises:
+            FileMissing: nothing from that path is in quarantine; the grace period may be over.
+            UnsafePath: the name is taken; the file stays in quarantine.
+        """
+        aside = self.cleaner.deleter.restore(normalise(path))
+        self.registry.release([aside.aside_path])
+        self.registry.count("restored")
+        logger.info("Restored temporary file: %s", printable(aside.path))
+
+    def quarantined(self) -> list[Aside]:
+        """The files that can be restored, as the disk tells it."""
+        return list(self.cleaner.deleter.all_aside())
+
+    def explain(self, path: StrPath) -> Explanation:
+        """What is known of *path*, and what would happen to it if it were due now; changes nothing."""
+        absolute = normalise(path)
+        now_ms, (record,) = self.registry.look([absolute])
+        verdict = None if record is None else self.cleaner.deleter.examine(record)
+        aside = [one for one in self.quarantined() if one.path == absolute]
+        return Explanation(absolute, now_ms, record, verdict, aside)
 
     def cleaner_for(self, base_dir: str) -> Cleaner:
         """

@@ -61,6 +61,7 @@ class Flag(StrEnum):
     CREATED = "c"  # the name was made by create(): unguessable, never used twice
     DIRECTORY = "d"  # the record stands for a whole directory
     UNVERIFIED = "u"  # recorded from afar for a silent host; its identity is not known yet
+    ASIDE = "q"  # in quarantine, under a path of its own: deleting it ends the grace period
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,10 @@ class FileRecord:
     @property
     def is_created(self) -> bool:
         return Flag.CREATED in self.flags
+
+    @property
+    def is_aside(self) -> bool:
+        return Flag.ASIDE in self.flags
 
     @property
     def is_unverified(self) -> bool:

@@ -114,7 +114,8 @@ class Registry:
 
     def claim_paths(self, paths: Sequence[str], *, lease_ms: int, until_ms: int) -> Claim:
         """
-        Pop those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not.
+        Pop those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not; what
+        is in quarantine stays there.
         """
         more = [os.fsencode(path) for path in paths]
         return self._claim(limit=max(len(more), 1), lease_ms=lease_ms, until_ms=until_ms, more=more)
@@ -157,6 +158,17 @@ class Registry:
                 for field in (os.fsencode(keep.path), _delay(keep), int(keep.counts), keep.reason)
             ]
             settled += self._run("nack", more=more, token=token)
+        return settled
+
+    def set_aside(self, token: int, moved: Sequence[tuple[str, NewFile]]) -> int:
+        """
+        Let records follow their files into the quarantine: (path, file as it is there now); how many were still leased
+        under *token*. They are due when the grace period, the new file's time to live, ends.
+        """
+        settled = 0
+        for part in _parts(moved):
+            more = [field for path, file in part for field in (os.fsencode(path), *file.pack())]
+            settled += self._run("set_aside", more=more, token=token)
         return settled
 
     def reap(self, *, limit: int = MAX_BATCH) -> Reaped:

@@ -5,7 +5,7 @@ The console: ``tempfleet``. Thin: parse, call one method, print.
     console.py    what commands share: settings, manager, and the two ways to answer (people, JSON)
     formats.py    durations, sizes and instants, in and out
     files.py      ls, register, renew, release, hold, lift
-    cleaning.py   cleanup, dead
+    cleaning.py   cleanup, explain, restore, dead
     fleet.py      status, hosts, health, version
 """
 

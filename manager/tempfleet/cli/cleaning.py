@@ -1,16 +1,16 @@
-"""``cleanup`` and ``dead``."""
+"""``cleanup``, ``explain``, ``restore`` and ``dead``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..cleanup import CleanupReport
-from ..errors import NotRegistered, TempfleetError
+from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
 from ..records import FileRecord, State
 from .console import Console, Table, name, pass_console, records_document
@@ -41,6 +41,7 @@ def cleanup(console: Console, force: bool, dry_run: bool) -> int:
     console.answer(
         report.as_dict(),
         f"Deleted {report.deleted} files ({size(report.freed_bytes)}) in {duration(report.seconds)}"
+        + (f", {report.set_aside} set aside" if report.set_aside else "")
         + "".join(f", {part}" for part in told)
         + ".",
     )
@@ -81,6 +82,54 @@ def _progress(console: Console, force: bool) -> Iterator[Callable[[CleanupReport
         yield lambda report: bar.update(task, completed=sum(report.counts.values()))
 
 
+@click.command()
+@click.argument("path")
+@pass_console
+def explain(console: Console, path: str) -> int:
+    """
+    Say what would happen to a path, when and why. Status 1 when it is not registered.
+
+    \b
+      tempfleet explain /var/tmp/report.pdf
+    """
+    explanation = console.manager.explain(path)
+    console.answer(explanation.as_dict(), *explanation.sentences())
+    return 0 if explanation.record is not None else 1
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@pass_console
+def restore(console: Console, paths: tuple[str, ...]) -> int:
+    """
+    Bring deleted files back while their grace period lasts (TEMP_FILE_QUARANTINE); without a PATH, list them.
+
+    Never over another file. A restored file is its user's again: nobody deletes it.
+
+    \b
+      tempfleet restore
+      tempfleet restore /var/tmp/report.pdf
+    """
+    if not paths:
+        aside = console.manager.quarantined()
+        rows = [(size(one.size_bytes), name(one.path)) for one in aside]
+        files = [
+            {"path": one.path, "aside_path": one.aside_path, "size_bytes": one.size_bytes} for one in aside
+        ]
+        console.answer(
+            {"files": files}, Table(("Size", "Path"), rows) if rows else "No files are in quarantine."
+        )
+        return 0
+    errors = []
+    for path in paths:
+        try:
+            console.manager.restore(path)
+        except PathError as exc:
+            errors.append((path, exc))
+    restored = len(paths) - len(errors)
+    return _tell_each(console, "restored", restored, errors)
+
+
 @click.group()
 def dead() -> None:
     """Files that could not be deleted, and wait for a person."""
@@ -115,17 +164,19 @@ def retry(console: Console, paths: tuple[str, ...], everything: bool) -> int:
 @dead.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
 @pass_console
-def forget(console: Console, paths: tuple[str, ...], everything: bool) -> int:
+def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: bool) -> int:
     """Drop their records; a file that is still there stays, and nobody manages it any more."""
 
     def forget_dead(path: str) -> None:
         record = console.manager.get_record(path)
         if record is None or record.state is not State.DEAD:
             raise NotRegistered(f"{printable(path)} is no dead letter.", path=path)
-        del console.manager.files[path]
+        if not dry_run:
+            del console.manager.files[path]
 
-    return _each(console, paths, everything, forget_dead, "forgotten")
+    return _each(console, paths, everything, forget_dead, "to be forgotten" if dry_run else "forgotten")
 
 
 def _each(
@@ -133,14 +184,19 @@ def _each(
 ) -> int:
     if bool(paths) == everything:  # neither, or both
         raise click.UsageError("Name the paths, or say --all.")
-    moved, errors = 0, []
+    moved, errors = 0, list[tuple[str, TempfleetError]]()
     for path in map(_path_of, console.manager.records(state=State.DEAD)) if everything else paths:
         try:
             move(path)
             moved += 1
         except NotRegistered as exc:
             errors.append((path, exc))
-    console.answer({word: moved, "errors": [_error(*each) for each in errors]}, f"{moved} files were {word}.")
+    return _tell_each(console, word, moved, errors)
+
+
+def _tell_each(console: Console, word: str, done: int, errors: Sequence[tuple[str, TempfleetError]]) -> int:
+    document = {word.replace(" ", "_"): done, "errors": [_error(*each) for each in errors]}
+    console.answer(document, f"{done} files were {word}.")
     if not console.json:
         for _, error in errors:
             console.fail(type(error).__name__, str(error))
@@ -155,4 +211,4 @@ def _path_of(record: FileRecord) -> str:
     return record.path
 
 
-COMMANDS: tuple[click.Command, ...] = (cleanup, dead)
+COMMANDS: tuple[click.Command, ...] = (cleanup, explain, restore, dead)

@@ -36,8 +36,8 @@ class SetAside:
     """
     A file that was set aside: *new* is to take the place of *record* in the registry, in one move.
 
-    *new* has the identity, owner, flags and tags of *record*, the path of the file now, and the grace period as
-    its time to live.
+    *new* has the identity, owner and tags of *record*, its flags and Flag.ASIDE, the path of the file now, and the
+    grace period as its time to live.
     """
 
     record: FileRecord
@@ -136,7 +136,7 @@ def _moved(
             ttl_ms=int(session.settings.quarantine_seconds * 1000),
             size_bytes=size,
             identity=record.identity,
-            flags=record.flags,
+            flags=record.flags + Flag.ASIDE,
             uid=record.uid,
             tags=record.tags,
         ),

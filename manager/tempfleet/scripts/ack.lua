@@ -69,6 +69,7 @@ local observe_lag, keep_lags = histogram('lag', ARGV[4])
 local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local any_next = redis.call('HLEN', next_) > 0
 local settled, freed, bytes, entered, entered_bytes = 0, 0, 0, 0, 0
+local aside, aside_bytes = 0, 0
 
 for i = 5, #ARGV, 3 do
   local path, outcome = ARGV[i], ARGV[i + 1]
@@ -76,7 +77,7 @@ for i = 5, #ARGV, 3 do
   if holder and tonumber(holder) == token then
     settled = settled + 1
     local record = redis.call('HGET', records, path)
-    local registered, deadline, size = string.match(record or '', '^1 (%d+) (%d+) (%d+)')
+    local registered, deadline, size, flags = string.match(record or '', '^1 (%d+) (%d+) (%d+) %S+ (%S+)')
     redis.call('ZREM', leases, path)
     redis.call('HDEL', records, path)
     if any_failed then
@@ -85,6 +86,9 @@ for i = 5, #ARGV, 3 do
     end
     totals[outcome] = totals[outcome] + 1
     bytes = bytes - (tonumber(size) or 0)
+    if flags and string.find(flags, 'q', 1, true) then
+      aside, aside_bytes = aside + 1, aside_bytes + tonumber(size)
+    end
     if outcome == 'deleted' then
       freed = freed + tonumber(ARGV[i + 2])
       if registered then
@@ -113,6 +117,10 @@ for total, n in pairs(totals) do
 end
 if freed > 0 then
   redis.call('HINCRBY', stats, 'deleted_bytes', string.format('%.0f', freed))
+end
+if aside > 0 then
+  redis.call('HINCRBY', stats, 'aside', -aside)
+  redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', 0 - aside_bytes))
 end
 if entered > 0 then
   redis.call('HINCRBY', stats, 'registered', entered)

@@ -11,7 +11,8 @@
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   lease_ms  int   above zero
   ARGV[3]   limit     int   1..1000
-  ARGV[4]   until_ms  int   of the named, only those registered at or before it; '' takes what is due
+  ARGV[4]   until_ms  int   of the named, only those registered at or before it, and not in quarantine; '' takes
+                            what is due
   ARGV[5+]  files     1 each: path; none unless until_ms is given
 
   Returns  {token, now_ms, left, path, record, attempts, ...} left is how many are due beyond these;
@@ -40,8 +41,9 @@ local paths = {}
 if before then
   for i = 5, math.min(#ARGV, 4 + limit) do
     local record = redis.call('HGET', records, ARGV[i])
-    local registered = record and string.match(record, '^1 (%d+)')
-    if (not registered or tonumber(registered) <= before) and redis.call('ZSCORE', registry, ARGV[i]) then
+    local registered, flags = string.match(record or '', '^1 (%d+) %d+ %d+ %S+ (%S+)')
+    local wanted = not registered or (tonumber(registered) <= before and not string.find(flags, 'q', 1, true))
+    if wanted and redis.call('ZSCORE', registry, ARGV[i]) then
       paths[#paths + 1] = ARGV[i]
     end
   end

@@ -24,7 +24,7 @@ if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
   return redis.error_reply('ERR no such total: ' .. total)
 end
 
-local reply, left, left_bytes = {}, 0, 0
+local reply, left, left_bytes, aside, aside_bytes = {}, 0, 0, 0, 0
 for i = 2, #ARGV do
   local path, code = ARGV[i], 'released'
   local record = redis.call('HGET', records, path)
@@ -39,8 +39,11 @@ for i = 2, #ARGV do
     redis.call('HDEL', records, path)
     redis.call('HDEL', retries, path)
     redis.call('HDEL', errors, path)
-    left = left + 1
-    left_bytes = left_bytes + tonumber(string.match(record, '^1 %d+ %d+ (%d+)') or 0)
+    local size, flags = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+)')
+    left, left_bytes = left + 1, left_bytes + tonumber(size or 0)
+    if flags and string.find(flags, 'q', 1, true) then
+      aside, aside_bytes = aside + 1, aside_bytes + tonumber(size)
+    end
   end
   reply[#reply + 1] = code
 end
@@ -48,5 +51,9 @@ end
 if left > 0 then
   redis.call('HINCRBY', stats, total, left)
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', 0 - left_bytes))
+end
+if aside > 0 then
+  redis.call('HINCRBY', stats, 'aside', -aside)
+  redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', 0 - aside_bytes))
 end
 return reply

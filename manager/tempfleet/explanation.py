@@ -1,0 +1,84 @@
+"""
+Why a path is there, what will become of it, and when: one answer for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .deletion import Aside
+from .logs import printable
+from .records import Deletion, FileRecord, Outcome, State
+
+IF_DUE = {
+    Outcome.DELETED: "it would be deleted",
+    Outcome.MISSING: "its record would be dropped, because nothing is there",
+    Outcome.REPLACED: "its record would be dropped and the file kept, because it is not the file that was registered",
+    Outcome.BUSY: "it would be kept and tried again, because somebody uses it",
+    Outcome.REFUSED: "it would be kept for a person to decide, because it may not be deleted",
+    Outcome.UNAVAILABLE: "it would be kept, because its root is not here",
+    Outcome.FAILED: "it would be kept and tried again, because the system refuses",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """
+    Attributes:
+        record: what is registered of *path*, None for nothing.
+        verdict: what a clean-up would do to it now, were it due.
+        aside: files from *path* that wait in quarantine and can be restored.
+    """
+
+    path: str
+    now_ms: int
+    record: FileRecord | None
+    verdict: Deletion | None
+    aside: Sequence[Aside] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def sentences(self) -> list[str]:
+        """For people, one thing each."""
+        name, record, verdict = printable(self.path), self.record, self.verdict
+        if record is None or verdict is None:
+            said = [f"{name} is not registered: nothing will happen to it."]
+        else:
+            said = [f"{name} {self._when(record)}."]
+            because = f" ({verdict.reason})" if verdict.reason else ""
+            said.append(f"Were it due now, {IF_DUE[verdict.outcome]}{because}.")
+            if record.attempts:
+                said.append(f"It was tried {record.attempts} times; the last error was {record.last_error}.")
+        said += [
+            "A file from there is in quarantine; tempfleet restore brings it back." for _ in self.aside[:1]
+        ]
+        return said
+
+    def as_dict(self) -> dict[str, Any]:
+        verdict = self.verdict
+        return {
+            "path": self.path,
+            "record": None if self.record is None else self.record.as_dict(),
+            "if_due": None
+            if verdict is None
+            else {"outcome": verdict.outcome, "way": verdict.way, "reason": verdict.reason},
+            "quarantined": [one.aside_path for one in self.aside],
+        }
+
+    def _when(self, record: FileRecord) -> str:
+        if record.state is State.LEASED:
+            return "is being deleted at this moment"
+        if record.state is State.DEAD:
+            return "could not be deleted, and waits for a person (tempfleet dead retry, or dead forget)"
+        if record.state is State.HELD:
+            return "is held " + (
+                "until it is lifted" if record.due_ms is None else f"for {self._in(record.due_ms)}"
+            )
+        ahead = (record.due_ms or 0) - self.now_ms
+        return "is due" if ahead <= 0 else f"is due in {self._in(record.due_ms or 0)}"
+
+    def _in(self, then_ms: int) -> str:
+        return f"{max(then_ms - self.now_ms, 0) / 1000:,.0f} s"

@@ -1,0 +1,202 @@
+"""The grace period, registry and disk together: set aside, restored, purged, and counted once throughout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeManager
+from processes import files_in
+from tempfleet import FileMissing, TempFileManager, UnsafePath
+from tempfleet.deletion import Deleter
+from tempfleet.records import NewFile
+from tempfleet.testing import FakeClock
+
+GRACE = 600
+
+
+@pytest.fixture
+def manager(make_manager: MakeManager) -> TempFileManager:
+    return make_manager(quarantine_seconds=GRACE)
+
+
+def due(manager: TempFileManager, clock: FakeClock, path: Path, text: str = "hello") -> Path:
+    path.write_text(text)
+    manager.register(path, ttl=5, tags=["t"])
+    clock.advance(6)
+    return path
+
+
+def test_a_due_file_waits_out_its_grace_period_and_then_counts_as_deleted(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = due(manager, clock, base_dir / "a")
+    report = manager.cleanup_report()
+    assert (report.deleted, report.set_aside, report.lost, path.exists()) == (0, 1, 0, False)
+    stats = manager.stats()
+    assert (stats.total("deleted"), stats.total("aside"), stats.total("aside_bytes")) == (0, 1, 5)
+    assert (stats.waiting, stats.bytes, stats.imbalance) == (1, 5, 0)
+    assert [one.path for one in manager.quarantined()] == [str(path)]
+    clock.advance(GRACE - 1)
+    assert manager.cleanup_report().set_aside == manager.cleanup_report().deleted == 0
+    clock.advance(1)
+    assert manager.cleanup() == 1
+    stats = manager.stats()
+    assert (stats.total("deleted"), stats.total("aside"), stats.total("aside_bytes"), stats.bytes) == (
+        1,
+        0,
+        0,
+        0,
+    )
+    assert (stats.active, stats.imbalance, files_in(base_dir)) == (0, 0, [])
+
+
+def test_a_file_can_be_restored_while_its_grace_period_lasts(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = due(manager, clock, base_dir / "a")
+    inode = path.stat().st_ino
+    manager.cleanup()
+    manager.restore(path)
+    assert (path.read_text(), path.stat().st_ino) == ("hello", inode)
+    assert not manager.is_temp_file(path)
+    stats = manager.stats()
+    assert (stats.active, stats.imbalance, stats.total("released"), stats.total("aside")) == (0, 0, 1, 0)
+    clock.advance(2 * GRACE)
+    assert manager.cleanup() == 0
+    assert path.exists()
+    with pytest.raises(FileMissing):
+        manager.restore(path)
+
+
+def test_restoring_never_overwrites(manager: TempFileManager, clock: FakeClock, base_dir: Path) -> None:
+    path = due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    path.write_text("another")
+    with pytest.raises(UnsafePath, match="taken"):
+        manager.restore(path)
+    assert path.read_text() == "another"
+    path.unlink()
+    manager.restore(path)
+    assert path.read_text() == "hello"
+
+
+def test_a_path_that_is_used_again_has_a_life_of_its_own(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = due(manager, clock, base_dir / "a", "first")
+    manager.cleanup()
+    due(manager, clock, path, "second")
+    manager.cleanup()
+    assert len(manager.quarantined()) == 2
+    manager.restore(path)
+    assert path.read_text() == "second"
+    assert manager.stats().imbalance == 0
+
+
+def test_forcing_does_not_cut_a_grace_period_short(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = base_dir / "a"
+    path.write_text("hello")
+    manager.register(path, ttl=500)
+    clock.advance(1)
+    assert manager.cleanup_report(force=True).set_aside == 1
+    clock.advance(1)
+    assert list(manager.preview(force=True)) == []
+    assert manager.clear_all() == 0
+    manager.restore(path)
+    assert path.exists()
+
+
+def test_what_its_own_block_discards_is_not_kept(manager: TempFileManager, base_dir: Path) -> None:
+    with manager.create() as draft:
+        draft.write(b"x")
+    assert manager.quarantined() == []
+    assert files_in(base_dir) == []
+
+
+def test_created_files_and_directories_can_be_restored(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    created = manager.create(ttl=5)
+    created.write(b"made")
+    created.close()
+    directory = manager.create_dir(ttl=5)
+    Path(directory, "inside").write_text("in")
+    clock.advance(6)
+    assert manager.cleanup_report().set_aside == 2
+    manager.restore(created)
+    manager.restore(directory)
+    assert Path(created.path).read_bytes() == b"made"
+    assert Path(directory, "inside").read_text() == "in"
+
+
+def test_a_crash_between_disk_and_registry_leaves_nothing_lost(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = due(manager, clock, base_dir / "a")
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    deleter = Deleter(manager.roots, manager.settings)
+    assert len(list(deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True))) == 1
+    # it dies here, before it tells the registry
+    clock.advance(2)
+    report = manager.cleanup_report()
+    assert (report.set_aside, report.recovered) == (1, 1)
+    assert manager.stats().total("aside") == 1
+    manager.restore(path)
+    assert path.read_text() == "hello"
+    assert manager.registry.audit() == []
+
+
+def test_a_record_that_moved_under_a_stale_token_changes_nothing(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = due(manager, clock, base_dir / "a")
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    clock.advance(2)
+    manager.registry.reap()
+    before = manager.stats().totals
+    moved = [(str(path), NewFile(f"{base_dir}/elsewhere", 1000))]
+    assert manager.registry.set_aside(claim.token, moved) == 0
+    assert manager.stats().totals == before
+
+
+def test_a_file_that_waited_behind_one_set_aside_enters_the_registry(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = str(due(manager, clock, base_dir / "a"))
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    manager.registry.register([NewFile(path, 9000, identity="young", size_bytes=3)])
+    assert manager.registry.set_aside(claim.token, [(path, NewFile(path + ".aside", 1000, flags="q"))]) == 1
+    record = manager.get_record(path)
+    assert record is not None and record.identity == "young"
+    stats = manager.stats()
+    assert (stats.waiting, stats.behind, stats.total("registered"), stats.imbalance) == (2, 0, 2, 0)
+    assert manager.registry.audit() == []
+
+
+def test_a_path_can_be_explained_at_each_point_of_its_life(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    path = base_dir / "a\nb"
+    assert "is not registered" in str(manager.explain(path))
+    path.write_text("hello")
+    manager.register(path, ttl=60)
+    told = str(manager.explain(path))
+    assert "is due in 60 s" in told and "it would be deleted" in told and "a\\nb" in told
+    manager.hold(path)
+    assert "held until it is lifted" in str(manager.explain(path))
+    manager.lift(path)
+    os.replace(path, base_dir / "moved")
+    path.write_text("another")
+    assert "not the file that was registered" in str(manager.explain(path))
+    os.replace(base_dir / "moved", path)
+    clock.advance(61)
+    before = manager.stats().totals
+    assert "is due." in str(manager.explain(path))
+    assert manager.stats().totals == before
+    manager.cleanup()
+    assert "tempfleet restore" in str(manager.explain(path))
