@@ -286,6 +286,7 @@ class Cleaner:
         def may_start() -> bool:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
+        asked = self.registry.store.round_trips
         self._look_back()
         report = CleanupReport(recovered=recovered)
         for batch in batches:
@@ -297,7 +298,7 @@ class Cleaner:
                 report.finished = False
                 break
         report.seconds = time.monotonic() - began
-        self._tell(report)
+        self._tell(report, round_trips=self.registry.store.round_trips - asked)
         return report
 
     def _look_back(self) -> None:
@@ -382,9 +383,10 @@ class Cleaner:
             logger.info("Recovered %d files from claims that had died", recovered)
         return recovered
 
-    def _tell(self, report: CleanupReport) -> None:
+    def _tell(self, report: CleanupReport, *, round_trips: int) -> None:
+        totals = {"cleanups": 1, "round_trips": round_trips}
         try:
-            self.registry.observe(duration_seconds=report.seconds, totals={"cleanups": 1})
+            self.registry.observe(duration_seconds=report.seconds, totals=totals)
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
         if sum(report.counts.values()) or report.set_aside:

@@ -4,12 +4,14 @@ What belongs to no single volume: which volumes there are, which hosts are alive
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from .errors import RegistryError
-from .keys import Volume, fleet_key
+from .keys import Volume, fleet_key, volume_key
 from .moves import Reaped
 from .registry import Registry, parse_stats
 from .settings import MAX_BATCH
@@ -29,6 +31,43 @@ class Host:
     name: str
     silent_seconds: float
     live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """
+    What one sweep found and did.
+
+    Attributes:
+        host: whose worker ran it.
+        sent: volumes whose host was told to delete.
+        silent_due: due files that wait for a host to return.
+        recovered: files taken back from claims that had died.
+    """
+
+    host: str
+    seconds: float
+    volumes: int
+    due: int
+    sent: int
+    recovered: int
+    silent_due: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """
+    The memory of the server behind the registry.
+
+    Attributes:
+        max_bytes: 0 is no limit.
+    """
+
+    used_bytes: int
+    max_bytes: int
+
+
+SWEEPS_KEPT = 20
 
 
 class Fleet:
@@ -63,10 +102,8 @@ class Fleet:
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(key, 0, -1, withscores=True)
-        (seconds, micros), beats = self.store.call(pipeline.execute)
-        now_ms = self.store.clock()
-        if now_ms is None:
-            now_ms = seconds * 1000 + micros // 1000
+        time, beats = self.store.call(pipeline.execute)
+        now_ms = self._now_ms(time)
         hosts = []
         for name, beat_ms in sorted(beats):
             silent = max(now_ms - beat_ms, 0) / 1000
@@ -103,6 +140,45 @@ class Fleet:
                 raise answer
         return {volume: parse_stats(answer) for volume, answer in zip(asked, answers, strict=True)}
 
+    def note_sweep(self, sweep: Sweep) -> None:
+        """Keep what a sweep did, for people to look at; only the last ones stay."""
+        self.store.run("swept", keep=SWEEPS_KEPT, report=json.dumps(asdict(sweep)))
+
+    def sweeps(self) -> tuple[int, list[tuple[int, Sweep]]]:
+        """The registry's clock (ms), and the last sweeps with the instants (ms) that they ended at; newest first."""
+        key = self._key("sweeps")
+        pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zrange(key, 0, -1, desc=True)
+        time, notes = self.store.call(pipeline.execute)
+        parts = [note.partition(b" ") for note in notes]
+        return self._now_ms(time), [(int(at), Sweep(**json.loads(report))) for at, _, report in parts]
+
+    def forecast(
+        self, volumes: Iterable[Volume], *, step_seconds: float, steps: int
+    ) -> dict[Volume, list[int]]:
+        """
+        How many files of each volume fall due in each of *steps* steps from now; what is due already is not in it.
+        One round trip after the one that asks the time; *steps* counts for each volume.
+        """
+        asked = list(volumes)
+        now_ms = self._now_ms(self.store.call(self.store.client.time))
+        edges = [now_ms + round(step * step_seconds * 1000) for step in range(steps + 1)]
+        pipeline = self.store.client.pipeline(transaction=False)
+        for volume in asked:
+            key = volume_key(self.store.namespace, volume, "registry")
+            for low, high in pairwise(edges):
+                pipeline.zcount(key, f"({low}", high)
+        counts = self.store.call(pipeline.execute) if asked else []
+        return {volume: counts[i * steps : (i + 1) * steps] for i, volume in enumerate(asked)}
+
+    def memory(self) -> Memory | None:
+        """How much of its memory Redis has used; None where it may not say."""
+        said = self.store.memory()
+        if "used_memory" not in said:
+            return None
+        return Memory(int(said["used_memory"]), int(said.get("maxmemory", 0)))
+
     def mark_waiting(self, message: str) -> bool:
         """Note that *message* waits in a queue; False when the last one of its kind was not taken yet."""
         key = self._key("waiting")
@@ -112,6 +188,10 @@ class Fleet:
         """Note that *message* was taken from its queue."""
         key = self._key("waiting")
         self.store.call(lambda: self.store.client.zrem(key, message))
+
+    def _now_ms(self, time: tuple[int, int]) -> int:
+        now_ms = self.store.clock()
+        return time[0] * 1000 + time[1] // 1000 if now_ms is None else now_ms
 
     def _key(self, name: str) -> bytes:
         return fleet_key(self.store.namespace, name)

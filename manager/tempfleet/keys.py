@@ -2,7 +2,7 @@
 Every Redis key name, and nothing else.
 
 The braces are a hash tag: all keys of a volume live in one cluster slot, so one script may touch them all.
-The two keys for discovery belong to no volume and have a slot of their own.
+The fleet's keys belong to no volume and each has a slot of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VOLUME_KEYS = (
     "registry", "leases", "claims", "held", "dead", "records",
     "retries", "errors", "next", "stats", "meta",
 )  # fmt: skip
-FLEET_KEYS = ("volumes", "hosts", "waiting")
+FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -197,14 +197,16 @@ class Registry:
     def stats(self) -> VolumeStats:
         return parse_stats(self._run("stats"))
 
-    def observe(self, *, duration_seconds: float, totals: dict[str, int] | None = None) -> None:
-        """Add one clean-up's duration to its histogram, and amounts to totals."""
+    def observe(
+        self, *, duration_seconds: float, name: str = "duration", totals: dict[str, int] | None = None
+    ) -> None:
+        """Add a clean-up's ("duration") or a "sweep"'s time to its histogram, and amounts to totals."""
         more = [field for total in (totals or {}).items() for field in total]
         self._run(
             "observe",
             more=more,
-            name="duration",
-            bucket=bucket_of("duration", duration_seconds),
+            name=name,
+            bucket=bucket_of(name, duration_seconds),
             ms=round(duration_seconds * 1000),
         )
 

@@ -8,6 +8,7 @@ because people write them; inside, the registry counts milliseconds.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import socket
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
@@ -101,6 +102,13 @@ class Settings(BaseSettings):
     quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
     quarantine_max_bytes: int = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "")
+
+    metrics: bool = _env("ENABLE_TEMP_FILE_METRICS", True)
+    metrics_backend: Literal["prometheus"] = _env("METRICS_BACKEND", "prometheus")
+    metrics_port: int = _env("PROMETHEUS_PORT", 9090, ge=0, le=65535)
+    metrics_address: str = _env("TEMP_FILE_METRICS_ADDRESS", "127.0.0.1")
+    metrics_all_volumes: bool = _env("TEMP_FILE_METRICS_ALL_VOLUMES", False)
+    status_page: bool | None = _env("TEMP_FILE_STATUS_PAGE", None)
 
     @classmethod
     def load(cls, given: Settings | None = None, /, **values: Any) -> Settings:
@@ -186,6 +194,13 @@ class Settings(BaseSettings):
         return _unique(self.message_roots or (self.base_dir,))
 
     @property
+    def serves_status_page(self) -> bool:
+        """It names files, so it is for this machine alone unless somebody said otherwise."""
+        if self.status_page is not None:
+            return self.status_page
+        return is_loopback(self.metrics_address)
+
+    @property
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
 
@@ -221,6 +236,14 @@ def without_password(url: str) -> str:
         return "***"
     url = parts._replace(netloc=shown).geturl() if has_password else url
     return _PASSWORD_IN_QUERY.sub("***", url)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches *address*. A name counts only where nobody can point it elsewhere."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,13 +7,19 @@ Counters live in Redis because the process that did the work may be gone: a kill
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 LAG_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400)
 DURATION_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 30, 60, 300)
 
-BOUNDS_SECONDS = {"age": AGE_BOUNDS_SECONDS, "lag": LAG_BOUNDS_SECONDS, "duration": DURATION_BOUNDS_SECONDS}
+BOUNDS_SECONDS = {
+    "age": AGE_BOUNDS_SECONDS,
+    "lag": LAG_BOUNDS_SECONDS,
+    "duration": DURATION_BOUNDS_SECONDS,
+    "sweep": DURATION_BOUNDS_SECONDS,
+}
 
 ENTERED = ("registered",)
 LEFT = ("deleted", "missing", "replaced", "released", "moved_out")
@@ -42,6 +48,11 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.buckets.values())
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """(upper bound, how many were at or below it), rising; the form that Prometheus wants."""
+        bounds, counts = self.buckets.keys(), accumulate(self.buckets.values())
+        return list(zip(bounds, map(float, counts), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,13 @@ class VolumeStats:
 
     def total(self, name: str) -> int:
         return self.totals.get(name, 0)
+
+    def totals_of(self, family: str) -> dict[str, int]:
+        """Totals that are counted by a word, such as ``kept:EACCES``: word -> count."""
+        named = (name.partition(":") for name in self.totals)
+        return {
+            word: self.total(f"{first}:{word}") for first, colon, word in named if colon and first == family
+        }
 
     def histogram(self, name: str) -> Histogram:
         fields = [*bounds_text(name).split(), "+Inf"]

@@ -7,6 +7,7 @@ may have been lost after Redis popped, and a second one would strand the first b
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,7 @@ class Store:
         self.client = client
         self.namespace = namespace
         self.clock = clock
+        self._trips = threading.local()
 
     def keys(self, script: scripts.Script, volume: Volume | None) -> list[bytes]:
         if volume is None:
@@ -135,8 +137,14 @@ class Store:
                 answers[i] = translated(answer, self.address)
         return answers
 
+    @property
+    def round_trips(self) -> int:
+        """How often the calling thread has asked Redis through this store."""
+        return int(getattr(self._trips, "count", 0))
+
     def call(self, command: Callable[[], Any], *, repeat: bool = True) -> Any:
         """*command*'s answer; once more where the connection was dead, and with our errors."""
+        self._trips.count = self.round_trips + 1
         try:
             try:
                 return command()
@@ -160,7 +168,7 @@ class Store:
         Raises:
             EvictingRedis: its maxmemory-policy is one of allkeys-*.
         """
-        policy = str(self.call(self._memory).get("maxmemory_policy", ""))
+        policy = str(self.memory().get("maxmemory_policy", ""))
         if policy.startswith("allkeys-"):
             raise EvictingRedis(
                 f"Redis at {self.address} has maxmemory-policy {policy}: it may evict records, and an evicted "
@@ -169,10 +177,14 @@ class Store:
                 value=policy,
             )
 
+    def memory(self) -> dict[str, Any]:
+        """INFO's section on memory; empty where an ACL forbids even that."""
+        return dict(self.call(self._memory))
+
     def _memory(self) -> dict[str, Any]:
         try:
             return dict(self.client.info("memory"))
-        except redis.ResponseError as exc:  # an ACL may forbid even INFO
+        except redis.ResponseError as exc:
             logger.warning("Cannot read the maxmemory-policy of Redis at %s: %s", self.address, exc)
             return {}
 

@@ -6,13 +6,15 @@ It deletes nothing and carries no paths. Ten sweeps at once are as good as one.
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
 from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue
 
 from tempfleet import RegistryError, RegistryUnavailable, Settings, Volume
-from tempfleet.fleet import Fleet
+from tempfleet.fleet import Fleet, Sweep
 from tempfleet.logs import logger
 
 from . import routing
@@ -21,11 +23,12 @@ from .runtime import Runtime
 
 def sweep(runtime: Runtime) -> dict[str, Any]:
     """
-    ``tempfleet.sweep``: one pass over all volumes, in three round trips to Redis.
+    ``tempfleet.sweep``: one pass over all volumes, in four round trips to Redis, and two to tell of it.
 
     A host that is not live gets no message: its list would grow for ever. Its files stay registered, and are deleted
     when it returns.
     """
+    began = time.monotonic()
     fleet = runtime.fleet
     volumes = fleet.volumes()
     reaped = fleet.reap(volumes)
@@ -36,13 +39,26 @@ def sweep(runtime: Runtime) -> dict[str, Any]:
     live = fleet.live_hosts()
     sent = [volume for volume in due if volume.host in live and send_delete_due(runtime, volume)]
     recovered = sum(answer.recovered for answer in reaped.values() if not isinstance(answer, RegistryError))
-    return {
-        "volumes": len(volumes),
-        "due": sum(due.values()),
-        "sent": len(sent),
-        "recovered": recovered,
-        "waiting_for_silent_hosts": sum(n for volume, n in due.items() if volume.host not in live),
-    }
+    done = Sweep(
+        host=runtime.host,
+        seconds=round(time.monotonic() - began, 4),
+        volumes=len(volumes),
+        due=sum(due.values()),
+        sent=len(sent),
+        recovered=recovered,
+        silent_due=sum(n for volume, n in due.items() if volume.host not in live),
+    )
+    _tell(runtime, done)
+    return asdict(done)
+
+
+def _tell(runtime: Runtime, done: Sweep) -> None:
+    """Count the sweep in our own volume's totals, and note it; without either it was a sweep all the same."""
+    try:
+        runtime.fleet.note_sweep(done)
+        runtime.manager.registry.observe(name="sweep", duration_seconds=done.seconds)
+    except RegistryError as exc:
+        logger.warning("The sweep was not counted: %s", exc)
 
 
 def send_delete_due(runtime: Runtime, volume: Volume) -> bool:
