@@ -236,6 +236,19 @@ class Registry:
             for token in tokens:
                 yield from self._range("leases", token, token)
 
+    def latest_dead(self, *, limit: int) -> list[tuple[int, FileRecord]]:
+        """Up to *limit* dead letters with the instants (ms) that they were buried at, the newest first."""
+        key = volume_key(self.store.namespace, self.volume, "dead")
+        members = self.store.call(
+            lambda: self.store.client.zrange(key, 0, limit - 1, desc=True, withscores=True)
+        )
+        _, records = self.look([os.fsdecode(path) for path, _ in members])
+        return [
+            (int(buried), record)
+            for (_, buried), record in zip(members, records, strict=True)
+            if record is not None
+        ]
+
     def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
         """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
         now_ms, _ = self._look([])

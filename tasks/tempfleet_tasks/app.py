@@ -37,6 +37,7 @@ from tempfleet.logs import logger
 from . import delete, register, routing, schedule, sweep
 from .bootsteps import HostStep
 from .runtime import Runtime, RuntimeOf
+from .web import WebStep
 
 LATER = (RegistryUnavailable, RegistryFull, VolumeUnavailable)
 """What passes by itself. A message about a file is kept until then; a sweep comes again anyway."""
@@ -76,7 +77,9 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     sweeping = _bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=SweepTask)
 
     schedule.add_to(app, settings, sweeping)
-    app.steps["worker"].add(type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of}))
+    host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
+    web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
+    app.steps["worker"].update((host_step, web_step))
     _subscribe(app, settings)
     return runtime_of
 

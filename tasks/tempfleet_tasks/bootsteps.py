@@ -19,6 +19,9 @@ from tempfleet.logs import logger
 
 from .runtime import Runtime, RuntimeOf
 
+TICKERS = ("heartbeat", "timer")
+"""The threads of a worker that serves its host; each is called tempfleet-<name>."""
+
 
 class Ticker:
     """Calls *work* now and then every *seconds*, with jitter, in a thread, until stopped."""

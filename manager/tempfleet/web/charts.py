@@ -1,0 +1,71 @@
+"""
+Pictures as inline SVG: bars, drawn by the server, with a title on each for who points at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .html import Html, element, joined
+
+WIDTH, HEIGHT, FLOOR = 720, 150, 128
+
+
+def bars(
+    values: Sequence[int], *, titles: Sequence[str], marks: Sequence[tuple[int, str]], label: str
+) -> Html:
+    """
+    One bar a value, the highest reaching the top.
+
+    Args:
+        marks: (index, text) pairs, written below the floor line where that bar begins.
+        label: what the picture shows, for who cannot see it.
+    """
+    highest = max(values, default=0)
+    slot = WIDTH / max(len(values), 1)
+    drawn = [
+        _bar(i * slot, slot, value / highest, title)
+        for i, (value, title) in enumerate(zip(values, titles, strict=True))
+        if value
+    ]
+    texts = [
+        element("text", text, x=f"{at * slot + 1:.1f}", y=HEIGHT - 6, class_="mark") for at, text in marks
+    ]
+    floor = element("line", x1=0, x2=WIDTH, y1=FLOOR, y2=FLOOR, class_="floor")
+    top = element("text", f"{highest:,}", x=WIDTH - 2, y=12, class_="mark end") if highest else None
+    return element(
+        "svg",
+        element("title", label),
+        joined(*drawn, floor, top, *texts),
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        preserveAspectRatio="none" if not marks else None,
+    )
+
+
+def shares(parts: Sequence[tuple[str, int]]) -> Html:
+    """One thin bar, cut into (class, number) parts."""
+    total = sum(number for _, number in parts)
+    cuts, at = [], 0.0
+    for kind, number in parts:
+        width = 100 * number / total if total else 0
+        if width:
+            cuts.append(
+                element(
+                    "rect",
+                    element("title", f"{kind}: {number:,}"),
+                    x=f"{at:.2f}", y=0, width=f"{width:.2f}", height=8, class_=kind,
+                )
+            )  # fmt: skip
+        at += width
+    return element("svg", *cuts, viewBox="0 0 100 8", preserveAspectRatio="none", class_="shares")
+
+
+def _bar(x: float, slot: float, share: float, title: str) -> Html:
+    height = max(share * (FLOOR - 18), 2)
+    return element(
+        "rect",
+        element("title", title),
+        x=f"{x + slot * 0.08:.2f}", y=f"{FLOOR - height:.2f}", width=f"{slot * 0.84:.2f}",
+        height=f"{height:.2f}", rx=1.5, class_="bar",
+    )  # fmt: skip

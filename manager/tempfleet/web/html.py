@@ -1,0 +1,37 @@
+"""
+HTML out of values, escaped by construction: text becomes markup only through ``element``.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+
+class Html(str):
+    """Markup, as opposed to text."""
+
+    __slots__ = ()
+
+
+Child = str | int | float | None
+
+
+def element(tag: str, *children: Child, **attributes: Child) -> Html:
+    """
+    ``<tag attributes>children</tag>``. Children that are not Html are escaped, None is left out; a trailing
+    underscore of an attribute's name goes (``class_``), others become hyphens.
+    """
+    shown = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    return Html(f"<{tag}{shown}>{joined(*children)}</{tag}>")
+
+
+def joined(*children: Child) -> Html:
+    return Html("".join(_markup(child) for child in children if child is not None))
+
+
+def _markup(child: str | int | float) -> str:
+    return child if isinstance(child, Html) else escape(str(child))

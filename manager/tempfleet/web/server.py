@@ -1,0 +1,118 @@
+"""
+A small threaded HTTP server out of the standard library, for one WSGI application.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import weakref
+from socketserver import TCPServer, ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import WSGIApplication
+
+from ..logs import logger
+
+PORTS_TRIED = 10
+SLOWEST_CLIENT_SECONDS = 10
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = SLOWEST_CLIENT_SECONDS
+
+    def log_message(self, format: str, *args: object) -> None:
+        logger.debug("%s: " + format, self.client_address[0], *args)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        """As the base class does, without asking the resolver for our own name: that can take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class WebServer:
+    """
+    *application*, served on *address* in threads of its own until ``stop()``.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+
+    def __init__(self, application: WSGIApplication, address: str, port: int) -> None:
+        kind = _Server6 if ":" in address else _Server
+        self._server = kind((address, port), _Handler)
+        self._server.set_app(application)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="tempfleet-web",
+            daemon=True,
+        )
+        self._thread.start()
+        _listening.add(self)
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
+    def url(self) -> str:
+        address = str(self._server.server_address[0])
+        return f"http://[{address}]:{self.port}" if ":" in address else f"http://{address}:{self.port}"
+
+    def stop(self) -> None:
+        _listening.discard(self)
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: give the port back, or it would outlive the parent there."""
+        self._server.socket.close()
+
+
+_listening: weakref.WeakSet[WebServer] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for server in list(_listening):
+        server.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def serve(application: WSGIApplication, *, address: str, port: int) -> WebServer | None:
+    """
+    Serve on *port*, or where it is taken on the next free one of ten, with a warning. 0 takes any free port.
+
+    None where none can be had: a worker without metrics is better than none.
+    """
+    for tried in range(port, port + PORTS_TRIED if port else 1):
+        try:
+            server = WebServer(application, address, tried)
+        except OverflowError:  # above 65535
+            break
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                continue
+            logger.warning("Nothing is served on %s:%d: %s", address, tried, exc)
+            return None
+        if tried != port:
+            logger.warning("Port %d is taken; metrics are at %s/metrics", port, server.url)
+        else:
+            logger.info("Metrics are at %s/metrics", server.url)
+        return server
+    logger.warning("No metrics: ports %d to %d of %s are taken", port, port + PORTS_TRIED - 1, address)
+    return None
