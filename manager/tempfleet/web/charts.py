@@ -8,11 +8,16 @@ from collections.abc import Sequence
 
 from .html import Html, element, joined
 
-WIDTH, HEIGHT, FLOOR = 720, 150, 128
+HEIGHT, FLOOR = 150, 128
 
 
 def bars(
-    values: Sequence[int], *, titles: Sequence[str], marks: Sequence[tuple[int, str]], label: str
+    values: Sequence[int],
+    *,
+    titles: Sequence[str],
+    marks: Sequence[tuple[int, str]],
+    label: str,
+    width: int = 720,
 ) -> Html:
     """
     One bar a value, the highest reaching the top.
@@ -20,9 +25,10 @@ def bars(
     Args:
         marks: (index, text) pairs, written below the floor line where that bar begins.
         label: what the picture shows, for who cannot see it.
+        width: in units of the text's height: a narrow picture wants few.
     """
     highest = max(values, default=0)
-    slot = WIDTH / max(len(values), 1)
+    slot = width / max(len(values), 1)
     drawn = [
         _bar(i * slot, slot, value / highest, title)
         for i, (value, title) in enumerate(zip(values, titles, strict=True))
@@ -31,15 +37,14 @@ def bars(
     texts = [
         element("text", text, x=f"{at * slot + 1:.1f}", y=HEIGHT - 6, class_="mark") for at, text in marks
     ]
-    floor = element("line", x1=0, x2=WIDTH, y1=FLOOR, y2=FLOOR, class_="floor")
-    top = element("text", f"{highest:,}", x=WIDTH - 2, y=12, class_="mark end") if highest else None
+    floor = element("line", x1=0, x2=width, y1=FLOOR, y2=FLOOR, class_="floor")
+    top = element("text", f"{highest:,}", x=width - 2, y=12, class_="mark end") if highest else None
     return element(
         "svg",
         element("title", label),
         joined(*drawn, floor, top, *texts),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {width} {HEIGHT}",
         role="img",
-        preserveAspectRatio="none" if not marks else None,
     )
 
 

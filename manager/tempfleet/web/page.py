@@ -132,7 +132,11 @@ def _lag(survey: Survey) -> Html:
     marks = [(i, text) for i, text in enumerate(texts) if i % 3 == 0]
     return joined(
         bars(
-            list(lag.buckets.values()), titles=titles, marks=marks, label="Files by lag behind the deadline"
+            list(lag.buckets.values()),
+            titles=titles,
+            marks=marks,
+            label="Files by lag behind the deadline",
+            width=420,
         ),
         element("p", " · ".join(f"{name} {bound}" for name, bound in shown), class_="quiet"),
     )
