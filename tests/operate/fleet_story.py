@@ -90,7 +90,7 @@ def _file(volume: Volume, name: str, ttl_seconds: float, chance: random.Random) 
 
 
 if __name__ == "__main__":
-    from tests.operate.browser import screenshot
+    from browser import screenshot
 
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"

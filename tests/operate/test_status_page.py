@@ -7,6 +7,8 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from browser import look, screenshot
+from stack import Stack, fetch
 from support import wait_until
 from tempfleet import Settings
 from tempfleet.fleet import Fleet
@@ -16,8 +18,6 @@ from tempfleet.web import Site, figures, serve
 from tempfleet.web.html import element
 from tempfleet.web.page import status_page
 
-from .browser import look, screenshot
-from .conftest import Stack, fetch
 from .fleet_story import survey_of, told_fleet
 
 

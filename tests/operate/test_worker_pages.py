@@ -10,9 +10,8 @@ import time
 
 import pytest
 
+from stack import Stack, Worker, fetch
 from support import wait_until
-
-from .conftest import Stack, Worker, fetch
 
 
 def fill(worker: Worker, count: int) -> None:
