@@ -27,6 +27,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from .deletion import Roots
+from .deletion.aside import all_aside
 from .errors import RegistryError
 from .fleet import Fleet, Host, Memory
 from .keys import SCHEMA, Volume
@@ -160,13 +161,28 @@ class FleetCollector(Collector):
         )
 
     def _roots(self) -> Iterator[Metric]:
+        """What only the disk knows; a root that cannot be read now shows in the first of them."""
         if self.roots is None or self.own is None:
             return
-        family = GaugeMetricFamily(
-            "temp_file_roots_missing", "Directories of this worker's roots that are not there", labels=VOLUME
+        missing = self.roots.check()
+        yield self._of_own(
+            "temp_file_roots_missing", "Directories of this worker that are not there", len(missing)
         )
-        family.add_metric(labels_of(self.own), len(self.roots.check()))
-        yield family
+        try:
+            aside = [file.size_bytes for file in all_aside(self.roots)]
+        except OSError as exc:
+            logger.warning("Metrics without the grace period's files: %s", exc)
+            return
+        yield self._of_own("temp_file_quarantine_files", "Files in their grace period", len(aside))
+        yield self._of_own(
+            "temp_file_quarantine_bytes", "Size of the files in their grace period", sum(aside)
+        )
+
+    def _of_own(self, name: str, help_: str, value: float) -> Metric:
+        assert self.own is not None
+        family = GaugeMetricFamily(name, help_, labels=VOLUME)
+        family.add_metric(labels_of(self.own), value)
+        return family
 
 
 def volume_families(stats: Stats) -> Iterator[Metric]:

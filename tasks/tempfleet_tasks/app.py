@@ -34,10 +34,13 @@ from tempfleet.embedded import broker_url
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger
 
-from . import delete, register, routing, schedule, sweep
+from . import delete, register, remote, routing, schedule, sweep
 from .bootsteps import HostStep
 from .runtime import Runtime, RuntimeOf
 from .web import WebStep
+
+REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
+"""Celery keeps these for all apps of the process; one without Tempfleet answers with an error."""
 
 LATER = (RegistryUnavailable, RegistryFull, VolumeUnavailable)
 """What passes by itself. A message about a file is kept until then; a sweep comes again anyway."""

@@ -5,17 +5,11 @@ What a worker shows over HTTP: /metrics, /healthz, /readyz, /health and the stat
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from celery import bootsteps
 
-from tempfleet import RegistryError, Settings
-from tempfleet.metrics import FleetCollector, prometheus_registry
-from tempfleet.settings import is_loopback
-from tempfleet.web import Checks, Site, WebServer, serve
-from tempfleet.web.page import status_page
-from tempfleet.web.survey import survey
+from tempfleet.web import Checks, WebServer, make_site, serve, serving
 
 from . import routing
 from .bootsteps import TICKERS
@@ -35,8 +29,10 @@ class WebStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, worker: Any) -> None:
         runtime = self.runtime_of()
+        site = make_site(
+            runtime.manager, runtime.fleet, alive=liveness, ready=lambda: readiness(runtime, worker)
+        )
         settings = runtime.settings
-        site = make_site(runtime, ready=lambda: readiness(runtime, worker))
         self.server = serve(site, address=settings.metrics_address, port=settings.metrics_port)
 
     def stop(self, worker: Any) -> None:
@@ -47,41 +43,6 @@ class WebStep(bootsteps.StartStopStep):  # type: ignore[misc]
     terminate = stop
 
 
-def make_site(runtime: Runtime, *, ready: Callable[[], Checks]) -> Site:
-    """The pages of one process, as its settings want them."""
-    settings = runtime.settings
-    return Site(
-        metrics=prometheus_registry(collector(runtime)),
-        alive=liveness,
-        ready=ready,
-        health=runtime.manager.health_check,
-        page=(lambda: page(runtime)) if settings.serves_status_page else None,
-        loopback_only=is_loopback(settings.metrics_address),
-    )
-
-
-def collector(runtime: Runtime) -> FleetCollector:
-    settings: Settings = runtime.settings
-    return FleetCollector(
-        runtime.fleet,
-        host=None if settings.metrics_all_volumes else settings.host,
-        own=runtime.manager.volume,
-        roots=runtime.manager.roots,
-        sweep_interval_seconds=settings.cleanup_interval_seconds,
-    )
-
-
-def page(runtime: Runtime) -> str:
-    return status_page(
-        survey(
-            runtime.fleet,
-            host=runtime.host,
-            missing_roots=runtime.manager.roots.check(),
-            sweep_interval_seconds=runtime.settings.cleanup_interval_seconds,
-        )
-    )
-
-
 def liveness() -> Checks:
     """Whether the threads of HostStep still run: without them a host falls silent, and only a new start helps."""
     running = {thread.name for thread in threading.enumerate()}
@@ -90,20 +51,7 @@ def liveness() -> Checks:
 
 def readiness(runtime: Runtime, worker: Any) -> Checks:
     """What a host needs to be served, and what is wrong with it: "" for nothing."""
-    return {**serving(runtime), "queue": _subscription(runtime, worker)}
-
-
-def serving(runtime: Runtime) -> Checks:
-    """The part that has nothing to do with Celery: the directories, Redis, the heartbeat."""
-    missing = runtime.manager.roots.check()
-    base = runtime.manager.roots.base.path
-    try:
-        live = runtime.host in runtime.fleet.live_hosts()
-    except RegistryError as exc:
-        redis, heartbeat = str(exc), "unknown without Redis"
-    else:
-        redis, heartbeat = "", "" if live else f"none of {runtime.host} is fresh"
-    return {"base_dir": missing.get(base, ""), "redis": redis, "heartbeat": heartbeat}
+    return {**serving(runtime.manager, runtime.fleet), "queue": _subscription(runtime, worker)}
 
 
 def _subscription(runtime: Runtime, worker: Any) -> str:

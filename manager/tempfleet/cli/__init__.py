@@ -7,6 +7,7 @@ The console: ``tempfleet``. Thin: parse, call one method, print.
     files.py      ls, register, renew, release, hold, lift
     cleaning.py   cleanup, explain, restore, dead
     fleet.py      status, hosts, health, version
+    exporter.py   exporter
 """
 
 from .console import Console, pass_console

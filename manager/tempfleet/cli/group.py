@@ -24,7 +24,7 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import cleaning, files, fleet
+from . import cleaning, exporter, files, fleet
 from .console import Console
 
 PLUGINS = "tempfleet.commands"
@@ -169,5 +169,5 @@ def main(console: Console, /, **given: str | None) -> None:
 
 
 _give_json(main)
-for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS):
+for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS, *exporter.COMMANDS):
     main.add_command(_command)

@@ -12,7 +12,8 @@ made anew from the registry. It listens on loopback unless told otherwise, and t
 to be asked for by name: TEMP_FILE_STATUS_PAGE=1.
 """
 
+from .assembly import make_site, serving
 from .server import WebServer, serve
 from .site import Checks, Site
 
-__all__ = ["Checks", "Site", "WebServer", "serve"]
+__all__ = ["Checks", "Site", "WebServer", "make_site", "serve", "serving"]
