@@ -136,13 +136,13 @@ class Stack:
             "worker", "--loglevel=INFO", "-n", f"celery@{host}", *args, env=settings, name=host
         )
         worker = Worker(process, settings, Path(settings["TEMP_FILE_BASE_DIR"]))
-        wait_until(lambda: self._said(process, r"(celery@\S+ ready)"), timeout=60)
+        wait_until(lambda: self.said(process, r"(celery@\S+ ready)"), timeout=60)
         if web:
-            worker.url = wait_until(lambda: self._said(process, r"etrics are at (\S+)/metrics"), timeout=30)
+            worker.url = wait_until(lambda: self.said(process, r"etrics are at (\S+)/metrics"), timeout=30)
             wait_until(lambda: fetch(worker.url + "/readyz")[0] == 200, timeout=30)
         return worker
 
-    def _said(self, process: Process, pattern: str) -> str:
+    def said(self, process: Process, pattern: str) -> str:
         assert process.popen.poll() is None, process.output
         found = re.search(pattern, process.output)
         return found[1] if found else ""

@@ -1,0 +1,88 @@
+"""Flower, as it comes, on a real worker and a real beat: its API, and its pages in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from browser import look
+from stack import Stack, Worker, fetch, fetch_json
+from support import wait_until
+
+USER = "flower:a-password-of-this-test"
+SIGNED_IN = {"Authorization": f"Basic {base64.b64encode(USER.encode()).decode()}"}
+
+
+@pytest.fixture
+def flower(stack: Stack) -> str:
+    """Its address. It is started first: it knows only the events that it has seen."""
+    pytest.importorskip("flower", reason="flower is not installed (pip install 'tempfleet[flower]')")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = stack.celery(
+        "flower", "--address=127.0.0.1", f"--port={port}", f"--basic-auth={USER}", name="flower"
+    )
+    url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: process.popen.poll() is None and _answers(url), timeout=60)
+    return url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return fetch(url + "/healthcheck")[0] == 200
+    except OSError:
+        return False
+
+
+def tasks(flower: str, name: str) -> list[dict[str, Any]]:
+    found = fetch_json(f"{flower}/api/tasks", **SIGNED_IN)
+    return [task for task in found.values() if task["name"] == name and task["state"] == "SUCCESS"]
+
+
+def busy_worker(stack: Stack) -> Worker:
+    """A host whose beat sweeps, and which has just been told of a file with a long name."""
+    worker = stack.worker("web-1", web=False, TEMP_FILE_CLEANUP_INTERVAL="0.5", TEMP_FILE_TIMER_INTERVAL="60")
+    stack.celery("beat", env=worker.env, name="beat")
+    with worker.manager() as manager:
+        manager.create(ttl=0.01).close()
+        manager._own = None
+    path = worker.base_dir / ("report-" + "x" * 150 + ".pdf")
+    path.write_bytes(b"1")
+    with Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:
+        app.send_task(
+            "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 600}, queue="tempfleet"
+        )
+    return worker
+
+
+def test_tasks_are_read_by_name_and_short_arguments_and_workers_by_host(stack: Stack, flower: str) -> None:
+    busy_worker(stack)
+    (deleting, *_) = wait_until(lambda: tasks(flower, "tempfleet.delete_due"), timeout=40)
+    assert deleting["worker"] == "celery@web-1"
+    assert "volume" in deleting["kwargs"] and len(deleting["kwargs"]) < 120
+    assert deleting["sent"] and deleting["received"] and deleting["started"]
+    (sweeping, *_) = wait_until(lambda: tasks(flower, "tempfleet.sweep"), timeout=40)
+    assert sweeping["sent"]
+    assert wait_until(lambda: tasks(flower, "tempfleet.register"), timeout=40)
+    assert list(fetch_json(f"{flower}/api/workers?refresh=1", **SIGNED_IN)) == ["celery@web-1"]
+
+
+def test_its_pages_work_in_a_real_browser(stack: Stack, flower: str, tmp_path: Path) -> None:
+    busy_worker(stack)
+    wait_until(lambda: tasks(flower, "tempfleet.delete_due"), timeout=40)
+    signed_in = flower.replace("http://", f"http://{USER}@")
+    workers = look(f"{signed_in}/workers", profile=tmp_path / "profile", wait_ms=3000)
+    assert "celery@web-1" in workers.dom
+    listed = look(f"{signed_in}/tasks", profile=tmp_path / "profile", wait_ms=5000)
+    assert "tempfleet.delete_due" in listed.dom
+    assert [line for line in listed.console if "Uncaught" in line] == []
+
+
+def test_nothing_is_told_to_who_is_not_signed_in(stack: Stack, flower: str) -> None:
+    assert fetch(f"{flower}/api/tasks")[0] == 401
+    assert fetch(f"{flower}/workers")[0] == 401
