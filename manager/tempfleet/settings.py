@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     max_attempts: int = _env("TEMP_FILE_MAX_ATTEMPTS", 25, ge=1)
 
     redis_url: str = _env("TEMP_FILE_REDIS_URL", "redis://localhost:6379/0")
+    redis_url_file: str = _env("TEMP_FILE_REDIS_URL_FILE", "")
     broker_url: str | None = _env("TEMP_FILE_BROKER_URL", None)
+    broker_url_file: str = _env("TEMP_FILE_BROKER_URL_FILE", "")
     host: str = Field(default_factory=socket.gethostname, validation_alias=AliasChoices("TEMP_FILE_HOST"))
     namespace: str = _env("TEMP_FILE_NAMESPACE", "tempfleet")
     allowed_roots: RootList = _env("TEMP_FILE_ALLOWED_ROOTS", ())
@@ -117,7 +119,8 @@ class Settings(BaseSettings):
 
         A value of None says nothing.
 
-        An unknown ``TEMP_FILE_*`` variable is warned about, with the name that was probably meant.
+        An unknown ``TEMP_FILE_*`` variable is warned about, with the name that was probably meant. A URL that is not
+        given is read from its file, where one is named: so a password is in no environment.
         """
         said = {name: value for name, value in values.items() if value is not None}
         if given is None:
@@ -127,9 +130,10 @@ class Settings(BaseSettings):
         else:
             said = {**given.model_dump(), **said}
         try:
-            return cls(**said)
+            settings = cls(**said)
         except ValidationError as exc:
             raise _as_settings_error(exc) from None
+        return settings.model_copy(update=settings._from_files())
 
     @field_validator("base_dir")
     @classmethod
@@ -171,6 +175,26 @@ class Settings(BaseSettings):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
             yield name, without_password(value) if name and name.endswith("_url") and value else value
+
+    def _from_files(self) -> dict[str, str]:
+        files = {"redis_url": self.redis_url_file, "broker_url": self.broker_url_file}
+        return {
+            name: self._read(f"{name}_file", file)
+            for name, file in files.items()
+            if file and name not in self.model_fields_set
+        }
+
+    def _read(self, field: str, file: str) -> str:
+        variable = self.variable_of(field)
+        try:
+            text = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise SettingsError(
+                f"{variable}={file!r}: cannot be read: {exc}", variable=variable, value=file
+            ) from None
+        if not text:
+            raise SettingsError(f"{variable}={file!r}: the file is empty", variable=variable, value=file)
+        return text
 
     @property
     def effective_broker_url(self) -> str:

@@ -20,11 +20,18 @@ def tool(name: str, *, package: str) -> str:
     return path
 
 
-def run(*command: str, cwd: Path | None = None, timeout: float = 120, check: bool = True) -> str:
+def run(
+    *command: str,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    timeout: float = 120,
+    check: bool = True,
+) -> str:
     """What the command printed, both streams; with *check* an AssertionError with it when it failed."""
     done = subprocess.run(
         command,
         cwd=cwd,
+        env=env,
         timeout=timeout,
         text=True,
         stdout=subprocess.PIPE,

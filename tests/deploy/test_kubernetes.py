@@ -1,0 +1,136 @@
+"""The manifests, against Kubernetes' own JSON schemas, and what they promise."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tempfleet.settings import variables
+
+from .tools import DEPLOY, run
+
+KUBERNETES = DEPLOY / "kubernetes"
+VARIANTS = sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml"))
+
+Object = dict[str, Any]
+
+
+def files_of(variant: str) -> list[Path]:
+    folder = KUBERNETES / variant
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    found = [(folder / name).resolve() for name in kustomization["resources"]]
+    return [file for file in found if file.is_file()]
+
+
+def objects() -> list[Object]:
+    files = sorted({file for variant in VARIANTS for file in files_of(variant)})
+    return [found for file in files for found in yaml.safe_load_all(file.read_text())]
+
+
+def named(found: Object) -> str:
+    return f"{found['kind']} {found['metadata']['name']}"
+
+
+def pods() -> list[Any]:
+    return [
+        pytest.param(found["spec"]["template"]["spec"], id=named(found))
+        for found in objects()
+        if "template" in found.get("spec", {})
+    ]
+
+
+def containers(pod: Object) -> list[Object]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+def validate(found: Object) -> None:
+    """Against the newest schemas that the package ships; no field is allowed that Kubernetes does not know."""
+    package = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate has the schemas: pip install it"
+    )
+    package.validate(found, package.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("found", objects(), ids=named)
+def test_every_object_fits_its_schema(found: Object) -> None:
+    if found["apiVersion"].startswith("keda.sh/"):
+        pytest.skip("KEDA's schema is in no package; its form is held by a test of its own")
+    validate(found)
+
+
+def test_the_schemas_are_strict_enough_to_notice_a_wrong_field() -> None:
+    daemon_set = next(found for found in objects() if found["kind"] == "DaemonSet")
+    daemon_set["spec"]["replicas"] = 1
+    with pytest.raises(Exception, match="replicas"):
+        validate(daemon_set)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_kustomization_names_what_is_there_and_builds(variant: str) -> None:
+    folder = KUBERNETES / variant
+    named = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    assert all((folder / name).exists() for name in named)
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl on the PATH: the files were found, and not put together")
+    built = list(yaml.safe_load_all(run(kubectl, "kustomize", str(folder))))
+    assert {found["metadata"].get("namespace", found["metadata"]["name"]) for found in built} == {"tempfleet"}
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_no_container_has_rights_that_it_does_not_need(pod: Object) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsUser"] == 10001
+    for container in containers(pod):
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"]["drop"] == ["ALL"]
+        assert context.get("runAsUser") in (None, 0 if container["name"] == "own-directory" else None)
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_every_container_says_what_it_needs_and_where_its_secret_is(pod: Object) -> None:
+    for container in containers(pod):
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+        for variable in container.get("env", ()):
+            assert variable["name"] in set(variables().values())
+            assert "secretKeyRef" not in variable.get("valueFrom", {})
+
+
+@pytest.mark.parametrize("pod", [pod for pod in pods() if pod.id != "Deployment tempfleet-beat"])
+def test_every_worker_is_probed_where_it_answers(pod: Object) -> None:
+    workers = [container for container in containers(pod) if container.get("args") == ["tempfleet", "worker"]]
+    assert workers
+    for worker in workers:
+        probes = {name: probe["httpGet"]["path"] for name, probe in worker.items() if name.endswith("Probe")}
+        assert probes["livenessProbe"] == "/healthz"
+        assert "/readyz" in probes.values()
+        assert [port["containerPort"] for port in worker["ports"] if port["name"] == "metrics"] == [9090]
+
+
+def test_settings_in_the_config_map_are_settings() -> None:
+    config = next(found for found in objects() if found["kind"] == "ConfigMap")
+    assert set(config["data"]) <= set(variables().values())
+
+
+def test_only_prometheus_comes_in_and_only_redis_is_gone_to() -> None:
+    policy = next(found for found in objects() if found["kind"] == "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == [9090]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {6379, 53}
+
+
+def test_keda_scales_what_is_there_on_metrics_that_are_there() -> None:
+    scaled = next(found for found in objects() if found["kind"] == "ScaledObject")["spec"]
+    deployments = {found["metadata"]["name"] for found in objects() if found["kind"] == "Deployment"}
+    assert scaled["scaleTargetRef"]["name"] in deployments
+    (trigger,) = scaled["triggers"]
+    assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    assert "temp_files_due" in trigger["metadata"]["query"]
