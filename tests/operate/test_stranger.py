@@ -1,0 +1,128 @@
+"""
+What somebody who reaches the broker, and nothing else, can and cannot do. docs/guarantees.md says it in words.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from stack import Stack, Worker
+from support import wait_until
+
+SHARED, OWN = "tempfleet", "tempfleet.host.web-1"
+
+
+@pytest.fixture
+def worker(stack: Stack) -> Worker:
+    (stack.home / "elsewhere").mkdir()
+    return stack.worker(
+        "web-1", TEMP_FILE_TIMER_INTERVAL="0.2", TEMP_FILE_ALLOWED_ROOTS=str(stack.home / "elsewhere")
+    )
+
+
+@pytest.fixture
+def stranger(worker: Worker) -> Iterator[Celery]:
+    with Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:
+        app.conf.accept_content = ["json", "pickle"]
+        yield app
+
+
+def rejected(worker: Worker) -> float:
+    return worker.samples().get("temp_file_rejected_messages_total", 0)
+
+
+def test_a_stranger_can_in_time_delete_regular_files_in_the_message_roots(
+    worker: Worker, stranger: Celery
+) -> None:
+    victim = worker.base_dir / "somebodys-file"
+    victim.write_bytes(b"1")
+    stranger.send_task(
+        "tempfleet.register", args=[str(victim)], kwargs={"host": "web-1", "ttl": 0.001}, queue=SHARED
+    )
+    wait_until(lambda: not victim.exists())
+
+
+Send = Callable[[Celery, Worker, Path], None]
+
+REFUSED: dict[str, Send] = {
+    "name a file of the system": lambda app, _worker, _victim: app.send_task(
+        "tempfleet.register", args=["/etc/hostname"], kwargs={"host": "web-1", "ttl": 0.001}, queue=SHARED
+    ),
+    "name a file in a root that is for the library alone": lambda app, _worker, victim: app.send_task(
+        "tempfleet.register", args=[str(victim)], kwargs={"host": "web-1", "ttl": 0.001}, queue=SHARED
+    ),
+    "climb out of a root by dots": lambda app, worker, victim: app.send_task(
+        "tempfleet.register",
+        args=[f"{worker.base_dir}/../elsewhere/{victim.name}"],
+        kwargs={"host": "web-1", "ttl": 0.001},
+        queue=OWN,
+    ),
+    "point a symlink at it": lambda app, worker, victim: (
+        (worker.base_dir / "link").symlink_to(victim),
+        app.send_task(
+            "tempfleet.register",
+            args=[str(worker.base_dir / "link")],
+            kwargs={"host": "web-1", "ttl": 0.001},
+            queue=OWN,
+        ),
+    ),
+    "clear everything": lambda app, _worker, _victim: app.send_task(
+        "tempfleet.clear", kwargs={"host": "web-1"}, queue=OWN
+    ),
+    "have a volume cleaned that is not the worker's": lambda app, _worker, _victim: app.send_task(
+        "tempfleet.delete_due", kwargs={"volume": "web-2|/etc"}, queue=OWN
+    ),
+    "speak for a host that nobody knows": lambda app, _worker, victim: app.send_task(
+        "tempfleet.register", args=[str(victim)], kwargs={"host": "no-such-host"}, queue=SHARED
+    ),
+    "send rubbish": lambda app, _worker, _victim: app.send_task(
+        "tempfleet.register", args=[{"a": 1}], kwargs={"host": ["web-1"]}, queue=OWN
+    ),
+}
+
+
+@pytest.mark.parametrize("attempt", REFUSED)
+def test_a_stranger_cannot(stack: Stack, worker: Worker, stranger: Celery, attempt: str) -> None:
+    victim = stack.home / "elsewhere" / "precious"
+    victim.write_bytes(b"1")
+    with worker.manager() as manager:
+        kept = manager.create(ttl=3600)
+        kept.close()
+        REFUSED[attempt](stranger, worker, victim)
+        wait_until(lambda: rejected(worker) == 1)
+        assert os.path.exists(kept.path)
+        assert manager.get_record(kept.path) is not None
+        manager.release(kept.path)
+    assert victim.exists()
+    assert Path("/etc/hostname").exists()
+
+
+def test_a_stranger_cannot_run_code_by_a_pickle(stack: Stack, worker: Worker, stranger: Celery) -> None:
+    flag = stack.home / "pickled"
+
+    class Pickled:
+        def __reduce__(self) -> tuple[Callable[..., int], tuple[str]]:
+            return os.system, (f"touch {flag}",)
+
+    stranger.send_task(
+        "tempfleet.register", args=[Pickled()], kwargs={"host": "web-1"}, queue=OWN, serializer="pickle"
+    )
+    wait_until(lambda: "Refusing to deserialize untrusted content of type pickle" in worker.process.output)
+    assert not flag.exists()
+
+
+def test_a_user_of_another_name_reads_nothing_of_the_base_directory(worker: Worker) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    listed = subprocess.run(
+        [sys.executable, "-c", f"import os; os.setuid(65534); os.listdir({str(worker.base_dir)!r})"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "PermissionError" in listed.stderr
