@@ -87,6 +87,25 @@ HISTOGRAMS = {
 }
 
 
+OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "temp_file_roots_missing": ("Directories of this worker that are not there", VOLUME),
+    "temp_file_quarantine_files": ("Files in their grace period", VOLUME),
+    "temp_file_quarantine_bytes": ("Size of the files in their grace period", VOLUME),
+    "tempfleet_build_info": ("Which Tempfleet this is", ("version", "python", "schema")),
+    "tempfleet_hosts_live": ("Hosts with a fresh heartbeat", ()),
+    "tempfleet_hosts_silent": ("Hosts that have fallen silent", ()),
+    "tempfleet_redis_memory_max_bytes": ("Redis's maxmemory; 0 is no limit", ()),
+    "tempfleet_redis_memory_used_bytes": ("Memory that Redis uses", ()),
+    "tempfleet_registry_up": ("Whether Redis answered this scrape", ()),
+    "tempfleet_silent_host_due_files": ("Files of a silent host that are due", VOLUME),
+    "tempfleet_silent_host_files": ("Files of a silent host", VOLUME),
+    "tempfleet_silent_host_seconds": ("Since a silent host's last heartbeat", ("host",)),
+    "tempfleet_sweep_age_seconds": ("Since the last sweep ended", ()),
+    "tempfleet_sweep_interval_seconds": ("How often beat sends a sweep", ()),
+}
+"""Gauge -> (help, labels), of what belongs to a process or to the whole fleet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scrape:
     """Everything that one scrape asked, at about one instant."""
@@ -130,17 +149,15 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield build_info()
-        yield gauge(
-            "tempfleet_sweep_interval_seconds", "How often beat sends a sweep", self.sweep_interval_seconds
-        )
+        yield gauge("tempfleet_sweep_interval_seconds", self.sweep_interval_seconds)
         yield from self._roots()
         try:
             scrape = self._ask()
         except RegistryError as exc:
             logger.warning("Metrics without the registry: %s", exc)
-            yield gauge("tempfleet_registry_up", "Whether Redis answered this scrape", 0)
+            yield gauge("tempfleet_registry_up", 0)
             return
-        yield gauge("tempfleet_registry_up", "Whether Redis answered this scrape", 1)
+        yield gauge("tempfleet_registry_up", 1)
         yield from volume_families(scrape.stats)
         yield from fleet_families(scrape)
 
@@ -165,22 +182,18 @@ class FleetCollector(Collector):
         if self.roots is None or self.own is None:
             return
         missing = self.roots.check()
-        yield self._of_own(
-            "temp_file_roots_missing", "Directories of this worker that are not there", len(missing)
-        )
+        yield self._of_own("temp_file_roots_missing", len(missing))
         try:
             aside = [file.size_bytes for file in all_aside(self.roots)]
         except OSError as exc:
             logger.warning("Metrics without the grace period's files: %s", exc)
             return
-        yield self._of_own("temp_file_quarantine_files", "Files in their grace period", len(aside))
-        yield self._of_own(
-            "temp_file_quarantine_bytes", "Size of the files in their grace period", sum(aside)
-        )
+        yield self._of_own("temp_file_quarantine_files", len(aside))
+        yield self._of_own("temp_file_quarantine_bytes", sum(aside))
 
-    def _of_own(self, name: str, help_: str, value: float) -> Metric:
+    def _of_own(self, name: str, value: float) -> Metric:
         assert self.own is not None
-        family = GaugeMetricFamily(name, help_, labels=VOLUME)
+        family = gauges(name)
         family.add_metric(labels_of(self.own), value)
         return family
 
@@ -220,27 +233,25 @@ def by_outcome(name: str, help_: str, counts: Mapping[Volume, Mapping[str, int]]
 def fleet_families(scrape: Scrape) -> Iterator[Metric]:
     """The families that are about the fleet; every worker shows the same ones."""
     live = sum(host.live for host in scrape.hosts)
-    yield gauge("tempfleet_hosts_live", "Hosts with a fresh heartbeat", live)
-    yield gauge("tempfleet_hosts_silent", "Hosts that have fallen silent", len(scrape.hosts) - live)
+    yield gauge("tempfleet_hosts_live", live)
+    yield gauge("tempfleet_hosts_silent", len(scrape.hosts) - live)
     yield from silent_families(scrape)
     if scrape.sweep_age_seconds is not None:
-        yield gauge("tempfleet_sweep_age_seconds", "Since the last sweep ended", scrape.sweep_age_seconds)
+        yield gauge("tempfleet_sweep_age_seconds", scrape.sweep_age_seconds)
     if scrape.memory is not None:
         used, most = scrape.memory.used_bytes, scrape.memory.max_bytes
-        yield gauge("tempfleet_redis_memory_used_bytes", "Memory that Redis uses", used)
-        yield gauge("tempfleet_redis_memory_max_bytes", "Redis's maxmemory; 0 is no limit", most)
+        yield gauge("tempfleet_redis_memory_used_bytes", used)
+        yield gauge("tempfleet_redis_memory_max_bytes", most)
 
 
 def silent_families(scrape: Scrape) -> Iterator[Metric]:
-    seconds = GaugeMetricFamily(
-        "tempfleet_silent_host_seconds", "Since a silent host's last heartbeat", labels=["host"]
-    )
+    seconds = gauges("tempfleet_silent_host_seconds")
     for host in scrape.hosts:
         if not host.live:
             seconds.add_metric([printable(host.name)], host.silent_seconds)
     yield seconds
-    files = GaugeMetricFamily("tempfleet_silent_host_files", "Files of a silent host", labels=VOLUME)
-    due = GaugeMetricFamily("tempfleet_silent_host_due_files", "Those of them that are due", labels=VOLUME)
+    files = gauges("tempfleet_silent_host_files")
+    due = gauges("tempfleet_silent_host_due_files")
     for volume, of in scrape.silent.items():
         files.add_metric(labels_of(volume), of.active)
         due.add_metric(labels_of(volume), of.due)
@@ -248,9 +259,7 @@ def silent_families(scrape: Scrape) -> Iterator[Metric]:
 
 
 def build_info() -> Metric:
-    family = GaugeMetricFamily(
-        "tempfleet_build_info", "Which Tempfleet this is", labels=["version", "python", "schema"]
-    )
+    family = gauges("tempfleet_build_info")
     family.add_metric([installed_version(), platform.python_version(), str(SCHEMA)], 1)
     return family
 
@@ -262,8 +271,13 @@ def installed_version() -> str:
         return "source"
 
 
-def gauge(name: str, help_: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, help_, value=value)
+def gauge(name: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, OTHERS[name][0], value=value)
+
+
+def gauges(name: str) -> GaugeMetricFamily:
+    help_, labels = OTHERS[name]
+    return GaugeMetricFamily(name, help_, labels=labels)
 
 
 def labels_of(volume: Volume) -> list[str]:

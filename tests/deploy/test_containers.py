@@ -19,6 +19,8 @@ from .engine import Engine, engine, provide_images
 from .tools import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SHOW = ("worker-1", "python3", "/usr/local/share/tempfleet/show.py")
+HOW_TO = ROOT / "docs/how-to/containers.md"
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
@@ -40,6 +42,14 @@ def test_no_password_is_in_the_file_and_no_image_is_unpinned() -> None:
     assert not re.search(r"password\s*[:=]\s*\S", text, re.IGNORECASE)
     for service in SERVICES.values():
         assert re.search(r":(v?\d+\.\d+\.\d+\S*|local)$", service["image"]), service["image"]
+
+
+def test_the_documents_say_the_commands_that_are_run_here() -> None:
+    (said,) = re.findall(r"^```sh docker\n(.*?)^```$", HOW_TO.read_text(), re.MULTILINE | re.DOTALL)
+    assert said.splitlines() == [
+        "docker compose up --build --detach",
+        f"docker compose exec {' '.join(SHOW)}",
+    ]
 
 
 def test_two_hosts_have_a_disk_each_and_two_beats_sweep() -> None:
@@ -109,7 +119,7 @@ def test_the_image_is_nobodys_root_and_has_an_init_and_a_health_check(
 
 @pytest.mark.timeout(900)
 def test_one_command_shows_files_registered_deleted_and_seen_everywhere(up: Engine) -> None:
-    said = up.compose("exec", "-T", "worker-1", "python3", "/usr/local/share/tempfleet/show.py")
+    said = up.compose("exec", "-T", *SHOW)
     assert "FAIL" not in said
     assert said.count("ok  ") == 7
 

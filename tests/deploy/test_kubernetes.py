@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import yaml
 
 from tempfleet.settings import variables
 
-from .tools import DEPLOY, run
+from .tools import DEPLOY, ROOT, run, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
+HOW_TO = ROOT / "docs/how-to/kubernetes.md"
 VARIANTS = sorted(path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml"))
 
 Object = dict[str, Any]
@@ -79,6 +81,12 @@ def test_a_kustomization_names_what_is_there_and_builds(variant: str) -> None:
         pytest.skip("no kubectl on the PATH: the files were found, and not put together")
     built = list(yaml.safe_load_all(run(kubectl, "kustomize", str(folder))))
     assert {found["metadata"].get("namespace", found["metadata"]["name"]) for found in built} == {"tempfleet"}
+
+
+def test_the_documents_commands_build_every_form() -> None:
+    tool("kubectl", package="kubectl, from Kubernetes' own repository")
+    (commands,) = re.findall(r"^```sh kubernetes\n(.*?)^```$", HOW_TO.read_text(), re.MULTILINE | re.DOTALL)
+    assert run("bash", "-euc", commands, cwd=ROOT).count("kind: Deployment") == 4
 
 
 @pytest.mark.parametrize("pod", pods())

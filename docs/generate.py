@@ -1,0 +1,184 @@
+"""
+Makes docs/reference/ out of the code: settings, metrics, console, tasks, library.
+
+    python3 docs/generate.py          writes the pages; a test fails while they are not what this would write
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+import tempfleet
+from tempfleet import Settings, metrics
+from tempfleet.cli import main as console
+from tempfleet.stats import BOUNDS_SECONDS
+from tempfleet_tasks.app import DELETE_TASKS, FILE_TASKS
+from tempfleet_tasks.sweep import sweep
+
+TOP = Path(__file__).parent.parent
+REFERENCE = TOP / "docs" / "reference"
+SECTION = re.compile(r"^(Args|Returns|Raises|Attributes):\n((?:[ \t].*\n?|\n)+)", re.MULTILINE)
+MADE = "<!-- Made by docs/generate.py from the code. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """File name -> text."""
+    makers: dict[str, Callable[[], Iterator[str]]] = {
+        "settings.md": settings, "metrics.md": all_metrics, "cli.md": cli, "tasks.md": tasks, "api.md": api,
+    }  # fmt: skip
+    return {name: MADE + "\n".join(make()).rstrip() + "\n" for name, make in makers.items()}
+
+
+def settings() -> Iterator[str]:
+    """Names, defaults and meanings stand in the README's table, which a test holds to the code; here is the rest."""
+    yield "# Settings\n"
+    yield "Environment variables, read once when a process starts. A wrong value stops it with one sentence; an unknown"
+    yield "`TEMP_FILE_*` variable is warned about, with the name that was probably meant.\n"
+    yield "| variable | kind | allowed | default | meaning |"
+    yield "|---|---|---|---|---|"
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (TOP / "README.md").read_text(), re.MULTILINE)
+    told = {variable: (default, meaning) for variable, default, meaning in rows}
+    for name, field in Settings.model_fields.items():
+        variable = tempfleet.settings.variables()[name]
+        default, meaning = told[variable]
+        bounds = " and ".join(_bound(bound) for bound in field.metadata if _bound(bound))
+        yield f"| `{variable}` | {_kind(field.annotation)} | {bounds} | {default} | {meaning} |"
+
+
+def _kind(annotation: Any) -> str:
+    text = str(annotation)
+    known = {
+        "bool": "yes or no",
+        "int": "a whole number",
+        "float": "seconds",
+        "InUse": "a word",
+        "Literal": "a word",
+    }
+    if "tuple" in text:
+        return "directories, `:` between"
+    return next((kind for name, kind in known.items() if name in text), "text")
+
+
+def _bound(bound: Any) -> str:
+    signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    found = [f"{words} {getattr(bound, sign):g}" for sign, words in signs.items() if hasattr(bound, sign)]
+    return " ".join(found)
+
+
+def all_metrics() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield (inspect.getdoc(metrics) or "") + "\n"
+    yield "| metric | type | labels | what |"
+    yield "|---|---|---|---|"
+    for name, (help_, _) in metrics.COUNTERS.items():
+        yield f"| `{name}_total` | counter | host, volume | {help_} |"
+    for name, (help_, _) in metrics.WORD_COUNTERS.items():
+        yield f"| `{name}_total` | counter | host, volume, outcome | {help_} |"
+    settled = "Files that left the registry, by what became of them"
+    yield f"| `temp_files_settled_total` | counter | host, volume, outcome | {settled} |"
+    for name, (help_, _read) in metrics.GAUGES.items():
+        yield f"| `{name}` | gauge | host, volume | {help_} |"
+    for name, (help_, kept) in metrics.HISTOGRAMS.items():
+        bounds = ", ".join(f"{bound:g}" for bound in BOUNDS_SECONDS[kept])
+        yield f"| `{name}` | histogram | host, volume | {help_}. Buckets: {bounds} |"
+    for name, (help_, labels) in metrics.OTHERS.items():
+        yield f"| `{name}` | gauge | {', '.join(labels) or '-'} | {help_} |"
+
+
+def cli() -> Iterator[str]:
+    yield "# Console\n"
+    yield _plain(console.help or "") + "\n"
+    yield "`celery -A proj tempfleet COMMAND` has the same commands, with that app's settings.\n"
+    context = click.Context(console, info_name="tempfleet")
+    for name in console.list_commands(context):
+        command = console.get_command(context, name)
+        if command is not None:
+            yield from _command(f"tempfleet {name}", command)
+
+
+def _command(path: str, command: click.Command) -> Iterator[str]:
+    arguments = [_metavar(param) for param in command.params if isinstance(param, click.Argument)]
+    yield f"## `{' '.join((path, *arguments))}`\n"
+    yield _plain(command.help or "") + "\n"
+    for param in command.params:
+        if isinstance(param, click.Option) and param.name != "json":
+            yield f"- `{', '.join(param.opts)}` {param.help or ''}".rstrip()
+    yield ""
+    if isinstance(command, click.Group):
+        for name, member in sorted(command.commands.items()):
+            yield from _command(f"{path} {name}", member)
+
+
+def _metavar(param: click.Argument) -> str:
+    return param.metavar or (param.name or "").upper() + ("..." if param.nargs == -1 else "")
+
+
+def _plain(text: str) -> str:
+    """click's help: a paragraph behind a \\b is shown as it stands."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        f"```text\n{part.removeprefix(chr(8)).strip(chr(10))}\n```" if part.startswith("\b") else part
+        for part in paragraphs
+    )
+
+
+def tasks() -> Iterator[str]:
+    yield "# Tasks\n"
+    yield "Sent by name, from any Celery app with the same broker, to the queue `tempfleet` (`TEMP_FILE_NAMESPACE`):\n"
+    yield '    kwargs = {"host": "web-1", "ttl": 600}'
+    yield '    app.send_task("tempfleet.register", args=[path], kwargs=kwargs, queue="tempfleet")\n'
+    yield "`host` is the `TEMP_FILE_HOST` of the host that has the file. A message may be sent again at any time.\n"
+    for name, function in {**FILE_TASKS, "tempfleet.sweep": sweep, **DELETE_TASKS}.items():
+        signature = inspect.signature(function)
+        taken = [param for param in signature.parameters.values() if param.name != "runtime"]
+        yield f"## `{name}({', '.join(map(str, taken))})`\n"
+        yield (inspect.getdoc(function) or "").replace(f"``{name}``: ", "") + "\n"
+
+
+def api() -> Iterator[str]:
+    yield "# Library\n"
+    yield "Everything that `from tempfleet import ...` offers.\n"
+    for name in sorted(tempfleet.__all__):
+        thing = getattr(tempfleet, name)
+        yield f"## `{name}`\n"
+        yield _doc(thing) + "\n"
+        if inspect.isclass(thing) and not issubclass(thing, Exception | Settings):
+            yield from _members(thing)
+
+
+def _members(cls: type) -> Iterator[str]:
+    for name, member in vars(cls).items():
+        plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if name.startswith("_") or not inspect.getdoc(plain):
+            continue
+        if inspect.isfunction(plain):
+            yield f"### `{name}{_signature(plain)}`\n"
+        elif isinstance(plain, property):
+            yield f"### `{name}`\n"
+        else:
+            continue
+        yield _doc(plain) + "\n"
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    shown = [param for param in signature.parameters.values() if param.name not in ("self", "cls")]
+    return str(signature.replace(parameters=shown)).replace("'", "")
+
+
+def _doc(thing: object) -> str:
+    """A docstring, with its indented parts (Args, Raises) as they stand."""
+    text = inspect.getdoc(thing) or ""
+    return SECTION.sub(r"**\1**\n\n```text\n\2\n```\n", text)
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")

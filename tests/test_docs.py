@@ -1,0 +1,130 @@
+"""
+The documents are true: every snippet runs, in order, on a real Redis; the reference is what the code says; links lead
+somewhere.
+
+A page is one shell session. Its ``sh`` blocks are run as they stand, its ``python`` blocks by Python between them (or
+written down, where they name a file). Blocks marked ``docker`` and ``kubernetes`` are run where an engine or kubectl
+is: tests/deploy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tempfleet import Volume
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.fleet import Fleet, Sweep
+from tempfleet.metrics import FleetCollector, prometheus_registry
+from tempfleet.records import NewFile
+from tempfleet.store import Store
+from tempfleet.testing import FakeClock
+
+TOP = Path(__file__).parent.parent
+DOCS = TOP / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = ("docker", "kubernetes")
+PRELUDE = """set -eu -o pipefail
+trap 'test -z "$(jobs -p)" || kill $(jobs -p); wait' EXIT
+"""
+
+
+def script_of(page: Path) -> str:
+    parts = [PRELUDE]
+    for language, info, code in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "sh" and info not in ELSEWHERE:
+            parts.append(code)
+        elif language == "python" and info.startswith("file="):
+            parts.append(f"cat > {info.removeprefix('file=')} <<'END-OF-FILE'\n{code}END-OF-FILE\n")
+        elif language == "python":
+            parts.append(f"python3 -W error - <<'END-OF-PYTHON'\n{code}END-OF-PYTHON\n")
+    return "".join(parts)
+
+
+def runnable(page: Path) -> bool:
+    return script_of(page) != PRELUDE
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        yield {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TEMP_FILE_")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "TEMP_FILE_REDIS_URL": server.unix_url,
+            "TEMP_FILE_BROKER_URL": f"redis+socket://{server.socket_path}",
+            "TEMPFLEET_SOURCE": str(TOP),
+            "TMPDIR": str(tmp_path),
+        }
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.stem)
+def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    home, log = tmp_path / "reader", tmp_path / "log"
+    home.mkdir()
+    if page.stem == "tutorial":  # it brings its own Redis
+        del environment["TEMP_FILE_BROKER_URL"]
+    with log.open("wb") as output:
+        session = subprocess.Popen(
+            ["bash", "-c", script_of(page)], cwd=home, env=environment,
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        code = session.wait(120)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        try:
+            os.killpg(session.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        session.wait()
+    assert code == 0, log.read_text(errors="replace")
+
+
+@pytest.mark.parametrize("page", [*PAGES, TOP / "README.md"], ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists() or link == "CHANGELOG.md", link
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text()
+    for page in PAGES:
+        assert page.name == "index.md" or str(page.relative_to(DOCS)) in index
+
+
+def test_every_test_that_a_guarantee_names_is_there() -> None:
+    for name in re.findall(r"`(tests/\S+)`", (DOCS / "guarantees.md").read_text()):
+        assert (TOP / name).exists(), name
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    pages = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
+    for name, text in pages.items():
+        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run python3 docs/generate.py"
+
+
+def test_every_metric_that_is_shown_is_in_the_reference(store: Store, clock: FakeClock) -> None:
+    fleet = Fleet(store)
+    fleet.registry(Volume("web-1", "/base")).register([NewFile("/base/a", 1)])
+    fleet.heartbeat("web-1")
+    clock.advance(100)
+    fleet.note_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
+    text = generate_latest(prometheus_registry(FleetCollector(fleet, host=None))).decode()
+    told = (DOCS / "reference/metrics.md").read_text()
+    for family in text_string_to_metric_families(text):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert f"`{name}`" in told or name.startswith("process_")
