@@ -187,6 +187,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
             registry.volume,
             schema=1,
             epoch="e",
+            disk="",
             more=[*new("/base/a").pack(), *new("/base/b", ttl_ms="soon").pack()],  # type: ignore[arg-type]
         )
     assert len(registry) == 0

@@ -275,7 +275,7 @@ def test_a_sweep_wakes_live_hosts_that_have_something_due_and_no_others(
         runtime.fleet.announce(volume)
     real_client.zadd("tempfleet:{web-2|/base}:registry", {"/base/x": 1})
     said = app.tasks["tempfleet.sweep"]()
-    assert (said["volumes"], said["due"], said["sent"], said["waiting_for_silent_hosts"]) == (3, 2, 1, 1)
+    assert (said["volumes"], said["due"], said["sent"], said["silent_due"]) == (3, 2, 1, 1)
     assert waiting(app, "tempfleet.host.web-1") == 1
     assert waiting(app, "tempfleet.host.web-2") == waiting(app, "tempfleet.host.web-3") == 0
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from . import disk
 from .deletion import Deleter, Roots, SetAside
 from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
 from .hands import Hand
@@ -159,6 +160,7 @@ class Cleaner:
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
         self._looked_back = False
+        self._disk_confirmed = False
 
     def clean_due(
         self,
@@ -267,6 +269,9 @@ class Cleaner:
                 base_dir=base,
                 reason=missing[base],
             )
+        if not self._disk_confirmed:
+            disk.confirm(self.registry.stats(), self.roots)
+            self._disk_confirmed = True  # it is held open: from here on check() tells
 
     # -- inside
 

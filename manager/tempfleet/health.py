@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from . import disk
 from .deletion import Roots
 from .errors import TempfleetError
 from .registry import Registry
@@ -36,6 +37,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     try:
         registry.store.check_policy()
         stats = registry.stats()
+        disk.confirm(stats, roots)
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report

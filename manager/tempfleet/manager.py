@@ -95,7 +95,7 @@ class TempFileManager:
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.volume = Volume(self.settings.host, self.roots.base.path)
-        self._registry = Registry(self.store, self.volume)
+        self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
         self._cleaner = Cleaner(self._registry, self.roots, self.settings)
 
     @property
@@ -354,6 +354,13 @@ class TempFileManager:
         verdict = None if record is None else self.cleaner.deleter.examine(record)
         aside = [one for one in self.quarantined() if one.path == absolute]
         return Explanation(absolute, now_ms, record, verdict, aside)
+
+    def accept_disk(self) -> None:
+        """
+        Say that the base directory is the right one, after the registry was found to have files on another disk (see
+        disk.py). Records of files that are not here are dropped at their deadlines.
+        """
+        self.registry.bind(self.roots.base_identity())
 
     def cleaner_for(self, base_dir: str) -> Cleaner:
         """

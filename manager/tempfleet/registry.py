@@ -37,9 +37,11 @@ class Registry:
     claim() may simply be repeated), RegistryDenied or RegistryFull.
     """
 
-    def __init__(self, store: Store, volume: Volume) -> None:
+    def __init__(self, store: Store, volume: Volume, *, disk: str = "") -> None:
+        """*disk* is the identity of the base directory, where it can be seen; see disk.py."""
         self.store = store
         self.volume = volume
+        self.disk = disk
 
     # -- the life of a file, in its order
 
@@ -56,7 +58,12 @@ class Registry:
         for part in _parts(files):
             more = [field for file in part for field in file.pack()]
             answer = self._run(
-                "register", more=more, announce=True, schema=SCHEMA, epoch=secrets.token_hex(8)
+                "register",
+                more=more,
+                announce=True,
+                schema=SCHEMA,
+                epoch=secrets.token_hex(8),
+                disk=self.disk,
             )
             done += [
                 Registration(code.decode(), file, int(registered), int(deadline))
@@ -183,6 +190,11 @@ class Registry:
             answer = self._run("revive", more=[os.fsencode(path) for path in part])
             codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
         return codes
+
+    def bind(self, disk: str) -> None:
+        """Take *disk* for the one that the registry's files are on, whatever it was."""
+        key = volume_key(self.store.namespace, self.volume, "meta")
+        self.store.call(lambda: self.store.client.hset(key, "disk", disk))
 
     # -- looking
 

@@ -201,4 +201,17 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-COMMANDS: tuple[click.Command, ...] = (status, hosts, health, version)
+@click.command("accept-disk")
+@pass_console
+def accept_disk(console: Console) -> None:
+    """
+    Say that the base directory is right as it is, though its records are of files on another disk.
+
+    Until then nothing is deleted there: its disk may just not be mounted. Afterwards records of files that are not
+    there are dropped at their deadlines.
+    """
+    console.manager.accept_disk()
+    console.answer({"accepted": True}, f"{printable(console.manager.base_dir)} is accepted.")
+
+
+COMMANDS: tuple[click.Command, ...] = (accept_disk, status, hosts, health, version)

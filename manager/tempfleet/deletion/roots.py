@@ -18,6 +18,7 @@ from types import TracebackType
 from ..errors import SettingsError, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings
+from . import identity
 from .errnos import name_of
 from .private import PrivateDirectory
 from .syscalls import DIRECTORY_FLAGS, System
@@ -164,6 +165,18 @@ class Roots:
         Path -> reason, of the roots that are no longer what was opened: moved, unmounted, covered by a mount.
         """
         return {root.path: reason for root in self._all if (reason := root.moved())}
+
+    def base_identity(self) -> str:
+        """Which directory the base is, the same after a reboot or a remount; "" where that cannot be known."""
+        reader = self.system.reader()
+        taken = identity.take(
+            reader, self.base.fd, ".", reader.fstat(self.base.fd), handles=self.base.handles
+        )
+        return "" if identity.is_weak(taken) else taken
+
+    def is_in_memory(self) -> bool:
+        """Whether the base directory is gone after a reboot."""
+        return self.system.is_in_memory(self.base.fd)
 
     def close(self) -> None:
         for root in self._all:

@@ -56,6 +56,10 @@ lives.
 """
 
 
+_IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
+"""tmpfs, ramfs."""
+
+
 class Stat(NamedTuple):
     """What is known of one entry: fields of struct statx in its order, so that reading one is one C call."""
 
@@ -184,11 +188,11 @@ class System:
         Whether the file system of *fd* gives handles that name an object for as long as it lives (FUSE's do
         not).
         """
-        buffer = ctypes.create_string_buffer(256)
-        if not self.can.handles or _libc().fstatfs(_INT(fd), buffer):
-            return False
-        kind = ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
-        return kind in _LASTING_HANDLES and bool(self.reader().handle(fd, "."))
+        return self.can.handles and _kind_of(fd) in _LASTING_HANDLES and bool(self.reader().handle(fd, "."))
+
+    def is_in_memory(self, fd: int) -> bool:
+        """Whether what is on the file system of *fd* is gone after a reboot; False where that cannot be known."""
+        return self.can.handles and _kind_of(fd) in _IN_MEMORY
 
     def rename_noreplace(
         self, from_fd: int, name: str, to_fd: int, new_name: str, *, directory: bool
@@ -242,6 +246,14 @@ class Reader:
         if self._handle is None:
             return ""
         return self._handle.read(fd, name.encode(_ENCODING, "surrogateescape"))
+
+
+def _kind_of(fd: int) -> int:
+    """The magic number of the file system of *fd*; 0 where it has none to tell. Linux only, as file handles are."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc().fstatfs(_INT(fd), buffer):
+        return 0
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
 def last_error() -> OSError:

@@ -10,11 +10,12 @@
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
-  KEYS[10]  meta      hash  schema, epoch
+  KEYS[10]  meta      hash  schema, epoch, disk
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused when the registry has another one
   ARGV[3]   epoch     str   random; kept by the first registration of a registry
-  ARGV[4+]  files     8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
+  ARGV[4]   disk      str   identity of the base directory, kept while there are files; '' for one who cannot see it
+  ARGV[5+]  files     8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
 
   Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
              new      it entered from nowhere
@@ -39,10 +40,10 @@ local schema = redis.call('HGET', meta, 'schema')
 if schema and schema ~= ARGV[2] then
   return redis.error_reply('SCHEMA ' .. schema)
 end
-if (#ARGV - 3) % 8 ~= 0 then
+if (#ARGV - 4) % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
 end
-for i = 4, #ARGV, 8 do
+for i = 5, #ARGV, 8 do
   if not (tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 3])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
@@ -50,6 +51,9 @@ end
 
 if not schema then
   redis.call('HSET', meta, 'schema', ARGV[2], 'epoch', ARGV[3])
+end
+if ARGV[4] ~= '' and redis.call('HLEN', records) == 0 then
+  redis.call('HSET', meta, 'disk', ARGV[4])
 end
 
 local any_leased = redis.call('ZCARD', leases) > 0
@@ -59,7 +63,7 @@ local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local entered, entered_bytes, bytes = 0, 0, 0
 local reply = {}
 
-for i = 4, #ARGV, 8 do
+for i = 5, #ARGV, 8 do
   local path, size = ARGV[i], tonumber(ARGV[i + 3])
   local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
