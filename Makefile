@@ -7,10 +7,10 @@ VENV := .venv
 STAMP := $(VENV)/.set-up
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-containers lint bench clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 setup: $(STAMP) ## make .venv with everything in it (demo, test and bench do it themselves)
 
@@ -32,6 +32,9 @@ demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about a
 
 test: setup lint ## lint, types, layers, then the whole suite
 	@$(BIN)/python -m pytest
+
+test-containers: setup ## the image and docker-compose.yml on a Docker engine, started for it if need be
+	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
 
 lint: setup
 	@$(BIN)/ruff check manager tasks tests
