@@ -68,11 +68,10 @@ def _race(
             if deletion.outcome is Outcome.DELETED:
                 record = None
     os.close(precious)
-    assert outcomes[Outcome.REPLACED] > 10, outcomes
-    if (
-        roots.system.can.statx
-    ):  # else the identity is weak, and the attacker's renames alone make it another file
-        assert outcomes[Outcome.DELETED] > 10, outcomes
+    # Both happened, so it was a race; how often each, the scheduler of a shared machine decides.
+    assert outcomes[Outcome.REPLACED] > 0, outcomes
+    if roots.system.can.statx:  # else the identity is weak, and the renames alone make it another file
+        assert outcomes[Outcome.DELETED] > 0, outcomes
 
 
 def _fresh(data: Path, roots: Roots, target: Path, names: tuple[Path, Path]) -> FileRecord:
