@@ -191,7 +191,7 @@ def test_a_path_may_be_confined_further_than_to_the_roots(
     manager: TempFileManager, tmp_path: Path, path: Path
 ) -> None:
     (tmp_path / "stranger").touch()
-    with pytest.raises(UnsafePath, match="outside-message-roots"):
+    with pytest.raises(UnsafePath, match="MESSAGE_ROOTS"):
         manager.inspect(tmp_path / "stranger", confined=manager.settings.confined_roots)
     assert manager.inspect(path, confined=manager.settings.confined_roots).path == str(path.resolve())
 

@@ -3,8 +3,8 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
 
     from tempfleet import TempFileManager
 
-    manager = TempFileManager("/var/tmp/reports", max_age=3600)
-    manager.register_file("/var/tmp/reports/today.pdf")
+    manager = TempFileManager("/tmp/reports", max_age=3600)
+    manager.register_file("/tmp/reports/today.pdf")
     manager.cleanup()
 """
 

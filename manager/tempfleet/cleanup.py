@@ -26,6 +26,12 @@ from .records import GONE, Deletion, FileRecord, Outcome, State
 from .registry import Registry
 from .settings import Settings
 
+THREADS_PAY_SECONDS = 0.0005
+"""
+A file that takes longer than this waits for its disk, and threads wait together: a network file system, a tree, an
+overwriting. On a local disk one thread unlinks faster than four, which hand the interpreter to and fro (make bench).
+"""
+
 SMALLEST_CHUNK = 32
 """Files worth a thread: below this, handing over costs more than unlinking."""
 
@@ -161,6 +167,7 @@ class Cleaner:
         self.retry = RetryPolicy.of(settings)
         self._looked_back = False
         self._disk_confirmed = False
+        self._seconds_a_file = 0.0
 
     def clean_due(
         self,
@@ -336,6 +343,7 @@ class Cleaner:
                     batch.deletions.append(done if made else _judged(done, claim.now_ms))
 
         hands: list[Hand] = []
+        began = time.monotonic()
         try:
             for chunk in self._chunks(claim):
                 hands.append(Hand(partial(delete, chunk)))
@@ -346,6 +354,7 @@ class Cleaner:
             halt.set()
             for hand in hands:
                 hand.wait()
+            self._seconds_a_file = (time.monotonic() - began) * len(hands) / len(claim.records)
             self._settle(batch, report)
         for hand in hands:
             if hand.failure is not None:
@@ -375,7 +384,8 @@ class Cleaner:
             logger.debug("Set temporary file aside: %s", printable(path))
 
     def _chunks(self, claim: Claim) -> Iterator[Sequence[FileRecord]]:
-        size = max(-(-len(claim.records) // self.settings.threads), SMALLEST_CHUNK)
+        hands = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
+        size = max(-(-len(claim.records) // hands), SMALLEST_CHUNK)
         for start in range(0, len(claim.records), size):
             yield claim.records[start : start + size]
 

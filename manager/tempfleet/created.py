@@ -55,6 +55,9 @@ class Created(Generic[Made]):
     def path(self) -> str:
         return self.record.path
 
+    def __str__(self) -> str:
+        return self.record.path
+
     def __fspath__(self) -> str:
         return self.record.path
 

@@ -183,6 +183,9 @@ class TempFileManager:
         """
         Promise that a file lives *ttl* seconds (``max_age`` unless given) from now, and is deleted then.
 
+        Rights beyond TEMP_FILE_PERMISSION_MASK (0600) are taken away from the file, and ``release`` does not give them
+        back: a file that others must read needs a wider mask.
+
         Registering a waiting file again: the later deadline wins, its age restarts. Another file under a known name
         replaces the record.
 
@@ -210,6 +213,8 @@ class TempFileManager:
         Raises:
             BatchError: some could not be registered. All others were; both lists are on the error.
         """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise TypeError("register_many takes a list of paths; register() takes one")
         files: list[NewFile] = []
         errors: dict[str, TempfleetError] = {}
         for path in paths:
@@ -246,7 +251,7 @@ class TempFileManager:
             normalise(path),
             self.roots,
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
-            tags=tuple(tags),
+            tags=_words(tags),
             directory=directory,
             confined=confined,
             age_ms=round(age_seconds * 1000),
@@ -485,7 +490,7 @@ class TempFileManager:
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
             flags=flags,
             uid=os.geteuid(),
-            tags=tuple(tags),
+            tags=_words(tags),
         )
 
     def _unmake(self, record: FileRecord) -> None:
@@ -511,6 +516,12 @@ class TempFileManager:
         if registration.code == "claimed":
             raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
         return registration.record
+
+
+def _words(tags: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        raise TypeError(f"tags is a list of words: [{tags!r}]")
+    return tuple(tags)
 
 
 def _shown(path: StrPath) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -52,6 +53,9 @@ def connect(url: str) -> redis.Redis:
     Raises:
         SettingsError: *url* is not one.
     """
+    database = urlsplit(url).path.strip("/")
+    if not url.startswith("unix") and not (database.isdigit() or not database):
+        raise _not_a_url(url)
     tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
     try:
         return redis.Redis.from_url(
@@ -63,13 +67,17 @@ def connect(url: str) -> redis.Redis:
             **tcp,
         )
     except ValueError:
-        shown = without_password(url)
-        raise SettingsError(
-            f"TEMP_FILE_REDIS_URL={shown!r}: must be like redis://[user:password@]host:port/db, rediss://..., "
-            "unix:///path/of.socket or embedded:///some/directory",
-            variable="TEMP_FILE_REDIS_URL",
-            value=shown,
-        ) from None
+        raise _not_a_url(url) from None
+
+
+def _not_a_url(url: str) -> SettingsError:
+    shown = without_password(url)
+    return SettingsError(
+        f"TEMP_FILE_REDIS_URL={shown!r}: must be like redis://[user:password@]host:port/db, rediss://..., "
+        "unix:///path/of.socket or embedded:///some/directory",
+        variable="TEMP_FILE_REDIS_URL",
+        value=shown,
+    )
 
 
 class Store:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tempfleet import SettingsError
+
 from .app import install, make_app
 
 if TYPE_CHECKING:
@@ -26,5 +28,8 @@ def _default_app() -> Celery:
 def __getattr__(name: str) -> Any:
     """``celery -A tempfleet_tasks`` asks for ``celery``; the app is built then, not at import."""
     if name == "celery":
-        return _default_app()
+        try:
+            return _default_app()
+        except SettingsError as exc:
+            raise SystemExit(f"tempfleet: {exc}") from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

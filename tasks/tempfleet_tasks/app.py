@@ -16,6 +16,7 @@ Why these worker settings (measured; each can be set otherwise in an app of one'
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,9 @@ REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
 
 LATER = (RegistryUnavailable, RegistryFull, VolumeUnavailable)
 """What passes by itself. A message about a file is kept until then; a sweep comes again anyway."""
+
+_shown = reprlib.Repr()
+_shown.maxstring = 200
 
 Function = Callable[..., dict[str, Any]]
 
@@ -159,7 +163,7 @@ def _bind(
         try:
             return _called(name, function, runtime, args, kwargs)
         except TempfleetError as exc:
-            _count_refusal(runtime, name, exc)
+            _count_refusal(runtime, f"{name}({_shown.repr(args)}, {_shown.repr(kwargs)})", exc)
             raise
 
     run.__doc__ = function.__doc__
@@ -191,11 +195,11 @@ def _called(
     return function(*bound.args, **bound.kwargs)
 
 
-def _count_refusal(runtime: Runtime, name: str, exc: TempfleetError) -> None:
+def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:
     """A message that was refused shows in the totals and in the log; it is not only a red line in Flower."""
     if isinstance(exc, RegistryError | VolumeUnavailable):
         return
-    logger.warning("%s was refused: %s", name, exc)
+    logger.warning("%s was refused: %s", call, exc)
     runtime.manager.registry.count(f"rejected:{type(exc).__name__}")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tempfleet import UnknownHost, UnsafePath
+from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.registry import Registry
 
@@ -44,9 +45,12 @@ def route(
     Do *message* here, forward it, or do what can be done *unseen*, with the registry alone.
 
     Raises:
+        MalformedMessage: no host is named.
         UnknownHost: no worker of that host was ever seen.
         UnsafePath: the host is silent, and a path is in none of its base directories.
     """
+    if not message.host:
+        raise MalformedMessage(f"{message.task} takes the host that it is about; it must be given.")
     if message.host == runtime.host:
         return here()
     hosts = {host.name: host.live for host in runtime.fleet.hosts()}

@@ -90,7 +90,7 @@ def explain(console: Console, path: str) -> int:
     Say what would happen to a path, when and why. Status 1 when it is not registered.
 
     \b
-      tempfleet explain /var/tmp/report.pdf
+      tempfleet explain /tmp/report.pdf
     """
     explanation = console.manager.explain(path)
     console.answer(explanation.as_dict(), *explanation.sentences())
@@ -108,7 +108,7 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
 
     \b
       tempfleet restore
-      tempfleet restore /var/tmp/report.pdf
+      tempfleet restore /tmp/report.pdf
     """
     if not paths:
         aside = console.manager.quarantined()

@@ -54,7 +54,7 @@ def ls(
 
     \b
       tempfleet ls --state dead
-      tempfleet ls --tag report --prefix /var/tmp/ --sort size --limit 20
+      tempfleet ls --tag report --prefix /tmp/ --sort size --limit 20
       tempfleet ls --due-within 10m --json
     """
     manager = console.manager
@@ -123,8 +123,8 @@ def register(
     What can be registered is; the status is 1 if anything could not be.
 
     \b
-      tempfleet register /var/tmp/report.pdf --ttl 2h --tag report
-      find /var/tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
+      tempfleet register /tmp/report.pdf --ttl 2h --tag report
+      find /tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
     """
     manager, errors = console.manager, {}
     try:
@@ -160,7 +160,7 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
     Move a file's deadline to later, never to earlier.
 
     \b
-      tempfleet renew /var/tmp/report.pdf --ttl 1d
+      tempfleet renew /tmp/report.pdf --ttl 1d
     """
     deadline = console.manager.renew(path, ttl=ttl)
     left = deadline - console.manager.registry.now_ms() / 1000
@@ -188,7 +188,7 @@ def hold(console: Console, path: str, seconds: float | None) -> None:
     Keep a file, whatever its deadline.
 
     \b
-      tempfleet hold /var/tmp/core.1234 --for 7d
+      tempfleet hold /tmp/core.1234 --for 7d
     """
     console.manager.hold(path, seconds)
     span = "until it is lifted" if seconds is None else f"for {duration(seconds)}"

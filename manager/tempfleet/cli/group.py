@@ -35,7 +35,7 @@ HELP = """
 The life of temporary files, on this host and across the fleet.
 
 \b
-  tempfleet register /var/tmp/report.pdf --ttl 2h
+  tempfleet register /tmp/report.pdf --ttl 2h
   tempfleet ls --due-within 10m
   tempfleet cleanup --dry-run
   tempfleet --base-dir /srv/scratch status --json

@@ -70,7 +70,7 @@ def inspect(
         found = reader.stat(fd, name)
         _refuse_kind(path, found, directory=directory)
         if found.is_elsewhere(root.mount, root.device):
-            raise unsafe(path, "mount", "something is mounted there")
+            raise unsafe(path, "mount")
         _refuse_stranger(path, found, roots)
         if _narrow(fd, name, found, roots.settings.permission_mask):
             found = reader.stat(fd, name)
@@ -95,11 +95,11 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
     if confined is not None and not is_below(path, confined):
         raise unsafe(path, "outside-message-roots")
     if any(is_private_name(part) for part in path.split("/")):
-        raise unsafe(path, "private", "Tempfleet's own directory")
+        raise unsafe(path, "private")
     root = roots.find(path)
     if root is None:
         if roots.holds_a_root(path):
-            raise unsafe(path, "root", "a root is never deleted")
+            raise unsafe(path, "root")
         if reason := roots.is_unavailable(path):
             raise VolumeUnavailable(
                 f"the root of {printable(path)} is not here", base_dir=path, reason=reason
@@ -129,7 +129,9 @@ def _refuse_kind(path: str, found: Stat, *, directory: bool) -> None:
 def _refuse_stranger(path: str, found: Stat, roots: Roots) -> None:
     """A file is registered by its owner, or by root."""
     if roots.settings.owner_check and os.geteuid() not in (0, found.uid):
-        raise unsafe(path, "owner", f"it belongs to uid {found.uid}")
+        raise unsafe(
+            path, "owner", f"it belongs to uid {found.uid}, and a file is registered by its owner or by root"
+        )
 
 
 def _narrow(fd: int, name: str, found: Stat, mask: int) -> bool:
@@ -159,5 +161,5 @@ def _as_path_error(path: str, exc: OSError) -> FileMissing | UnsafePath | OSErro
     if exc.errno == errno.ELOOP:
         return unsafe(path, "symlink", "a parent became a symlink")
     if exc.errno == errno.EXDEV:
-        return unsafe(path, "mount", "it is on another mount than its root; make that mount a root")
+        return unsafe(path, "mount")
     return unsafe(path, name_of(exc))

@@ -54,7 +54,28 @@ def new_name(prefix: str = "", suffix: str = "") -> str:
     return f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}{suffix}"
 
 
-def unsafe(path: str, reason: str, hint: str = "") -> UnsafePath:
+WHY = {
+    "nul": "a path has no NUL in it",
+    "encoding": "this cannot be written as a file name",
+    "empty": "an empty path names nothing",
+    "no-name": "name the file or directory itself, not . or .. and without a slash at the end",
+    "separator": "a prefix or suffix is part of a name, without / in it",
+    "outside-roots": "it is outside the directories that files may be deleted in (TEMP_FILE_ALLOWED_ROOTS)",
+    "outside-message-roots": "it is outside the directories that a message may name files in (TEMP_FILE_MESSAGE_ROOTS)",
+    "directory": "it is a directory; say so (directory=True, --directory) to have it deleted whole",
+    "not-a-directory": "it is a file; register it without directory=True, --directory",
+    "symlink": "it is a symlink, and links are never followed; register the file itself",
+    "fifo": "it is a FIFO; only regular files and directories are managed",
+    "socket": "it is a socket; only regular files and directories are managed",
+    "device": "it is a device; only regular files and directories are managed",
+    "mount": "it is on another mount than its root, or a mount itself; make that mount a root",
+    "private": "it is in Tempfleet's own directory",
+    "root": "it is, or holds, a directory that files are deleted in, and such a one is never deleted",
+}
+"""What is wrong with a path and what to do, by the reason on the error."""
+
+
+def unsafe(path: str, reason: str, why: str = "") -> UnsafePath:
     """The error, its message with the name made printable."""
-    said = f"{printable(path)!s}: {reason}{': ' + hint if hint else ''}"
-    return UnsafePath(f"{said}; {UnsafePath.__doc__}", path=path, reason=reason)
+    said = why or WHY.get(reason, reason)
+    return UnsafePath(f"{printable(path) or repr('')} cannot be managed: {said}.", path=path, reason=reason)
