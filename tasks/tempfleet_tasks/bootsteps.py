@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from tempfleet import TempfleetError
+from tempfleet import RegistryFull, TempfleetError
 from tempfleet.logs import logger
 
 from .runtime import Runtime, RuntimeOf
@@ -80,13 +80,24 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 def beat(runtime: Runtime) -> None:
     """Say that this host is alive, and which volume is its own."""
-    runtime.fleet.announce(runtime.manager.volume)
     runtime.fleet.heartbeat(runtime.host)
+    try:
+        runtime.fleet.announce(runtime.manager.volume)
+    except RegistryFull:
+        pass  # it adds, unlike the heartbeat; and a volume is announced with its first registration anyway
 
 
 def clean_host(runtime: Runtime, stop: threading.Event) -> None:
-    """One pass over every volume of this host. One that is not available harms no other."""
-    runtime.manager.verify_unseen()
+    """
+    One pass over every volume of this host. One that is not available harms no other, and nothing harms the pass
+    but a registry that does not answer.
+    """
+    try:
+        runtime.manager.verify_unseen()
+    except (
+        TempfleetError
+    ) as exc:  # its disk is away, or the registry full: it will be looked at the next time
+        logger.warning("Could not look at what was recorded from afar: %s", exc)
     for volume in runtime.own_volumes():
         if stop.is_set():
             return

@@ -1,0 +1,94 @@
+"""What a worker does beside its tasks, on a real server: nothing that goes wrong there keeps it from cleaning."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import wait_until
+from tempfleet import Settings
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.records import Flag, NewFile
+from tempfleet.unseen import RECORDED
+from tempfleet_tasks import make_app
+from tempfleet_tasks.bootsteps import beat, clean_host
+from tempfleet_tasks.runtime import Runtime
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer.start(tmp_path / "server", maxmemory="8mb") as server:
+        yield server
+
+
+@pytest.fixture
+def allowed(tmp_path: Path) -> Path:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir(mode=0o700)
+    return allowed
+
+
+@pytest.fixture
+def runtime(server: EmbeddedServer, base_dir: Path, allowed: Path) -> Iterator[Runtime]:
+    roots = (str(base_dir), str(allowed))
+    app = make_app(
+        Settings.load(
+            host="web-1",
+            base_dir=str(base_dir),
+            redis_url=server.unix_url,
+            allowed_roots=roots,
+            message_roots=roots,
+        )
+    )
+    runtime: Runtime = app.tempfleet()
+    yield runtime
+    runtime.manager.close()
+    app.close()
+
+
+def due_file(runtime: Runtime) -> Path:
+    with runtime.manager.create(ttl=0.001).file as file:
+        path = Path(file.name)
+    record = runtime.manager.get_record(path)
+    assert record is not None
+    wait_until(lambda: runtime.manager.registry.now_ms() >= record.deadline_ms)
+    return path
+
+
+def recorded_from_afar(runtime: Runtime, path: Path) -> None:
+    registry = runtime.manager.registry
+    registry.register([NewFile(str(path), ttl_ms=60_000, flags=Flag.UNVERIFIED.value)])
+    registry.count(RECORDED)
+
+
+def test_a_host_stays_live_while_redis_is_full(runtime: Runtime) -> None:
+    runtime.manager.store.client.config_set("maxmemory", "1")
+    beat(runtime)
+    assert runtime.fleet.live_hosts() == {"web-1"}
+
+
+def test_what_was_recorded_from_afar_keeps_no_timer_from_cleaning_while_redis_is_full(
+    runtime: Runtime, base_dir: Path
+) -> None:
+    path = due_file(runtime)
+    afar = base_dir / "afar"
+    afar.write_text("bytes")
+    recorded_from_afar(runtime, afar)
+    runtime.manager.store.client.config_set("maxmemory", "1")
+    clean_host(runtime, threading.Event())
+    assert not path.exists()
+
+
+def test_what_was_recorded_from_afar_for_a_disk_that_is_away_keeps_no_timer_from_cleaning(
+    runtime: Runtime, allowed: Path
+) -> None:
+    path = due_file(runtime)
+    recorded_from_afar(runtime, allowed / "afar")
+    shutil.rmtree(allowed)
+    clean_host(runtime, threading.Event())
+    assert not path.exists()
+    assert runtime.manager.is_temp_file(allowed / "afar")
