@@ -37,8 +37,8 @@ test-containers: setup ## the image and docker-compose.yml on a Docker engine, s
 	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
 
 lint: setup
-	@$(BIN)/ruff check manager tasks tests
-	@$(BIN)/ruff format --check manager tasks tests
+	@$(BIN)/ruff check manager tasks tests docs deploy
+	@$(BIN)/ruff format --check manager tasks tests docs deploy
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 

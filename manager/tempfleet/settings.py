@@ -228,6 +228,17 @@ class Settings(BaseSettings):
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
 
+    def shown(self, field: str) -> str:
+        """A setting's value as it may be shown and as it would be written."""
+        value = getattr(self, field)
+        if field == "permission_mask":
+            return f"{value:04o}"
+        if isinstance(value, tuple):
+            return os.pathsep.join(value)
+        if field.endswith("_url"):
+            return without_password(value) if value else ""
+        return "" if value is None else str(value)
+
     def variable_of(self, field: str) -> str:
         return variables().get(field, field)
 

@@ -86,7 +86,11 @@ def test_a_kustomization_names_what_is_there_and_builds(variant: str) -> None:
 def test_the_documents_commands_build_every_form() -> None:
     tool("kubectl", package="kubectl, from Kubernetes' own repository")
     (commands,) = re.findall(r"^```sh kubernetes\n(.*?)^```$", HOW_TO.read_text(), re.MULTILINE | re.DOTALL)
-    assert run("bash", "-euc", commands, cwd=ROOT).count("kind: Deployment") == 4
+    built = run("bash", "-euc", commands, cwd=ROOT)
+    assert sorted(re.findall(r"^kind: (DaemonSet|Deployment)$", built, re.MULTILINE)) == [
+        "DaemonSet",
+        *4 * ["Deployment"],
+    ]
 
 
 @pytest.mark.parametrize("pod", pods())

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import click
 from rich import box
 from rich.console import Console as Terminal
+from rich.live import Live
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
@@ -86,6 +88,10 @@ def name(path: str) -> Text:
     return Text(printable(path))
 
 
+Answer = tuple[Any, str | Table]
+"""What a command found, for programs and for people."""
+
+
 class Console:
     """One run of ``tempfleet``."""
 
@@ -140,6 +146,24 @@ class Console:
                 self.out.print(view.on_terminal())
             else:
                 click.echo("\n".join(view.lines()))
+
+    def keep_answering(self, look: Callable[[], Answer], *, every_seconds: float) -> None:
+        """
+        Show what *look* finds, again and again, until Ctrl-C: in place on a terminal, else one answer after another.
+        """
+        try:
+            if not self.is_rich:
+                while True:
+                    self.answer(*look())
+                    sys.stdout.flush()
+                    time.sleep(every_seconds)
+            with Live(console=self.out, auto_refresh=False) as live:
+                while True:
+                    _, view = look()
+                    live.update(view if isinstance(view, str) else view.on_terminal(), refresh=True)
+                    time.sleep(every_seconds)
+        except KeyboardInterrupt:
+            return
 
     def warn(self, message: str) -> None:
         """Say on stderr what does not stop the command."""

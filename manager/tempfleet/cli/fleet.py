@@ -1,8 +1,9 @@
-"""``status``, ``hosts``, ``health``, ``version``."""
+"""``status``, ``hosts``, ``health``, ``config``, ``version``."""
 
 from __future__ import annotations
 
 import platform
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any
@@ -15,8 +16,9 @@ from ..fleet import Host
 from ..health import DEGRADED, HEALTHY, UNHEALTHY
 from ..keys import Volume
 from ..logs import printable
+from ..settings import variables
 from ..stats import VolumeStats
-from .console import Console, Table, name, pass_console
+from .console import Answer, Console, Table, name, pass_console
 from .formats import duration, size
 
 STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
@@ -25,18 +27,32 @@ COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Every volume of every host, a line each.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Look again every so often, 2 s unless said, until Ctrl-C.",
+)
 @pass_console
-def status(console: Console, everything: bool) -> None:
+def status(console: Console, everything: bool, watch: float | None) -> None:
     """
     Show what is registered in this base directory, and what became of the rest.
 
     \b
       tempfleet status
+      tempfleet status --watch
       tempfleet status --all --json
     """
-    if everything:
-        _status_of_all(console)
-        return
+    look = partial(_status_of_all if everything else _status, console)
+    if watch is None:
+        console.answer(*look())
+    else:
+        console.keep_answering(look, every_seconds=watch)
+
+
+def _status(console: Console) -> Answer:
     manager = console.manager
     stats = manager.stats()
     volume = manager.volume
@@ -56,10 +72,10 @@ def status(console: Console, everything: bool) -> None:
         ("Balance", "right" if not stats.imbalance else Text(f"wrong by {stats.imbalance}", "red")),
     ]  # fmt: skip
     document = {"host": volume.host, "base_dir": volume.base_dir, **stats.as_dict()}
-    console.answer(document, Table(("Status", ""), rows))
+    return document, Table(("Status", ""), rows)
 
 
-def _status_of_all(console: Console) -> None:
+def _status_of_all(console: Console) -> Answer:
     stats = console.fleet.stats(console.fleet.volumes())
     rows = [
         (name(volume.host), name(volume.base_dir), each.waiting, each.due,
@@ -82,7 +98,7 @@ def _status_of_all(console: Console) -> None:
     document = [
         {"host": volume.host, "base_dir": volume.base_dir, **each.as_dict()} for volume, each in stats.items()
     ]
-    console.answer({"volumes": document}, Table(heads, rows) if rows else "No volume has ever had a file.")
+    return {"volumes": document}, Table(heads, rows) if rows else "No volume has ever had a file."
 
 
 @click.group(invoke_without_command=True)
@@ -187,6 +203,23 @@ def health(console: Console) -> int:
 
 @click.command()
 @pass_console
+def config(console: Console) -> None:
+    """
+    Show every setting as it is in force, and which are set; passwords are not shown.
+
+    \b
+      tempfleet config
+      tempfleet --base-dir /srv/scratch config --json
+    """
+    settings = console.settings
+    shown = {variable: settings.shown(field) for field, variable in variables().items()}
+    is_set = {variables()[field] for field in settings.model_fields_set}
+    rows = [(variable, name(value), "yes" if variable in is_set else "") for variable, value in shown.items()]
+    console.answer(shown, Table(("Setting", "Value", "Set"), rows))
+
+
+@click.command()
+@pass_console
 def version(console: Console) -> None:
     """Show the versions of Tempfleet and of what it stands on."""
     versions = {"tempfleet": _version("tempfleet"), "python": platform.python_version()}
@@ -214,4 +247,4 @@ def accept_disk(console: Console) -> None:
     console.answer({"accepted": True}, f"{printable(console.manager.base_dir)} is accepted.")
 
 
-COMMANDS: tuple[click.Command, ...] = (accept_disk, status, hosts, health, version)
+COMMANDS: tuple[click.Command, ...] = (accept_disk, status, hosts, health, config, version)
