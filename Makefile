@@ -7,7 +7,7 @@ VENV := .venv
 STAMP := $(VENV)/.set-up
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-containers lint bench clean
+.PHONY: help setup demo test test-containers lint bench docs clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -44,6 +44,9 @@ lint: setup
 
 bench: setup ## ratios against a peer in the same run
 	@$(BIN)/python -m tests.bench
+
+docs: setup ## make docs/reference out of the code
+	@$(BIN)/python docs/generate.py
 
 clean: ## remove .venv and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,7 +1,7 @@
 """
 Makes docs/reference/ out of the code: settings, metrics, console, tasks, library.
 
-    python3 docs/generate.py          writes the pages; a test fails while they are not what this would write
+    make docs      writes the pages; a test fails while they are not what this would write
 """
 
 from __future__ import annotations

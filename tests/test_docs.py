@@ -114,7 +114,7 @@ def test_every_test_that_a_guarantee_names_is_there() -> None:
 def test_the_reference_is_what_the_code_says() -> None:
     pages = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
     for name, text in pages.items():
-        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run python3 docs/generate.py"
+        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run make docs"
 
 
 def test_every_metric_that_is_shown_is_in_the_reference(store: Store, clock: FakeClock) -> None:
