@@ -214,6 +214,20 @@ def test_missing_roots_are_counted(
     assert samples(collector)["temp_file_roots_missing"] == 1
 
 
+def test_files_in_their_grace_period_are_measured_on_the_disk(
+    make_manager: Callable[..., TempFileManager], fleet: Fleet, clock: FakeClock, base_dir: Path
+) -> None:
+    manager = make_manager(quarantine_seconds=600)
+    (base_dir / "a").write_bytes(bytes(1000))
+    manager.register_file(base_dir / "a", ttl=1)
+    clock.advance(2)
+    manager.cleanup()
+    collector = FleetCollector(fleet, host="web-1", own=manager.volume, roots=manager.roots)
+    assert not (base_dir / "a").exists()
+    assert samples(collector)["temp_file_quarantine_files"] == 1
+    assert samples(collector)["temp_file_quarantine_bytes"] == 1000
+
+
 LIBRARY_PROCESS = """
 import os, sys
 from tempfleet import TempFileManager
