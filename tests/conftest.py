@@ -17,6 +17,7 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
 from tempfleet.keys import FLEET_KEYS, VOLUME_KEYS
 from tempfleet.registry import Registry
+from tempfleet.settings import variables
 from tempfleet.store import Store, connect
 from tempfleet.testing import FakeClock
 
@@ -27,7 +28,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in os.environ:
-        if name.startswith("TEMP_FILE_"):
+        if name in variables().values() or name.startswith("TEMP_FILE_"):
             monkeypatch.delenv(name)
 
 

@@ -40,6 +40,12 @@ DEFAULTS = {
     "TEMP_FILE_SECURE_DELETE": False,
     "TEMP_FILE_IN_USE": InUse.KEEP,
     "TEMP_FILE_QUARANTINE": 0,
+    "ENABLE_TEMP_FILE_METRICS": True,
+    "METRICS_BACKEND": "prometheus",
+    "PROMETHEUS_PORT": 9090,
+    "TEMP_FILE_METRICS_ADDRESS": "127.0.0.1",
+    "TEMP_FILE_METRICS_ALL_VOLUMES": False,
+    "TEMP_FILE_STATUS_PAGE": None,
 }
 
 GOOD = {
@@ -70,6 +76,14 @@ GOOD = {
     "TEMP_FILE_QUARANTINE": ("3600", 3600),
     "TEMP_FILE_QUARANTINE_MAX_BYTES": ("1000", 1000),
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
+    "TEMP_FILE_REDIS_URL_FILE": ("", ""),
+    "TEMP_FILE_BROKER_URL_FILE": ("", ""),
+    "ENABLE_TEMP_FILE_METRICS": ("false", False),
+    "METRICS_BACKEND": ("prometheus", "prometheus"),
+    "PROMETHEUS_PORT": ("0", 0),
+    "TEMP_FILE_METRICS_ADDRESS": ("::1", "::1"),
+    "TEMP_FILE_METRICS_ALL_VOLUMES": ("1", True),
+    "TEMP_FILE_STATUS_PAGE": ("1", True),
 }
 
 BAD = {
@@ -94,7 +108,17 @@ BAD = {
     "TEMP_FILE_SECURE_DELETE": ["2"],
     "TEMP_FILE_IN_USE": ["ask"],
     "TEMP_FILE_QUARANTINE": ["-1", "inf"],
+    "TEMP_FILE_REDIS_URL_FILE": ["/no/such/file", "/dev/null"],
+    "TEMP_FILE_BROKER_URL_FILE": ["/no/such/file", "/dev/null"],
+    "ENABLE_TEMP_FILE_METRICS": ["maybe"],
+    "METRICS_BACKEND": ["statsd"],
+    "PROMETHEUS_PORT": ["-1", "65536", "http"],
+    "TEMP_FILE_METRICS_ALL_VOLUMES": ["some"],
+    "TEMP_FILE_STATUS_PAGE": ["for me"],
 }
+
+OLDER_NAMES = {"ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT"}
+"""The specification's own, which have no prefix."""
 
 
 def value_of(settings: Settings, variable: str) -> object:
@@ -104,7 +128,20 @@ def value_of(settings: Settings, variable: str) -> object:
 
 def test_every_variable_is_tested_here() -> None:
     assert set(GOOD) == set(variables().values())
-    assert {name.partition("TEMP_FILE_")[0] for name in GOOD} == {""}
+    assert all(name.startswith("TEMP_FILE_") or name in OLDER_NAMES for name in GOOD)
+
+
+def test_a_url_that_is_not_given_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("redis", "broker"):
+        (tmp_path / name).write_text(f"redis://me:secret@{name}/0\n")
+        monkeypatch.setenv(f"TEMP_FILE_{name.upper()}_URL_FILE", str(tmp_path / name))
+    settings = Settings.load()
+    assert (settings.redis_url, settings.broker_url) == (
+        "redis://me:secret@redis/0",
+        "redis://me:secret@broker/0",
+    )
+    assert Settings.load(redis_url="redis://given/0").redis_url == "redis://given/0"
+    assert Settings.load(settings, host="web-9").redis_url == settings.redis_url
 
 
 @pytest.mark.parametrize(("variable", "default"), DEFAULTS.items())
