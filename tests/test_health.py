@@ -12,6 +12,7 @@ import redis
 
 from tempfleet import State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.fleet import Fleet
 from tempfleet.moves import Kept
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
@@ -97,7 +98,7 @@ def test_dead_letters_are_degraded(manager: TempFileManager, clock: FakeClock) -
 
 
 def test_files_that_stay_overdue_are_degraded(make_manager: MakeManager, clock: FakeClock) -> None:
-    manager = make_manager(cleanup_interval_seconds=10)
+    manager = make_manager(timer_interval_seconds=10)
     manager.create(ttl=1).close()
     clock.advance(31)
     assert manager.health_check()["status"] == "healthy"
@@ -138,3 +139,17 @@ def test_what_is_always_known_is_always_there(manager: TempFileManager, base_dir
     assert key in manager.health_check()
     base_dir.rmdir()
     assert key in manager.health_check()
+
+
+def test_files_of_a_host_that_no_worker_serves_are_degraded_in_a_fleet(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    fleet = Fleet(manager.store)
+    manager.create(ttl=600).close()
+    assert manager.health_check()["status"] == "healthy"  # no fleet: the library cleans for itself
+    fleet.heartbeat("web-2")
+    report = manager.health_check()
+    assert report["status"] == "degraded"
+    assert "No worker of host web-1 is live (live: web-2)" in report["warning"]
+    fleet.heartbeat("web-1")
+    assert manager.health_check()["status"] == "healthy"

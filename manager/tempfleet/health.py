@@ -5,11 +5,13 @@ Is this volume well? The dictionary that the specification's health check return
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from . import disk
 from .deletion import Roots
 from .errors import TempfleetError
+from .fleet import Fleet, Host
 from .registry import Registry
 from .settings import Settings
 from .stats import VolumeStats
@@ -38,11 +40,12 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         registry.store.check_policy()
         stats = registry.stats()
         disk.confirm(stats, roots)
+        hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
-    warnings += list(_warnings(stats, settings))
+    warnings += _warnings(stats, settings) + _host_warnings(stats, settings, hosts)
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
@@ -57,6 +60,17 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
         found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
     if stats.dead:
         found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
-    if stats.overdue_seconds > 3 * settings.cleanup_interval_seconds:
+    if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
         found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
     return found
+
+
+def _host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:
+    """A fleet in which nobody serves this host: mostly a TEMP_FILE_HOST that the program and the worker disagree on."""
+    live = [host.name for host in hosts if host.live]
+    if not stats.active or not hosts or settings.host in live:
+        return []
+    others = ", ".join(live) or "none"
+    return [
+        f"No worker of host {settings.host} is live (live: {others}): is TEMP_FILE_HOST right, and a worker there?"
+    ]
