@@ -76,7 +76,7 @@ def test_a_file_set_aside_keeps_its_bytes_and_is_restored(deleter: Deleter, root
 def test_restoring_never_overwrites(deleter: Deleter, roots: Roots, file: Path) -> None:
     moved(deleter, registered(roots, file))
     file.write_text("new")
-    with pytest.raises(UnsafePath, match="exists"):
+    with pytest.raises(UnsafePath, match="taken"):
         deleter.restore(str(file))
     assert file.read_text() == "new"
     file.unlink()

@@ -145,18 +145,16 @@ def _moved(
 
 def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
     """Delete a file whose grace period ended: *record* has the path that ``set_aside`` gave it."""
+    verdict = look(record, root, session)
+    if verdict.outcome is not Outcome.DELETED:
+        return verdict
     private, name = root.private.peek(), _name_in(record, root)
-    if private < 0 or not name:
-        return Deletion(record, Outcome.REFUSED, reason="private")
     try:
-        if not guarded.is_same(record, root, private, name, session):
-            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-        found = session.reader.stat(private, name)
         freed = remove(private, name, session, directory=record.is_directory)
-    except FileNotFoundError:
+    except FileNotFoundError:  # restored, or purged by another, at this moment
         return Deletion(record, Outcome.MISSING, Way.GUARDED)
     _forget_origin(private, Entry(name, "", 0))
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed if record.is_directory else found.freed_bytes)
+    return verdict._replace(freed_bytes=freed) if record.is_directory else verdict
 
 
 def look(record: FileRecord, root: Root, session: Session) -> Deletion:
