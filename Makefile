@@ -7,7 +7,7 @@ VENV := .venv
 STAMP := $(VENV)/.set-up
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-containers lint bench docs clean
+.PHONY: help setup demo test floors test-containers lint bench docs clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -30,8 +30,27 @@ $(STAMP): pyproject.toml
 demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about a minute
 	@$(BIN)/tempfleet demo
 
-test: setup lint ## lint, types, layers, then the whole suite
+test: setup lint floors ## lint, types, layers, the built wheel on its oldest libraries, then the whole suite
 	@$(BIN)/python -m pytest
+
+# The wheel, not the checkout, on the oldest libraries that pyproject.toml allows.
+FLOORS := .venv-floors
+FLOOR_TESTS := tests/test_registry.py tests/test_fleet.py tests/test_store.py tests/test_settings.py \
+  tests/test_manager.py tests/test_tasks.py tests/test_metrics.py tests/stories/test_two_hosts.py
+
+floors: $(FLOORS)/.set-up ## the built wheel, tested on the oldest libraries that it allows
+	@rm -rf dist && $(FLOORS)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . 2>&1 \
+	  | grep -v '^WARNING' || true
+	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl 2>&1 \
+	  | grep -v '^WARNING' || true
+	@$(FLOORS)/bin/python -P -m pytest -q $(FLOOR_TESTS)
+
+$(FLOORS)/.set-up: pyproject.toml tests/floors.py
+	@echo "Setting up $(FLOORS) (once; about a minute) ..."
+	@test -x $(FLOORS)/bin/python || $(PYTHON) -m venv $(FLOORS)
+	@$(PYTHON) tests/floors.py > $(FLOORS)/floors.txt
+	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/floors.txt 2>&1 | grep -v '^WARNING' || true
+	@touch $(FLOORS)/.set-up
 
 test-containers: setup ## the image and docker-compose.yml on a Docker engine, started for it if need be
 	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
@@ -49,4 +68,4 @@ docs: setup ## make docs/reference out of the code
 	@$(BIN)/python docs/generate.py
 
 clean: ## remove .venv and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) $(FLOORS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
