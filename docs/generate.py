@@ -38,8 +38,9 @@ def pages() -> dict[str, str]:
 def settings() -> Iterator[str]:
     """Names, defaults and meanings stand in the README's table, which a test holds to the code; here is the rest."""
     yield "# Settings\n"
-    yield "Environment variables, read once when a process starts. A wrong value stops it with one sentence; an unknown"
-    yield "`TEMP_FILE_*` variable is warned about, with the name that was probably meant.\n"
+    yield "Environment variables, or the same names in a `.env` or a TOML file, read once when a process starts. A"
+    yield "wrong value stops it with one sentence; an unknown `TEMP_FILE_*` variable is warned about, with the name"
+    yield "that was probably meant.\n"
     yield "| variable | kind | allowed | default | meaning |"
     yield "|---|---|---|---|---|"
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (TOP / "README.md").read_text(), re.MULTILINE)

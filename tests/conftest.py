@@ -24,12 +24,13 @@ from tempfleet.testing import FakeClock
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see the defaults, whatever the shell that runs them has set."""
+    """Tests see the defaults, whatever the shell that runs them has set, and the directory it is in."""
     import os
 
     for name in os.environ:
         if name in variables().values() or name.startswith("TEMP_FILE_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMP_FILE_ENV_FILE", "")
 
 
 @pytest.fixture(scope="session")

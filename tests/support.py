@@ -78,7 +78,7 @@ def console_env(directory: Path, **env: str) -> dict[str, str]:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tempfleet\nVersion: 0\n")
         paths.append(str(info.parent))
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TEMP_FILE_")}
-    return clean | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | env
+    return clean | {"TEMP_FILE_ENV_FILE": "", "PYTHONPATH": os.pathsep.join(filter(None, paths))} | env
 
 
 def console(*args: str, env: dict[str, str], **options: Any) -> subprocess.Popen[str]:

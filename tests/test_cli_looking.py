@@ -79,8 +79,8 @@ def test_config_shows_every_setting_and_no_password(environment: dict[str, str])
     )
     shown = json.loads(done.stdout)
     assert shown.keys() == set(variables().values())
-    assert shown["TEMP_FILE_REDIS_URL"] == "redis://me:***@redis.internal:6379/0"
-    assert shown["TEMP_FILE_PERMISSION_MASK"] == "0640"
+    assert shown["TEMP_FILE_REDIS_URL"]["value"] == "redis://me:***@redis.internal:6379/0"
+    assert shown["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
     assert SECRET not in done.stdout
     told = subprocess.run(
         tempfleet("config"), env=environment, capture_output=True, text=True, check=True

@@ -49,6 +49,8 @@ DEFAULTS = {
 }
 
 GOOD = {
+    "TEMP_FILE_CONFIG": ("/dev/null", "/dev/null"),
+    "TEMP_FILE_ENV_FILE": ("/dev/null", "/dev/null"),
     "TEMP_FILE_BASE_DIR": ("/srv/temp", "/srv/temp"),
     "TEMP_FILE_MAX_AGE": ("0.5", 0.5),
     "TEMP_FILE_CLEANUP_INTERVAL": ("1", 1),
@@ -74,7 +76,7 @@ GOOD = {
     "TEMP_FILE_SECURE_DELETE": ("true", True),
     "TEMP_FILE_IN_USE": ("strict", InUse.STRICT),
     "TEMP_FILE_QUARANTINE": ("3600", 3600),
-    "TEMP_FILE_QUARANTINE_MAX_BYTES": ("1000", 1000),
+    "TEMP_FILE_QUARANTINE_MAX_BYTES": ("1GB", 1 << 30),
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
     "TEMP_FILE_REDIS_URL_FILE": ("", ""),
     "TEMP_FILE_BROKER_URL_FILE": ("", ""),
@@ -115,6 +117,7 @@ BAD = {
     "PROMETHEUS_PORT": ["-1", "65536", "http"],
     "TEMP_FILE_METRICS_ALL_VOLUMES": ["some"],
     "TEMP_FILE_STATUS_PAGE": ["for me"],
+    "TEMP_FILE_QUARANTINE_MAX_BYTES": ["-1", "1.5.0", "MB", "5 parsecs", ""],
 }
 
 OLDER_NAMES = {"ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT"}

@@ -1,8 +1,8 @@
 """
-Every setting, read once, frozen. This is the only module that reads the environment.
+Every setting, read once, frozen. With sources.py, the only place that reads the environment.
 
 A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment,
-because people write them; inside, the registry counts milliseconds.
+because people write them; inside, the registry counts milliseconds. Sizes are bytes, or written ``100MB``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,28 @@ import socket
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from .errors import SettingsError
+from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, Said, gather, without_comment
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
 """Nobody means more: a larger number is milliseconds taken for seconds."""
@@ -37,9 +49,30 @@ FORBIDDEN_IN_NAMES = frozenset("{}|")
 
 _PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*")
 
-PREFIX = "TEMP_FILE_"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", re.IGNORECASE)
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
-RootList = Annotated[tuple[str, ...], NoDecode]
+_TEXT = (str, str | None, tuple[str, ...])
+"""The types in whose text a # is nothing special."""
+
+NAME_ALLOWED = "a name without { } |"
+ROOTS_ALLOWED = f"directories, {os.pathsep} between"
+
+OPTION, DEFAULT = "option", "default"
+
+
+def size_bytes(value: Any) -> Any:
+    """
+    ``104857600``, ``100MB`` and ``100 MiB`` are the same number: the unit is 1024, whichever way it is written.
+    """
+    if not isinstance(value, str):
+        return value
+    if not (found := _SIZE.fullmatch(value)):
+        raise ValueError("must be a size such as 104857600 or 100MB")
+    return round(float(found[1]) * 1024 ** _UNITS[found[2].upper()])
+
+
+Size = Annotated[int, BeforeValidator(size_bytes)]
 
 
 class InUse(StrEnum):
@@ -59,7 +92,7 @@ def _env(name: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, validation_alias=AliasChoices(name), **bounds)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """
     The effective settings of one process.
 
@@ -67,10 +100,14 @@ class Settings(BaseSettings):
         SettingsError: from ``load()``; names the variable, the value got and what is allowed.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
+    config_file: str = _env("TEMP_FILE_CONFIG", "", description="a TOML file")
+    env_file: str = _env("TEMP_FILE_ENV_FILE", DEFAULT_ENV_FILE, description="a file of NAME=value lines")
     base_dir: str = Field(
-        default_factory=default_base_dir, validation_alias=AliasChoices("TEMP_FILE_BASE_DIR")
+        default_factory=default_base_dir,
+        validation_alias=AliasChoices("TEMP_FILE_BASE_DIR"),
+        description="a directory",
     )
     max_age_seconds: float = _env("TEMP_FILE_MAX_AGE", 3600, gt=0, le=LONGEST_TTL_SECONDS)
     cleanup_interval_seconds: float = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0)
@@ -85,37 +122,43 @@ class Settings(BaseSettings):
     retry_max_delay_seconds: float = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0)
     max_attempts: int = _env("TEMP_FILE_MAX_ATTEMPTS", 25, ge=1)
 
-    redis_url: str = _env("TEMP_FILE_REDIS_URL", "redis://localhost:6379/0")
-    redis_url_file: str = _env("TEMP_FILE_REDIS_URL_FILE", "")
-    broker_url: str | None = _env("TEMP_FILE_BROKER_URL", None)
-    broker_url_file: str = _env("TEMP_FILE_BROKER_URL_FILE", "")
-    host: str = Field(default_factory=socket.gethostname, validation_alias=AliasChoices("TEMP_FILE_HOST"))
-    namespace: str = _env("TEMP_FILE_NAMESPACE", "tempfleet")
-    allowed_roots: RootList = _env("TEMP_FILE_ALLOWED_ROOTS", ())
-    message_roots: RootList = _env("TEMP_FILE_MESSAGE_ROOTS", ())
+    redis_url: str = _env(
+        "TEMP_FILE_REDIS_URL", "redis://localhost:6379/0", description="redis, rediss, unix or embedded URL"
+    )
+    redis_url_file: str = _env("TEMP_FILE_REDIS_URL_FILE", "", description="a file with the URL")
+    broker_url: str | None = _env("TEMP_FILE_BROKER_URL", None, description="a URL that Celery knows")
+    broker_url_file: str = _env("TEMP_FILE_BROKER_URL_FILE", "", description="a file with the URL")
+    host: str = Field(
+        default_factory=socket.gethostname,
+        validation_alias=AliasChoices("TEMP_FILE_HOST"),
+        description=NAME_ALLOWED,
+    )
+    namespace: str = _env("TEMP_FILE_NAMESPACE", "tempfleet", description=NAME_ALLOWED)
+    allowed_roots: tuple[str, ...] = _env("TEMP_FILE_ALLOWED_ROOTS", (), description=ROOTS_ALLOWED)
+    message_roots: tuple[str, ...] = _env("TEMP_FILE_MESSAGE_ROOTS", (), description=ROOTS_ALLOWED)
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
     heartbeat_seconds: float = _env("TEMP_FILE_HEARTBEAT", 15, gt=0)
     host_live_seconds: float = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
-    permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600)
+    permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
     secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
     quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
-    quarantine_max_bytes: int = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
-    audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "")
+    quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
+    audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "", description="a file")
 
     metrics: bool = _env("ENABLE_TEMP_FILE_METRICS", True)
     metrics_backend: Literal["prometheus"] = _env("METRICS_BACKEND", "prometheus")
     metrics_port: int = _env("PROMETHEUS_PORT", 9090, ge=0, le=65535)
-    metrics_address: str = _env("TEMP_FILE_METRICS_ADDRESS", "127.0.0.1")
+    metrics_address: str = _env("TEMP_FILE_METRICS_ADDRESS", "127.0.0.1", description="an address")
     metrics_all_volumes: bool = _env("TEMP_FILE_METRICS_ALL_VOLUMES", False)
     status_page: bool | None = _env("TEMP_FILE_STATUS_PAGE", None)
 
     @classmethod
     def load(cls, given: Settings | None = None, /, **values: Any) -> Settings:
         """
-        The settings of the environment, or those *given*, with *values* (by field name) before them.
+        The settings of the environment and its files, or those *given*, with *values* (by field name) before them.
 
         A value of None says nothing.
 
@@ -123,16 +166,21 @@ class Settings(BaseSettings):
         given is read from its file, where one is named: so a password is in no environment.
         """
         said = {name: value for name, value in values.items() if value is not None}
-        if given is None:
-            warn_of_unknown(os.environ)
-        elif not said:
-            return given
-        else:
-            said = {**given.model_dump(), **said}
+        if given is not None:
+            return cls._of(given.model_dump() | said, {}) if said else given
+        found = gather(os.environ, set(variables().values()))
+        warn_of_unknown(found)
+        return cls._of(said, found)
+
+    @classmethod
+    def _of(cls, said: dict[str, Any], found: dict[str, Said]) -> Settings:
+        weaker = {
+            field: found[name] for field, name in variables().items() if name in found and field not in said
+        }
         try:
-            settings = cls(**said)
+            settings = cls(**said, **{field: each.value for field, each in weaker.items()})
         except ValidationError as exc:
-            raise _as_settings_error(exc) from None
+            raise _as_settings_error(exc, weaker) from None
         return settings.model_copy(update=settings._from_files())
 
     @field_validator("base_dir")
@@ -165,6 +213,13 @@ class Settings(BaseSettings):
         if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
             raise ValueError("must be octal permissions such as 0600, readable for the owner")
         return mask
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_comment(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and cls.model_fields[str(info.field_name)].annotation not in _TEXT:
+            return without_comment(value)
+        return value
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -228,17 +283,6 @@ class Settings(BaseSettings):
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
 
-    def shown(self, field: str) -> str:
-        """A setting's value as it may be shown and as it would be written."""
-        value = getattr(self, field)
-        if field == "permission_mask":
-            return f"{value:04o}"
-        if isinstance(value, tuple):
-            return os.pathsep.join(value)
-        if field.endswith("_url"):
-            return without_password(value) if value else ""
-        return "" if value is None else str(value)
-
     def variable_of(self, field: str) -> str:
         return variables().get(field, field)
 
@@ -249,14 +293,92 @@ def variables() -> dict[str, str]:
     return {name: str(alias.choices[0]) for name, alias in aliases.items() if isinstance(alias, AliasChoices)}
 
 
-def warn_of_unknown(environ: Mapping[str, str]) -> None:
+def warn_of_unknown(names: Iterable[str]) -> None:
     """Warn of each ``TEMP_FILE_*`` variable that nothing reads: a typing error there is a setting lost."""
     known = {name.removeprefix(PREFIX) for name in variables().values() if name.startswith(PREFIX)}
-    for name in environ:
+    for name in names:
         if name.startswith(PREFIX) and (rest := name.removeprefix(PREFIX)) not in known:
             meant = difflib.get_close_matches(rest, known, n=1)
             hint = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
             warnings.warn(f"{name} is not a setting of Tempfleet{hint}", stacklevel=3)
+
+
+def is_said(variable: str) -> bool:
+    """Whether the environment or one of its files names *variable*."""
+    return variable in gather(os.environ, set(variables().values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """
+    One setting as people look at it.
+
+    Attributes:
+        value, default: as they would be written; passwords are masked.
+        origin: where the value came from: ``option``, ``environment``, a file's path, or ``default``.
+        allowed: in a few words.
+    """
+
+    variable: str
+    value: str
+    origin: str
+    default: str
+    allowed: str
+
+
+def explain(**values: Any) -> list[Explained]:
+    """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
+    settings = Settings.load(**values)
+    found = gather(os.environ, set(variables().values()))
+    explained = []
+    for field, name in variables().items():
+        file = getattr(settings, f"{field}_file", "")
+        origin = found[name].origin if name in found else file or DEFAULT
+        info = Settings.model_fields[field]
+        explained.append(
+            Explained(
+                name,
+                _written(field, getattr(settings, field)),
+                OPTION if values.get(field) is not None else origin,
+                _written(field, info.get_default(call_default_factory=True)),
+                allowed(info),
+            )
+        )
+    return explained
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a setting can be, in a few words."""
+    if field.description:
+        return field.description
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        return " | ".join(field.annotation)
+    if field.annotation in (bool, bool | None):
+        return "on | off"
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(get_args(field.annotation))
+    signs = {"gt": ">", "ge": ">=", "le": "<="}
+    bounds = [
+        f"{sign} {getattr(bound, name):.15g}"
+        for bound in field.metadata
+        for name, sign in signs.items()
+        if hasattr(bound, name)
+    ]
+    return ", ".join(bounds)
+
+
+def _written(field: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return os.pathsep.join(value)
+    if field == "permission_mask":
+        return f"{value:04o}"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return without_password(value) if field.endswith("_url") else str(value)
 
 
 def without_password(url: str) -> str:
@@ -285,12 +407,17 @@ def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(path)) for path in paths))
 
 
-def _as_settings_error(exc: ValidationError) -> SettingsError:
+def _as_settings_error(exc: ValidationError, weaker: dict[str, Said]) -> SettingsError:
     first = exc.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    variable = variables().get(field, field)
+    at = str(first["loc"][0]) if first["loc"] else ""
+    variable = variables().get(at, at)
     said = first["msg"].removeprefix("Value error, ")
     if not variable:
         return SettingsError(said)
     value = first.get("input")
-    return SettingsError(f"{variable}={value!r}: {said[0].lower()}{said[1:]}", variable=variable, value=value)
+    field = next((name for name, known in variables().items() if known == variable), "")
+    in_file = field in weaker and weaker[field].origin != ENVIRONMENT
+    where = f" (from {weaker[field].origin})" if in_file else ""
+    return SettingsError(
+        f"{variable}={value!r}: {said[0].lower()}{said[1:]}{where}", variable=variable, value=value
+    )

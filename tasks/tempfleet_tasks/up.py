@@ -20,7 +20,7 @@ from urllib.parse import quote
 from tempfleet import RegistryUnavailable, Settings
 from tempfleet.fleet import Fleet
 from tempfleet.logs import printable
-from tempfleet.settings import variables
+from tempfleet.settings import is_said, variables
 
 from .processes import ENDING_SIGNALS, Child, end_all
 
@@ -54,7 +54,7 @@ def default_redis_url() -> str:
 
 
 def is_url_set(given: Mapping[str, str | None]) -> bool:
-    return bool(given.get("redis_url") or os.environ.get(variables()["redis_url"]))
+    return bool(given.get("redis_url") or is_said(variables()["redis_url"]))
 
 
 class Service:

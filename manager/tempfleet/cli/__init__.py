@@ -6,8 +6,9 @@ The console: ``tempfleet``. Thin: parse, call one method, print.
     formats.py    durations, sizes and instants, in and out
     files.py      ls, register, renew, release, hold, lift
     cleaning.py   cleanup, explain, restore, dead
-    fleet.py      status, hosts, health, config, version
+    fleet.py      status, hosts, health, version
     exporter.py   exporter
+    config.py     config
 """
 
 from .console import Console, pass_console

@@ -1,4 +1,4 @@
-"""``status``, ``hosts``, ``health``, ``config``, ``version``."""
+"""``status``, ``hosts``, ``health``, ``version``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..fleet import Host
 from ..health import DEGRADED, HEALTHY, UNHEALTHY
 from ..keys import Volume
 from ..logs import printable
-from ..settings import variables
 from ..stats import VolumeStats
 from .console import Answer, Console, Table, name, pass_console
 from .formats import duration, size
@@ -203,23 +202,6 @@ def health(console: Console) -> int:
 
 @click.command()
 @pass_console
-def config(console: Console) -> None:
-    """
-    Show every setting as it is in force, and which are set; passwords are not shown.
-
-    \b
-      tempfleet config
-      tempfleet --base-dir /srv/scratch config --json
-    """
-    settings = console.settings
-    shown = {variable: settings.shown(field) for field, variable in variables().items()}
-    is_set = {variables()[field] for field in settings.model_fields_set}
-    rows = [(variable, name(value), "yes" if variable in is_set else "") for variable, value in shown.items()]
-    console.answer(shown, Table(("Setting", "Value", "Set"), rows))
-
-
-@click.command()
-@pass_console
 def version(console: Console) -> None:
     """Show the versions of Tempfleet and of what it stands on."""
     versions = {"tempfleet": _version("tempfleet"), "python": platform.python_version()}
@@ -247,4 +229,4 @@ def accept_disk(console: Console) -> None:
     console.answer({"accepted": True}, f"{printable(console.manager.base_dir)} is accepted.")
 
 
-COMMANDS: tuple[click.Command, ...] = (accept_disk, status, hosts, health, config, version)
+COMMANDS: tuple[click.Command, ...] = (accept_disk, status, hosts, health, version)

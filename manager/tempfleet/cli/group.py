@@ -24,7 +24,7 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import cleaning, exporter, files, fleet
+from . import cleaning, config, exporter, files, fleet
 from .console import Console
 
 PLUGINS = "tempfleet.commands"
@@ -40,9 +40,9 @@ The life of temporary files, on this host and across the fleet.
   tempfleet cleanup --dry-run
   tempfleet --base-dir /srv/scratch status --json
 
-Durations are written 90, 90s, 15m, 2h or 7d. Settings come from TEMP_FILE_* variables; the options below go
-before them. With --json, before or after the command, the answer is one JSON document on stdout, and an error is
-{"error": class, "message": text} on stderr.
+Durations are written 90, 90s, 15m, 2h or 7d. Settings come from TEMP_FILE_* variables, a .env and a TOML file; the
+options below go before them (see tempfleet config). With --json, before or after the command, the answer is one JSON
+document on stdout, and an error is {"error": class, "message": text} on stderr.
 
 \b
 Exit status:
@@ -169,5 +169,5 @@ def main(console: Console, /, **given: str | None) -> None:
 
 
 _give_json(main)
-for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS, *exporter.COMMANDS):
+for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS, *exporter.COMMANDS, *config.COMMANDS):
     main.add_command(_command)

@@ -130,6 +130,7 @@ class Stage:
             "TEMP_FILE_REDIS_URL": self.url,
             "TEMP_FILE_HOST": host.name,
             "TEMP_FILE_BASE_DIR": host.volume.base_dir,
+            "TEMP_FILE_ENV_FILE": "",  # nor what is in the directory that it was started in
             "TEMP_FILE_AUDIT_LOG": f"{host.volume.base_dir}.audit.log",  # so that on_disk() may count everything
         }
         clean = {name: value for name, value in os.environ.items() if name not in variables().values()}
