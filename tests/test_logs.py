@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempfleet.logs import logger, printable
+from support import console, console_env, python
+from tempfleet import SettingsError
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.logs import configure, logger, printable
 
 names = st.binary(min_size=1, max_size=60).map(os.fsdecode) | st.text(max_size=60)
 
@@ -45,3 +56,120 @@ def test_no_handler_is_forced_on_a_host_application() -> None:
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
     assert logger.level == logging.NOTSET
     assert logger.propagate
+
+
+@pytest.fixture
+def log_to(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """``log_to(level="INFO", form="text")`` logs to a file until the test ends; returns the file."""
+    ends: list[Callable[[], None]] = []
+
+    def start(level: str = "INFO", form: str = "text") -> Path:
+        ends.append(configure(level=level, form=form, file=str(tmp_path / "tempfleet.log")))
+        return tmp_path / "tempfleet.log"
+
+    yield start
+    for end in ends:
+        end()
+    assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
+    assert logger.level == logging.NOTSET
+
+
+def test_a_log_line_has_the_specifications_form(log_to: Callable[..., Path]) -> None:
+    file = log_to()
+    logger.info("Cleaned up %d temporary files", 3)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tempfleet - INFO - Cleaned up 3 temporary files\n",
+        file.read_text(),
+    )
+
+
+def test_a_log_file_begins_at_its_level(log_to: Callable[..., Path]) -> None:
+    file = log_to(level="WARNING")
+    logger.info("not this")
+    logger.warning("this")
+    assert file.read_text().endswith("WARNING - this\n")
+    assert file.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_event_is_one_line_whatever_a_name_or_a_traceback_holds(
+    form: str, log_to: Callable[..., Path]
+) -> None:
+    file = log_to(form=form)
+    try:
+        raise OSError("bad\nname \x1b[2J \u2028" + os.fsdecode(b"\xff"))
+    except OSError:
+        logger.exception("Failed to remove temporary file: %s", "a\nb")
+    (line,) = file.read_text().splitlines()
+    assert line.isprintable()
+    assert "Traceback" in line
+
+
+def test_a_json_line_says_when_where_and_what(log_to: Callable[..., Path]) -> None:
+    file = log_to(form="json")
+    logger.warning("Kept temporary file %s for now", "/tmp/größe")
+    event = json.loads(file.read_text())
+    assert datetime.fromisoformat(event.pop("time")).tzinfo is UTC
+    assert event == {
+        "level": "WARNING", "logger": "tempfleet", "process": os.getpid(),
+        "message": "Kept temporary file /tmp/größe for now",
+    }  # fmt: skip
+
+
+def test_a_log_file_that_is_rotated_is_opened_anew(log_to: Callable[..., Path]) -> None:
+    file = log_to()
+    logger.info("before")
+    file.rename(file.with_suffix(".1"))
+    logger.info("after")
+    assert file.with_suffix(".1").read_text().endswith("before\n")
+    assert file.read_text().endswith("after\n")
+
+
+def test_a_log_file_that_cannot_be_written_is_a_settings_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"LOG_FILE='.*': cannot be written: No such file") as refused:
+        configure(level="INFO", form="text", file=str(tmp_path / "no" / "log"))
+    assert refused.value.variable == "LOG_FILE"
+
+
+def test_the_console_logs_to_the_file_and_warns_on_stderr_as_before(
+    tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    env = console_env(
+        tmp_path,
+        TEMP_FILE_REDIS_URL=real_server.unix_url,
+        TEMP_FILE_BASE_DIR=str(tmp_path / "base"),
+        LOG_FILE=str(tmp_path / "log"),
+        LOG_FORMAT="json",
+        LOG_LEVEL="debug",
+    )
+    (tmp_path / "base").mkdir(mode=0o700)
+    (tmp_path / "base" / "a").touch()
+    for args in (["register", str(tmp_path / "base" / "a")], ["cleanup", "--force"]):
+        with console(*args, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, "")
+    messages = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
+    path = printable(str(tmp_path / "base" / "a"))
+    assert f"Registered temporary file: {path}" in messages
+    assert f"Removed temporary file: {path}" in messages
+    assert any(message.startswith("Cleaned up 1 temporary files") for message in messages)
+
+
+def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> None:
+    """In a process of its own, because Celery's logging is the process's."""
+    settings = f"log_file={str(tmp_path / 'log')!r}, log_format='json', log_level='DEBUG'"
+    with python(
+        "import logging\n"
+        "from tempfleet import Settings\n"
+        "from tempfleet_tasks import make_app\n"
+        f"app = make_app(Settings.load({settings}))\n"
+        "app.log.setup(loglevel=logging.WARNING)\n"
+        "logging.getLogger('tempfleet').info('quiet')\n"
+        "logging.getLogger('tempfleet').warning('loud')\n",
+        stderr=subprocess.PIPE,
+    ) as process:
+        _, console_lines = process.communicate(timeout=30)
+    assert process.returncode == 0, console_lines
+    in_file = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert in_file[-2:] == ["quiet", "loud"]
+    assert [json.loads(line)["message"] for line in console_lines.splitlines()] == ["loud"]

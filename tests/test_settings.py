@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from tempfleet import SettingsError, TempFileManager
-from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, Settings, variables
+from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, LogLevel, Settings, variables
 
 DEFAULTS = {
     "TEMP_FILE_BASE_DIR": os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}"),
@@ -80,6 +80,9 @@ GOOD = {
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
     "TEMP_FILE_REDIS_URL_FILE": ("", ""),
     "TEMP_FILE_BROKER_URL_FILE": ("", ""),
+    "LOG_LEVEL": ("warn", LogLevel.WARNING),
+    "LOG_FORMAT": ("JSON", "json"),
+    "LOG_FILE": ("/var/log/tempfleet.log", "/var/log/tempfleet.log"),
     "ENABLE_TEMP_FILE_METRICS": ("false", False),
     "METRICS_BACKEND": ("prometheus", "prometheus"),
     "PROMETHEUS_PORT": ("0", 0),
@@ -113,6 +116,8 @@ BAD = {
     "TEMP_FILE_REDIS_URL_FILE": ["/no/such/file", "/dev/null"],
     "TEMP_FILE_BROKER_URL_FILE": ["/no/such/file", "/dev/null"],
     "ENABLE_TEMP_FILE_METRICS": ["maybe"],
+    "LOG_LEVEL": ["loud", ""],
+    "LOG_FORMAT": ["xml"],
     "METRICS_BACKEND": ["statsd"],
     "PROMETHEUS_PORT": ["-1", "65536", "http"],
     "TEMP_FILE_METRICS_ALL_VOLUMES": ["some"],
@@ -120,7 +125,9 @@ BAD = {
     "TEMP_FILE_QUARANTINE_MAX_BYTES": ["-1", "1.5.0", "MB", "5 parsecs", ""],
 }
 
-OLDER_NAMES = {"ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT"}
+OLDER_NAMES = {
+    "LOG_LEVEL", "LOG_FORMAT", "LOG_FILE", "ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT",
+}  # fmt: skip
 """The specification's own, which have no prefix."""
 
 

@@ -83,6 +83,16 @@ class InUse(StrEnum):
     DELETE = "delete"
 
 
+class LogLevel(StrEnum):
+    """From which level on events are logged."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
 def default_base_dir() -> str:
     """One for each user, so that two users of a host never share a volume."""
     return os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}")
@@ -148,6 +158,10 @@ class Settings(BaseModel):
     quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "", description="a file")
 
+    log_level: LogLevel = _env("LOG_LEVEL", LogLevel.INFO)
+    log_format: Literal["text", "json"] = _env("LOG_FORMAT", "text")
+    log_file: str = _env("LOG_FILE", "", description="a file")
+
     metrics: bool = _env("ENABLE_TEMP_FILE_METRICS", True)
     metrics_backend: Literal["prometheus"] = _env("METRICS_BACKEND", "prometheus")
     metrics_port: int = _env("PROMETHEUS_PORT", 9090, ge=0, le=65535)
@@ -202,6 +216,17 @@ class Settings(BaseModel):
     def _split_like_path(cls, value: Any) -> Any:
         parts = value.split(os.pathsep) if isinstance(value, str) else value
         return tuple(os.path.abspath(part) for part in parts if part)
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _as_loggers_write_it(cls, value: Any) -> Any:
+        level = {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(str(value).upper(), str(value).upper())
+        return level if level in LogLevel.__members__ else value
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: Any) -> Any:
+        return str(value).lower() if str(value).lower() in ("text", "json") else value
 
     @field_validator("permission_mask", mode="before")
     @classmethod

@@ -37,6 +37,7 @@ from tempfleet.logs import logger
 
 from . import delete, register, remote, routing, schedule, sweep
 from .bootsteps import HostStep
+from .logging import log_as_set
 from .runtime import Runtime, RuntimeOf
 from .web import WebStep
 
@@ -121,6 +122,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         beat_max_loop_interval=5,
     )
     install(app, settings)
+    log_as_set(settings)
     return app
 
 

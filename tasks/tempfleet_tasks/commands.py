@@ -11,19 +11,19 @@ import threading
 import click
 
 from tempfleet.cli import Console, pass_console
-from tempfleet.settings import variables
+from tempfleet.settings import LogLevel, variables
 
 from . import routing
 from .demo import demo
 from .node import run_beat, run_worker
 from .up import Up, default_redis_url, is_url_set
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LEVELS = [level.value for level in LogLevel]
 PASS_THROUGH = {"ignore_unknown_options": True}
 COLOURS = {"tempfleet": "bright_white", "worker": "cyan", "beat": "magenta"}
 
 log_level = click.option(
-    "--loglevel", "-l", type=click.Choice(LEVELS, case_sensitive=False), default="INFO", show_default=True
+    "--loglevel", "-l", type=click.Choice(LEVELS, case_sensitive=False), help="On the console. [LOG_LEVEL]"
 )
 celery_options = click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]")
 
@@ -32,7 +32,7 @@ celery_options = click.argument("extra", nargs=-1, type=click.UNPROCESSED, metav
 @log_level
 @celery_options
 @pass_console
-def worker(console: Console, loglevel: str, extra: tuple[str, ...]) -> int:
+def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
     """
     Run a worker for this host: it deletes what is due here.
 
@@ -42,20 +42,20 @@ def worker(console: Console, loglevel: str, extra: tuple[str, ...]) -> int:
       tempfleet worker
       TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
     """
-    return run_worker(console.settings, log_level=loglevel, extra=extra)
+    return run_worker(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
 @click.command(context_settings=PASS_THROUGH)
 @log_level
 @celery_options
 @pass_console
-def beat(console: Console, loglevel: str, extra: tuple[str, ...]) -> int:
+def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
     """
     Run a beat: it sends a sweep every TEMP_FILE_CLEANUP_INTERVAL.
 
     One for the fleet is enough; two are the high availability, because a second sweep is empty.
     """
-    return run_beat(console.settings, log_level=loglevel, extra=extra)
+    return run_beat(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
 @click.command()

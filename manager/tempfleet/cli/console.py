@@ -24,7 +24,7 @@ from rich.text import Text
 from ..embedded import connect_url
 from ..errors import SettingsError
 from ..fleet import Fleet
-from ..logs import logger, printable
+from ..logs import configure, logger, printable
 from ..manager import TempFileManager
 from ..settings import Settings
 from ..store import Store, connect
@@ -98,6 +98,7 @@ class Console:
     def __init__(self) -> None:
         self.json = False
         self.given: dict[str, str | None] = {}
+        self._end_log: Callable[[], None] | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -179,10 +180,15 @@ class Console:
         )
 
     def _tell_warnings(self) -> None:
+        if self._end_log is None:
+            known = self.settings
+            self._end_log = configure(level=known.log_level, form=known.log_format, file=known.log_file)
         if not any(isinstance(handler, ToStderr) for handler in logger.handlers):
             logger.addHandler(ToStderr(self))
 
     def close(self) -> None:
+        if self._end_log is not None:
+            self._end_log()
         for handler in list(logger.handlers):
             if isinstance(handler, ToStderr):
                 logger.removeHandler(handler)
