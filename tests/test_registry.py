@@ -22,7 +22,7 @@ from tempfleet import (
     Volume,
 )
 from tempfleet.keys import volume_key
-from tempfleet.moves import Claim, Kept
+from tempfleet.moves import NO_LIMITS, Claim, Kept
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry import Registry
 from tempfleet.store import Store
@@ -188,6 +188,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
             schema=1,
             epoch="e",
             disk="",
+            **NO_LIMITS.as_args(),
             more=[*new("/base/a").pack(), *new("/base/b", ttl_ms="soon").pack()],  # type: ignore[arg-type]
         )
     assert len(registry) == 0

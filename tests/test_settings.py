@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from tempfleet import SettingsError, TempFileManager
-from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, LogLevel, Settings, variables
+from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, LogLevel, Quota, Settings, variables
 
 DEFAULTS = {
     "TEMP_FILE_BASE_DIR": os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}"),
@@ -80,6 +80,14 @@ GOOD = {
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
     "TEMP_FILE_REDIS_URL_FILE": ("", ""),
     "TEMP_FILE_BROKER_URL_FILE": ("", ""),
+    "TEMP_FILE_SIZE_LIMIT": ("104857600  # 100MB", 104857600),
+    "MAX_TEMP_FILES": ("10000", 10000),
+    "TEMP_FILE_MAX_BYTES": ("100MB", 104857600),
+    "TEMP_FILE_TAG_MAX_FILES": ("7", 7),
+    "TEMP_FILE_TAG_MAX_BYTES": ("7k", 7168),
+    "TEMP_FILE_HOST_MAX_FILES": ("7", 7),
+    "TEMP_FILE_HOST_MAX_BYTES": ("7", 7),
+    "TEMP_FILE_QUOTA": ("evict", Quota.EVICT),
     "LOG_LEVEL": ("warn", LogLevel.WARNING),
     "LOG_FORMAT": ("JSON", "json"),
     "LOG_FILE": ("/var/log/tempfleet.log", "/var/log/tempfleet.log"),
@@ -116,6 +124,9 @@ BAD = {
     "TEMP_FILE_REDIS_URL_FILE": ["/no/such/file", "/dev/null"],
     "TEMP_FILE_BROKER_URL_FILE": ["/no/such/file", "/dev/null"],
     "ENABLE_TEMP_FILE_METRICS": ["maybe"],
+    "TEMP_FILE_SIZE_LIMIT": ["-1", "much"],
+    "MAX_TEMP_FILES": ["-1", "1.5", "10MB"],
+    "TEMP_FILE_QUOTA": ["hard"],
     "LOG_LEVEL": ["loud", ""],
     "LOG_FORMAT": ["xml"],
     "METRICS_BACKEND": ["statsd"],
@@ -126,7 +137,8 @@ BAD = {
 }
 
 OLDER_NAMES = {
-    "LOG_LEVEL", "LOG_FORMAT", "LOG_FILE", "ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT",
+    "MAX_TEMP_FILES", "LOG_LEVEL", "LOG_FORMAT", "LOG_FILE",
+    "ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT",
 }  # fmt: skip
 """The specification's own, which have no prefix."""
 

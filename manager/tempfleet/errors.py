@@ -72,6 +72,25 @@ class BatchError(TempfleetError):
         )
 
 
+class QuotaExceeded(TempfleetError):
+    """A limit on temporary files is reached; the file was not registered and stays its caller's."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        path: str = "",
+        variable: str = "",
+        most: int = 0,
+        tag: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.variable = variable
+        self.most = most
+        self.tag = tag
+
+
 class RegistryError(TempfleetError):
     """The registry refused; nothing was changed."""
 

@@ -12,6 +12,7 @@ from . import disk
 from .deletion import Roots
 from .errors import TempfleetError
 from .fleet import Fleet, Host
+from .limits import soft_warnings
 from .registry import Registry
 from .settings import Settings
 from .stats import VolumeStats
@@ -39,13 +40,14 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     try:
         registry.store.check_policy()
         stats = registry.stats()
+        beyond = list(soft_warnings(registry, stats, settings))
         disk.confirm(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
-    warnings += _warnings(stats, settings) + _host_warnings(stats, settings, hosts)
+    warnings += _warnings(stats, settings) + _host_warnings(stats, settings, hosts) + beyond
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)

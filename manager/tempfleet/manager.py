@@ -22,6 +22,7 @@ from .errors import (
     BatchError,
     FileMissing,
     NotRegistered,
+    QuotaExceeded,
     TempfleetError,
     UnsafePath,
 )
@@ -29,6 +30,7 @@ from .explanation import Explanation
 from .files import Files
 from .health import health_check
 from .keys import Volume
+from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
 from .policies import ttl_ms
@@ -97,6 +99,7 @@ class TempFileManager:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
         self._cleaner = Cleaner(self._registry, self.roots, self.settings)
+        self._admission = Admission(self._registry, self._cleaner, self.settings)
 
     @property
     def base_dir(self) -> str:
@@ -118,6 +121,12 @@ class TempFileManager:
         """The engine behind this manager; raises as ``registry`` does."""
         self._check_policy()
         return self._cleaner
+
+    @property
+    def admission(self) -> Admission:
+        """What registers within the limits; raises as ``registry`` does."""
+        self._check_policy()
+        return self._admission
 
     # -- create and register
 
@@ -174,7 +183,7 @@ class TempFileManager:
             self.register(file_path, ttl=ttl)
         except FileMissing:
             logger.warning("Attempted to register non-existent file: %s", _shown(file_path))
-        except (UnsafePath, AlreadyClaimed) as exc:
+        except (UnsafePath, AlreadyClaimed, QuotaExceeded) as exc:
             logger.warning("Attempted to register a file that cannot be: %s", exc)
 
     def register(
@@ -192,6 +201,7 @@ class TempFileManager:
         Raises:
             FileMissing, UnsafePath: nothing was registered; the error says why.
             AlreadyClaimed: exactly this file is being deleted now.
+            QuotaExceeded: it is too large, or a limit is reached; the file stays its caller's.
             InvalidTTL: not a number of seconds above zero, at most 366 days.
         """
         file = self.inspect(path, ttl=ttl, tags=tags, directory=directory)
@@ -220,13 +230,13 @@ class TempFileManager:
         for path in paths:
             try:
                 files.append(self.inspect(path, ttl=ttl, tags=tags, directory=directory, confined=confined))
-            except (FileMissing, UnsafePath) as exc:
+            except (FileMissing, UnsafePath, QuotaExceeded) as exc:
                 errors[os.fsdecode(path)] = exc
         records = []
         for registration in self._register(files):
             try:
                 records.append(self._accepted(registration))
-            except AlreadyClaimed as exc:
+            except (AlreadyClaimed, QuotaExceeded) as exc:
                 errors[registration.file.path] = exc
         if errors:
             raise BatchError(records=records, errors=errors)
@@ -247,14 +257,17 @@ class TempFileManager:
 
         *confined* narrows where it may be to below these directories, for callers who speak for a stranger.
         """
-        return inspect(
-            normalise(path),
-            self.roots,
-            ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
-            tags=_words(tags),
-            directory=directory,
-            confined=confined,
-            age_ms=round(age_seconds * 1000),
+        return check_size(
+            inspect(
+                normalise(path),
+                self.roots,
+                ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
+                tags=_words(tags),
+                directory=directory,
+                confined=confined,
+                age_ms=round(age_seconds * 1000),
+            ),
+            self.settings,
         )
 
     def register_inspected(self, file: NewFile) -> FileRecord:
@@ -501,9 +514,11 @@ class TempFileManager:
         self.cleaner.clean_paths([[record.path]], until_ms=self.registry.now_ms(), made=True)
 
     def _register(self, files: Sequence[NewFile]) -> list[Registration]:
-        registrations, own = self.registry.register(files), self._own
+        registrations, own = self.admission.register(files), self._own
         for registration in registrations:
-            if own is not None and registration.code != "claimed":
+            if not registration.is_accepted:
+                continue
+            if own is not None:
                 own[registration.file.path] = os.getpid()
             logger.debug("Registered temporary file: %s", printable(registration.file.path))
         return registrations
@@ -515,6 +530,8 @@ class TempFileManager:
         path = registration.file.path
         if registration.code == "claimed":
             raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+        if refused := refusal(registration, self.settings):
+            raise refused
         return registration.record
 
 

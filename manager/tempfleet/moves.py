@@ -4,7 +4,7 @@ What the registry's moves take and give, as values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from .records import FileRecord, NewFile, State
 
@@ -53,6 +53,30 @@ class Reaped:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a registration may let a volume, or one tag in it, grow to; None for no limit."""
+
+    files: int | None = None
+    bytes: int | None = None
+    tag_files: int | None = None
+    tag_bytes: int | None = None
+
+    def as_args(self) -> dict[str, int | str]:
+        return {name: "" if most is None else most for name, most in asdict(self).items()}
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(slots=True)
+class TagTotal:
+    """What is registered under one tag."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """What registering one file came to; *code* is one of scripts/register.lua's."""
 
@@ -60,6 +84,11 @@ class Registration:
     file: NewFile
     registered_ms: int
     deadline_ms: int
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether anything changed: "claimed" and "over:..." change nothing."""
+        return self.code != "claimed" and not self.code.startswith("over:")
 
     @property
     def record(self) -> FileRecord:

@@ -3,7 +3,7 @@ What the registry keeps of a file, and the words for what can become of it.
 
 Paths are ``str`` in Python, as ``os.fsdecode`` gives them (any legal file name survives, surrogates
 stand for bytes that are not UTF-8), and bytes in Redis. In Redis a record is one line of text that a
-script can take apart with ``string.match``, then an opaque tail that only Python reads:
+script can take apart with ``string.match``, then a tail of which scripts read the tags alone:
 
     1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\\n<tail: JSON or nothing>
 
@@ -17,6 +17,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
 NO_IDENTITY = "-"
 NO_FLAGS = "-"
@@ -142,11 +143,20 @@ class NewFile:
 
     def pack(self) -> tuple[bytes, int, int, int, str, str, int, str]:
         """The ARGV group of scripts/register.lua, in its order."""
-        tail = json.dumps({"tags": self.tags}) if self.tags else ""
+        tail = json.dumps({"tags": "".join(f"{tag_token(tag)}," for tag in self.tags)}) if self.tags else ""
         return (
             os.fsencode(self.path), self.ttl_ms, self.age_ms, self.size_bytes,
             self.identity, self.flags or NO_FLAGS, self.uid, tail,
         )  # fmt: skip
+
+
+def tag_token(tag: str) -> str:
+    """*tag* as the scripts see it: without anything that ends a token or a JSON text."""
+    return quote(tag.encode("utf-8", "surrogatepass"), safe="")
+
+
+def tag_of(token: str) -> str:
+    return unquote_to_bytes(token).decode("utf-8", "surrogatepass")
 
 
 def unpack(
@@ -169,7 +179,7 @@ def unpack(
         identity=identity.decode(),
         flags="" if flags == b"-" else flags.decode(),
         uid=int(uid),
-        tags=tuple(json.loads(tail)["tags"]) if tail else (),
+        tags=tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1])) if tail else (),
         state=state,
         due_ms=due_ms,
         attempts=attempts,

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from .errors import AlreadyClaimed, LeaseLost, NotRegistered
 from .keys import SCHEMA, Volume, volume_key
 from .logs import printable
-from .moves import Claim, Kept, Reaped, Registration
-from .records import Deletion, FileRecord, NewFile, State, unpack
+from .moves import NO_LIMITS, Claim, Kept, Limits, Reaped, Registration, TagTotal
+from .records import Deletion, FileRecord, NewFile, State, tag_of, unpack
 from .settings import MAX_BATCH
 from .stats import VolumeStats, bounds_text, bucket_of
 from .store import Store
@@ -45,7 +45,7 @@ class Registry:
 
     # -- the life of a file, in its order
 
-    def register(self, files: Sequence[NewFile]) -> list[Registration]:
+    def register(self, files: Sequence[NewFile], limits: Limits = NO_LIMITS) -> list[Registration]:
         """
         Enter files, or renew the promise of those already known; see scripts/register.lua for the codes.
 
@@ -64,6 +64,7 @@ class Registry:
                 schema=SCHEMA,
                 epoch=secrets.token_hex(8),
                 disk=self.disk,
+                **limits.as_args(),
             )
             done += [
                 Registration(code.decode(), file, int(registered), int(deadline))
@@ -208,6 +209,21 @@ class Registry:
 
     def stats(self) -> VolumeStats:
         return parse_stats(self._run("stats"))
+
+    def tag_totals(self) -> dict[str, TagTotal]:
+        """The files and bytes under each tag that has any, those in quarantine apart; in pages, not at one instant."""
+        found: dict[str, TagTotal] = {}
+        key = volume_key(self.store.namespace, self.volume, "tags")
+        cursor = -1
+        while cursor:
+            cursor, page = self.store.call(
+                partial(self.store.client.hscan, key, cursor=max(cursor, 0), count=MAX_BATCH)
+            )
+            for name, amount in page.items():
+                kind, _, token = name.decode().partition(" ")
+                total = found.setdefault(tag_of(token), TagTotal())
+                setattr(total, kind, int(amount))
+        return found
 
     def observe(
         self, *, duration_seconds: float, name: str = "duration", totals: dict[str, int] | None = None

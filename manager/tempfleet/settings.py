@@ -83,6 +83,14 @@ class InUse(StrEnum):
     DELETE = "delete"
 
 
+class Quota(StrEnum):
+    """What happens at a limit: health is degraded; or registering is refused; or older files make room."""
+
+    SOFT = "soft"
+    REJECT = "reject"
+    EVICT = "evict"
+
+
 class LogLevel(StrEnum):
     """From which level on events are logged."""
 
@@ -157,6 +165,15 @@ class Settings(BaseModel):
     quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
     quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "", description="a file")
+
+    size_limit_bytes: Size = _env("TEMP_FILE_SIZE_LIMIT", 0, ge=0)
+    max_files: int = _env("MAX_TEMP_FILES", 0, ge=0)
+    max_bytes: Size = _env("TEMP_FILE_MAX_BYTES", 0, ge=0)
+    tag_max_files: int = _env("TEMP_FILE_TAG_MAX_FILES", 0, ge=0)
+    tag_max_bytes: Size = _env("TEMP_FILE_TAG_MAX_BYTES", 0, ge=0)
+    host_max_files: int = _env("TEMP_FILE_HOST_MAX_FILES", 0, ge=0)
+    host_max_bytes: Size = _env("TEMP_FILE_HOST_MAX_BYTES", 0, ge=0)
+    quota: Quota = _env("TEMP_FILE_QUOTA", Quota.SOFT)
 
     log_level: LogLevel = _env("LOG_LEVEL", LogLevel.INFO)
     log_format: Literal["text", "json"] = _env("LOG_FORMAT", "text")

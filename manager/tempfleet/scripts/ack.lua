@@ -9,6 +9,7 @@
   KEYS[6]   errors       hash  path -> last error
   KEYS[7]   next         hash  path -> record that waits behind a claim
   KEYS[8]   stats        hash  totals and histogram buckets
+  KEYS[9]   tags         hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms       int   '' for the server's clock
   ARGV[2]   token        int   the claim's
   ARGV[3]   age_bounds   str   upper bounds of the age histogram, seconds, rising, separated by spaces
@@ -21,6 +22,7 @@
 ]]
 local registry, leases, claims, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local retries, errors, next_, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local tags = KEYS[9]
 
 local now, token = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not now then
@@ -63,13 +65,23 @@ local function histogram(name, text)
   end
   return observe, keep
 end
+local tag_files, tag_bytes = {}, {}
+local function count_tags(record, n)
+  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
+  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
+  for tag in string.gmatch(named or '', '([^,]*),') do
+    tag_files[tag] = (tag_files[tag] or 0) + n
+    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
+  end
+end
+
 local observe_age, keep_ages = histogram('age', ARGV[3])
 local observe_lag, keep_lags = histogram('lag', ARGV[4])
 
 local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local any_next = redis.call('HLEN', next_) > 0
 local settled, freed, bytes, entered, entered_bytes = 0, 0, 0, 0, 0
-local aside, aside_bytes = 0, 0
+local aside, aside_bytes, behind_bytes = 0, 0, 0
 
 for i = 5, #ARGV, 3 do
   local path, outcome = ARGV[i], ARGV[i + 1]
@@ -84,6 +96,7 @@ for i = 5, #ARGV, 3 do
       redis.call('HDEL', retries, path)
       redis.call('HDEL', errors, path)
     end
+    count_tags(record or '', -1)
     totals[outcome] = totals[outcome] + 1
     bytes = bytes - (tonumber(size) or 0)
     if flags and string.find(flags, 'q', 1, true) then
@@ -103,6 +116,7 @@ for i = 5, #ARGV, 3 do
       redis.call('HSET', records, path, waiting)
       redis.call('ZADD', registry, next_deadline, path)
       entered, entered_bytes = entered + 1, entered_bytes + tonumber(next_size)
+      behind_bytes = behind_bytes + tonumber(next_size)
     end
   end
 end
@@ -128,6 +142,15 @@ if entered > 0 then
 end
 if bytes + entered_bytes ~= 0 then
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
+end
+if behind_bytes > 0 then
+  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - behind_bytes))
+end
+for tag, n in pairs(tag_files) do
+  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
+  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+  end
 end
 keep_ages()
 keep_lags()

@@ -10,6 +10,7 @@
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
+  KEYS[10]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   token     int   the claim's
   ARGV[3+]  files     4 each: path, delay_ms, attempt (1: counts as failed, 0: does not), reason
@@ -22,6 +23,7 @@
 ]]
 local registry, leases, claims, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local records, retries, errors, next_, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local tags = KEYS[10]
 
 local now, token = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not now then
@@ -41,6 +43,16 @@ end
 local settled, entered, entered_bytes, bytes, buried, failed = 0, 0, 0, 0, 0, 0
 local reasons = {}
 
+local tag_files, tag_bytes = {}, {}
+local function count_tags(record, n)
+  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
+  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
+  for tag in string.gmatch(named or '', '([^,]*),') do
+    tag_files[tag] = (tag_files[tag] or 0) + n
+    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
+  end
+end
+
 for i = 3, #ARGV, 4 do
   local path, delay, reason = ARGV[i], ARGV[i + 1], ARGV[i + 3]
   local holder = redis.call('ZSCORE', leases, path)
@@ -56,6 +68,7 @@ for i = 3, #ARGV, 4 do
       redis.call('HDEL', errors, path)
       redis.call('HSET', records, path, waiting)
       redis.call('ZADD', registry, next_deadline, path)
+      count_tags(record, -1)
       entered, entered_bytes = entered + 1, entered_bytes + tonumber(next_size)
       bytes = bytes - tonumber(string.match(record, '^1 %d+ %d+ (%d+)') or 0)
     else
@@ -96,5 +109,12 @@ if entered > 0 then
   redis.call('HINCRBY', stats, 'registered', entered)
   redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
+  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - entered_bytes))
+end
+for tag, n in pairs(tag_files) do
+  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
+  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+  end
 end
 return settled

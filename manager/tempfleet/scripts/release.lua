@@ -9,6 +9,7 @@
   KEYS[6]   retries   hash  path -> failed attempts
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   stats     hash  totals
+  KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   total     str   the total that counts them: released, missing or moved_out
   ARGV[2+]  files     1 each: path
 
@@ -18,10 +19,21 @@
 ]]
 local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local records, retries, errors, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local tags = KEYS[9]
 
 local total = ARGV[1]
 if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
   return redis.error_reply('ERR no such total: ' .. total)
+end
+
+local tag_files, tag_bytes = {}, {}
+local function count_tags(record, n)
+  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
+  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
+  for tag in string.gmatch(named or '', '([^,]*),') do
+    tag_files[tag] = (tag_files[tag] or 0) + n
+    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
+  end
 end
 
 local reply, left, left_bytes, aside, aside_bytes = {}, 0, 0, 0, 0
@@ -39,6 +51,7 @@ for i = 2, #ARGV do
     redis.call('HDEL', records, path)
     redis.call('HDEL', retries, path)
     redis.call('HDEL', errors, path)
+    count_tags(record, -1)
     local size, flags = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+)')
     left, left_bytes = left + 1, left_bytes + tonumber(size or 0)
     if flags and string.find(flags, 'q', 1, true) then
@@ -55,5 +68,11 @@ end
 if aside > 0 then
   redis.call('HINCRBY', stats, 'aside', -aside)
   redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', 0 - aside_bytes))
+end
+for tag, n in pairs(tag_files) do
+  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
+  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+  end
 end
 return reply

@@ -9,6 +9,7 @@
   KEYS[6]   errors    hash  path -> last error
   KEYS[7]   next      hash  path -> record that waits behind a claim
   KEYS[8]   stats     hash  totals
+  KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   token     int   the claim's
   ARGV[3+]  files     9 each: old path, then new path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
@@ -20,6 +21,7 @@
 ]]
 local registry, leases, claims, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local retries, errors, next_, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local tags = KEYS[9]
 
 local now, token = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not now then
@@ -35,13 +37,25 @@ for i = 3, #ARGV, 9 do
   end
 end
 
+local tag_files, tag_bytes = {}, {}
+local function count_tags(record, n)
+  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
+  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
+  for tag in string.gmatch(named or '', '([^,]*),') do
+    tag_files[tag] = (tag_files[tag] or 0) + n
+    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
+  end
+end
+
 local settled, aside_bytes, bytes, entered, entered_bytes = 0, 0, 0, 0, 0
 for i = 3, #ARGV, 9 do
   local path, aside = ARGV[i], ARGV[i + 1]
   local holder = redis.call('ZSCORE', leases, path)
   if holder and tonumber(holder) == token then
     settled = settled + 1
-    local old_size = string.match(redis.call('HGET', records, path) or '', '^1 %d+ %d+ (%d+)')
+    local old = redis.call('HGET', records, path) or ''
+    local old_size = string.match(old, '^1 %d+ %d+ (%d+)')
+    count_tags(old, -1)
     local size, deadline = tonumber(ARGV[i + 4]), now + tonumber(ARGV[i + 2])
     redis.call('ZREM', leases, path)
     redis.call('HDEL', records, path)
@@ -74,7 +88,14 @@ if settled > 0 then
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
 end
 if entered > 0 then
+  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - entered_bytes))
   redis.call('HINCRBY', stats, 'registered', entered)
   redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
+end
+for tag, n in pairs(tag_files) do
+  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
+  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+  end
 end
 return settled

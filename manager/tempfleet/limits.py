@@ -1,0 +1,248 @@
+"""
+How much may be registered, who is refused, and who makes room.
+
+The limits of a volume, and of a tag in it, are kept by the script that registers, so they are exact however many
+processes register at once. A host spans volumes, hence cluster slots, and no script sees it whole: its totals are
+looked up again after a second, or after a hundredth of the limit, so each process may overshoot by that much.
+
+A registrant is known by its tags. To make room (TEMP_FILE_QUOTA=evict) only its own files are deleted, those that
+share a tag with the new one, or have none either: who registers too much harms nobody else. Held files, files in use
+and files in quarantine stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from .cleanup import Cleaner
+from .errors import QuotaExceeded
+from .fleet import Fleet
+from .logs import logger, printable
+from .moves import NO_LIMITS, Limits, Registration
+from .records import FileRecord, NewFile, State, tag_of
+from .registry import Registry
+from .settings import Quota, Settings
+from .stats import VolumeStats
+
+FRESH_SECONDS = 1.0
+"""For how long a host's totals are believed."""
+
+ROUNDS = 3
+"""How often room is made for one call: others may take it."""
+
+OVER = "over:"
+
+FIELDS = {
+    "files": "max_files",
+    "bytes": "max_bytes",
+    "tag_files": "tag_max_files",
+    "tag_bytes": "tag_max_bytes",
+    "host_files": "host_max_files",
+    "host_bytes": "host_max_bytes",
+}
+"""The limit as the codes name it -> its setting."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that registering keeps; none while they are soft."""
+    if settings.quota is Quota.SOFT:
+        return NO_LIMITS
+    return Limits(
+        files=settings.max_files or None,
+        bytes=settings.max_bytes or None,
+        tag_files=settings.tag_max_files or None,
+        tag_bytes=settings.tag_max_bytes or None,
+    )
+
+
+def check_size(file: NewFile, settings: Settings) -> NewFile:
+    """
+    Raises:
+        QuotaExceeded: the file is larger than TEMP_FILE_SIZE_LIMIT.
+    """
+    most = settings.size_limit_bytes
+    if most and file.size_bytes > most:
+        raise QuotaExceeded(
+            f"{printable(file.path)} has {file.size_bytes} bytes, TEMP_FILE_SIZE_LIMIT is {most}; "
+            "it was not registered and stays.",
+            path=file.path,
+            variable="TEMP_FILE_SIZE_LIMIT",
+            most=most,
+        )
+    return file
+
+
+def refusal(registration: Registration, settings: Settings) -> QuotaExceeded | None:
+    """The error that a registration came to, None where it came to none."""
+    if not registration.code.startswith(OVER):
+        return None
+    _, limit, *token = registration.code.split(":", 2)
+    variable, most = settings.variable_of(FIELDS[limit]), int(getattr(settings, FIELDS[limit]))
+    path, tag = registration.file.path, tag_of(token[0]) if token else ""
+    whose = f" for the tag {printable(tag)!r}" if token else ""
+    return QuotaExceeded(
+        f"{printable(path)} was not registered and stays: {variable} is {most}{whose}, and that is reached.",
+        path=path,
+        variable=variable,
+        most=most,
+        tag=tag,
+    )
+
+
+class HostTotals:
+    """What is registered on one host, in all its volumes: as of a moment ago, and what we registered since."""
+
+    def __init__(self, fleet: Fleet, settings: Settings) -> None:
+        self.fleet = fleet
+        self.host = settings.host
+        self.most = {"files": settings.host_max_files, "bytes": settings.host_max_bytes}
+        self._known = {"files": 0, "bytes": 0}
+        self._since = {"files": 0, "bytes": 0}
+        self._looked = float("-inf")
+
+    def broken_by(self, file: NewFile) -> str:
+        """The limit that *file* would break, "" for none; then it counts as registered."""
+        if self._is_stale():
+            self.forget()
+            self._look()
+        growth = {"files": 1, "bytes": file.size_bytes}
+        for name, most in self.most.items():
+            if most and growth[name] and self._known[name] + self._since[name] + growth[name] > most:
+                return f"host_{name}"
+        for name in growth:
+            self._since[name] += growth[name]
+        return ""
+
+    def beyond(self) -> dict[str, int]:
+        """The totals, looked up now, that are above their limit."""
+        self._look()
+        return {
+            name: self._known[name] for name, most in self.most.items() if most and self._known[name] > most
+        }
+
+    def forget(self) -> None:
+        """Have the totals looked up again."""
+        self._looked = float("-inf")
+
+    def _is_stale(self) -> bool:
+        if time.monotonic() > self._looked + FRESH_SECONDS:
+            return True
+        return any(most and self._since[name] > most / 100 for name, most in self.most.items())
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        found = self.fleet.stats(self.fleet.volumes(host=self.host)).values()
+        self._known = {
+            "files": sum(stats.active - stats.total("aside") for stats in found),
+            "bytes": sum(stats.bytes - stats.total("aside_bytes") for stats in found),
+        }
+        self._since = {"files": 0, "bytes": 0}
+
+
+class Admission:
+    """Registers as far as the settings' limits let it. Thread-safe as far as the registry's limits go."""
+
+    def __init__(self, registry: Registry, cleaner: Cleaner, settings: Settings) -> None:
+        self.registry = registry
+        self.cleaner = cleaner
+        self.settings = settings
+        self.limits = limits_of(settings)
+        self.evicts = settings.quota is Quota.EVICT
+        has_host_limit = settings.quota is not Quota.SOFT and (
+            settings.host_max_files or settings.host_max_bytes
+        )
+        self.host = HostTotals(Fleet(registry.store), settings) if has_host_limit else None
+
+    def register(self, files: Sequence[NewFile]) -> list[Registration]:
+        """
+        As ``Registry.register``; a file that a limit does not let in has a code that ``refusal`` explains. Raises as
+        it does, and where it makes room as ``Cleaner.clean_paths``.
+        """
+        done = dict(enumerate(self._try(files)))
+        for _ in range(ROUNDS if self.evicts else 0):
+            refused = {at: each for at, each in done.items() if each.code.startswith(OVER)}
+            if not refused or not self._make_room(list(refused.values()), {file.path for file in files}):
+                break
+            again = self._try([each.file for each in refused.values()])
+            done.update(zip(refused, again, strict=True))
+        return list(done.values())
+
+    def _try(self, files: Sequence[NewFile]) -> list[Registration]:
+        broken = self._broken_on_host(files)
+        admitted = [file for at, file in enumerate(files) if not broken[at]]
+        registered = iter(self.registry.register(admitted, self.limits))
+        return [
+            Registration(OVER + broken[at], file, 0, 0) if broken[at] else next(registered)
+            for at, file in enumerate(files)
+        ]
+
+    def _broken_on_host(self, files: Sequence[NewFile]) -> list[str]:
+        if self.host is None:
+            return [""] * len(files)
+        _, known = self.registry.look([file.path for file in files])
+        return [
+            self.host.broken_by(file) if record is None else ""
+            for file, record in zip(files, known, strict=True)
+        ]
+
+    def _make_room(self, refused: Sequence[Registration], ours: set[str]) -> int:
+        """Delete files of the same registrants, the oldest first; how many went."""
+        paths: dict[str, None] = {}
+        wanted = 0
+        waiting = sorted(self._waiting(ours), key=lambda record: record.registered_ms)
+        for limit in dict.fromkeys(each.code for each in refused):
+            files = [each.file for each in refused if each.code == limit]
+            need = self._need(limit, files)
+            wanted += need
+            for record in (record for record in waiting if any(_shares(record, file) for file in files)):
+                if need <= 0:
+                    break
+                paths[record.path] = None
+                need -= record.size_bytes if "bytes" in limit else 1
+        if not paths:
+            return 0
+        report = self.cleaner.clean_paths([list(paths)], until_ms=self.registry.now_ms())
+        logger.info(
+            "Made room: wanted %d files or bytes, deleted %d files and freed %d bytes",
+            wanted, report.deleted, report.freed_bytes,
+        )  # fmt: skip
+        if self.host is not None:
+            self.host.forget()
+        return report.deleted
+
+    def _need(self, code: str, files: Sequence[NewFile]) -> int:
+        """What must go: what is to come, and a twentieth of the limit, so that not every call has to."""
+        limit = code.split(":")[1]
+        coming = sum(file.size_bytes for file in files) if "bytes" in limit else len(files)
+        return coming + int(getattr(self.settings, FIELDS[limit])) // 20
+
+    def _waiting(self, ours: set[str]) -> Iterator[FileRecord]:
+        seen: set[str] = set()
+        for page in self.registry.waiting_paths():
+            for record in self.registry.look([path for path in page if path not in ours | seen])[1]:
+                if record is not None and record.state is State.WAITING and not record.is_aside:
+                    seen.add(record.path)
+                    yield record
+
+
+def _shares(record: FileRecord, file: NewFile) -> bool:
+    return bool(set(record.tags) & set(file.tags)) or not (record.tags or file.tags)
+
+
+def soft_warnings(registry: Registry, stats: VolumeStats, settings: Settings) -> Iterator[str]:
+    """What is beyond its limit, in the words of the specification's health check."""
+    files, size = stats.active - stats.total("aside"), stats.bytes - stats.total("aside_bytes")
+    if settings.max_files and files > settings.max_files:
+        yield f"Too many temp files: {files}"
+    if settings.max_bytes and size > settings.max_bytes:
+        yield f"Temp files are too large: {size} bytes"
+    if settings.tag_max_files or settings.tag_max_bytes:
+        for tag, total in sorted(registry.tag_totals().items()):
+            if settings.tag_max_files and total.files > settings.tag_max_files:
+                yield f"Too many temp files with the tag {printable(tag)!r}: {total.files}"
+            if settings.tag_max_bytes and total.bytes > settings.tag_max_bytes:
+                yield f"Temp files with the tag {printable(tag)!r} are too large: {total.bytes} bytes"
+    if settings.host_max_files or settings.host_max_bytes:
+        for name, amount in HostTotals(Fleet(registry.store), settings).beyond().items():
+            yield f"Host {printable(settings.host)} has more temp files than it may: {amount} {name}"
