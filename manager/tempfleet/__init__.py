@@ -34,17 +34,20 @@ from .errors import (
 from .keys import Volume
 from .manager import TempFileManager
 from .records import Deletion, FileRecord, Outcome, State
+from .results import BatchResult, FileResult
 from .settings import Settings
 from .stats import VolumeStats
 
 __all__ = [
     "AlreadyClaimed",
     "BatchError",
+    "BatchResult",
     "CleanupReport",
     "Deletion",
     "EvictingRedis",
     "FileMissing",
     "FileRecord",
+    "FileResult",
     "InvalidTTL",
     "LeaseLost",
     "NotRegistered",

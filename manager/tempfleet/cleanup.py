@@ -60,6 +60,8 @@ class CleanupReport:
         lost: settled too late; the registry had given them to somebody else, who settles them.
         recovered: files taken back from claims that had died.
         finished: False when the budget or a stop ended it with work left.
+        latest, latest_aside: what became of each file of the last batch, and what was set aside; ``progress`` sees
+            them all.
     """
 
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
@@ -71,6 +73,8 @@ class CleanupReport:
     batches: int = 0
     seconds: float = 0.0
     finished: bool = True
+    latest: list[Deletion] = field(default_factory=list)
+    latest_aside: list[FileRecord] = field(default_factory=list)
 
     @property
     def deleted(self) -> int:
@@ -82,7 +86,8 @@ class CleanupReport:
         return sum(n for outcome, n in self.counts.items() if outcome not in GONE)
 
     def add(self, deletions: Iterable[Deletion]) -> None:
-        for deletion in deletions:
+        self.latest = list(deletions)
+        for deletion in self.latest:
             self.counts[deletion.outcome] += 1
             self.freed_bytes += deletion.freed_bytes
 
@@ -247,6 +252,34 @@ class Cleaner:
             pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress, recovered=recovered
         )
 
+    def clean_matching(
+        self,
+        wanted: Callable[[FileRecord], bool],
+        *,
+        force: bool = False,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> CleanupReport:
+        """
+        As ``clean_due``, or ``clean_all`` with *force*, but only of *wanted* files. Looks at every record that waits.
+        """
+        recovered = self._reap()
+        now_ms = self.registry.now_ms()
+
+        def pages() -> Iterator[list[str]]:
+            for page in self.registry.waiting_paths(page=self.settings.batch_size):
+                _, records = self.registry.look(page)
+                yield [
+                    record.path
+                    for record in records
+                    if record is not None
+                    and record.state is State.WAITING
+                    and (force or _is_due(record, now_ms))
+                    and wanted(record)
+                ]
+
+        return self.clean_paths(pages(), until_ms=now_ms, stop=stop, progress=progress, recovered=recovered)
+
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What clean_due() (or clean_all()) would do to each file now; changes nothing."""
         self.check_volume()
@@ -376,6 +409,7 @@ class Cleaner:
         settled += self.registry.set_aside(claim.token, moved) if moved else 0
         report.add(deletions)
         report.set_aside += len(moved)
+        report.latest_aside = [done.record for done in batch.moved]
         report.handed_back += len(back)
         report.lost += len(claim.records) - settled
         for deletion in deletions:

@@ -5,6 +5,7 @@ TempFileManager: what users hold. Each method is a thin line from a caller's pat
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock
@@ -34,8 +35,9 @@ from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
 from .policies import ttl_ms
-from .records import Deletion, FileRecord, Flag, NewFile, State
+from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
+from .results import REFUSED, BatchResult, FileResult, of_deletions, of_record
 from .settings import Settings
 from .stats import VolumeStats
 from .store import Clock, Store, connect, server_clock
@@ -242,6 +244,31 @@ class TempFileManager:
             raise BatchError(records=records, errors=errors)
         return records
 
+    def register_batch(
+        self, paths: Sequence[StrPath], *, ttl: float | None = None, tags: Sequence[str] = ()
+    ) -> BatchResult:
+        """As ``register_many``; a file that cannot be registered is a line of the result, and no error."""
+        began = time.monotonic()
+        records: Sequence[FileRecord] = ()
+        errors: Mapping[str, TempfleetError] = {}
+        try:
+            records = self.register_many(paths, ttl=ttl, tags=tags)
+        except BatchError as exc:
+            records, errors = exc.records, exc.errors
+        results = [of_record(record) for record in records] + [
+            FileResult(
+                path,
+                Outcome.MISSING.value if isinstance(exc, FileMissing) else REFUSED,
+                str(exc),
+            )
+            for path, exc in errors.items()
+        ]
+        return BatchResult(results, time.monotonic() - began)
+
+    def get_records(self, paths: Sequence[StrPath]) -> list[FileRecord | None]:
+        """All that the registry knows of each path, in their order: one round trip for each thousand."""
+        return self.registry.look([normalise(path) for path in paths])[1]
+
     def inspect(
         self,
         path: StrPath,
@@ -336,11 +363,38 @@ class TempFileManager:
         return self.cleanup(force=True)
 
     def cleanup_report(
-        self, *, force: bool = False, progress: Callable[[CleanupReport], None] | None = None
+        self,
+        *,
+        force: bool = False,
+        tags: Sequence[str] = (),
+        prefix: str = "",
+        progress: Callable[[CleanupReport], None] | None = None,
     ) -> CleanupReport:
-        """As ``cleanup``; returns all that is known of what it did."""
+        """
+        As ``cleanup``; returns all that is known of what it did.
+
+        Args:
+            tags: only files that have all of these.
+            prefix: only paths that begin so.
+        """
+        if tags or prefix:
+            wanted = partial(FileRecord.matches, tags=_words(tags), prefix=prefix)
+            return self.cleaner.clean_matching(wanted, force=force, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
         return clean(progress=progress)
+
+    def cleanup_batch(
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+    ) -> BatchResult:
+        """As ``cleanup_report``; returns what became of each file."""
+        found: list[FileResult] = []
+        report = self.cleanup_report(
+            force=force,
+            tags=tags,
+            prefix=prefix,
+            progress=lambda so_far: found.extend(of_deletions(so_far.latest, so_far.latest_aside)),
+        )
+        return BatchResult(found, report.seconds)
 
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What ``cleanup`` would do now, file by file; changes nothing."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -95,6 +96,10 @@ class FileRecord:
     due_ms: int | None = None
     attempts: int = 0
     last_error: str = ""
+
+    def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
+        """Whether it has all of *tags* and its path begins with *prefix*."""
+        return set(tags) <= set(self.tags) and self.path.startswith(prefix)
 
     @property
     def is_directory(self) -> bool:

@@ -19,9 +19,11 @@ from .formats import duration, size
 
 @click.command()
 @click.option("--force", is_flag=True, help="Everything that is registered, due or not; held files excepted.")
+@click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
+@click.option("--prefix", default="", help="Only paths that begin so.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, file by file, and change nothing.")
 @pass_console
-def cleanup(console: Console, force: bool, dry_run: bool) -> int:
+def cleanup(console: Console, force: bool, tags: tuple[str, ...], prefix: str, dry_run: bool) -> int:
     """
     Delete what is due, now and in this process.
 
@@ -30,11 +32,12 @@ def cleanup(console: Console, force: bool, dry_run: bool) -> int:
     \b
       tempfleet cleanup --dry-run
       tempfleet --base-dir /srv/scratch cleanup --force
+      tempfleet cleanup --force --tag report --prefix /srv/scratch/2024
     """
     if dry_run:
-        return _preview(console, force)
+        return _preview(console, force, tags, prefix)
     with _progress(console, force) as progress:
-        report = console.manager.cleanup_report(force=force, progress=progress)
+        report = console.manager.cleanup_report(force=force, tags=tags, prefix=prefix, progress=progress)
     told = [
         f"{n} {outcome.value}" for outcome, n in report.counts.items() if n and outcome.value != "deleted"
     ]
@@ -48,8 +51,12 @@ def cleanup(console: Console, force: bool, dry_run: bool) -> int:
     return 1 if report.kept or not report.finished else 0
 
 
-def _preview(console: Console, force: bool) -> int:
-    deletions = list(console.manager.preview(force=force))
+def _preview(console: Console, force: bool, tags: tuple[str, ...], prefix: str) -> int:
+    deletions = [
+        deletion
+        for deletion in console.manager.preview(force=force)
+        if deletion.record.matches(tags=tags, prefix=prefix)
+    ]
     counts = Counter(deletion.outcome.value for deletion in deletions)
     document = {
         "counts": counts,

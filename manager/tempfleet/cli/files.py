@@ -62,10 +62,8 @@ def ls(
     until_ms = None if due_within is None else now_ms + due_within * 1000
 
     def wanted(record: FileRecord) -> bool:
-        return (
-            set(tags) <= set(record.tags)
-            and record.path.startswith(prefix)
-            and (until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms))
+        return record.matches(tags=tags, prefix=prefix) and (
+            until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms)
         )
 
     matching = filter(wanted, _candidates(manager, state, until_ms))

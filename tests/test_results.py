@@ -1,0 +1,114 @@
+"""A batch tells what became of each file; the specification's own calls still return plain counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import assert_balanced
+from tempfleet import FileResult, TempFileManager
+from tempfleet.testing import FakeClock
+
+MakeManager = Callable[..., TempFileManager]
+
+
+@pytest.fixture
+def paths(manager: TempFileManager) -> list[Path]:
+    """Five files of three bytes."""
+    made = [Path(manager.base_dir) / name for name in ("a1", "a2", "b1", "b2", "c1")]
+    for path in made:
+        path.write_bytes(b"xyz")
+    return made
+
+
+def test_a_batch_of_registrations_tells_of_each_file_and_in_total(
+    manager: TempFileManager, paths: list[Path], tmp_path: Path
+) -> None:
+    nowhere, link = Path(manager.base_dir) / "nowhere", Path(manager.base_dir) / "link"
+    link.symlink_to(paths[0])
+    result = manager.register_batch([*paths, nowhere, link], tags=["x"])
+    assert result.files[:5] == [FileResult(str(path), "registered", "", 3) for path in paths]
+    assert [(each.path, each.outcome) for each in result.files[5:]] == [
+        (str(nowhere), "missing"), (str(link), "refused"),
+    ]  # fmt: skip
+    assert all(each.reason for each in result.files[5:])
+    totals = result.as_dict()
+    assert totals.pop("seconds") >= 0
+    assert totals == {
+        "registered": 5, "deleted": 0, "missing": 1, "failed": 1, "bytes": 15,
+        "outcomes": {"registered": 5, "missing": 1, "refused": 1},
+    }  # fmt: skip
+    json.dumps(totals)
+
+
+def test_a_batch_that_is_all_well_has_nothing_to_explain(manager: TempFileManager, paths: list[Path]) -> None:
+    result = manager.register_batch(paths)
+    assert (result.registered, result.failed, result.missing) == (5, 0, 0)
+    assert manager.register_batch([]).files == []
+
+
+def test_a_batch_of_questions_is_answered_in_its_order(manager: TempFileManager, paths: list[Path]) -> None:
+    manager.register(paths[1])
+    found = manager.get_records([paths[0], paths[1], "/no/such/file"])
+    assert [record and record.path for record in found] == [None, str(paths[1]), None]
+
+
+def test_a_batch_clean_up_tells_of_each_file_and_in_total(
+    make_manager: MakeManager, manager: TempFileManager, paths: list[Path]
+) -> None:
+    cleaner = make_manager(batch_size=2)
+    manager.register_many(paths)
+    paths[0].unlink()
+    with paths[1].open():
+        result = cleaner.cleanup_batch(force=True)
+    outcomes = {Path(each.path).name: each.outcome for each in result.files}
+    assert outcomes == {"a1": "missing", "a2": "busy", "b1": "deleted", "b2": "deleted", "c1": "deleted"}
+    assert (result.deleted, result.missing, result.failed, result.registered) == (3, 1, 1, 0)
+    assert result.bytes > 0 and result.seconds > 0
+    assert_balanced(manager)
+
+
+def test_a_clean_up_by_prefix_takes_what_is_due_and_begins_so(
+    manager: TempFileManager, paths: list[Path], clock: FakeClock
+) -> None:
+    manager.register_many(paths[:3], ttl=10)
+    manager.register_many(paths[3:], ttl=1000)
+    clock.advance(10)
+    report = manager.cleanup_report(prefix=str(Path(manager.base_dir) / "b"))
+    assert report.deleted == 1
+    assert [path.exists() for path in paths] == [True, True, False, True, True]
+    assert manager.cleanup() == 2
+
+
+def test_a_clean_up_by_tags_takes_files_that_have_all_of_them(
+    manager: TempFileManager, paths: list[Path]
+) -> None:
+    manager.register(paths[0], tags=["x"])
+    manager.register(paths[1], tags=["x", "y"])
+    manager.register(paths[2], tags=["y"])
+    manager.register(paths[3], tags=["x", "y"])
+    manager.hold(paths[3])
+    assert manager.cleanup_report(force=True, tags=["x", "y"]).deleted == 1
+    assert [path.exists() for path in paths] == [True, False, True, True, True]
+    assert manager.cleanup_batch(force=True, tags=["y"], prefix="/elsewhere").files == []
+    assert_balanced(manager)
+
+
+def test_what_is_set_aside_is_told_of_too(make_manager: MakeManager, paths: list[Path]) -> None:
+    manager = make_manager(quarantine_seconds=60)
+    manager.register_many(paths)
+    result = manager.cleanup_batch(force=True)
+    assert [each.outcome for each in result.files] == ["set_aside"] * 5
+    assert (result.deleted, result.failed) == (0, 0)
+
+
+def test_the_specifications_own_calls_return_plain_counts(
+    manager: TempFileManager, paths: list[Path]
+) -> None:
+    for path in paths:
+        manager.register_file(str(path))
+    assert manager.cleanup() == 0
+    assert manager.clear_all() == 5
