@@ -88,6 +88,8 @@ GOOD = {
     "TEMP_FILE_HOST_MAX_FILES": ("7", 7),
     "TEMP_FILE_HOST_MAX_BYTES": ("7", 7),
     "TEMP_FILE_QUOTA": ("evict", Quota.EVICT),
+    "TEMP_FILE_CLEANUP_ON_START": ("on", True),
+    "TEMP_FILE_CLEAR_ON_SHUTDOWN": ("on", True),
     "LOG_LEVEL": ("warn", LogLevel.WARNING),
     "LOG_FORMAT": ("JSON", "json"),
     "LOG_FILE": ("/var/log/tempfleet.log", "/var/log/tempfleet.log"),

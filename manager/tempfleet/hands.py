@@ -22,7 +22,10 @@ class Hand:
         self._ended = False
         self._latch = _thread.allocate_lock()
         self._latch.acquire()
-        _thread.start_new_thread(self._run, ())
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # the interpreter is ending and has no more threads to give: then this one works
+            self._run()
 
     def wait(self, timeout: float = -1) -> bool:
         """Whether the work has ended; at most *timeout* seconds from now, without one when it has."""

@@ -18,6 +18,7 @@ from .cleanup import Cleaner, CleanupReport
 from .created import TempDirectory, TempFile
 from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
 from .embedded import connect_url
+from .ending import at_end
 from .errors import (
     AlreadyClaimed,
     BatchError,
@@ -91,10 +92,16 @@ class TempFileManager:
         self._given_client = client
         self._clock = clock
         self._connect()
+        if self.settings.cleanup_on_start:
+            self._clean_first()
 
     def _connect(self) -> None:
         self._policy_checked = False
         self._own: dict[str, int] | None = None  # path -> the process that registered it, in a with block
+        self._mine: dict[str, int] | None = None  # the same, for who clears on shutdown
+        if self.settings.clear_on_shutdown:
+            self._mine = {}
+            at_end(self, TempFileManager._clear_mine)
         self.roots = Roots.open(self.settings)
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
@@ -514,9 +521,7 @@ class TempFileManager:
         parent's block deletes what the child itself has registered.
         """
         own, self._own = self._own or {}, None
-        paths = [path for path, process in own.items() if process == os.getpid()]
-        if paths:
-            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
+        self._delete_own(own)
 
     def close(self) -> None:
         """Give back connections and directories; the files stay registered."""
@@ -541,6 +546,26 @@ class TempFileManager:
         return f"TempFileManager({self.base_dir!r}, max_age={self.max_age!r}, host={self.settings.host!r})"
 
     # -- inside
+
+    def _clean_first(self) -> None:
+        """What is due; a start does not fail for what the next clean-up will do."""
+        try:
+            self.cleanup()
+        except TempfleetError as exc:
+            logger.warning("Nothing was cleaned at the start: %s", exc)
+
+    def _clear_mine(self) -> None:
+        """Delete what this process registered here; an end does not fail for what a deadline will do."""
+        mine, self._mine = self._mine or {}, {}
+        try:
+            self._delete_own(mine)
+        except (TempfleetError, OSError) as exc:
+            logger.warning("Not everything was cleared at the end: %s", exc)
+
+    def _delete_own(self, own: Mapping[str, int]) -> None:
+        paths = [path for path, process in own.items() if process == os.getpid()]
+        if paths:
+            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
 
     def _check_policy(self) -> None:
         if not self._policy_checked:
@@ -572,8 +597,9 @@ class TempFileManager:
         for registration in registrations:
             if not registration.is_accepted:
                 continue
-            if own is not None:
-                own[registration.file.path] = os.getpid()
+            for mine in (own, self._mine):
+                if mine is not None:
+                    mine[registration.file.path] = os.getpid()
             logger.debug("Registered temporary file: %s", printable(registration.file.path))
         return registrations
 

@@ -175,6 +175,9 @@ class Settings(BaseModel):
     host_max_bytes: Size = _env("TEMP_FILE_HOST_MAX_BYTES", 0, ge=0)
     quota: Quota = _env("TEMP_FILE_QUOTA", Quota.SOFT)
 
+    cleanup_on_start: bool = _env("TEMP_FILE_CLEANUP_ON_START", False)
+    clear_on_shutdown: bool = _env("TEMP_FILE_CLEAR_ON_SHUTDOWN", False)
+
     log_level: LogLevel = _env("LOG_LEVEL", LogLevel.INFO)
     log_format: Literal["text", "json"] = _env("LOG_FORMAT", "text")
     log_file: str = _env("LOG_FILE", "", description="a file")
