@@ -35,7 +35,7 @@ from tempfleet.embedded import broker_url
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger
 
-from . import delete, register, remote, routing, schedule, sweep
+from . import delete, register, remote, routing, schedule, sweep, transport
 from .bootsteps import HostStep
 from .logging import log_as_set
 from .runtime import Runtime, RuntimeOf
@@ -95,6 +95,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
 def make_app(settings: Settings | None = None) -> Celery:
     """An app that does nothing but Tempfleet's work."""
     settings = settings or Settings.load()
+    transport.use()
     app = Celery("tempfleet", broker=broker_url(settings.effective_broker_url), set_as_current=False)
     app.conf.update(
         accept_content=["json"],

@@ -107,7 +107,7 @@ def test_a_worker_goes_on_after_redis_was_killed_and_came_back(
         wait_until(lambda: manager.stats().waiting == 1)
         server.stop()
         with EmbeddedServer.start(server.directory):
-            wait_until(lambda: not before.exists(), 40)
+            wait_until(lambda: not before.exists(), 90)
             after = make(base, "after")
             any_app(server).send_task(
                 "tempfleet.register",
@@ -115,7 +115,7 @@ def test_a_worker_goes_on_after_redis_was_killed_and_came_back(
                 kwargs={"host": "web-1", "ttl": 0.1},
                 queue="tempfleet",
             )
-            wait_until(lambda: not after.exists() and len(manager.files) == 0, 40)
+            wait_until(lambda: not after.exists() and len(manager.files) == 0, 90)
             assert manager.stats().imbalance == 0
             worker.kill()
 
@@ -129,7 +129,7 @@ def test_a_worker_that_starts_before_its_broker_waits_for_it(server: EmbeddedSer
     with Worker("web-1", base, url, tmp_path) as worker:
         wait_until(lambda: "Cannot connect to" in worker.output, 20)
         with EmbeddedServer.start(server.directory), Beat(url, tmp_path):
-            wait_until(lambda: not path.exists(), 40)
+            wait_until(lambda: not path.exists(), 90)
             worker.kill()
 
 
