@@ -41,7 +41,7 @@ def test_a_watched_status_answers_again_and_again_and_ends_in_order(environment:
         assert watching.stdout is not None
         answers = [json.loads(watching.stdout.readline()) for _ in range(3)]
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 0
+        assert watching.wait(60) == 0
     assert {answer["host"] for answer in answers} == {"web-1"}
 
 
@@ -60,7 +60,7 @@ def test_on_a_terminal_a_watched_status_stays_in_its_place(environment: dict[str
     try:
         wait_until(redrawn)
         watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 0
+        assert watching.wait(60) == 0
     finally:
         watching.kill()
         watching.wait()
