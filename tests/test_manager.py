@@ -423,6 +423,8 @@ def test_a_damaged_record_hides_no_other_and_deletes_nothing(
     assert {str(good)} <= {deletion.path for deletion in manager.preview()}
     assert manager.cleanup() == 1
     assert (good.exists(), bad.exists()) == (False, True)
+    assert list(manager.registry.dead_paths()) == [[str(bad)]]  # for a person: dropped, its file would leak
+    assert redis_client.hget(f"tempfleet:{{{manager.volume}}}:errors", os.fsencode(bad)) == b"no-identity"
 
 
 # -- context managers

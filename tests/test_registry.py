@@ -534,3 +534,81 @@ def test_without_an_explicit_now_the_servers_clock_counts(redis_client: redis.Re
     (done,) = registry.register([new(ttl_ms=1)])
     assert 0 <= done.registered_ms - (seconds * 1000 + micros // 1000) < 60_000
     assert registry.claim(limit=1, lease_ms=LEASE_MS).token == 0 or registry.stats().leased == 1
+
+
+# -- what is registered from afar (flag u)
+
+
+def unseen(path: str = "/base/a", *, ttl_ms: int = MINUTE_MS) -> NewFile:
+    return NewFile(path, ttl_ms, flags="u", tags=("afar",))
+
+
+@pytest.mark.parametrize(("flags", "then"), [("", "u"), ("d", "du"), ("c", "c"), ("cd", "cd"), ("u", "u")])
+def test_an_unseen_registration_replaces_nothing_of_what_is_known(
+    registry: Registry, flags: str, then: str
+) -> None:
+    identity = "-" if set(flags) & {"c", "u"} else "i1"
+    known = NewFile("/base/a", 10_000, 7, identity, flags, 1000, ("mine",))
+    (first,) = registry.register([known])
+    for ttl_ms in (1, 20_000):
+        (done,) = registry.register([unseen(ttl_ms=ttl_ms)])
+        assert done.code == "again"
+    record = record_of(registry, "/base/a")
+    assert (record.identity, record.flags) == (identity, then)
+    assert record.deadline_ms == first.registered_ms + 20_000 == record.due_ms
+    if flags != "u":
+        assert (record.size_bytes, record.uid, record.tags) == (7, 1000, ("mine",))
+    assert registry.stats().bytes == record.size_bytes
+
+
+def test_an_unseen_registration_of_a_leased_file_changes_nothing(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([new()])
+    claim = claim_all(registry, clock)
+    (done,) = registry.register([unseen()])
+    assert (done.code, registry.stats().behind) == ("claimed", 0)
+    assert registry.ack(claim.token, acked(claim)) == 1
+
+
+# -- a claim that ran out
+
+
+def test_a_claim_that_ran_out_is_not_extended_though_nobody_reaped_it_yet(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([new()])
+    claim = claim_all(registry, clock)
+    clock.advance(LEASE_MS / 1000)
+    with pytest.raises(LeaseLost):
+        registry.extend(claim.token, lease_ms=LEASE_MS)
+    assert registry.reap().recovered == 1
+
+
+# -- damage
+
+
+@pytest.mark.parametrize(
+    "tail", [b"{}", b"[]", b"3", b'{"tags": 3}', b'{"tags": [3]}', b"[" * 100_000, b"\xff"]
+)
+def test_one_record_with_a_damaged_tail_stops_nobody_from_seeing_and_claiming_the_others(
+    registry: Registry, clock: FakeClock, redis_client: redis.Redis, tail: bytes
+) -> None:
+    registry.register([new("/base/a"), new("/base/b")])
+    key = volume_key("tempfleet", registry.volume, "records")
+    header = redis_client.hget(key, "/base/a") or b""
+    redis_client.hset(key, "/base/a", header + tail)
+    assert record_of(registry, "/base/b").identity == "i1"
+    assert record_of(registry, "/base/a").path == "/base/a"
+    assert {record.path for record in claim_all(registry, clock).records} == {"/base/a", "/base/b"}
+
+
+def test_a_held_file_with_a_damaged_record_is_due_at_once_when_it_is_lifted(
+    registry: Registry, redis_client: redis.Redis
+) -> None:
+    registry.register([new()])
+    registry.hold("/base/a", hold_ms=None)
+    redis_client.hset(volume_key("tempfleet", registry.volume, "records"), "/base/a", "rubbish")
+    assert registry.lift("/base/a")
+    assert registry.audit() == []
+    assert [record.path for record in registry.claim(limit=1, lease_ms=LEASE_MS).records] == ["/base/a"]

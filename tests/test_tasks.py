@@ -166,7 +166,13 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("tempfleet.register", ["/a"], {"host": "web-1", "ttl": -1}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "tags": "report"}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "colour": "red"}),
+    ("tempfleet.register", ["/a\ud800"], {"host": "web-1"}),
+    ("tempfleet.register", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.renew", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.release", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.register", ["/" + 4096 * "a"], {"host": "web-2"}),
     ("tempfleet.register_many", ["/a"], {"host": "web-1"}),
+    ("tempfleet.register_many", [[]], {"host": "web-2"}),
     ("tempfleet.register_many", [["/a", None]], {"host": "web-1"}),
     ("tempfleet.delete_due", ["nonsense"], {}),
     ("tempfleet.delete_due", [None], {}),
@@ -178,6 +184,7 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
 def test_a_malformed_message_is_a_clear_error_and_counted(
     app: Celery, manager: TempFileManager, task: str, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
+    manager.store.client.zadd("tempfleet:hosts", {"web-2": 1})  # silent
     with pytest.raises((MalformedMessage, InvalidTTL)):
         app.tasks[task](*args, **kwargs)
     assert sum(rejected(manager).values()) == 1

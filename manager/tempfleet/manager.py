@@ -448,7 +448,9 @@ class TempFileManager:
         Raises:
             VolumeUnavailable: the directory is not there; it is not made.
         """
-        settings = self.settings.model_copy(update={"base_dir": base_dir})
+        # The roots of messages stay ours: another base directory is not opened to strangers by being cleaned here.
+        given = {"base_dir": base_dir, "message_roots": self.settings.confined_roots}
+        settings = self.settings.model_copy(update=given)
         roots = Roots.open(settings, create=False)
         registry = Registry(self.store, Volume(settings.host, roots.base.path))
         return Cleaner(registry, roots, settings)

@@ -184,12 +184,20 @@ def unpack(
         identity=identity.decode(),
         flags="" if flags == b"-" else flags.decode(),
         uid=int(uid),
-        tags=tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1])) if tail else (),
+        tags=_tags(tail) if tail else (),
         state=state,
         due_ms=due_ms,
         attempts=attempts,
         last_error=last_error,
     )
+
+
+def _tags(tail: bytes) -> tuple[str, ...]:
+    """The tags; none where the tail is damaged: the line before it is what deleting goes by."""
+    try:
+        return tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1]))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ()
 
 
 class Deletion(NamedTuple):

@@ -2,7 +2,10 @@
 Files that were recorded for this host while it was silent, by somebody who could not see its disk.
 
 Their records have no identity. When the host returns it looks at each: what is there gets its identity and keeps its
-deadline; what is not there, or may not be managed, is forgotten with a warning.
+deadline; what is not there, is younger than its record, or may not be managed, is forgotten with a warning.
+
+A file that was registered already keeps the record it had (scripts/register.lua): nothing that is said from afar makes
+it due earlier, or forgotten. Only where the name stands for another file by now does that one take its place.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from .deletion import Roots, inspect
 from .errors import FileMissing, UnsafePath
 from .logs import logger
-from .records import FileRecord
+from .records import NO_IDENTITY, FileRecord, Flag, NewFile
 from .registry import Registry
 from .settings import Settings
 
@@ -39,19 +42,37 @@ def verify_unseen(registry: Registry, roots: Roots, settings: Settings) -> int:
 
 
 def _verify(record: FileRecord, now_ms: int, registry: Registry, roots: Roots, settings: Settings) -> bool:
+    ttl, age = max(record.deadline_ms - record.registered_ms, 1), now_ms - record.registered_ms
     try:
         seen = inspect(
             record.path,
             roots,
-            ttl_ms=max(record.deadline_ms - record.registered_ms, 1),
+            ttl_ms=ttl,
             tags=record.tags,
-            directory=record.is_directory,
             confined=settings.confined_roots,
-            age_ms=now_ms - record.registered_ms,
+            age_ms=age,
+            older_than_ms=record.registered_ms,
         )
     except (FileMissing, UnsafePath) as exc:
+        if record.identity != NO_IDENTITY:
+            registry.register([_as_it_was(record, ttl, age)])
+            return True
         logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
         registry.release([record.path], total="missing" if isinstance(exc, FileMissing) else "released")
         return False
-    registry.register([seen])
+    registry.register([seen if seen.identity != record.identity else _as_it_was(record, ttl, age)])
     return True
+
+
+def _as_it_was(record: FileRecord, ttl_ms: int, age_ms: int) -> NewFile:
+    """*record* with the identity that it had before it was spoken of from afar."""
+    return NewFile(
+        record.path,
+        ttl_ms,
+        size_bytes=record.size_bytes,
+        identity=record.identity,
+        flags=record.flags.replace(Flag.UNVERIFIED, ""),
+        uid=record.uid,
+        tags=record.tags,
+        age_ms=age_ms,
+    )

@@ -30,6 +30,8 @@ def delete_due(runtime: Runtime, volume: str) -> dict[str, Any]:
     named = _volume(volume)
     if named.host != runtime.host:
         raise MalformedMessage(f"{volume} is not a volume of {runtime.host}.")
+    if named not in runtime.own_volumes():
+        raise MalformedMessage(f"{volume} never had a file.")
     runtime.fleet.mark_taken(f"delete_due {named}")
     report = runtime.clean(named)
     if report is None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tempfleet import UnknownHost, UnsafePath
+from tempfleet import Settings, UnknownHost, UnsafePath
+from tempfleet.deletion import is_below, is_private_name, normalise
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.registry import Registry
@@ -79,12 +80,12 @@ def _registry_of(runtime: Runtime, host: str, paths: Sequence[str]) -> Registry:
     )
 
 
-def confine(path: str, roots: Sequence[str]) -> None:
+def confine(path: str, settings: Settings) -> None:
     """
     Raises:
-        UnsafePath: *path* is not below one of *roots*.
+        UnsafePath: what *path* leads to is not below one of the roots of messages.
     """
-    if not any(_is_below(path, root) for root in roots):
+    if not is_below(normalise(path), settings.confined_roots):
         raise UnsafePath(
             f"A message may not name {printable(path)}: it is outside TEMP_FILE_MESSAGE_ROOTS.",
             path=path,
@@ -93,4 +94,7 @@ def confine(path: str, roots: Sequence[str]) -> None:
 
 
 def _is_below(path: str, directory: str) -> bool:
+    """Judged by the name alone, so it must have nothing in it that a disk could read in another way."""
+    if any(is_private_name(part) for part in path.split("/")):
+        return False
     return os.path.normpath(path) == path and path.startswith(directory.rstrip("/") + "/")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.policies import ttl_ms
@@ -19,6 +20,9 @@ from tempfleet.unseen import RECORDED
 from .forwarding import Message, confine, route
 from .runtime import Runtime
 
+LONGEST_PATH_BYTES = 4096
+"""PATH_MAX: what is recorded unseen would otherwise be as long as a stranger likes."""
+
 
 def register(
     runtime: Runtime,
@@ -26,26 +30,28 @@ def register(
     host: str = "",
     ttl: float | None = None,
     tags: Sequence[str] = (),
-    directory: bool = False,
 ) -> dict[str, Any]:
-    """``tempfleet.register``: the time to live counts from now, not from when the message was sent."""
+    """
+    ``tempfleet.register``: the time to live counts from now, not from when the message was sent.
+
+    Regular files only: a message that could name a directory could have everything below it deleted.
+    """
     _check(path, host, ttl, tags)
     life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
 
     def here() -> dict[str, Any]:
-        file = runtime.manager.inspect(
-            path, ttl=ttl, tags=tags, directory=directory, confined=runtime.settings.confined_roots
-        )
+        file = runtime.manager.inspect(path, ttl=ttl, tags=tags, confined=runtime.settings.confined_roots)
         record = runtime.manager.register_inspected(file)
         return {"path": printable(record.path), "deadline_ms": record.deadline_ms}
 
     def unseen(registry: Registry) -> dict[str, Any]:
-        flags = Flag.UNVERIFIED.value + (Flag.DIRECTORY.value if directory else "")
-        (done,) = registry.register([NewFile(path, life, flags=flags, tags=tuple(tags))])
+        (done,) = registry.register([_unseen(path, life, tags)])
         registry.count(RECORDED)
+        if done.code == "claimed":
+            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
         return {"path": printable(path), "deadline_ms": done.deadline_ms, "verified": False}
 
-    message = {"path": path, "host": host, "ttl": ttl, "tags": list(tags), "directory": directory}
+    message = {"path": path, "host": host, "ttl": ttl, "tags": list(tags)}
     return route(runtime, Message("tempfleet.register", host, (path,), message), here, unseen)
 
 
@@ -55,6 +61,8 @@ def register_many(
     """``tempfleet.register_many``: all that can be is registered; then the rest is an error."""
     if not isinstance(paths, list | tuple):
         raise MalformedMessage(f"paths is a list of paths, not {type(paths).__name__}.")
+    if not paths:
+        raise MalformedMessage("paths names no file.")
     for path in paths:
         _check(path, host, ttl, tags)
     life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
@@ -66,10 +74,9 @@ def register_many(
         return {"registered": len(records)}
 
     def unseen(registry: Registry) -> dict[str, Any]:
-        files = [NewFile(path, life, flags=Flag.UNVERIFIED.value, tags=tuple(tags)) for path in paths]
-        registry.register(files)
-        registry.count(RECORDED, len(files))
-        return {"registered": len(files), "verified": False}
+        done = registry.register([_unseen(path, life, tags) for path in paths])
+        registry.count(RECORDED, len(done))
+        return {"registered": sum(one.code != "claimed" for one in done), "verified": False}
 
     message = {"paths": list(paths), "host": host, "ttl": ttl, "tags": list(tags)}
     return route(runtime, Message("tempfleet.register_many", host, tuple(paths), message), here, unseen)
@@ -81,7 +88,7 @@ def renew(runtime: Runtime, path: str, host: str = "", ttl: float | None = None)
     life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
 
     def here() -> dict[str, Any]:
-        confine(path, runtime.settings.confined_roots)
+        confine(path, runtime.settings)
         return {"deadline_ms": round(runtime.manager.renew(path, ttl=ttl) * 1000)}
 
     def unseen(registry: Registry) -> dict[str, Any]:
@@ -96,7 +103,7 @@ def release(runtime: Runtime, path: str, host: str = "") -> dict[str, Any]:
     _check(path, host, None, ())
 
     def here() -> dict[str, Any]:
-        confine(path, runtime.settings.confined_roots)
+        confine(path, runtime.settings)
         runtime.manager.release(path)
         return {"released": True}
 
@@ -108,6 +115,10 @@ def release(runtime: Runtime, path: str, host: str = "") -> dict[str, Any]:
     )
 
 
+def _unseen(path: str, life_ms: int, tags: Sequence[str]) -> NewFile:
+    return NewFile(path, life_ms, flags=Flag.UNVERIFIED.value, tags=tuple(tags))
+
+
 def _check(path: object, host: object, ttl: object, tags: object) -> None:
     """
     Raises:
@@ -116,6 +127,12 @@ def _check(path: object, host: object, ttl: object, tags: object) -> None:
     """
     if not isinstance(path, str) or not os.path.isabs(path) or "\0" in path:
         raise MalformedMessage(f"path is an absolute path, not {path!r:.200}.")
+    try:
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        raise MalformedMessage(f"path is no file name: {path!r:.200}.") from None
+    if length > LONGEST_PATH_BYTES:
+        raise MalformedMessage(f"path has {length} bytes; the system's limit is {LONGEST_PATH_BYTES}.")
     if not isinstance(host, str) or not host:
         raise MalformedMessage(
             "host is the name of the host that has the file (its TEMP_FILE_HOST); it must be given."

@@ -77,7 +77,10 @@ class Runtime:
     def _other(self, volume: Volume) -> Cleaner:
         if volume.host != self.host:
             raise VolumeUnavailable(f"{volume} belongs to host {volume.host}, this is {self.host}.")
-        if self.manager.roots.find(volume.base_dir) is None:
+        if (
+            os.path.realpath(volume.base_dir) != volume.base_dir
+            or self.manager.roots.find(volume.base_dir) is None
+        ):
             raise VolumeUnavailable(
                 f"{printable(volume.base_dir)} lies outside this worker's roots; add it to TEMP_FILE_ALLOWED_ROOTS "
                 "to have it cleaned here.",

@@ -120,7 +120,7 @@ class Walk(RuleBasedStateMachine):
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
         token = data.draw(st.sampled_from(self.tokens))
-        if token in self.model.leases:
+        if self.model.leases.get(token, 0) > self.model.now:
             self.registry.extend(token, lease_ms=LEASE)
             self.model.leases[token] = self.model.now + LEASE
         else:

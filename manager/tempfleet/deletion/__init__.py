@@ -58,8 +58,9 @@ period), ``recovery``, ``audit``; and ``deleter``, the face.
 from .aside import Aside, SetAside
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
-from .inspection import inspect
+from .inspection import inspect, is_below
 from .names import new_name, normalise
+from .private import is_private_name
 from .roots import Root, Roots
 
 __all__ = [
@@ -71,6 +72,8 @@ __all__ = [
     "create_directory",
     "create_file",
     "inspect",
+    "is_below",
+    "is_private_name",
     "new_name",
     "normalise",
     "unmake",

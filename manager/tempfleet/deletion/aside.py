@@ -68,6 +68,11 @@ def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | De
         found = session.reader.stat(fd, name)
     except (FileNotFoundError, NotADirectoryError):
         return guarded.delete(record, root, session)  # missing, or half done by an earlier claim
+    if record.is_unverified:
+        known = guarded.verified(record, root, fd, name, found, session)
+        if isinstance(known, Deletion):
+            return known
+        record = known
     if (no := guarded.objection(record, root, found, session)) is not None:
         return no
     size = tree.look_into(fd, name, session)[1] if record.is_directory else found.size

@@ -28,7 +28,7 @@ from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import faults, identity, in_use, usage
 from .in_use import Use
-from .inspection import is_below, kind_of
+from .inspection import is_below, is_younger, kind_of
 from .private import Entry
 from .removal import remove
 from .roots import Root
@@ -40,9 +40,6 @@ DELETED, MISSING, REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
 GUARDED = Way.GUARDED
 DIRECTORY = Flag.DIRECTORY.value
 UNVERIFIED = Flag.UNVERIFIED.value
-_CLOCK_TOLERANCE_NS = 2_000_000_000
-"""Between the Redis clock and this host's, when a birth time is held against a registration."""
-
 _LONGEST_BESIDE = 255 - 17
 """Bytes of a name that leave room for a dot and what tells it from the name that was taken."""
 
@@ -139,7 +136,7 @@ def missing(record: FileRecord, exc: OSError) -> Deletion:
 
 def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
     """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
-    if record.identity == NO_IDENTITY:
+    if not identity.is_one(record.identity):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
     if stat.S_IFMT(found.mode) != (stat.S_IFDIR if DIRECTORY in record.flags else stat.S_IFREG):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
@@ -160,18 +157,21 @@ def verified(
     """
     A record from afar, with the identity of what it must have meant; or why it cannot have meant *found*.
 
-    The file must be older than the registration, as far as can be known: a younger one was not there to be
-    registered. Where there is no birth time, the last change stands for it.
+    The file must be older than the registration: a younger one was not there to be registered. A record that had
+    an identity before stands for that file, wherever it is.
     """
-    if not is_below(record.path, session.settings.confined_roots):
+    confined = is_below(record.path, session.settings.confined_roots)
+    seen = replace(record, flags=record.flags.replace(UNVERIFIED, ""))
+    if record.identity != NO_IDENTITY and (not confined or identity.agrees(record.identity, found)):
+        return seen
+    if not confined:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
     if found.kind != stat.S_IFREG:
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
-    born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
-    if born_ns > record.registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS:
+    if is_younger(found, record.registered_ms):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
     taken = identity.take(session.reader, fd, name, found, handles=root.handles)
-    return replace(record, identity=taken)
+    return replace(seen, identity=taken, uid=found.uid)
 
 
 def move_and_compare(

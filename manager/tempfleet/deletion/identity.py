@@ -35,6 +35,11 @@ def take(reader: Reader, fd: int, name: str, found: Stat, *, handles: bool) -> s
     return f"{WEAK}{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
 
 
+def is_one(identity: str) -> bool:
+    """Whether it is an identity at all: a record may have none, or be damaged."""
+    return identity[:1] in ("g", "b", "h", WEAK)
+
+
 def is_weak(identity: str) -> bool:
     return identity[:1] == WEAK
 

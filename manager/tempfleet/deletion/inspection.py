@@ -28,6 +28,10 @@ _KINDS: Final = {
 }
 
 
+_CLOCK_TOLERANCE_NS: Final = 2_000_000_000
+"""Between the Redis clock and this host's, when a birth time is held against a registration."""
+
+
 def kind_of(mode: int) -> str:
     """One word for what is not a regular file."""
     return _KINDS.get(stat.S_IFMT(mode), "file")
@@ -42,6 +46,7 @@ def inspect(
     directory: bool = False,
     confined: Sequence[str] | None = None,
     age_ms: int = 0,
+    older_than_ms: int | None = None,
 ) -> NewFile:
     """
     What registering *path* sends: its identity, size and owner as they are now.
@@ -53,6 +58,7 @@ def inspect(
         path: as ``normalise`` gives it.
         directory: the whole directory is meant; without it one is refused.
         confined: directories that the path must be below as well (the roots of messages).
+        older_than_ms: when somebody registered it who could not see it: a younger file is not what was meant.
 
     Raises:
         FileMissing: nothing has that name.
@@ -72,6 +78,8 @@ def inspect(
         if found.is_elsewhere(root.mount, root.device):
             raise unsafe(path, "mount")
         _refuse_stranger(path, found, roots)
+        if older_than_ms is not None and is_younger(found, older_than_ms):
+            raise unsafe(path, "too-young", "it was not there to be registered")
         if _narrow(fd, name, found, roots.settings.permission_mask):
             found = reader.stat(fd, name)
         taken = identity.take(reader, fd, name, found, handles=root.handles)
@@ -110,6 +118,15 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
             f"{printable(root.path)} is not the directory that was opened", base_dir=root.path, reason=reason
         )
     return root
+
+
+def is_younger(found: Stat, registered_ms: int) -> bool:
+    """
+    Whether *found* was made after it is said to have been registered, as far as can be known. Where there is no
+    birth time, the last change stands for it.
+    """
+    born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
+    return born_ns > registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS
 
 
 def is_below(path: str, directories: Sequence[str]) -> bool:

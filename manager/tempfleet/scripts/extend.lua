@@ -6,7 +6,8 @@
   ARGV[2]  token     int   the claim's
   ARGV[3]  lease_ms  int   from now on; above zero
 
-  Returns  1, or 0 when the claim was reaped or settled: it is not the caller's any more
+  Returns  1, or 0 when the claim ran out or was settled: it is not the caller's any more, reaped or not,
+           for a reaper takes large claims back in parts
   Atomic   one key.
   Cost     O(log claims)
 ]]
@@ -21,7 +22,8 @@ local lease = tonumber(ARGV[3])
 if not (lease and lease > 0) then
   return redis.error_reply('ERR a lease is above zero')
 end
-if not redis.call('ZSCORE', claims, ARGV[2]) then
+local ends = redis.call('ZSCORE', claims, ARGV[2])
+if not ends or tonumber(ends) <= now then
   return 0
 end
 redis.call('ZREM', claims, ARGV[2])

@@ -21,7 +21,7 @@ for i = 1, #ARGV do
   elseif redis.call('ZREM', held, path) == 0 then
     code = 'unheld'
   else
-    redis.call('ZADD', registry, string.match(record, '^1 %d+ (%d+)'), path)
+    redis.call('ZADD', registry, string.match(record, '^1 %d+ (%d+)') or '0', path)
   end
   reply[#reply + 1] = code
 end

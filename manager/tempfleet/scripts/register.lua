@@ -24,10 +24,11 @@
 
   Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
              new      it entered from nowhere
-             again    the same file: the later deadline wins, its age restarts
+             again    the same file: the later deadline wins, its age restarts. Also the unseen one (flag u):
+                      who cannot see the file may not replace what is known of it
              swapped  another file has the name: its record replaces the old one
              behind   another file, while the old one is being deleted: it waits in next
-             claimed  the same file, while it is being deleted: nothing changed
+             claimed  the same file, or an unseen one, while it is being deleted: nothing changed
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so under maxmemory it is refused whole.
@@ -138,9 +139,19 @@ for i = 9, #ARGV, 8 do
   local old = redis.call('HGET', records, path)
   local gone, old_size = old or '', nil
   if old then
-    local old_deadline, old_identity
-    old_deadline, old_size, old_identity = string.match(old, '^1 %d+ (%d+) (%d+) (%S+)')
-    local same = old_identity == identity
+    local old_deadline, old_identity, old_flags, old_uid, old_tail
+    old_deadline, old_size, old_identity, old_flags, old_uid, old_tail =
+      string.match(old, '^1 %d+ (%d+) (%d+) (%S+) (%S+) (%S+)\n(.*)$')
+    local unseen = old_identity and string.find(flags, 'u', 1, true)
+    local same = unseen or old_identity == identity
+    if unseen and (old_identity ~= '-' or not string.find(old_flags, 'u', 1, true)) then
+      size, identity, uid, tail = tonumber(old_size), old_identity, old_uid, old_tail
+      if old_identity == '-' or string.find(old_flags, 'u', 1, true) then
+        flags = old_flags  -- a created file needs no look: its name is never used twice
+      else
+        flags = (string.gsub(old_flags .. 'u', '-', ''))
+      end
+    end
     if any_leased and redis.call('ZSCORE', leases, path) then
       code = same and 'claimed' or 'behind'
       gone = redis.call('HGET', next_, path) or ''
