@@ -17,6 +17,7 @@ import redis
 from .cleanup import Cleaner, CleanupReport
 from .created import TempDirectory, TempFile
 from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
+from .doctor import Finding, examine
 from .embedded import connect_url
 from .ending import at_end
 from .errors import (
@@ -500,6 +501,10 @@ class TempFileManager:
     def stats(self) -> VolumeStats:
         """Counts, totals and histograms of the volume, at one instant."""
         return self.registry.stats()
+
+    def examine(self) -> list[Finding]:
+        """What may be wrong here, and what to do about it; see doctor.py. Looks at every record, changes nothing."""
+        return list(examine(self._registry, self.settings))
 
     def health_check(self) -> dict[str, Any]:
         """``status`` (healthy, degraded, unhealthy) and why; see health.py. Raises nothing of its own."""

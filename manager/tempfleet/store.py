@@ -189,6 +189,15 @@ class Store:
         """INFO's section on memory; empty where an ACL forbids even that."""
         return dict(self.call(self._memory))
 
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO; nothing where an ACL, or a server that is none, does not tell."""
+        try:
+            return dict(self.call(lambda: self.client.info(section)))
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            return {}
+
     def _memory(self) -> dict[str, Any]:
         try:
             return dict(self.client.info("memory"))

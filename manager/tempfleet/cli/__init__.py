@@ -9,6 +9,7 @@ The console: ``tempfleet``. Thin: parse, call one method, print.
     fleet.py      status, hosts, health, version
     exporter.py   exporter
     config.py     config
+    doctor.py     doctor
 """
 
 from .console import Console, pass_console

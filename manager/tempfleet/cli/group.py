@@ -24,7 +24,7 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import cleaning, config, exporter, files, fleet
+from . import cleaning, config, doctor, exporter, files, fleet
 from .console import Console
 
 PLUGINS = "tempfleet.commands"
@@ -169,5 +169,6 @@ def main(console: Console, /, **given: str | None) -> None:
 
 
 _give_json(main)
-for _command in (*files.COMMANDS, *cleaning.COMMANDS, *fleet.COMMANDS, *exporter.COMMANDS, *config.COMMANDS):
-    main.add_command(_command)
+for _module in (files, cleaning, fleet, exporter, config, doctor):
+    for _command in _module.COMMANDS:
+        main.add_command(_command)

@@ -1,0 +1,275 @@
+"""
+What may be wrong with a volume, its disk and its Redis, and what to do about it: the specification's troubleshooting
+steps (8.2, 8.3), done by a program. It looks and changes nothing.
+
+Health asks whether it works, in a few round trips, for probes; the doctor takes its time and looks at every record.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import TempfleetError
+from .fleet import Fleet
+from .logs import printable
+from .records import FileRecord, State
+from .registry import Registry
+from .settings import Settings
+from .stats import VolumeStats
+
+T = TypeVar("T")
+
+LOOKED_AT = 100
+"""Files that are asked who holds them."""
+
+SCARCE, EXHAUSTED = 0.10, 0.02
+"""Free shares of a file system, or of Redis's memory, that are worth a warning, or an error."""
+
+CLOCK_SECONDS = 5.0
+"""A difference between clocks that is worth a word: deadlines do not mind, people who read logs do."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    What one check found.
+
+    Attributes:
+        check: its name, one word or two.
+        said: what is so.
+        todo: what to do about it; "" where all is well.
+    """
+
+    check: str
+    level: Level
+    said: str
+    todo: str = ""
+
+
+def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
+    """Every finding, the disk's first. A Redis that does not answer is one, and ends the list."""
+    for root in dict.fromkeys(settings.roots):
+        yield _permissions(root)
+        yield from _space(root)
+    try:
+        yield from _redis(registry)
+        stats = registry.stats()
+        yield from _registry(registry, stats)
+        yield from _leases(registry)
+        yield from _hosts(registry, settings)
+        yield _clock(registry, stats)
+        yield from _failures(registry)
+    except TempfleetError as exc:
+        yield Finding("redis", Level.ERROR, str(exc), "Mend that first; the other checks need the registry.")
+
+
+def _permissions(root: str) -> Finding:
+    try:
+        found = os.stat(root)
+    except OSError as exc:
+        return Finding(
+            "permissions", Level.ERROR, f"{printable(root)}: {exc.strerror}",
+            "Make it, mount it, or take it out of TEMP_FILE_ALLOWED_ROOTS.",
+        )  # fmt: skip
+    shown = f"{printable(root)} is {stat.filemode(found.st_mode)}, owned by uid {found.st_uid}"
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(
+            "permissions", Level.ERROR, f"{shown}, and not ours to write",
+            "Run the worker as its owner, or give this user the directory.",
+        )  # fmt: skip
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return Finding(
+            "permissions", Level.ERROR, f"{shown}: everybody may rename files in it",
+            f"chmod o-w {printable(root)}, or chmod +t.",
+        )  # fmt: skip
+    return Finding("permissions", Level.OK, shown)
+
+
+def _space(root: str) -> Iterator[Finding]:
+    try:
+        found = os.statvfs(root)
+    except OSError:
+        return  # told by _permissions
+    amounts = {
+        "disk space": (found.f_bavail, found.f_blocks, "Clean up, or lower TEMP_FILE_MAX_BYTES or TEMP_FILE_MAX_AGE."),
+        "inodes": (found.f_favail, found.f_files, "Clean up, or lower MAX_TEMP_FILES or TEMP_FILE_MAX_AGE."),
+    }  # fmt: skip
+    for check, (free, total, todo) in amounts.items():
+        if total:  # some file systems count no inodes
+            yield _share(check, free / total, f"of the file system of {printable(root)}", todo)
+
+
+def _share(check: str, share: float, of: str, todo: str) -> Finding:
+    level = Level.ERROR if share < EXHAUSTED else Level.WARNING if share < SCARCE else Level.OK
+    return Finding(check, level, f"{share:.0%} {of} is free", todo if level is not Level.OK else "")
+
+
+def _redis(registry: Registry) -> Iterator[Finding]:
+    store = registry.store
+    store.check_policy()
+    memory = Fleet(store).memory()
+    if memory is None:
+        yield Finding("redis memory", Level.OK, "Redis does not tell how much it uses")
+    elif not memory.max_bytes:
+        yield Finding("redis memory", Level.OK, f"Redis uses {memory.used_bytes} bytes, without a limit")
+    else:
+        yield _share(
+            "redis memory", 1 - memory.used_bytes / memory.max_bytes, "of Redis's maxmemory",
+            "Raise maxmemory: when it is reached, registering is refused.",
+        )  # fmt: skip
+    known = store.info("persistence")
+    if not known:
+        yield Finding("redis persistence", Level.OK, "Redis does not tell whether it writes to a disk")
+    elif known.get("aof_enabled"):
+        wrote = known.get("aof_last_write_status", "ok") == "ok"
+        yield Finding(
+            "redis persistence",
+            Level.OK if wrote else Level.ERROR,
+            "The append-only file is on" if wrote else "Redis could not write its append-only file",
+            "" if wrote else "Look at Redis's disk and log.",
+        )
+    else:
+        yield Finding(
+            "redis persistence", Level.WARNING, "Redis has no append-only file: a crash forgets registrations",
+            "Set appendonly yes; files of lost records stay on the disk until somebody adopts them.",
+        )  # fmt: skip
+
+
+def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
+    yield Finding("registry", Level.OK, f"{stats.records} records, {stats.bytes} bytes of files")
+    if stats.imbalance:
+        yield Finding(
+            "balance", Level.ERROR, f"Counts do not balance by {stats.imbalance}",
+            "The registry was edited, or partly lost: compare tempfleet ls with the directory.",
+        )  # fmt: skip
+    broken = registry.audit()
+    for path in broken[:LOOKED_AT]:
+        yield Finding(
+            "record", Level.ERROR, f"{printable(path)} is in no set, in several, or has no record",
+            "Register it again, or tempfleet release it.",
+        )  # fmt: skip
+    if not (stats.imbalance or broken):
+        yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
+
+
+def _leases(registry: Registry) -> Iterator[Finding]:
+    expired = sum(len(page) for page in registry.reapable_paths())
+    if not expired:
+        yield Finding("leases", Level.OK, "No lease and no hold has run out")
+        return
+    yield Finding(
+        "leases", Level.WARNING, f"{expired} files are under leases or holds that ran out",
+        "A worker died; the next clean-up takes them back. Does a worker of this host run?",
+    )  # fmt: skip
+
+
+def _hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
+    fleet = Fleet(registry.store, live_seconds=settings.host_live_seconds)
+    hosts = fleet.hosts()
+    stats = fleet.stats(fleet.volumes())
+    for host in hosts:
+        files = sum(each.active for volume, each in stats.items() if volume.host == host.name)
+        if not host.live:
+            yield Finding(
+                "hosts", Level.WARNING,
+                f"{printable(host.name)} has been silent for {host.silent_seconds:.0f} s; {files} files wait there",
+                f"Start its worker, or tempfleet hosts retire {printable(host.name)}.",
+            )  # fmt: skip
+    if all(host.live for host in hosts):
+        yield Finding("hosts", Level.OK, f"{len(hosts)} hosts are live, none is silent")
+
+
+def _clock(registry: Registry, stats: VolumeStats) -> Finding:
+    """A token is at least the instant of its claim: one from the future is a clock that went back."""
+    back = int(stats.meta.get("token", 0)) / 1e6 - stats.now_ms / 1000
+    if back > CLOCK_SECONDS:
+        return Finding(
+            "clock", Level.ERROR, f"Redis's clock went back by at least {back:.0f} s",
+            "Set it right, and step it no more: until it has caught up, deadlines are late.",
+        )  # fmt: skip
+    apart = abs(time.time() - registry.now_ms() / 1000)
+    if apart > CLOCK_SECONDS:
+        return Finding(
+            "clock", Level.WARNING, f"This host's clock and Redis's are {apart:.0f} s apart",
+            "Set them by the same time servers; only Redis's counts, but logs tell this host's.",
+        )  # fmt: skip
+    return Finding("clock", Level.OK, "This host's clock agrees with Redis's")
+
+
+def _failures(registry: Registry) -> Iterator[Finding]:
+    _, dead = registry.look([path for page in registry.dead_paths() for path in page][:LOOKED_AT])
+    due = registry.due_within(within_ms=0, limit=LOOKED_AT)
+    failing = [
+        record for record in (*dead, *due) if record is not None and (record.last_error or record in dead)
+    ]
+    held = holders({record.path for record in failing})
+    for record in failing:
+        yield _failure(record, held.get(record.path, []))
+    if not failing:
+        yield Finding("failures", Level.OK, "No file has failed to go")
+
+
+def _failure(record: FileRecord, holding: list[str]) -> Finding:
+    said = f"{printable(record.path)} does not go: {record.last_error or 'unknown'}"
+    if holding:
+        return Finding(
+            "failures", Level.WARNING, f"{said}; open in {', '.join(holding)}", "End those, or wait."
+        )
+    if record.state is State.DEAD:
+        return Finding(
+            "failures", Level.ERROR, f"{said}; it was given up",
+            "Mend the reason, then tempfleet dead retry; or tempfleet dead forget.",
+        )  # fmt: skip
+    return Finding(
+        "failures", Level.WARNING, f"{said}; {record.attempts} attempts", "It is tried again by itself."
+    )
+
+
+def holders(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:
+    """
+    Which processes have *paths* open, as ``name (pid)``; of other users' processes only root learns it. Nothing
+    where there is no /proc.
+    """
+    found: dict[str, list[str]] = {}
+    if not paths:
+        return found
+    for process in _listed(proc):
+        if process.name.isdigit():
+            for path in paths & {_link(entry) for entry in _listed(process / "fd")}:
+                found.setdefault(path, []).append(f"{_name(process)} ({process.name})")
+    return found
+
+
+def _listed(directory: Path) -> list[Path]:
+    return _or_nothing(lambda: list(directory.iterdir()), [])
+
+
+def _link(entry: Path) -> str:
+    return _or_nothing(lambda: os.readlink(entry), "")
+
+
+def _name(process: Path) -> str:
+    return printable(_or_nothing(lambda: (process / "comm").read_text().strip(), "?"))
+
+
+def _or_nothing(look: Callable[[], T], nothing: T) -> T:
+    """Processes end and belong to others while one looks."""
+    try:
+        return look()
+    except OSError:
+        return nothing
