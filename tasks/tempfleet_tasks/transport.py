@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu import transport as transports
+from kombu.transport import redis
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
@@ -28,4 +29,5 @@ class Transport(redis.Transport):  # type: ignore[misc]
 def use() -> None:
     """Have this process's ``redis://``, ``rediss://`` and ``redis+socket://`` connections repaired."""
     for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+        transports.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+        transports._transport_cache.pop(scheme, None)  # what this process resolved before
