@@ -49,7 +49,8 @@ class AuditLog:
             logger.warning("the audit log cannot be written: %s", name_of(exc))
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Non-blocking: a FIFO that somebody put there would keep us waiting for its reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         if self._path:
             return os.open(Path(self._path), flags, 0o600)
         at = self._private.open()

@@ -52,7 +52,7 @@ def inspect(
     What registering *path* sends: its identity, size and owner as they are now.
 
     Opens no special file and follows no symlink. A mode wider than the permission mask is narrowed, through a
-    descriptor of the very file, if it is ours.
+    descriptor of the very file, if it is ours and has no other hard link.
 
     Args:
         path: as ``normalise`` gives it.
@@ -152,7 +152,13 @@ def _refuse_stranger(path: str, found: Stat, roots: Roots) -> None:
 
 
 def _narrow(fd: int, name: str, found: Stat, mask: int) -> bool:
-    """Take away the permissions beyond *mask*; True if there were any."""
+    """
+    Take away the permissions beyond *mask*; True if there were any.
+
+    Not from a file with another hard link: its mode is that name's as well, which nobody gave us.
+    """
+    if found.nlink > 1 and found.kind == stat.S_IFREG:
+        return False
     mode = stat.S_IMODE(found.mode)
     narrow = mode & mask
     if found.kind == stat.S_IFDIR:  # whoever may read it may search it; sticky and set-gid stay

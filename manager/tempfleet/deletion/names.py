@@ -7,6 +7,7 @@ import secrets
 
 from ..errors import UnsafePath
 from ..logs import printable
+from .private import is_private_name
 
 _TOKEN_BYTES = 20
 """160 bits: nobody guesses one, and no two are alike."""
@@ -42,7 +43,7 @@ def new_name(prefix: str = "", suffix: str = "") -> str:
     A name that nobody can guess and that is never used twice.
 
     Raises:
-        UnsafePath: a prefix or suffix with ``/`` or NUL, or not encodable.
+        UnsafePath: a prefix or suffix with ``/`` or NUL, or not encodable; a prefix like that of our own directory.
     """
     for part in (prefix, suffix):
         if "/" in part or "\0" in part:
@@ -51,6 +52,8 @@ def new_name(prefix: str = "", suffix: str = "") -> str:
             os.fsencode(part)
         except UnicodeEncodeError:
             raise unsafe(part, "encoding") from None
+    if is_private_name(prefix):
+        raise unsafe(prefix, "private", "such names are Tempfleet's own")
     return f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}{suffix}"
 
 

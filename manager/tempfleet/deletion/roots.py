@@ -17,13 +17,16 @@ from types import TracebackType
 
 from ..errors import SettingsError, VolumeUnavailable
 from ..logs import logger, printable
-from ..settings import Settings
+from ..settings import Settings, default_base_dir
 from . import identity
 from .errnos import name_of
-from .private import PrivateDirectory
+from .private import PREFIX, PrivateDirectory, is_private_name
 from .syscalls import DIRECTORY_FLAGS, System
 
 BASE_MODE = 0o700
+
+_MOST_STEPS = 4096
+"""PATH_MAX; a loop of links ends here."""
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +119,7 @@ class Roots:
                 if resolved in (base.path, *(root.path for root in others)) or other == settings.base_dir:
                     continue
                 try:
+                    _refuse_strangers_links(other, settings)
                     others.append(_open_root(system, resolved, settings, base.fd))
                 except OSError as exc:
                     unavailable[resolved] = name_of(exc)
@@ -199,6 +203,7 @@ class Roots:
 
 
 def _open_base(system: System, path: str, settings: Settings, *, create: bool) -> Root:
+    _refuse_strangers_links(path, settings)
     resolved = os.path.realpath(path)
     _refuse_wide(resolved, settings)
     if create:
@@ -226,7 +231,9 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
     found = os.fstat(fd)
     euid = os.geteuid()
     owners = {euid, 0}
-    if euid == 0:  # root cleans for the owner of the base directory
+    if euid == 0 and path != os.path.realpath(default_base_dir()):
+        # root cleans for the owner of a base directory that somebody named; the default one, where all users may
+        # write, has root's own number in its name, and whoever else made it means no good
         owners.add(found.st_uid if base_fd is None else os.fstat(base_fd).st_uid)
     shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     why = ""
@@ -253,6 +260,40 @@ def _refuse_wide(path: str, settings: Settings) -> None:
         raise _refused(path, "is the root directory", settings)
     if path in settings.homes:
         raise _refused(path, "is a home directory", settings)
+    if any(is_private_name(name) for name in path.split("/")):
+        raise _refused(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
+
+
+def _refuse_strangers_links(path: str, settings: Settings) -> None:
+    """
+    realpath reads links itself, so the kernel's protection against links that others put into a shared directory
+    (fs.protected_symlinks) does not see it.
+    """
+    for link in _links_on_the_way(path):
+        if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
+            raise _refused(path, f"is reached by {printable(link)}, a symlink of uid {uid}", settings)
+
+
+def _links_on_the_way(path: str) -> Iterator[str]:
+    """Every symlink that realpath follows to resolve the absolute *path*."""
+    at, names = "", path.split("/")[::-1]
+    for _ in range(_MOST_STEPS):
+        if not names:
+            return
+        name = names.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            at = at.rpartition("/")[0]
+            continue
+        at += f"/{name}"
+        try:
+            target = os.readlink(at)
+        except OSError:  # no link, or nothing at all
+            continue
+        yield at
+        at = "" if target.startswith("/") else at.rpartition("/")[0]
+        names += target.split("/")[::-1]
 
 
 def _refused(path: str, why: str, settings: Settings) -> SettingsError:

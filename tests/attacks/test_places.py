@@ -1,0 +1,116 @@
+"""
+Directories that somebody else prepared for us: the base directory's name, our own directory's, the audit log's. What
+the attacker would have made as another user is made here and given to that user, which takes root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from support import python
+from tempfleet import Settings, SettingsError, UnsafePath
+from tempfleet.deletion import Roots, inspect, new_name
+
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory like /tmp."""
+    at = tmp_path / "shared"
+    at.mkdir()
+    at.chmod(0o1777)
+    return at
+
+
+def open_roots(base_dir: Path) -> Roots:
+    return Roots.open(Settings.load(base_dir=str(base_dir)))
+
+
+@needs_root
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_another_users_symlink_leads_no_base_directory_away(shared: Path, tmp_path: Path, below: str) -> None:
+    precious = tmp_path / "precious"
+    (precious / "sub").mkdir(parents=True, mode=0o700)
+    link = shared / "tempfleet"
+    link.symlink_to(precious)
+    open_roots(link / below).close()  # our own may
+    os.lchown(link, NOBODY, NOBODY)
+    before = sorted(os.walk(precious))
+    with pytest.raises(SettingsError, match="symlink of uid 65534"):
+        open_roots(link / below)
+    (tmp_path / "by-another").symlink_to(link)
+    with pytest.raises(SettingsError, match="symlink of uid 65534"):
+        open_roots(tmp_path / "by-another" / below)
+    assert sorted(os.walk(precious)) == before
+
+
+@needs_root
+def test_the_default_base_directory_made_by_another_user_is_refused(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    base = Path(Settings.load().base_dir)
+    assert base.parent == shared
+    base.mkdir(mode=0o700)
+    os.chown(base, NOBODY, NOBODY)
+    with pytest.raises(SettingsError, match="belongs to uid 65534"):
+        Roots.open(Settings.load())
+    os.chown(base, 0, 0)
+    Roots.open(Settings.load()).close()
+
+
+@pytest.mark.parametrize("name", [".tempfleet-0", ".tempfleet-0/base", ".tempfleet-x/y"])
+def test_a_root_inside_what_is_taken_for_our_own_directory_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=r"\.tempfleet-"):
+        open_roots(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_name_that_we_make_is_taken_for_our_own_directory() -> None:
+    with pytest.raises(UnsafePath) as refused:
+        new_name(".tempfleet-")
+    assert refused.value.reason == "private"
+
+
+LOGGING = """
+import sys
+from tempfleet import Settings
+from tempfleet.deletion import Deleter, Roots
+from tempfleet.records import FileRecord
+settings = Settings.load(base_dir=sys.argv[1], audit_log=sys.argv[2])
+record = FileRecord(sys.argv[1] + "/gone", 0, 0, identity="g1.1.1")
+for done in Deleter(Roots.open(settings), settings).delete([record], token=1, may_go_on=lambda: True):
+    print(done.outcome)
+"""
+
+
+def test_a_fifo_in_the_audit_logs_place_stops_no_deletion(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "audit")
+    with python(LOGGING, tmp_path / "base", tmp_path / "audit", stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.communicate(timeout=20)[0] == "missing\n"
+        finally:
+            process.kill()
+
+
+def test_registering_one_of_two_hard_links_narrows_no_mode_of_the_other(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("bytes")
+    other.chmod(0o644)
+    with open_roots(tmp_path / "base") as roots:
+        path = tmp_path / "base" / "a"
+        os.link(other, path)
+        inspect(str(path), roots, ttl_ms=1000)
+        assert stat.S_IMODE(other.stat().st_mode) == 0o644
+        other.unlink()
+        inspect(str(path), roots, ttl_ms=1000)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
