@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import redis
 
 from tempfleet import RegistryError, Volume
 from tempfleet.fleet import Fleet
@@ -82,3 +83,9 @@ def test_what_is_not_a_volume_is_refused(member: str) -> None:
 def test_a_base_directory_may_hold_any_bytes_and_bars() -> None:
     volume = Volume("web-1", "/a|b{c}\udcff\n")
     assert Volume.decode(volume.encode()) == volume
+
+
+def test_a_damaged_name_of_a_volume_hides_no_other(fleet: Fleet, redis_client: redis.Redis) -> None:
+    fleet.announce(Volume("web-1", "/base"))
+    redis_client.zadd("tempfleet:volumes", {"rubbish": 0, "|/base": 0, "web-1|relative": 0})
+    assert fleet.volumes() == [Volume("web-1", "/base")]

@@ -324,3 +324,26 @@ def test_a_dead_connection_is_replaced_and_a_claim_is_never_sent_twice(real_clie
     stats = registry.stats()
     assert stats.leased == stats.total("claimed") == claimed
     others.close()
+
+
+# -- not now
+
+
+def not_now(client: redis.Redis, state: str) -> None:
+    """Put a server into a state that refuses writes for a while."""
+    if state == "READONLY":  # failed over: it follows another one now
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    else:
+        client.config_set("min-replicas-to-write", "1")
+
+
+@pytest.mark.parametrize("state", ["READONLY", "NOREPLICAS"])
+def test_a_server_that_takes_no_writes_for_now_is_unavailable_not_a_refusal(
+    tmp_path: Path, state: str
+) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        registry = registry_at(server.unix_url)
+        registry.register(files("before"))
+        not_now(registry.store.client, state)
+        with pytest.raises(RegistryUnavailable, match="takes no writes for now"):
+            registry.register(files("after"))

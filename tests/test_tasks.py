@@ -323,6 +323,23 @@ def test_a_sweep_that_the_broker_lost_is_sent_again(
     assert waiting(app, "tempfleet") == 1
 
 
+def test_while_the_registry_has_no_room_for_a_note_hosts_are_woken_all_the_same(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
+) -> None:
+    with EmbeddedServer.start(tmp_path / "registry", maxmemory="8mb") as server:
+        settings = Settings.load(
+            host="web-1", base_dir=str(base_dir), redis_url=server.unix_url, broker_url=real_server.unix_url
+        )
+        app = make_app(settings)
+        runtime: Runtime = app.tempfleet()
+        runtime.fleet.heartbeat("web-1")
+        due_file(runtime.manager, base_dir)
+        runtime.manager.store.client.config_set("maxmemory", "1")
+        assert app.tasks["tempfleet.sweep"]()["sent"] == 1
+        assert app.tasks["tempfleet.sweep"].apply_async() is not None
+        runtime.manager.close()
+
+
 def test_delete_due_deletes_what_is_due_and_says_so(
     app: Celery, manager: TempFileManager, base_dir: Path
 ) -> None:

@@ -119,7 +119,7 @@ class SchemaMismatch(RegistryError):
 
 
 class RegistryUnavailable(RegistryError):
-    """Redis gave no answer; the call may or may not have happened, and repeating it is safe."""
+    """Redis gave no answer, or takes no writes now; the call may have happened, and repeating it is safe."""
 
 
 class RegistryDenied(RegistryError):

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from .errors import RegistryError
 from .keys import Volume, fleet_key, volume_key
+from .logs import logger
 from .moves import Reaped
 from .registry import Registry, parse_stats
 from .settings import MAX_BATCH
@@ -84,7 +85,7 @@ class Fleet:
         """Every volume that ever had a file, of *host* if given; sorted."""
         key = self._key("volumes")
         members = self.store.call(lambda: self.store.client.zrange(key, 0, -1))
-        volumes = [Volume.decode(member) for member in members]
+        volumes = filter(None, map(_volume, members))
         return sorted(volume for volume in volumes if host is None or volume.host == host)
 
     def announce(self, volume: Volume) -> None:
@@ -195,3 +196,12 @@ class Fleet:
 
     def _key(self, name: str) -> bytes:
         return fleet_key(self.store.namespace, name)
+
+
+def _volume(member: bytes) -> Volume | None:
+    """One damaged name hides no other volume."""
+    try:
+        return Volume.decode(member)
+    except ValueError as exc:
+        logger.warning("In the list of volumes: %s", exc)
+        return None

@@ -7,6 +7,7 @@ may have been lost after Redis popped, and a second one would strand the first b
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,6 +33,11 @@ from .scripts import Argument
 from .settings import without_password
 
 URL_SCHEMES = ("redis://", "rediss://", "unix://")
+
+NOT_NOW = re.compile(
+    r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
+)
+"""What a server says that takes no writes for a while: failing over, without replicas, unable to save."""
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
 
@@ -245,6 +251,8 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} gave no answer ({said}). Start it or correct TEMP_FILE_REDIS_URL; "
             "embedded:///some/directory starts a private one."
         )
+    if NOT_NOW.search(said):
+        return RegistryUnavailable(f"Redis at {address} takes no writes for now ({said}).")
     if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in said:
         return RegistryFull(
             f"Redis at {address} has reached its maxmemory: nothing was registered, cleaning goes on."

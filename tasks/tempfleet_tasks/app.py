@@ -24,6 +24,7 @@ from celery import Celery, signals
 from celery.app.task import Task
 
 from tempfleet import (
+    RegistryDenied,
     RegistryError,
     RegistryFull,
     RegistryUnavailable,
@@ -33,7 +34,7 @@ from tempfleet import (
 )
 from tempfleet.embedded import broker_url
 from tempfleet.errors import MalformedMessage
-from tempfleet.logs import logger
+from tempfleet.logs import logger, printable
 
 from . import delete, register, remote, routing, schedule, sweep, transport
 from .bootsteps import HostStep
@@ -44,8 +45,11 @@ from .web import WebStep
 REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
 """Celery keeps these for all apps of the process; one without Tempfleet answers with an error."""
 
-LATER = (RegistryUnavailable, RegistryFull, VolumeUnavailable)
-"""What passes by itself. A message about a file is kept until then; a sweep comes again anyway."""
+LATER = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
+"""
+What passes, by itself or when somebody has put a password right. A message about a file is kept until then, for a
+registration lost is a file leaked; a sweep comes again anyway.
+"""
 
 _shown = reprlib.Repr()
 _shown.maxstring = 200
@@ -85,6 +89,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     sweeping = _bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=SweepTask)
 
     schedule.add_to(app, settings, sweeping)
+    _take_expired(app, runtime_of)
     host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
     web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
     app.steps["worker"].update((host_step, web_step))
@@ -213,6 +218,25 @@ def _taken(function: Function) -> Function:
 
     sweep_taken.__doc__ = function.__doc__
     return sweep_taken
+
+
+def _take_expired(app: Celery, runtime_of: RuntimeOf) -> None:
+    """
+    A message that expired in its queue is thrown away unread; it waits no more all the same. Otherwise, where other
+    messages keep the queue from ever being empty, none of its kind would be sent again.
+    """
+
+    def thrown_away(sender: Any, request: Any, **_kwargs: Any) -> None:
+        if sender.app is not app or sender.name not in ("tempfleet.sweep", "tempfleet.delete_due"):
+            return
+        kind, volume = sender.name.removeprefix("tempfleet."), (request.kwargs or {}).get("volume")
+        message = kind if volume is None else f"{kind} {volume}"
+        try:
+            runtime_of().fleet.mark_taken(message)
+        except RegistryError as exc:
+            logger.warning("Cannot note that %s waits no more: %s", printable(message), exc)
+
+    signals.task_revoked.connect(thrown_away, weak=False, dispatch_uid=f"tempfleet-expired-{id(app)}")
 
 
 def _subscribe(app: Celery, settings: Settings) -> None:

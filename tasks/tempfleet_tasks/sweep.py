@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
-from tempfleet import RegistryError, RegistryUnavailable, Settings, Volume
+from tempfleet import RegistryError, RegistryFull, RegistryUnavailable, Settings, Volume
 from tempfleet.fleet import Fleet, Sweep
 from tempfleet.logs import logger
 
@@ -81,11 +81,11 @@ def waits(app: Celery, fleet: Fleet, queue: Queue, message: str) -> bool:
     Whether *message* was sent and not taken yet; if not, notes it as sent.
 
     The note alone could outlive its message (a broker that lost it), so an empty queue overrules it. A registry that
-    does not answer overrules it too: one message too many changes nothing.
+    does not answer, or has no room for a note, overrules it too: one message too many changes nothing.
     """
     try:
         return not fleet.mark_waiting(message) and routing.waiting_messages(app, queue) > 0
-    except RegistryUnavailable as exc:
+    except (RegistryUnavailable, RegistryFull) as exc:
         logger.warning("Cannot tell whether %s still waits: %s", message, exc)
         return False
 
