@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attacks.support import delete, file_system, mounted, needs_linux, needs_root, registered, settings_for
-from tempfleet.deletion import Deleter, Roots
+from tempfleet.deletion import Deleter, Roots, new_name
 from tempfleet.deletion.syscalls import System
 from tempfleet.errors import UnsafePath
 from tempfleet.records import FileRecord, Outcome
@@ -175,6 +175,28 @@ def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roo
     [deletion] = delete(roots, record)
     assert (deletion.outcome, deletion.freed_bytes) == (Outcome.DELETED, 0)
     assert (data / "other").read_text() == "x" * 100
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_secure_delete_of_a_file_too_large_for_one_budget_is_done_in_several(
+    tmp_path: Path, data: Path, created: bool
+) -> None:
+    with Roots.open(settings_for(tmp_path, secure_delete=True)) as roots:
+        path = Path(roots.base.path) / new_name() if created else data / "large"
+        with path.open("wb") as file:
+            file.write(b"x" * (3 << 20))
+            file.seek(20 << 20)  # a hole, which costs nothing
+            file.write(b"x" * (5 << 20))
+        record = registered(roots, path)
+        if created:
+            record = replace(record, identity="-", flags="c")
+        for token in range(1, 20):
+            asked = iter([True] * 4)
+            deleter = Deleter(roots, roots.settings)
+            if list(deleter.delete([record], token=token, may_go_on=lambda: next(asked, False))):  # noqa: B023
+                break
+        assert token > 2 and not path.exists()
+        assert delete(roots, record)[0].outcome is Outcome.MISSING
 
 
 def test_secure_delete_overwrites_one_name_and_spares_a_linked_one(tmp_path: Path, data: Path) -> None:

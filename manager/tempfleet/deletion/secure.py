@@ -24,7 +24,8 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
     Overwrite and sync the regular file *name* of directory *fd*.
 
     Returns:
-        False if it was stopped on the way: then the file is to be kept where it is, half overwritten.
+        False if it was stopped on the way: then the file is to be kept where it is. It goes from the end to the
+        beginning and cuts off what it has done, so a file too large for one time budget is done in several.
 
     Raises:
         OSError: it could not be opened, written or synced; it must not be taken for overwritten.
@@ -35,15 +36,29 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return True
         noise = os.urandom(min(_BLOCK_BYTES, max(found.st_size, 1)))
-        for start, end in _extents(opened, found.st_size):
-            for offset in range(start, end, len(noise)):
+        done_from = found.st_size
+        for start, end in reversed([*_extents(opened, found.st_size)]):
+            for offset in reversed(range(start, end, len(noise))):
                 if not may_go_on():
+                    _sync(opened)
+                    os.ftruncate(opened, done_from)
                     return False
-                os.pwrite(opened, noise[: end - offset], offset)
-        os.fdatasync(opened) if hasattr(os, "fdatasync") else os.fsync(opened)
+                _write(opened, noise[: end - offset], offset)
+                done_from = offset
+        _sync(opened)
     finally:
         os.close(opened)
     return True
+
+
+def _write(opened: int, noise: bytes, offset: int) -> None:
+    while noise:  # a disk that is all but full takes a part, and says so only the next time
+        written = os.pwrite(opened, noise, offset)
+        noise, offset = noise[written:], offset + written
+
+
+def _sync(opened: int) -> None:
+    os.fdatasync(opened) if hasattr(os, "fdatasync") else os.fsync(opened)
 
 
 def _open(fd: int, name: str) -> int:
