@@ -8,7 +8,6 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
     manager.cleanup()
 """
 
-from .cleanup import CleanupReport
 from .created import TempDirectory, TempFile
 from .errors import (
     AlreadyClaimed,
@@ -34,6 +33,7 @@ from .errors import (
 from .keys import Volume
 from .manager import TempFileManager
 from .records import Deletion, FileRecord, Outcome, State
+from .report import CleanupReport
 from .results import BatchResult, FileResult
 from .settings import Settings
 from .stats import VolumeStats

@@ -12,18 +12,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from . import disk
+from .batches import Batch, Lease
 from .deletion import Deleter, Roots, SetAside
-from .errors import LeaseLost, RegistryFull, RegistryUnavailable, VolumeUnavailable
+from .errors import RegistryFull, VolumeUnavailable
 from .hands import Hand
 from .logs import logger, printable
 from .moves import Claim, Kept
 from .policies import RetryPolicy
 from .records import GONE, Deletion, FileRecord, Outcome, State
 from .registry import Registry
+from .report import CleanupReport
 from .settings import Settings
 
 THREADS_PAY_SECONDS = 0.0005
@@ -44,117 +45,7 @@ resolution of extending leases.
 MAKING_SECONDS = 2.0
 """create() registers before it makes: a created file that is not there may still come, for so long."""
 
-Progress = Callable[["CleanupReport"], None]
-
-
-@dataclass(slots=True)
-class CleanupReport:
-    """
-    What one clean-up did.
-
-    Attributes:
-        counts: files by outcome.
-        freed_bytes: what the disk got back.
-        handed_back: claimed, not started when the clean-up ended; they wait again.
-        set_aside: moved into the quarantine; they can be restored until the grace period ends.
-        lost: settled too late; the registry had given them to somebody else, who settles them.
-        recovered: files taken back from claims that had died.
-        finished: False when the budget or a stop ended it with work left.
-        latest, latest_aside: what became of each file of the last batch, and what was set aside; ``progress`` sees
-            them all.
-    """
-
-    counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
-    freed_bytes: int = 0
-    handed_back: int = 0
-    set_aside: int = 0
-    lost: int = 0
-    recovered: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-    finished: bool = True
-    latest: list[Deletion] = field(default_factory=list)
-    latest_aside: list[FileRecord] = field(default_factory=list)
-
-    @property
-    def deleted(self) -> int:
-        return self.counts[Outcome.DELETED]
-
-    @property
-    def kept(self) -> int:
-        """Files that are still there and still registered."""
-        return sum(n for outcome, n in self.counts.items() if outcome not in GONE)
-
-    def add(self, deletions: Iterable[Deletion]) -> None:
-        self.latest = list(deletions)
-        for deletion in self.latest:
-            self.counts[deletion.outcome] += 1
-            self.freed_bytes += deletion.freed_bytes
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            **{outcome.value: n for outcome, n in self.counts.items()},
-            "freed_bytes": self.freed_bytes,
-            "handed_back": self.handed_back,
-            "set_aside": self.set_aside,
-            "lost": self.lost,
-            "recovered": self.recovered,
-            "batches": self.batches,
-            "seconds": round(self.seconds, 3),
-            "finished": self.finished,
-        }
-
-
-class Lease:
-    """
-    The holder's own view of its claim, on the monotonic clock from *before* the claim was sent.
-
-    So a holder stops before the registry gives its files away, whatever the wall clock does. A quarter of the lease
-    is kept for the last unlink and the ack.
-    """
-
-    def __init__(self, registry: Registry, *, lease_ms: int) -> None:
-        self.registry = registry
-        self.lease_ms = lease_ms
-        self.seconds = lease_ms / 1000
-        self._taken = self._asked = time.monotonic()
-
-    def holds(self) -> bool:
-        return time.monotonic() < self._taken + self.seconds * 0.75
-
-    def extend(self, token: int) -> None:
-        """
-        Ask for the full time again, if a quarter of it has gone since we asked last. A registry that does not
-        answer leaves the old end standing.
-        """
-        now = time.monotonic()
-        if now < self._asked + self.seconds / 4:
-            return
-        self._asked = now
-        try:
-            self.registry.extend(token, lease_ms=self.lease_ms)
-            self._taken = now
-        except LeaseLost:
-            self._taken = -math.inf
-            logger.info("Claim %d ran out before it was settled; its files are left to the next claim", token)
-        except RegistryUnavailable as exc:
-            logger.warning("Claim %d could not be extended: %s", token, exc)
-
-
-@dataclass(slots=True)
-class Batch:
-    """A claim, how long it is ours, and what became of its files so far."""
-
-    claim: Claim
-    lease: Lease
-    # appended by several threads; append is atomic
-    deletions: list[Deletion] = field(default_factory=list)
-    moved: list[SetAside] = field(default_factory=list)
-
-    def waits_again(self) -> set[str]:
-        """The files that are not gone; all of them, before they were tried."""
-        gone = {deletion.path for deletion in self.deletions if deletion.outcome in GONE}
-        return {record.path for record in self.claim.records if record.path not in gone}
+Progress = Callable[[CleanupReport], None]
 
 
 class Cleaner:

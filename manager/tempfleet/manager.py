@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from .cleanup import Cleaner, CleanupReport
+from .cleanup import Cleaner
 from .created import TempDirectory, TempFile
 from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
 from .doctor import Finding, examine
@@ -39,6 +39,7 @@ from .moves import Registration
 from .policies import ttl_ms
 from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
+from .report import CleanupReport
 from .results import REFUSED, BatchResult, FileResult, of_deletions, of_record
 from .settings import Settings
 from .stats import VolumeStats

@@ -13,9 +13,10 @@ from functools import cached_property
 from celery import Celery
 
 from tempfleet import Settings, TempFileManager, Volume, VolumeUnavailable
-from tempfleet.cleanup import Cleaner, CleanupReport
+from tempfleet.cleanup import Cleaner
 from tempfleet.fleet import Fleet
 from tempfleet.logs import logger, printable
+from tempfleet.report import CleanupReport
 
 
 class Runtime:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..cleanup import CleanupReport
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
 from ..records import FileRecord, State
+from ..report import CleanupReport
 from .console import Console, Table, name, pass_console, records_document
 from .formats import duration, size
 
