@@ -4,7 +4,10 @@ Files per second against a bare ``os.unlink`` loop over the same files, in the s
     python -m tests.bench.deletion
 
 For each file system the files are written and synced, then deleted; nothing is synced after the deletions,
-for the loop as for us. The engine's own rhythm is used: chunks of 125 records, in one thread and in four.
+for the loop as for us. The engine's own rhythm is used: a batch of 500 records in one thread, or in four.
+
+An empty loop of ``fstatat`` and ``unlinkat`` by descriptor comes to 0.75 on tmpfs with files of 4 KiB, where a bare
+unlink takes 6 us: there is little room for anything else. Larger files take longer to unlink, and so do disks.
 """
 
 from __future__ import annotations
@@ -25,9 +28,8 @@ from tempfleet.records import FileRecord, Outcome
 from tempfleet.settings import InUse, Settings
 
 FILES = 4000
-CHUNK = 125
+BATCH = 500
 ROUNDS = 5
-SIZE_BYTES = 4096
 TARGETS = {
     ("direct", InUse.DELETE): 0.65,
     ("guarded", InUse.DELETE): 0.35,
@@ -39,25 +41,27 @@ TARGETS = {
 def run() -> list[str]:
     """Measure; one line a result."""
     lines = []
-    for name, places in (("tmpfs", _shared_memory), ("ext4, journaled, loop mount", _loop_mount)):
+    for name, places, size in (
+        ("tmpfs", _shared_memory, 4 << 10),
+        ("tmpfs", _shared_memory, 64 << 10),
+        ("ext4, journaled, loop mount", _loop_mount, 4 << 10),
+    ):
         with places() as at:
             if at is None:
                 lines.append(f"{name}: not measured here (needs root)")
                 continue
             for (way, in_use), target in TARGETS.items():
                 for threads in (1, 4):
-                    ratio, rate = _measure(at, way, in_use, threads)
+                    ratio, rate = _measure(at, way, in_use, threads, size)
                     lines.append(
-                        f"{name:28} {way:8} in_use={in_use.value:7} {threads} thread(s) "
+                        f"{name:28} {size >> 10:2} KiB {way:8} in_use={in_use.value:7} {threads} thread(s) "
                         f"{rate:9,.0f} files/s  {ratio:.2f} of os.unlink (target {target})"
                     )
-    lines.append(
-        f"{FILES} files of {SIZE_BYTES} bytes, synced before and not after, median of {ROUNDS}; audit log on"
-    )
+    lines.append(f"{FILES} files, synced before and not after, median of {ROUNDS}; audit log on")
     return lines
 
 
-def _measure(at: Path, way: str, in_use: InUse, threads: int) -> tuple[float, float]:
+def _measure(at: Path, way: str, in_use: InUse, threads: int, size: int) -> tuple[float, float]:
     """The ratio to the loop, and our files per second; medians, the two taking turns."""
     ratios, rates = [], []
     data = at / "data"
@@ -68,9 +72,9 @@ def _measure(at: Path, way: str, in_use: InUse, threads: int) -> tuple[float, fl
         make = _created if way == "direct" else _registered
         for _ in range(ROUNDS):
             bare = _timed(
-                lambda paths: [os.unlink(path) for path in paths], [r.path for r in make(roots, data)]
+                lambda paths: [os.unlink(path) for path in paths], [r.path for r in make(roots, data, size)]
             )
-            ours = _timed(lambda records: _delete(deleter, records, threads), make(roots, data))
+            ours = _timed(lambda records: _delete(deleter, records, threads), make(roots, data, size))
             ratios.append(bare / ours)
             rates.append(FILES / ours)
     return statistics.median(ratios), statistics.median(rates)
@@ -85,7 +89,8 @@ def _timed(work: Callable[[list], object], given: list) -> float:
 
 def _delete(deleter: Deleter, records: list[FileRecord], threads: int) -> None:
     end = time.monotonic() + 60
-    chunks = [records[n : n + CHUNK] for n in range(0, len(records), CHUNK)]
+    chunk_size = BATCH // threads
+    chunks = [records[n : n + chunk_size] for n in range(0, len(records), chunk_size)]
 
     def one(chunk: list[FileRecord]) -> int:
         done = deleter.delete(chunk, token=1, may_go_on=lambda: time.monotonic() < end)
@@ -99,24 +104,24 @@ def _delete(deleter: Deleter, records: list[FileRecord], threads: int) -> None:
     assert deleted == len(records), f"{deleted} of {len(records)} deleted"
 
 
-def _created(roots: Roots, _data: Path) -> list[FileRecord]:
+def _created(roots: Roots, _data: Path, size: int) -> list[FileRecord]:
     records = []
     for _ in range(FILES):
         name = new_name()
         fd = create_file(roots, name, mode=0o600)
-        os.write(fd, bytes(SIZE_BYTES))
+        os.write(fd, bytes(size))
         os.close(fd)
         records.append(FileRecord(f"{roots.base.path}/{name}", 0, 0, flags="c", uid=os.geteuid()))
     return records
 
 
-def _registered(roots: Roots, data: Path) -> list[FileRecord]:
+def _registered(roots: Roots, data: Path, size: int) -> list[FileRecord]:
     records = []
     for n in range(FILES):
         path = data / f"job-{n // 100}"
         path.mkdir(exist_ok=True)
         path = path / f"part-{n}.tmp"
-        path.write_bytes(bytes(SIZE_BYTES))
+        path.write_bytes(bytes(size))
         new = inspect(str(path), roots, ttl_ms=1000)
         records.append(
             FileRecord(new.path, 0, 0, size_bytes=new.size_bytes, identity=new.identity, uid=new.uid)

@@ -128,7 +128,7 @@ class Deleter:
         root = self._roots.find(path)
         if root is None:
             return self._homeless(record)
-        if reason := session.moved(root):
+        if reason := session.moved[root.path]:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         try:
             if _PRIVATE in path:

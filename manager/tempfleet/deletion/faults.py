@@ -31,14 +31,11 @@ def _nothing(point: str) -> None:
     return
 
 
-_hook: Callable[[str], None] = _nothing
-
-
-def reach(point: str) -> None:
-    _hook(point)
+reach: Callable[[str], None] = _nothing
+"""Call it as ``faults.reach(point)``: tests put another function here."""
 
 
 def install(hook: Callable[[str], None] | None) -> None:
     """For tests: call *hook* at every point from now on; None ends it."""
-    global _hook
-    _hook = hook or _nothing
+    global reach
+    reach = hook or _nothing

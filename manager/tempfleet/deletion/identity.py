@@ -57,8 +57,9 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
         moved: we renamed it, which changed its change time; a weak identity does without that.
     """
     kind = identity[:1]
-    if kind == "g":
-        return identity.startswith(f"{found.ino:x}.{found.birth_ns or 0:x}.", 1)
+    if kind == "g":  # nearly every file: its birth time is 0 where the system does not tell
+        born_ns = found.birth_seconds * 1_000_000_000 + found.birth_rest_ns
+        return identity.startswith(f"{found.ino:x}.{born_ns:x}.", 1)
     if kind == "b":
         return identity[1:] == f"{found.ino:x}.{found.birth_ns or 0:x}"
     if kind == "h":

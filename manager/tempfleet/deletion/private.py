@@ -25,7 +25,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from .syscalls import DIRECTORY_FLAGS
+from .syscalls import DIRECTORY_FLAGS, ENCODING
 
 if TYPE_CHECKING:
     from .roots import Root
@@ -161,4 +161,4 @@ def is_private_name(name: str) -> bool:
 
 def digest_of(path: str) -> str:
     """What the entries of *path* in a private directory begin with."""
-    return hashlib.blake2b(os.fsencode(path), digest_size=_DIGEST_BYTES).hexdigest()
+    return hashlib.blake2b(path.encode(ENCODING, "surrogateescape"), digest_size=_DIGEST_BYTES).hexdigest()

@@ -54,19 +54,13 @@ class Session:
         self.owner_check = settings.owner_check
         self.secure = settings.secure_delete
         self.left_behind = False
+        self.moved = {root.path: root.moved() for root in roots}  # why each is not what was opened
         self._records = records
         self._parents: dict[str, int] = {}
-        self._moved: dict[str, str] = {}
         self._privates: dict[str, int] = {}
         self._notes: list[Note] = []
         self._aside_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
-
-    def moved(self, root: Root) -> str:
-        """Why *root* is not what was opened; looked at once per session."""
-        if root.path not in self._moved:
-            self._moved[root.path] = root.moved()
-        return self._moved[root.path]
 
     def parent(self, root: Root, path: str) -> int:
         """The directory that holds *path*, a descriptor that this session closes."""

@@ -45,7 +45,8 @@ _STATX_WANTED: Final = 0x07FF | 0x0800 | 0x1000  # basic, birth time, mount id
 _STATX_BTIME: Final = 0x0800
 _STATX_MNT_ID: Final = 0x1000
 _HANDLE_BYTES: Final = 128
-_ENCODING: Final = sys.getfilesystemencoding()
+ENCODING: Final = sys.getfilesystemencoding()
+"""What os.fsencode uses, without its price; the errors are surrogateescape."""
 
 _STATX: Final = struct.Struct("=I12xII4xH2xQQQ24xqI4xqI4xqI12xIIQ")
 
@@ -230,7 +231,7 @@ class Reader:
     def stat(self, fd: int, name: str) -> Stat:
         """The entry *name* of directory *fd* itself, a symlink included."""
         if self._statx is not None:
-            return self._statx.read(fd, name.encode(_ENCODING, "surrogateescape"), _AT_SYMLINK_NOFOLLOW)
+            return self._statx.read(fd, name.encode(ENCODING, "surrogateescape"), _AT_SYMLINK_NOFOLLOW)
         return _from_os(os.stat(name, dir_fd=fd, follow_symlinks=False))
 
     def fstat(self, fd: int) -> Stat:
@@ -245,7 +246,7 @@ class Reader:
         """
         if self._handle is None:
             return ""
-        return self._handle.read(fd, name.encode(_ENCODING, "surrogateescape"))
+        return self._handle.read(fd, name.encode(ENCODING, "surrogateescape"))
 
 
 def _kind_of(fd: int) -> int:
