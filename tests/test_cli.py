@@ -174,6 +174,9 @@ def test_dead_letters_are_listed_retried_and_forgotten(
     bury(volume, a_file)
     (letter,) = answer(console("dead", "ls", "--json"))["files"]
     assert (letter["path"], letter["last_error"]) == (str(a_file), "EACCES")
+    assert answer(console("dead", "retry", "--all", "--dry-run", "--json"))["to_be_revived"] == 1
+    record = volume.get_record(a_file)
+    assert record is not None and record.state is State.DEAD, "nothing was changed"
     assert answer(console("dead", "retry", "--all", "--json"))["revived"] == 1
     record = volume.get_record(a_file)
     assert record is not None and record.state is State.WAITING
@@ -226,10 +229,19 @@ def test_a_retired_host_is_unknown_and_its_files_stay(
 ) -> None:
     volume.register(a_file)
     Fleet(volume.store).heartbeat("web-1")
-    assert answer(console("hosts", "retire", "web-1", "--json"))["retired"] is True
+    would = answer(console("hosts", "retire", "web-1", "--dry-run", "--json"))
+    assert (would["retired"], would["records"]) == (False, 1)
+    assert answer(console("hosts", "--json"))["hosts"][0]["state"] == "live"
+    assert answer(console("hosts", "retire", "web-1", "--force", "--json"))["retired"] is True
     (host,) = answer(console("hosts", "--json"))["hosts"]
     assert (host["state"], host["volumes"][0]["active"]) == ("unknown", 1)
     assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
+
+
+def test_a_live_host_is_not_retired_by_mistake(console: Run, volume: TempFileManager) -> None:
+    Fleet(volume.store).heartbeat("web-1")
+    assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "HostLive"
+    assert Fleet(volume.store).live_hosts() == {"web-1"}
 
 
 def test_status_shows_one_volume_or_all(console: Run, a_file: Path, tmp_path: Path) -> None:

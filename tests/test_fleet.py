@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from tempfleet import RegistryError, Volume
+from tempfleet import HostLive, RegistryError, Volume
 from tempfleet.fleet import Fleet
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
@@ -34,9 +34,13 @@ def test_a_host_is_live_until_its_last_heartbeat_is_a_minute_old(fleet: Fleet, c
     ]
 
 
-def test_a_retired_host_is_unknown_and_its_records_stay(fleet: Fleet) -> None:
+def test_a_silent_host_is_retired_and_its_records_stay(fleet: Fleet, clock: FakeClock) -> None:
     fleet.registry(WEB1).register([NewFile("/base/a", 1000)])
     fleet.heartbeat("web-1")
+    with pytest.raises(HostLive):
+        fleet.retire("web-1")
+    assert fleet.live_hosts() == {"web-1"}
+    clock.advance(60)
     assert fleet.retire("web-1")
     assert not fleet.retire("web-1")
     assert fleet.hosts() == []

@@ -151,6 +151,14 @@ class UnknownHost(TempfleetError):
         self.host = host
 
 
+class HostLive(TempfleetError):
+    """A worker of that host is live, and would be heard again in a moment; stop it first, or force it."""
+
+    def __init__(self, message: str | None = None, *, host: str = "") -> None:
+        super().__init__(message)
+        self.host = host
+
+
 class MalformedMessage(TempfleetError, ValueError):
     """A task message has arguments of the wrong form; nothing was registered or deleted."""
 

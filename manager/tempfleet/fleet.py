@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from .errors import RegistryError
+from .errors import HostLive, RegistryError
 from .keys import Volume, fleet_key, volume_key
-from .logs import logger
+from .logs import logger, printable
 from .moves import Reaped
 from .registry import Registry, parse_stats
 from .settings import MAX_BATCH
@@ -114,11 +114,18 @@ class Fleet:
     def live_hosts(self) -> set[str]:
         return {host.name for host in self.hosts() if host.live}
 
-    def retire(self, host: str) -> bool:
+    def retire(self, host: str, *, force: bool = False) -> bool:
         """
         Forget a host's heartbeats: it is unknown until a worker of it speaks again. Its records stay. False when it
         was not known.
+
+        Raises:
+            HostLive: a worker of it is live, and *force* was not said.
         """
+        if not force and host in self.live_hosts():
+            raise HostLive(
+                f"A worker of {printable(host)} is live: stop it first, or say --force.", host=host
+            )
         return bool(self.store.call(lambda: self.store.client.zrem(self._key("hosts"), host)))
 
     def reap(self, volumes: Iterable[Volume]) -> dict[Volume, Reaped | RegistryError]:

@@ -157,15 +157,22 @@ def dead_ls(console: Console) -> None:
 @dead.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
 @pass_console
-def retry(console: Console, paths: tuple[str, ...], everything: bool) -> int:
+def retry(console: Console, paths: tuple[str, ...], everything: bool, dry_run: bool) -> int:
     """
-    Bring them back, due at once.
+    Bring them back, due at once: the next clean-up tries to delete them again.
 
     \b
       tempfleet dead retry --all
     """
-    return _each(console, paths, everything, console.manager.revive, "revived")
+
+    def revive(path: str) -> None:
+        _check_is_dead(console, path)
+        if not dry_run:
+            console.manager.revive(path)
+
+    return _each(console, paths, everything, revive, "to be revived" if dry_run else "revived")
 
 
 @dead.command()
@@ -177,13 +184,17 @@ def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: 
     """Drop their records; a file that is still there stays, and nobody manages it any more."""
 
     def forget_dead(path: str) -> None:
-        record = console.manager.get_record(path)
-        if record is None or record.state is not State.DEAD:
-            raise NotRegistered(f"{printable(path)} is no dead letter.", path=path)
+        _check_is_dead(console, path)
         if not dry_run:
             del console.manager.files[path]
 
     return _each(console, paths, everything, forget_dead, "to be forgotten" if dry_run else "forgotten")
+
+
+def _check_is_dead(console: Console, path: str) -> None:
+    record = console.manager.get_record(path)
+    if record is None or record.state is not State.DEAD:
+        raise NotRegistered(f"{printable(path)} is no dead letter.", path=path)
 
 
 def _each(

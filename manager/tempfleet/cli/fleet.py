@@ -160,16 +160,26 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
 
 @hosts.command()
 @click.argument("host", metavar="NAME")
+@click.option("--force", is_flag=True, help="Also one that is live.")
+@click.option("--dry-run", is_flag=True, help="Say what stays behind, and change nothing.")
 @pass_console
-def retire(console: Console, host: str) -> None:
+def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     """
     Forget a host that does not come back: it is unknown until a worker of it speaks again.
 
     Its records stay in the registry, and its files on its disk.
     """
-    if not console.fleet.retire(host):
+    fleet = console.fleet
+    if host not in {each.name for each in fleet.hosts()}:
         raise UnknownHost(f"No worker of host {printable(host)!r} was ever seen.", host=host)
-    console.answer({"host": host, "retired": True}, f"{printable(host)} is retired; its records stay.")
+    left = sum(stats.records for stats in fleet.stats(fleet.volumes(host=host)).values())
+    if not dry_run:
+        fleet.retire(host, force=force)
+    told = "would be retired" if dry_run else "is retired"
+    console.answer(
+        {"host": host, "retired": not dry_run, "records": left},
+        f"{printable(host)} {told}; its {left} records stay.",
+    )
 
 
 @click.command()
