@@ -11,7 +11,8 @@ import pytest
 
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
-from tempfleet.settings import Explained, explain, size_bytes
+from tempfleet.effective import Explained, explain
+from tempfleet.settings import size_bytes
 
 
 @pytest.fixture

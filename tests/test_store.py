@@ -27,8 +27,8 @@ from tempfleet.fleet import Fleet
 from tempfleet.moves import Kept
 from tempfleet.records import Deletion, NewFile, Outcome
 from tempfleet.registry import Registry
-from tempfleet.settings import without_password
 from tempfleet.store import Store, connect
+from tempfleet.urls import without_password
 
 VOLUME = Volume("web-1", "/base")
 PASSWORD = "correct-horse-battery"

@@ -8,7 +8,6 @@ because people write them; inside, the registry counts milliseconds. Sizes are b
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import os
 import re
 import socket
@@ -16,11 +15,9 @@ import stat
 import tempfile
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -33,10 +30,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from .errors import SettingsError
 from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, Said, gather, without_comment
+from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
 """Nobody means more: a larger number is milliseconds taken for seconds."""
@@ -47,8 +44,6 @@ MAX_BATCH = 1000
 FORBIDDEN_IN_NAMES = frozenset("{}|")
 """They delimit the parts of a Redis key."""
 
-_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*")
-
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -57,8 +52,6 @@ _TEXT = (str, str | None, tuple[str, ...])
 
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
-
-OPTION, DEFAULT = "option", "default"
 
 
 def size_bytes(value: Any) -> Any:
@@ -351,101 +344,6 @@ def warn_of_unknown(names: Iterable[str]) -> None:
 def is_said(variable: str) -> bool:
     """Whether the environment or one of its files names *variable*."""
     return variable in gather(os.environ, set(variables().values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """
-    One setting as people look at it.
-
-    Attributes:
-        value, default: as they would be written; passwords are masked.
-        origin: where the value came from: ``option``, ``environment``, a file's path, or ``default``.
-        allowed: in a few words.
-    """
-
-    variable: str
-    value: str
-    origin: str
-    default: str
-    allowed: str
-
-
-def explain(**values: Any) -> list[Explained]:
-    """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
-    settings = Settings.load(**values)
-    found = gather(os.environ, set(variables().values()))
-    explained = []
-    for field, name in variables().items():
-        file = getattr(settings, f"{field}_file", "")
-        origin = found[name].origin if name in found else file or DEFAULT
-        info = Settings.model_fields[field]
-        explained.append(
-            Explained(
-                name,
-                _written(field, getattr(settings, field)),
-                OPTION if values.get(field) is not None else origin,
-                _written(field, info.get_default(call_default_factory=True)),
-                allowed(info),
-            )
-        )
-    return explained
-
-
-def allowed(field: FieldInfo) -> str:
-    """What a setting can be, in a few words."""
-    if field.description:
-        return field.description
-    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-        return " | ".join(field.annotation)
-    if field.annotation in (bool, bool | None):
-        return "on | off"
-    if get_origin(field.annotation) is Literal:
-        return " | ".join(get_args(field.annotation))
-    signs = {"gt": ">", "ge": ">=", "le": "<="}
-    bounds = [
-        f"{sign} {getattr(bound, name):.15g}"
-        for bound in field.metadata
-        for name, sign in signs.items()
-        if hasattr(bound, name)
-    ]
-    return ", ".join(bounds)
-
-
-def _written(field: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return os.pathsep.join(value)
-    if field == "permission_mask":
-        return f"{value:04o}"
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    return without_password(value) if field.endswith("_url") else str(value)
-
-
-def without_password(url: str) -> str:
-    """*url* as it may be shown; what cannot be taken apart is not shown at all where it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        has_password = parts.password is not None
-        shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return "***"
-    if "@" in url and not parts.netloc:  # "redis//:secret@host": the scheme was mistyped
-        return "***"
-    url = parts._replace(netloc=shown).geturl() if has_password else url
-    return _PASSWORD_IN_QUERY.sub("***", url)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches *address*. A name counts only where nobody can point it elsewhere."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from .errors import (
 from .keys import SCHEMA, Volume, fleet_key, volume_key
 from .logs import logger
 from .scripts import Argument
-from .settings import without_password
+from .urls import without_password
 
 URL_SCHEMES = ("redis://", "rediss://", "unix://")
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
+from ..effective import DEFAULT, explain
 from ..logs import printable
-from ..settings import DEFAULT, explain
 from .console import Console, Table, pass_console
 
 

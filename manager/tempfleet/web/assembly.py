@@ -10,7 +10,7 @@ from ..errors import RegistryError
 from ..fleet import Fleet
 from ..manager import TempFileManager
 from ..metrics import FleetCollector, prometheus_registry
-from ..settings import is_loopback
+from ..urls import is_loopback
 from .page import status_page
 from .site import Checks, Site
 from .survey import survey

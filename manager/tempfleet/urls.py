@@ -1,0 +1,33 @@
+"""
+What may be said of a URL or an address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*")
+
+
+def without_password(url: str) -> str:
+    """*url* as it may be shown; what cannot be taken apart is not shown at all where it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        has_password = parts.password is not None
+        shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "***"
+    if "@" in url and not parts.netloc:  # "redis//:secret@host": the scheme was mistyped
+        return "***"
+    url = parts._replace(netloc=shown).geturl() if has_password else url
+    return _PASSWORD_IN_QUERY.sub("***", url)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches *address*. A name counts only where nobody can point it elsewhere."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
