@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from .settings import Settings, variables
-from .sources import gather
+from .settings import Settings, found_settings, variables
 from .urls import without_password
 
 OPTION, DEFAULT = "option", "default"
@@ -39,7 +38,7 @@ class Explained:
 def explain(**values: Any) -> list[Explained]:
     """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
     settings = Settings.load(**values)
-    found = gather(os.environ, set(variables().values()))
+    found = found_settings()
     explained = []
     for field, name in variables().items():
         file = getattr(settings, f"{field}_file", "")

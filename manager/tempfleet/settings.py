@@ -195,7 +195,7 @@ class Settings(BaseModel):
         said = {name: value for name, value in values.items() if value is not None}
         if given is not None:
             return cls._of(given.model_dump() | said, {}) if said else given
-        found = gather(os.environ, set(variables().values()))
+        found = found_settings()
         warn_of_unknown(found)
         return cls._of(said, found)
 
@@ -331,6 +331,11 @@ def variables() -> dict[str, str]:
     return {name: str(alias.choices[0]) for name, alias in aliases.items() if isinstance(alias, AliasChoices)}
 
 
+def found_settings() -> dict[str, Said]:
+    """Variable -> what the environment and its files say of it, known to us or not."""
+    return gather(os.environ, set(variables().values()))
+
+
 def warn_of_unknown(names: Iterable[str]) -> None:
     """Warn of each ``TEMP_FILE_*`` variable that nothing reads: a typing error there is a setting lost."""
     known = {name.removeprefix(PREFIX) for name in variables().values() if name.startswith(PREFIX)}
@@ -343,7 +348,7 @@ def warn_of_unknown(names: Iterable[str]) -> None:
 
 def is_said(variable: str) -> bool:
     """Whether the environment or one of its files names *variable*."""
-    return variable in gather(os.environ, set(variables().values()))
+    return variable in found_settings()
 
 
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:

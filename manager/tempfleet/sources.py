@@ -78,7 +78,7 @@ def _is_ours(path: str) -> bool:
         return stat.S_ISREG(found.st_mode)
     warnings.warn(
         f"{ENV_FILE} does not name {os.path.abspath(path)}, and others can write to it: it is not read",
-        stacklevel=4,
+        stacklevel=5,
     )
     return False
 
