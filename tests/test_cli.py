@@ -142,6 +142,20 @@ def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, 
     assert not a_file.exists()
 
 
+def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    answer(console("hold", str(a_file), "--for", "1h", "--reason", "ticket\n117", "--json"))
+    (listed,) = answer(console("ls", "--json"))["files"]
+    assert (listed["state"], listed["hold_reason"]) == ("held", "ticket\n117")
+    assert listed["due_ms"] > listed["registered_ms"]
+    assert "ticket\\n117" in console("ls").stdout
+    assert "is held for 3,600 s, because: ticket\\n117." in console("explain", str(a_file)).stdout
+    assert (
+        complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
+        == "ReasonTooLong"
+    )
+
+
 def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("cleanup", "--dry-run", "--json"))["files"] == []

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome
+from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong
 from tempfleet.moves import Kept
-from tempfleet.policies import RetryPolicy, ttl_ms
+from tempfleet.policies import RetryPolicy, hold_reason, ttl_ms
 from tempfleet.records import GONE
 from tempfleet.settings import LONGEST_TTL_SECONDS, Settings
 
@@ -104,3 +104,9 @@ def test_a_longest_delay_below_the_first_still_bounds_it() -> None:
     policy = RetryPolicy.of(Settings(retry_delay_seconds=10, retry_max_delay_seconds=1))
     assert 750 <= policy.delay_ms(1) <= 1_000
     assert RetryPolicy.of(Settings(retry_delay_seconds=0.0001)).delay_ms(1) >= 1
+
+
+def test_the_reason_of_a_hold_is_short() -> None:
+    assert hold_reason("x" * 500) == "x" * 500
+    with pytest.raises(ReasonTooLong):
+        hold_reason("x" * 501)

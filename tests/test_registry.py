@@ -227,6 +227,22 @@ def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: 
     assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
 
 
+def test_a_hold_has_a_reason_that_goes_with_it(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new()])
+    registry.hold("/base/a", hold_ms=1_000, reason="ticket 117 \udcff\n")
+    assert record_of(registry, "/base/a").hold_reason == "ticket 117 \udcff\n"
+    registry.hold("/base/a", hold_ms=1_000)
+    assert record_of(registry, "/base/a").hold_reason == ""
+    for end in (lambda: registry.lift("/base/a"), lambda: clock.advance(1) or registry.reap()):
+        registry.hold("/base/a", hold_ms=1_000, reason="again")
+        end()
+        assert record_of(registry, "/base/a").hold_reason == ""
+    registry.hold("/base/a", hold_ms=None, reason="again")
+    registry.release(["/base/a"])
+    registry.register([new()])
+    assert record_of(registry, "/base/a").hold_reason == ""
+
+
 def test_a_held_file_that_is_renewed_or_registered_again_stays_held(
     registry: Registry, clock: FakeClock
 ) -> None:

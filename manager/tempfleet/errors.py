@@ -36,6 +36,10 @@ class InvalidTTL(TempfleetError, ValueError):
         self.value = value
 
 
+class ReasonTooLong(TempfleetError, ValueError):
+    """The reason of a hold has at most 500 characters; say where to read more."""
+
+
 class PathError(TempfleetError):
     """A path that cannot be managed; *path* and a one-word *reason* are on the error."""
 

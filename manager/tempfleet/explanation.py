@@ -74,9 +74,9 @@ class Explanation:
         if record.state is State.DEAD:
             return "could not be deleted, and waits for a person (tempfleet dead retry, or dead forget)"
         if record.state is State.HELD:
-            return "is held " + (
-                "until it is lifted" if record.due_ms is None else f"for {self._in(record.due_ms)}"
-            )
+            span = "until it is lifted" if record.due_ms is None else f"for {self._in(record.due_ms)}"
+            why = f", because: {printable(record.hold_reason)}" if record.hold_reason else ""
+            return f"is held {span}{why}"
         ahead = (record.due_ms or 0) - self.now_ms
         return "is due" if ahead <= 0 else f"is due in {self._in(record.due_ms or 0)}"
 

@@ -14,7 +14,7 @@ SCHEMA = 1
 
 VOLUME_KEYS = (
     "registry", "leases", "claims", "held", "dead", "records",
-    "retries", "errors", "next", "stats", "meta", "tags",
+    "retries", "errors", "next", "stats", "meta", "tags", "reasons",
 )  # fmt: skip
 FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
 

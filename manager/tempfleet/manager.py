@@ -36,7 +36,7 @@ from .keys import Volume
 from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
-from .policies import ttl_ms
+from .policies import hold_reason, ttl_ms
 from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
 from .report import CleanupReport
@@ -323,9 +323,19 @@ class TempFileManager:
         life = ttl_ms(self.max_age if ttl is None else ttl)
         return self.registry.renew(normalise(path), ttl_ms=life) / 1000
 
-    def hold(self, path: StrPath, seconds: float | None = None) -> None:
-        """Keep a file for *seconds* whatever its deadline; for ever, without. Raises as ``renew`` does."""
-        self.registry.hold(normalise(path), hold_ms=None if seconds is None else ttl_ms(seconds))
+    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str = "") -> None:
+        """
+        Keep a file for *seconds* whatever its deadline; for ever, without. Holding it again sets both anew.
+
+        Args:
+            reason: for the people who find it held; shown by ``tempfleet ls`` and ``explain``.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+            ReasonTooLong: it has more than 500 characters; nothing changed.
+        """
+        hold_ms = None if seconds is None else ttl_ms(seconds)
+        self.registry.hold(normalise(path), hold_ms=hold_ms, reason=hold_reason(reason))
 
     def lift(self, path: StrPath) -> bool:
         """End a hold; False when there was none. The file falls due at its own deadline again."""

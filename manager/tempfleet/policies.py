@@ -9,7 +9,7 @@ import numbers
 import random
 from dataclasses import dataclass
 
-from .errors import InvalidTTL
+from .errors import InvalidTTL, ReasonTooLong
 from .moves import Kept
 from .records import GONE, Deletion, Outcome
 from .settings import LONGEST_TTL_SECONDS, Settings
@@ -37,6 +37,20 @@ def ttl_ms(seconds: object) -> int:
             value=seconds,
         )
     return max(math.ceil(value * 1000), 1)
+
+
+LONGEST_REASON = 500
+"""Characters of a hold's reason: each costs Redis memory, once a held file."""
+
+
+def hold_reason(words: str) -> str:
+    """
+    Raises:
+        ReasonTooLong: it has more than 500 characters.
+    """
+    if len(words) > LONGEST_REASON:
+        raise ReasonTooLong
+    return words
 
 
 @dataclass(frozen=True, slots=True)

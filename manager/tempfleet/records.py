@@ -82,6 +82,7 @@ class FileRecord:
         tags: the caller's own words.
         state: None in a claim, where it is leased by definition.
         due_ms: when it is tried next, or its hold ends; None for ever, or where the state has no such time.
+        hold_reason: why it is held, in the holder's words; "" for none.
     """
 
     path: str
@@ -96,6 +97,7 @@ class FileRecord:
     due_ms: int | None = None
     attempts: int = 0
     last_error: str = ""
+    hold_reason: str = ""
 
     def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
         """Whether it has all of *tags* and its path begins with *prefix*."""
@@ -130,6 +132,7 @@ class FileRecord:
             "tags": list(self.tags),
             "attempts": self.attempts,
             "last_error": self.last_error,
+            "hold_reason": self.hold_reason,
         }
 
 
@@ -157,11 +160,20 @@ class NewFile:
 
 def tag_token(tag: str) -> str:
     """*tag* as the scripts see it: without anything that ends a token or a JSON text."""
-    return quote(tag.encode("utf-8", "surrogatepass"), safe="")
+    return quote(as_bytes(tag), safe="")
 
 
 def tag_of(token: str) -> str:
-    return unquote_to_bytes(token).decode("utf-8", "surrogatepass")
+    return as_text(unquote_to_bytes(token))
+
+
+def as_bytes(words: str) -> bytes:
+    """People's words, whatever is in them, as Redis keeps them."""
+    return words.encode("utf-8", "surrogatepass")
+
+
+def as_text(kept: bytes) -> str:
+    return kept.decode("utf-8", "surrogatepass")
 
 
 def unpack(
@@ -172,6 +184,7 @@ def unpack(
     due_ms: int | None = None,
     attempts: int = 0,
     last_error: str = "",
+    hold_reason: str = "",
 ) -> FileRecord:
     """A record out of the bytes that the scripts keep."""
     header, _, tail = packed.partition(b"\n")
@@ -189,6 +202,7 @@ def unpack(
         due_ms=due_ms,
         attempts=attempts,
         last_error=last_error,
+        hold_reason=hold_reason,
     )
 
 

@@ -17,7 +17,7 @@ from .errors import AlreadyClaimed, LeaseLost, NotRegistered
 from .keys import SCHEMA, Volume, volume_key
 from .logs import printable
 from .moves import NO_LIMITS, Claim, Kept, Limits, Reaped, Registration, TagTotal
-from .records import Deletion, FileRecord, NewFile, State, tag_of, unpack
+from .records import Deletion, FileRecord, NewFile, State, as_bytes, as_text, tag_of, unpack
 from .settings import MAX_BATCH
 from .stats import VolumeStats, bounds_text, bucket_of
 from .store import Store
@@ -83,9 +83,10 @@ class Registry:
         self._expect(code, path)
         return int(deadline)
 
-    def hold(self, path: str, *, hold_ms: int | None) -> None:
-        """Keep a file for *hold_ms*, None for ever. Raises as ``renew`` does."""
-        (code,) = self._run("hold", more=[os.fsencode(path)], hold_ms="" if hold_ms is None else hold_ms)
+    def hold(self, path: str, *, hold_ms: int | None, reason: str = "") -> None:
+        """Keep a file for *hold_ms*, None for ever, because of *reason*. Raises as ``renew`` does."""
+        ends = "" if hold_ms is None else hold_ms
+        (code,) = self._run("hold", more=[os.fsencode(path)], hold_ms=ends, reason=as_bytes(reason))
         self._expect(code, path)
 
     def lift(self, path: str) -> bool:
@@ -304,7 +305,7 @@ class Registry:
         for name in ("records", "registry", "leases", "held", "dead"):
             for page in self._scan(name, MAX_BATCH):
                 _, seen = self._look(page)
-                for path, (record, *scores, _attempts, _error) in zip(page, seen, strict=True):
+                for path, (record, *scores, _attempts, _error, _reason) in zip(page, seen, strict=True):
                     sets = sum(score != b"" for score in scores)
                     if (record != b"" or sets) and (record == b"" or sets != 1):
                         broken[path] = None
@@ -322,7 +323,7 @@ class Registry:
 
     def _look(self, paths: Sequence[str]) -> tuple[int, list[list[bytes]]]:
         now_ms, *answer = self._run("look", more=[os.fsencode(path) for path in paths])
-        return int(now_ms), _groups(answer, 7)
+        return int(now_ms), _groups(answer, 8)
 
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:
         key = volume_key(self.store.namespace, self.volume, name)
@@ -379,7 +380,7 @@ def _unpacked(path: bytes, packed: bytes, **known: Any) -> FileRecord:
 
 
 def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
-    packed, *scores, attempts, error = seen
+    packed, *scores, attempts, error, reason = seen
     place = next(((state, score) for state, score in zip(STATE_ORDER, scores, strict=True) if score), None)
     if packed == b"" or place is None:
         return None
@@ -392,6 +393,7 @@ def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
         due_ms=int(float(score)) if timed else None,
         attempts=int(attempts or 0),
         last_error=error.decode(),
+        hold_reason=as_text(reason),
     )
 
 

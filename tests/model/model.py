@@ -23,6 +23,7 @@ class Entry:
     error: str = ""
     token: int = 0
     behind: Entry | None = None
+    reason: str = ""
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Model:
         if same:
             fresh.deadline = fresh.due = max(fresh.deadline, old.deadline)
         if old.state == "held":
-            fresh.state, fresh.due = "held", old.due
+            fresh.state, fresh.due, fresh.reason = "held", old.due, old.reason
         self.files[path] = fresh
         return "again" if same else "swapped"
 
@@ -68,13 +69,14 @@ class Model:
             entry.due = max(entry.due or 0, entry.deadline)
         return "renewed"
 
-    def hold(self, path: str, ms: int | None) -> str:
+    def hold(self, path: str, ms: int | None, reason: str) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
         if entry.state == "leased":
             return "claimed"
         entry.state, entry.due = "held", None if ms is None else self.now + ms
+        entry.reason = reason
         return "held"
 
     def lift(self, path: str) -> str:
@@ -83,7 +85,7 @@ class Model:
             return "absent"
         if entry.state != "held":
             return "unheld"
-        entry.state, entry.due = "waiting", entry.deadline
+        entry.state, entry.due, entry.reason = "waiting", entry.deadline, ""
         return "lifted"
 
     def release(self, path: str) -> str:
@@ -162,7 +164,7 @@ class Model:
                     self.files[path] = replace(entry, state="waiting", due=entry.deadline, token=0)
             elif entry.state == "held" and entry.due is not None and entry.due <= self.now:
                 lifted += 1
-                entry.state, entry.due = "waiting", entry.deadline
+                entry.state, entry.due, entry.reason = "waiting", entry.deadline, ""
         self._drop_empty_claims()
         return recovered, lifted
 

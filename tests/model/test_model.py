@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import fakeredis
@@ -67,9 +68,12 @@ class Walk(RuleBasedStateMachine):
     def renew(self, path: str, ttl: int) -> None:
         self._agree(lambda: self.registry.renew(path, ttl_ms=ttl), self.model.renew(path, ttl))
 
-    @rule(path=PATHS, ms=st.sampled_from([None, 1000, 3000]))
-    def hold(self, path: str, ms: int | None) -> None:
-        self._agree(lambda: self.registry.hold(path, hold_ms=ms), self.model.hold(path, ms))
+    @rule(
+        path=PATHS, ms=st.sampled_from([None, 1000, 3000]), reason=st.sampled_from(["", "ticket 1\n\udcff"])
+    )
+    def hold(self, path: str, ms: int | None, reason: str) -> None:
+        move = partial(self.registry.hold, path, hold_ms=ms, reason=reason)
+        self._agree(move, self.model.hold(path, ms, reason))
 
     @rule(path=PATHS)
     def lift(self, path: str) -> None:
@@ -160,6 +164,7 @@ class Walk(RuleBasedStateMachine):
             assert (record.registered_ms, record.deadline_ms) == (entry.registered, entry.deadline)
             assert (record.identity, record.size_bytes) == (entry.identity, entry.size)
             assert (record.attempts, record.last_error) == (entry.attempts, entry.error)
+            assert record.hold_reason == entry.reason
 
     @invariant()
     def counts_balance(self) -> None:
@@ -175,7 +180,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def nothing_is_remembered_of_a_path_that_left(self) -> None:
         store = self.registry.store
-        for name in ("retries", "errors", "next"):
+        for name in ("retries", "errors", "next", "reasons"):
             fields = store.client.hkeys(volume_key(store.namespace, self.registry.volume, name))
             assert {os.fsdecode(field) for field in fields} <= set(self.model.files), name
 

@@ -31,7 +31,7 @@ from ..store import Store, connect
 
 Cell = str | int | Text
 
-LONG = ("Path", "Base directory", "Tags", "Error", "What is so", "What to do", "")
+LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "")
 """The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
 
 

@@ -89,7 +89,7 @@ def _candidates(manager: TempFileManager, state: str | None, until_ms: float | N
 
 def files_table(records: list[FileRecord], now_ms: int) -> Table:
     return Table(
-        ("State", "Due", "Size", "Tries", "Tags", "Path"),
+        ("State", "Due", "Size", "Tries", "Tags", "Reason", "Path"),
         [
             (
                 str(record.state),
@@ -97,6 +97,7 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
                 size(record.size_bytes),
                 record.attempts,
                 printable(" ".join(record.tags)),
+                printable(record.hold_reason or record.last_error),
                 name(record.path),
             )
             for record in records
@@ -180,17 +181,19 @@ def release(console: Console, path: str) -> None:
 @click.command()
 @click.argument("path")
 @click.option("--for", "seconds", type=formats.seconds, metavar="DURATION", help="For ever, without it.")
+@click.option("--reason", default="", help="Why, for the people who find it held.")
 @pass_console
-def hold(console: Console, path: str, seconds: float | None) -> None:
+def hold(console: Console, path: str, seconds: float | None, reason: str) -> None:
     """
     Keep a file, whatever its deadline.
 
     \b
-      tempfleet hold /tmp/core.1234 --for 7d
+      tempfleet hold /tmp/core.1234 --for 7d --reason "crash of Tuesday, ticket 117"
     """
-    console.manager.hold(path, seconds)
+    console.manager.hold(path, seconds, reason=reason)
     span = "until it is lifted" if seconds is None else f"for {duration(seconds)}"
-    console.answer({"path": path, "held_seconds": seconds}, f"{printable(path)} is kept {span}.")
+    document = {"path": path, "held_seconds": seconds, "reason": reason}
+    console.answer(document, f"{printable(path)} is kept {span}.")
 
 
 @click.command()

@@ -19,6 +19,7 @@ import click
 from ..errors import (
     EmbeddedServerError,
     InvalidTTL,
+    ReasonTooLong,
     RegistryDenied,
     RegistryUnavailable,
     SettingsError,
@@ -122,7 +123,7 @@ def status_of(exc: BaseException) -> int:
     """The exit status that an error ends the console with."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
-    return WRONG_USE if isinstance(exc, SettingsError | InvalidTTL) else REFUSED
+    return WRONG_USE if isinstance(exc, SettingsError | InvalidTTL | ReasonTooLong) else REFUSED
 
 
 def _give_json(command: click.Command) -> None:

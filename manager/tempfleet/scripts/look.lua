@@ -8,11 +8,12 @@
   KEYS[5]   records   hash  path -> record
   KEYS[6]   retries   hash  path -> failed attempts
   KEYS[7]   errors    hash  path -> last error
+  KEYS[8]   reasons   hash  path -> why it is held
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2+]  files     1 each: path
 
-  Returns  {now_ms, record, waiting, leased, held, dead, attempts, error, ...} seven for each file, in order: its
-           record, its score in each set, its failures; '' for what there is not
+  Returns  {now_ms, record, waiting, leased, held, dead, attempts, error, reason, ...} eight for each file, in
+           order: its record, its score in each set, its failures, why it is held; '' for what there is not
   Atomic   reads only; a path that is not in exactly one set, or has no record, is damage (see audit).
   Cost     O(files)
 ]]
@@ -31,5 +32,6 @@ for i = 2, #ARGV do
   end
   reply[#reply + 1] = redis.call('HGET', KEYS[6], path) or ''
   reply[#reply + 1] = redis.call('HGET', KEYS[7], path) or ''
+  reply[#reply + 1] = redis.call('HGET', KEYS[8], path) or ''
 end
 return reply

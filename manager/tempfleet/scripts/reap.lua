@@ -1,17 +1,18 @@
 --[[
   reap: what leases and holds that ran out had, goes back to the registry.
 
-  KEYS[1]  registry  zset  path -> deadline ms
-  KEYS[2]  leases    zset  path -> token
-  KEYS[3]  claims    zset  token -> lease deadline ms
-  KEYS[4]  held      zset  path -> end of hold ms
-  KEYS[5]  records   hash  path -> record
-  KEYS[6]  retries   hash  path -> failed attempts
-  KEYS[7]  errors    hash  path -> last error
-  KEYS[8]  next      hash  path -> record that waits behind a claim
-  KEYS[9]  stats     hash  totals
-  ARGV[1]  now_ms    int   '' for the server's clock
-  ARGV[2]  limit     int   1..1000 files of each kind
+  KEYS[1]   registry  zset  path -> deadline ms
+  KEYS[2]   leases    zset  path -> token
+  KEYS[3]   claims    zset  token -> lease deadline ms
+  KEYS[4]   held      zset  path -> end of hold ms
+  KEYS[5]   records   hash  path -> record
+  KEYS[6]   retries   hash  path -> failed attempts
+  KEYS[7]   errors    hash  path -> last error
+  KEYS[8]   next      hash  path -> record that waits behind a claim
+  KEYS[9]   stats     hash  totals
+  KEYS[10]  reasons   hash  path -> why it is held
+  ARGV[1]   now_ms    int   '' for the server's clock
+  ARGV[2]   limit     int   1..1000 files of each kind
 
   Returns  {recovered, lifted, more}: files taken from dead claims, files whose hold ended, and 1 when there
            is more to reap
@@ -20,7 +21,7 @@
   Cost     O(limit * log N); removes before it adds. A lease that ran out never counts as a failed attempt.
 ]]
 local registry, leases, claims, held, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local retries, errors, next_, stats = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local retries, errors, next_, stats, reasons = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 
 local now, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not now then
@@ -75,6 +76,7 @@ end
 local ended = redis.call('ZRANGEBYSCORE', held, '-inf', now_text, 'LIMIT', 0, limit)
 for _, path in ipairs(ended) do
   redis.call('ZREM', held, path)
+  redis.call('HDEL', reasons, path)
   wait_again(path)
 end
 if #ended == limit then

@@ -10,6 +10,7 @@
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   stats     hash  totals
   KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[10]  reasons   hash  path -> why it is held
   ARGV[1]   total     str   the total that counts them: released, missing or moved_out
   ARGV[2+]  files     1 each: path
 
@@ -19,7 +20,7 @@
 ]]
 local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local records, retries, errors, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local tags = KEYS[9]
+local tags, reasons = KEYS[9], KEYS[10]
 
 local total = ARGV[1]
 if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
@@ -51,6 +52,7 @@ for i = 2, #ARGV do
     redis.call('HDEL', records, path)
     redis.call('HDEL', retries, path)
     redis.call('HDEL', errors, path)
+    redis.call('HDEL', reasons, path)
     count_tags(record, -1)
     local size, flags = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+)')
     left, left_bytes = left + 1, left_bytes + tonumber(size or 0)
