@@ -1,0 +1,51 @@
+"""What several sections' tests need."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tempfleet import TempFileManager
+from tempfleet.deletion import faults
+
+New = Callable[..., TempFileManager]
+
+
+def temporary_file(suffix: str = ".txt", content: str = "") -> str:
+    """As every example makes one: by the standard library, outside the base directory, kept when closed."""
+    with tempfile.NamedTemporaryFile(mode="w", suffix=suffix, delete=False) as file:
+        file.write(content)
+    return os.path.realpath(file.name)
+
+
+def registered(manager: TempFileManager, count: int, suffix: str = ".txt", content: str = "") -> list[Path]:
+    """So many files, as ``temporary_file`` makes them, registered one by one."""
+    paths = [temporary_file(f"_{i}{suffix}", content) for i in range(count)]
+    for path in paths:
+        manager.register_file(path)
+    return [Path(path) for path in paths]
+
+
+def exist(paths: list[Path]) -> int:
+    """How many of them are there."""
+    return sum(path.exists() for path in paths)
+
+
+@contextmanager
+def undeletable(times: int = -1) -> Iterator[None]:
+    """The system refuses to delete anything, for the first so many files."""
+    left = [times]
+
+    def refuse(point: str) -> None:
+        if point == "guarded.found" and left[0]:
+            left[0] -= 1
+            raise PermissionError(13, "denied")
+
+    faults.install(refuse)
+    try:
+        yield
+    finally:
+        faults.install(None)

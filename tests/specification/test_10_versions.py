@@ -1,0 +1,140 @@
+"""Section 10: what each version brings, the planned one included."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+
+from specification.material import New, exist, registered, temporary_file, undeletable
+from support import assert_balanced
+from tempfleet import QuotaExceeded
+from tempfleet.cli import main
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.testing import FakeClock
+
+# -- 1.0.0
+
+
+def test_10_1_0_files_are_registered_tracked_and_cleaned_by_age(new: New, clock: FakeClock) -> None:
+    manager = new(max_age=60)
+    (path,) = registered(manager, 1)
+    clock.advance(59)
+    assert (manager.is_temp_file(path), manager.get_file_age(path), manager.cleanup()) == (True, 59, 0)
+    clock.advance(1)
+    assert (manager.cleanup(), path.exists()) == (1, False)
+
+
+def test_10_1_0_the_registry_is_a_dictionary_to_its_users_and_outlives_the_process(new: New) -> None:
+    (path,) = registered(new(), 1)
+    files = new().files  # as another process would have it
+    assert (str(path) in files, len(files), list(files)) == (True, 1, [str(path)])
+
+
+def test_10_1_0_operations_are_safe_among_threads(new: New) -> None:
+    manager = new()
+    threads = [threading.Thread(target=registered, args=(manager, 10)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert manager.clear_all() == 40
+    assert_balanced(manager)
+
+
+# -- 1.1.0
+
+
+def test_10_1_1_state_can_be_asked_for_one_file_and_for_many(new: New) -> None:
+    manager = new()
+    paths = registered(manager, 3)
+    assert all(record is not None for record in manager.get_records(paths))
+    assert str(manager.explain(paths[0])).startswith(str(paths[0]))
+
+
+def test_10_1_1_batches_are_registered_and_cleaned(new: New) -> None:
+    manager = new()
+    assert manager.register_batch([temporary_file() for _ in range(5)]).registered == 5
+    assert manager.cleanup_batch(force=True).deleted == 5
+
+
+def test_10_1_1_errors_keep_records_and_everything_is_logged(
+    new: New, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "tempfleet")
+    manager = new()
+    (path,) = registered(manager, 1)
+    with undeletable():
+        manager.clear_all()
+    assert manager.is_temp_file(path)
+    assert [line.partition(" temporary file")[0] for line in caplog.messages if str(path) in line] == [
+        "Registered",
+        "Failed to remove",
+    ]
+
+
+# -- 1.2.0
+
+
+def test_10_1_2_force_cleans_and_tells_its_result_in_figures(new: New) -> None:
+    manager = new()
+    registered(manager, 3, content="x" * 5000)
+    report = manager.cleanup_report(force=True)
+    assert (report.deleted, report.kept, report.freed_bytes >= 15_000, report.finished) == (3, 0, True, True)
+
+
+def test_10_1_2_parameters_come_from_a_file_too(
+    new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tempfleet.toml").write_text('max_age = 120\nquota = "reject"\n')
+    monkeypatch.setenv("TEMP_FILE_CONFIG", str(tmp_path / "tempfleet.toml"))
+    manager = new()
+    assert (manager.max_age, manager.settings.quota) == (120, "reject")
+
+
+def test_10_1_2_metrics_are_counted_whoever_did_the_work(new: New) -> None:
+    registered(new(), 2)
+    new().clear_all()
+    stats = new().stats()
+    assert (stats.total("registered"), stats.total("deleted"), stats.histogram("age").count) == (2, 2, 2)
+
+
+def test_10_1_2_health_is_asked_with_one_call(new: New) -> None:
+    assert new().health_check()["status"] == "healthy"
+
+
+# -- 1.3.0
+
+
+def test_10_1_3_files_beyond_a_size_are_not_taken_and_stay_their_callers(new: New) -> None:
+    manager = new(size_limit_bytes=10)
+    path = temporary_file(content="x" * 11)
+    with pytest.raises(QuotaExceeded):
+        manager.register(path)
+    assert (Path(path).exists(), manager.stats().active) == (True, 0)
+
+
+def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_its_own(
+    new: New, tmp_path: Path, redis_client: redis.Redis
+) -> None:
+    """With real workers and messages between them: tests/stories/test_two_hosts.py."""
+    here, there = new(), type(new())(tmp_path / "base", host="web-2", client=redis_client)
+    ours, theirs = registered(here, 2), [Path(temporary_file())]
+    there.register_many(theirs)
+    assert (here.clear_all(), exist(ours), exist(theirs)) == (2, 0, 1)
+    assert (there.clear_all(), exist(theirs)) == (1, 0)
+    there.close()
+
+
+def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(
+    tmp_path: Path, real_server: EmbeddedServer
+) -> None:
+    """Manifests, probes and metrics for a cluster: tests/deploy/test_kubernetes.py."""
+    common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url]
+    said = CliRunner().invoke(main, [*common, "health", "--json"])
+    assert (said.exit_code, json.loads(said.stdout)["status"]) == (0, "healthy")

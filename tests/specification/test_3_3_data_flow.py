@@ -1,0 +1,37 @@
+"""Section 3.3: a file's way through the manager, step by step."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from specification.material import New, temporary_file
+from tempfleet.testing import FakeClock
+from tempfleet_tasks import make_app
+
+
+def test_3_3_registered_looked_at_recorded_logged_then_aged_deleted_logged_and_told(
+    new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "tempfleet")
+    manager = new(max_age=60)
+    path = temporary_file()
+    manager.register_file(path + ".not-there")
+    manager.register_file(path)
+    assert list(manager.files) == [path]
+    clock.advance(59)
+    assert manager.cleanup() == 0
+    clock.advance(1)
+    assert manager.cleanup() == 1
+    steps = ("Attempted to register non-existent", "Registered", "Removed", "Cleaned up 1 ")
+    told = iter(caplog.messages)
+    assert all(any(line.startswith(step) for line in told) for step in steps)  # in this order
+
+
+def test_3_3_the_periodic_look_is_beats_and_each_workers_own(new: New) -> None:
+    """The real ones: tests/stories/test_two_hosts.py."""
+    app = make_app(new().settings)
+    app.finalize()
+    assert app.conf.beat_schedule["tempfleet.sweep"]["schedule"] == 300
+    assert new().settings.timer_interval_seconds == 60

