@@ -56,8 +56,8 @@ test-containers: setup ## the image and docker-compose.yml on a Docker engine, s
 	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
 
 lint: setup
-	@$(BIN)/ruff check manager tasks tests docs deploy
-	@$(BIN)/ruff format --check manager tasks tests docs deploy
+	@$(BIN)/ruff check manager tasks tests docs deploy examples
+	@$(BIN)/ruff format --check manager tasks tests docs deploy examples
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 

@@ -47,5 +47,5 @@ def test_the_commands_that_are_shown_exist(command: str) -> None:
 
 
 def test_the_folders_that_are_shown_exist() -> None:
-    for folder in re.findall(r"^    ((?:manager|tasks|tests)/\S*)", README, re.MULTILINE):
+    for folder in re.findall(r"^    ((?:manager|tasks|tests|examples)/\S*)", README, re.MULTILINE):
         assert (TOP / folder).is_dir(), folder
