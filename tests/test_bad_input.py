@@ -261,7 +261,7 @@ def test_a_variable_that_does_not_parse_stops_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_LEASE", "two minutes")
-    with pytest.raises(SettingsError, match="TEMP_FILE_LEASE='two minutes': input should be a valid number"):
+    with pytest.raises(SettingsError, match="TEMP_FILE_LEASE='two minutes': must be a duration such as 90"):
         TempFileManager(tmp_path / "base", client=fakeredis.FakeRedis())
     assert not (tmp_path / "base").exists()
     assert Settings.model_fields["lease_seconds"].default == 120

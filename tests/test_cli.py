@@ -401,7 +401,15 @@ def test_tables_have_style_on_a_terminal_and_none_with_no_color(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("7d", 7 * 86400), ("0.5 H", 1800)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("15m", 900),
+        ("2h", 7200),
+        ("7d", 7 * 86400),
+        ("0.5 H", 1800),
+        ("1h30m", 5400),
+    ],
 )
 def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
     assert formats.seconds(text) == seconds

@@ -53,7 +53,7 @@ GOOD = {
     "TEMP_FILE_ENV_FILE": ("/dev/null", "/dev/null"),
     "TEMP_FILE_BASE_DIR": ("/srv/temp", "/srv/temp"),
     "TEMP_FILE_MAX_AGE": ("0.5", 0.5),
-    "TEMP_FILE_CLEANUP_INTERVAL": ("1", 1),
+    "TEMP_FILE_CLEANUP_INTERVAL": ("5m", 300),
     "TEMP_FILE_TIMER_INTERVAL": ("1", 1),
     "TEMP_FILE_CLEANUP_BATCH_SIZE": ("1000", 1000),
     "TEMP_FILE_CLEANUP_THREADS": ("64", 64),
@@ -75,7 +75,7 @@ GOOD = {
     "TEMP_FILE_PERMISSION_MASK": ("0640", 0o640),
     "TEMP_FILE_SECURE_DELETE": ("true", True),
     "TEMP_FILE_IN_USE": ("strict", InUse.STRICT),
-    "TEMP_FILE_QUARANTINE": ("3600", 3600),
+    "TEMP_FILE_QUARANTINE": ("1h30m  # long enough", 5400),
     "TEMP_FILE_QUARANTINE_MAX_BYTES": ("1GB", 1 << 30),
     "TEMP_FILE_AUDIT_LOG": ("/var/log/audit.jsonl", "/var/log/audit.jsonl"),
     "TEMP_FILE_REDIS_URL_FILE": ("", ""),
@@ -103,8 +103,8 @@ GOOD = {
 
 BAD = {
     "TEMP_FILE_BASE_DIR": [""],
-    "TEMP_FILE_MAX_AGE": ["", "an hour", "0", "-1", "nan", "inf", str(LONGEST_TTL_SECONDS + 1)],
-    "TEMP_FILE_CLEANUP_INTERVAL": ["0", "-5", "nan", "inf", "5m"],
+    "TEMP_FILE_MAX_AGE": ["", "an hour", "0", "0s", "-1", "nan", "inf", "367d", str(LONGEST_TTL_SECONDS + 1)],
+    "TEMP_FILE_CLEANUP_INTERVAL": ["0", "-5", "nan", "inf", "5w", "30m1h", "1h30"],
     "TEMP_FILE_TIMER_INTERVAL": ["0", "inf"],
     "TEMP_FILE_CLEANUP_BATCH_SIZE": ["0", "1001", "1.5", "many"],
     "TEMP_FILE_CLEANUP_THREADS": ["0", "65", "-1"],

@@ -12,7 +12,7 @@ import pytest
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
 from tempfleet.effective import Explained, explain
-from tempfleet.settings import size_bytes
+from tempfleet.units import size_bytes
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 Every setting, read once, frozen. With sources.py, the only place that reads the environment.
 
 A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment,
-because people write them; inside, the registry counts milliseconds. Sizes are bytes, or written ``100MB``.
+because people write them; inside, the registry counts milliseconds. Both they and sizes may have units; see units.py.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 import socket
 import stat
 import tempfile
@@ -17,12 +16,11 @@ import warnings
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -33,6 +31,7 @@ from pydantic import (
 
 from .errors import SettingsError
 from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, Said, gather, without_comment
+from .units import Seconds, Size
 from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
@@ -44,28 +43,11 @@ MAX_BATCH = 1000
 FORBIDDEN_IN_NAMES = frozenset("{}|")
 """They delimit the parts of a Redis key."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", re.IGNORECASE)
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
 _TEXT = (str, str | None, tuple[str, ...])
 """The types in whose text a # is nothing special."""
 
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
-
-
-def size_bytes(value: Any) -> Any:
-    """
-    ``104857600``, ``100MB`` and ``100 MiB`` are the same number: the unit is 1024, whichever way it is written.
-    """
-    if not isinstance(value, str):
-        return value
-    if not (found := _SIZE.fullmatch(value)):
-        raise ValueError("must be a size such as 104857600 or 100MB")
-    return round(float(found[1]) * 1024 ** _UNITS[found[2].upper()])
-
-
-Size = Annotated[int, BeforeValidator(size_bytes)]
 
 
 class InUse(StrEnum):
@@ -120,17 +102,17 @@ class Settings(BaseModel):
         validation_alias=AliasChoices("TEMP_FILE_BASE_DIR"),
         description="a directory",
     )
-    max_age_seconds: float = _env("TEMP_FILE_MAX_AGE", 3600, gt=0, le=LONGEST_TTL_SECONDS)
-    cleanup_interval_seconds: float = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0)
-    timer_interval_seconds: float = _env("TEMP_FILE_TIMER_INTERVAL", 60, gt=0)
+    max_age_seconds: Seconds = _env("TEMP_FILE_MAX_AGE", 3600, gt=0, le=LONGEST_TTL_SECONDS)
+    cleanup_interval_seconds: Seconds = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0)
+    timer_interval_seconds: Seconds = _env("TEMP_FILE_TIMER_INTERVAL", 60, gt=0)
 
     batch_size: int = _env("TEMP_FILE_CLEANUP_BATCH_SIZE", 500, ge=1, le=MAX_BATCH)
     threads: int = _env("TEMP_FILE_CLEANUP_THREADS", 4, ge=1, le=64)
-    timeout_seconds: float = _env("TEMP_FILE_CLEANUP_TIMEOUT", 30, gt=0)
-    lease_seconds: float = _env("TEMP_FILE_LEASE", 120, ge=0.1, le=3600)
+    timeout_seconds: Seconds = _env("TEMP_FILE_CLEANUP_TIMEOUT", 30, gt=0)
+    lease_seconds: Seconds = _env("TEMP_FILE_LEASE", 120, ge=0.1, le=3600)
 
-    retry_delay_seconds: float = _env("TEMP_FILE_RETRY_DELAY", 5, gt=0)
-    retry_max_delay_seconds: float = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0)
+    retry_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_DELAY", 5, gt=0)
+    retry_max_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0)
     max_attempts: int = _env("TEMP_FILE_MAX_ATTEMPTS", 25, ge=1)
 
     redis_url: str = _env(
@@ -148,14 +130,14 @@ class Settings(BaseModel):
     allowed_roots: tuple[str, ...] = _env("TEMP_FILE_ALLOWED_ROOTS", (), description=ROOTS_ALLOWED)
     message_roots: tuple[str, ...] = _env("TEMP_FILE_MESSAGE_ROOTS", (), description=ROOTS_ALLOWED)
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
-    heartbeat_seconds: float = _env("TEMP_FILE_HEARTBEAT", 15, gt=0)
-    host_live_seconds: float = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0)
+    heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0)
+    host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
     permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
     secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
-    quarantine_seconds: float = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
+    quarantine_seconds: Seconds = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
     quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "", description="a file")
 
@@ -362,8 +344,8 @@ def _as_settings_error(exc: ValidationError, weaker: dict[str, Said]) -> Setting
     said = first["msg"].removeprefix("Value error, ")
     if not variable:
         return SettingsError(said)
-    value = first.get("input")
     field = next((name for name, known in variables().items() if known == variable), "")
+    value = weaker[field].value if field in weaker else first.get("input")  # as it was written, unit and all
     in_file = field in weaker and weaker[field].origin != ENVIRONMENT
     where = f" (from {weaker[field].origin})" if in_file else ""
     return SettingsError(

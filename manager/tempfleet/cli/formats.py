@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from ..records import FileRecord, State
-
-SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+from ..units import parse_seconds
 
 
 def seconds(text: str) -> float:
-    """What ``90``, ``90s``, ``15m``, ``2h`` or ``7d`` says; the type of every option that takes a duration."""
-    if found := DURATION.fullmatch(text.strip().lower()):
-        return float(found[1]) * SECONDS[found[2]]
-    raise click.BadParameter(f"{text!r} is not a duration; write 90, 90s, 15m, 2h or 7d.")
+    """The type of every option that takes a duration; see units.py."""
+    try:
+        return parse_seconds(text)
+    except ValueError as exc:
+        raise click.BadParameter(f"{text!r} {exc}.") from None
 
 
 def duration(seconds: float) -> str:

@@ -41,7 +41,7 @@ The life of temporary files, on this host and across the fleet.
   tempfleet cleanup --dry-run
   tempfleet --base-dir /srv/scratch status --json
 
-Durations are written 90, 90s, 15m, 2h or 7d. Settings come from TEMP_FILE_* variables, a .env and a TOML file; the
+Durations are written 90, 90s, 15m, 1h30m or 7d. Settings come from TEMP_FILE_* variables, a .env and a TOML file; the
 options below go before them (see tempfleet config). With --json, before or after the command, the answer is one JSON
 document on stdout, and an error is {"error": class, "message": text} on stderr.
 
