@@ -318,6 +318,11 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
     assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
 
 
+def test_the_version_is_a_command_and_an_option(console: Run) -> None:
+    assert answer(console("--version", "--json")) == answer(console("version", "--json"))
+    assert console("--version").stdout.startswith("tempfleet ")
+
+
 def test_every_command_takes_json_and_has_help(console: Run) -> None:
     def walk(command: click.Command, *path: str) -> None:
         assert any("--json" in param.opts for param in command.params), path

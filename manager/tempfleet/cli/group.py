@@ -158,11 +158,25 @@ def _told_warnings(console: Console) -> Iterator[None]:
         yield
 
 
+def _tell_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.invoke(fleet.version)
+        ctx.exit()
+
+
 @click.command(cls=CommandGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--base-dir", metavar="DIR", help="The base directory. [TEMP_FILE_BASE_DIR]")
 @click.option("--host", metavar="NAME", help="The host that the files are on. [TEMP_FILE_HOST]")
 @click.option(
     "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or embedded://DIR. [TEMP_FILE_REDIS_URL]"
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version.",
 )
 @click.pass_obj
 def main(console: Console, /, **given: str | None) -> None:
