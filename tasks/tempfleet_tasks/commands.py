@@ -7,11 +7,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from typing import Any
 
 import click
 
 from tempfleet.cli import Console, pass_console
+from tempfleet.embedded import broker_url
 from tempfleet.settings import LogLevel, variables
+from tempfleet.urls import without_password
 
 from . import routing
 from .demo import demo
@@ -98,12 +101,14 @@ def up(console: Console) -> int:
     return Up(console.settings, fleet, {**os.environ, **given}, say, ready).run()
 
 
-def _facts(console: Console) -> dict[str, str | float]:
+def _facts(console: Console) -> dict[str, Any]:
     settings = console.settings
     return {
         "host": settings.host,
         "base_dir": settings.base_dir,
         "redis_url": settings.redis_url,
+        "broker_url": broker_url(settings.effective_broker_url),
+        "message_roots": settings.confined_roots,
         "queue": routing.shared_queue(settings).name,
         "host_queue": routing.host_queue(settings, settings.host).name,
         "interval_seconds": settings.cleanup_interval_seconds,
@@ -127,7 +132,10 @@ def _greeting(console: Console, private: bool) -> list[str]:
         *([f"  export {variable}='{settings.redis_url}'"] if private else []),
         "  tempfleet register FILE --ttl 10m",
         "",
-        "or from any Celery app with this broker:",
+        "or from any Celery app, for files that messages may name:",
+        "",
+        f"  broker     {without_password(facts['broker_url'])}",
+        f"  files in   {os.pathsep.join(facts['message_roots'])}",
         "",
         f'  app.send_task("tempfleet.register", args=[path], kwargs={{"host": "{settings.host}", "ttl": 600}},',
         f'                queue="{facts["queue"]}")',

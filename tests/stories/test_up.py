@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from celery import Celery
 
 from support import console, console_env, is_gone, wait_until
 
@@ -90,6 +92,19 @@ def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_ever
     assert "stopped" in up.all()
 
 
+def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(up: UpAndRunning) -> None:
+    broker = wait_until(lambda: re.search(r"  broker     (\S+)", up.all()))[1]
+    folder = wait_until(lambda: re.findall(r"  files in   (\S+)", up.all()))[-1]
+    path = Path(folder, "invoice.txt")
+    path.write_text("paid")
+    theirs = Celery("theirs", broker=broker, set_as_current=False)
+    theirs.send_task(
+        "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 0.2}, queue="tempfleet"
+    )
+    wait_until(lambda: not path.exists(), 20)
+    theirs.close()
+
+
 def test_a_child_that_dies_is_started_again_and_it_is_said(up: UpAndRunning) -> None:
     before = up.children()["beat"]
     before.kill()
@@ -113,6 +128,7 @@ def test_as_json_it_says_once_what_a_program_needs(tmp_path: Path) -> None:
         assert said["host"] == "web-1"
         assert said["queue"] == "tempfleet"
         assert said["redis_url"] == running.redis["TEMP_FILE_REDIS_URL"]
+        assert said["message_roots"] == [str(running.base_dir)]
     finally:
         running.end()
 
