@@ -291,7 +291,7 @@ def test_the_status_of_health_is_0_healthy_1_degraded_2_unhealthy(
         (["--host", "a|b", "status"], 2, "SettingsError"),
         (["--redis-url", "http://x", "status"], 2, "SettingsError"),
         (["--redis-url", "redis://user:secret@h:port", "status"], 2, "SettingsError"),
-        (["--base-dir", "/proc/nope", "status"], 2, "SettingsError"),
+        (["--base-dir", "/proc/nope", "cleanup"], 2, "SettingsError"),
         (["--redis-url", "redis://127.0.0.1:1", "status"], 3, "RegistryUnavailable"),
         (["--redis-url", "embedded:///proc/nope", "status"], 3, "EmbeddedServerError"),
     ],
@@ -316,6 +316,19 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
     assert said.exit_code == 0
     assert "did you mean TEMP_FILE_MAX_AGE?" in said.stderr
     assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 2), ("health", 2),
+     ("explain x", 1), ("restore", 1), ("cleanup --dry-run", 1), ("config", 0)],
+)  # fmt: skip
+def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command: str, status: int) -> None:
+    base_dir.rmdir()
+    said = console(*command.split())
+    assert (said.exit_code, base_dir.exists()) == (status, False), said.output
+    if status == 1:
+        assert "is not there: nothing was registered here yet" in said.stderr
 
 
 def test_the_version_is_a_command_and_an_option(console: Run) -> None:

@@ -490,11 +490,7 @@ class TempFileManager:
 
     def records(self, *, state: State | None = None) -> Iterator[FileRecord]:
         """Every record, page by page, of one state if given; a path may come twice while others clean."""
-        pages = {State.WAITING: self.registry.waiting_paths, State.DEAD: self.registry.dead_paths}
-        for page in pages[state]() if state in pages else self.registry.paths():
-            for record in self.registry.look(page)[1]:
-                if record is not None and state in (None, record.state):
-                    yield record
+        return self.registry.all_records(state=state)
 
     def files_due_within(self, seconds: float, *, limit: int = 1000) -> list[FileRecord]:
         """Up to *limit* files that fall due in the next *seconds*, or are due already, the soonest first."""

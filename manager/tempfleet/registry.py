@@ -257,6 +257,14 @@ class Registry:
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 
+    def all_records(self, *, state: State | None = None) -> Iterator[FileRecord]:
+        """Every record, of one state if given; pages as in ``paths``."""
+        pages = {State.WAITING: self.waiting_paths, State.DEAD: self.dead_paths}
+        for page in pages[state]() if state in pages else self.paths():
+            for record in self.look(page)[1]:
+                if record is not None and state in (None, record.state):
+                    yield record
+
     def reapable_paths(self) -> Iterator[list[str]]:
         """The paths that ``reap`` would put back now: of claims, and of holds, that ran out."""
         now_ms = self.now_ms()

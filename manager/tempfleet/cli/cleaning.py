@@ -54,7 +54,7 @@ def cleanup(console: Console, force: bool, tags: tuple[str, ...], prefix: str, d
 def _preview(console: Console, force: bool, tags: tuple[str, ...], prefix: str) -> int:
     deletions = [
         deletion
-        for deletion in console.manager.preview(force=force)
+        for deletion in console.existing.preview(force=force)
         if deletion.record.matches(tags=tags, prefix=prefix)
     ]
     counts = Counter(deletion.outcome.value for deletion in deletions)
@@ -99,7 +99,7 @@ def explain(console: Console, path: str) -> int:
     \b
       tempfleet explain /tmp/report.pdf
     """
-    explanation = console.manager.explain(path)
+    explanation = console.existing.explain(path)
     console.answer(explanation.as_dict(), *explanation.sentences())
     return 0 if explanation.record is not None else 1
 
@@ -118,7 +118,7 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
       tempfleet restore /tmp/report.pdf
     """
     if not paths:
-        aside = console.manager.quarantined()
+        aside = console.existing.quarantined()
         rows = [(size(one.size_bytes), name(one.path)) for one in aside]
         files = [
             {"path": one.path, "aside_path": one.aside_path, "size_bytes": one.size_bytes} for one in aside
@@ -146,7 +146,7 @@ def dead() -> None:
 @pass_console
 def dead_ls(console: Console) -> None:
     """List them, with what the system said."""
-    records = list(console.manager.records(state=State.DEAD))
+    records = list(console.registry.all_records(state=State.DEAD))
     rows = [(record.last_error, record.attempts, name(record.path)) for record in records]
     console.answer(
         {"files": records_document(records)},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,10 +23,12 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from ..embedded import connect_url
-from ..errors import SettingsError
+from ..errors import SettingsError, VolumeUnavailable
 from ..fleet import Fleet
+from ..keys import Volume
 from ..logs import configure, logger, printable
 from ..manager import TempFileManager
+from ..registry import Registry
 from ..settings import Settings
 from ..store import Store, connect
 
@@ -117,6 +120,29 @@ class Console:
                 variable=variable,
                 value=self.settings.base_dir,
             ) from exc
+
+    @property
+    def existing(self) -> TempFileManager:
+        """
+        The manager, for commands that only look: a base directory that is not there is not made.
+
+        Raises:
+            VolumeUnavailable: it is not there.
+        """
+        path = self.settings.base_dir
+        if not os.path.isdir(path):
+            raise VolumeUnavailable(
+                f"{printable(path)} is not there: nothing was registered here yet, or TEMP_FILE_BASE_DIR "
+                "(--base-dir) names another directory.",
+                base_dir=path,
+                reason="ENOENT",
+            )
+        return self.manager
+
+    @property
+    def registry(self) -> Registry:
+        """The base directory's registry, for commands that only look there; whether it is here does not matter."""
+        return self.fleet.registry(Volume(self.settings.host, os.path.realpath(self.settings.base_dir)))
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..doctor import Level
+from ..doctor import Level, examine
 from .console import Console, Table, pass_console
 
 STATUS = {Level.OK: 0, Level.WARNING: 1, Level.ERROR: 2}
@@ -33,7 +33,7 @@ def doctor(console: Console, everything: bool) -> int:
       1  there are warnings
       2  there are errors
     """
-    found = console.manager.examine()
+    found = list(examine(console.registry, console.settings))
     shown = [finding for finding in found if everything or finding.level is not Level.OK]
     rows = [
         (Text(finding.level.value, COLOURS[finding.level]), finding.check, finding.said, finding.todo)

@@ -9,8 +9,8 @@ import click
 
 from ..errors import BatchError
 from ..logs import printable
-from ..manager import TempFileManager
 from ..records import FileRecord, State
+from ..registry import Registry
 from . import formats
 from .console import Console, Table, name, pass_console, records_document
 from .formats import duration, size, when
@@ -57,8 +57,8 @@ def ls(
       tempfleet ls --tag report --prefix /tmp/ --sort size --limit 20
       tempfleet ls --due-within 10m --json
     """
-    manager = console.manager
-    now_ms = manager.registry.now_ms()
+    registry = console.registry
+    now_ms = registry.now_ms()
     until_ms = None if due_within is None else now_ms + due_within * 1000
 
     def wanted(record: FileRecord) -> bool:
@@ -66,7 +66,7 @@ def ls(
             until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms)
         )
 
-    matching = filter(wanted, _candidates(manager, state, until_ms))
+    matching = filter(wanted, _candidates(registry, state, until_ms))
     key = ORDERS[sort]
     found = heapq.nsmallest(limit + 1, matching, key=key) if limit else sorted(matching, key=key)
     unique = list({record.path: record for record in found}.values())
@@ -80,11 +80,11 @@ def ls(
         console.warn(f"there are more than {limit}; --limit 0 lists all")
 
 
-def _candidates(manager: TempFileManager, state: str | None, until_ms: float | None) -> Iterator[FileRecord]:
+def _candidates(registry: Registry, state: str | None, until_ms: float | None) -> Iterator[FileRecord]:
     """What is due is in the registry proper, so no other state need be read for it."""
     if until_ms is not None and state is None:
-        return manager.records(state=State.WAITING)
-    return manager.records(state=State(state) if state else None)
+        return registry.all_records(state=State.WAITING)
+    return registry.all_records(state=State(state) if state else None)
 
 
 def files_table(records: list[FileRecord], now_ms: int) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import partial
 from importlib.metadata import PackageNotFoundError
@@ -52,14 +53,13 @@ def status(console: Console, everything: bool, watch: float | None) -> None:
 
 
 def _status(console: Console) -> Answer:
-    manager = console.manager
-    stats = manager.stats()
-    volume = manager.volume
+    stats, volume = console.registry.stats(), console.registry.volume
+    absent = "" if os.path.isdir(volume.base_dir) else " (not here)"
     overdue = f", the first since {duration(stats.overdue_seconds)}" if stats.due else ""
     rows: list[tuple[str, str | Text]] = [
         ("Host", name(volume.host)),
-        ("Base directory", name(volume.base_dir)),
-        ("Registry", name(manager.store.address)),
+        ("Base directory", name(volume.base_dir + absent)),
+        ("Registry", name(console.fleet.store.address)),
         ("Managed", f"{stats.active:,} files, {size(stats.bytes)}"),
         ("Waiting", f"{stats.waiting:,}" + (f" ({stats.retrying:,} to be tried again)" if stats.retrying else "")),
         ("Due", f"{stats.due:,}{overdue}"),
@@ -70,7 +70,7 @@ def _status(console: Console) -> Answer:
         ("Deleted ever", f"{stats.total('deleted'):,}, {size(stats.total('deleted_bytes'))} freed"),
         ("Balance", "right" if not stats.imbalance else Text(f"wrong by {stats.imbalance}", "red")),
     ]  # fmt: skip
-    document = {"host": volume.host, "base_dir": volume.base_dir, **stats.as_dict()}
+    document = {"host": volume.host, "base_dir": volume.base_dir, "here": not absent, **stats.as_dict()}
     return document, Table(("Status", ""), rows)
 
 
@@ -195,7 +195,7 @@ def health(console: Console) -> int:
       2  unhealthy: it does not work
     """
     try:
-        report = console.manager.health_check()
+        report = console.existing.health_check()
     except TempfleetError as exc:
         report = {"status": UNHEALTHY, "error": str(exc)}
     status = str(report["status"])
