@@ -83,7 +83,7 @@ def test_what_the_scripts_count_is_what_a_scrape_shows(
     seen = samples(collector)
     expected = {
         "temp_files_registered_total": 4, "temp_files_cleaned_total": 1, "temp_files_active": 3,
-        "temp_files_dead": 1, "temp_files_waiting": 2, "temp_files_due": 1, "temp_files_retrying": 2,
+        "temp_files_dead": 1, "temp_files_waiting": 2, "temp_files_due": 1, "temp_files_retrying": 1,
         "temp_file_retries_total": 2, "temp_file_failures_total": 1, "temp_file_dead_letters_total": 1,
         "temp_file_leases_recovered_total": 1, "temp_file_leases_expired_total": 1,
         "temp_file_registered_bytes_total": 40, "temp_file_deleted_bytes_total": 10, "temp_file_bytes": 30,

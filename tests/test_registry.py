@@ -227,6 +227,15 @@ def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: 
     assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
 
 
+def test_a_dead_letter_is_not_among_those_that_are_tried_again(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new("/base/a"), new("/base/b")])
+    claim = claim_all(registry, clock)
+    registry.nack(claim.token, [Kept("/base/a", delay_ms=5), Kept("/base/b", bury=True)])
+    assert (registry.stats().retrying, registry.stats().dead) == (1, 1)
+    registry.revive(["/base/b"])
+    assert registry.stats().retrying == 1  # as if it had never failed
+
+
 def test_a_hold_has_a_reason_that_goes_with_it(registry: Registry, clock: FakeClock) -> None:
     registry.register([new()])
     registry.hold("/base/a", hold_ms=1_000, reason="ticket 117 \udcff\n")

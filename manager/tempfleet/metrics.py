@@ -67,7 +67,7 @@ GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
     "temp_files_held": ("Files kept by a hold", lambda s: s.held),
     "temp_files_dead": ("Dead letters: files that wait for a person", lambda s: s.dead),
     "temp_files_due": ("Files whose deadline has passed: the backlog", lambda s: s.due),
-    "temp_files_retrying": ("Files that failed at least once and are still here", lambda s: s.retrying),
+    "temp_files_retrying": ("Files that failed at least once and are tried again", lambda s: s.retrying),
     "temp_file_bytes": ("Size of the active files, at their registration", lambda s: s.bytes),
     "temp_file_overdue_seconds": (
         "How long the first file in line has been due",

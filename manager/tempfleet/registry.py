@@ -364,11 +364,11 @@ class Registry:
 def parse_stats(answer: Sequence[Any]) -> VolumeStats:
     """What scripts/stats.lua returns."""
     now_ms, *counts, oldest, totals, meta = answer
-    waiting, leased, claims, held, dead, records, retrying, behind, due = counts
+    waiting, leased, claims, held, dead, records, failed, behind, due = counts
     return VolumeStats(
         now_ms=int(now_ms),
         waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
-        records=records, retrying=retrying, behind=behind, due=due,
+        records=records, retrying=max(failed - dead, 0), behind=behind, due=due,
         oldest_ms=int(float(oldest)) if oldest else None,
         totals={name.decode(): int(value) for name, value in _groups(totals, 2)},
         meta={name.decode(): value.decode() for name, value in _groups(meta, 2)},

@@ -63,6 +63,7 @@ class VolumeStats:
     Attributes:
         waiting, leased, held, dead: files in each state; a file is in exactly one.
         behind: registrations that wait until the file before them is settled.
+        retrying: files that failed and are tried again; dead letters are not.
         due: waiting files whose time has come.
         overdue_seconds: how long the first of them has been due; 0 when nothing is due.
         totals: counters since the registry began; see ``registered`` and the others.

@@ -13,7 +13,7 @@
   KEYS[10]  meta      hash  schema, epoch, last token
   ARGV[1]   now_ms    int   '' for the server's clock
 
-  Returns  {now_ms, waiting, leased, claims, held, dead, records, retrying, behind, due, oldest, totals, meta}
+  Returns  {now_ms, waiting, leased, claims, held, dead, records, failed, behind, due, oldest, totals, meta}
            oldest is the lowest score of the registry, '' when it is empty; totals and meta are flat
            field, value lists
   Atomic   reads only.
