@@ -42,7 +42,7 @@ def test_it_is_a_mapping_of_paths_to_registration_times(
     assert manager.files.get("/nowhere") is None
     with pytest.raises(KeyError):
         manager.files["/nowhere"]
-    assert repr(manager.files) == f"<3 temporary files of {manager.volume}>"
+    assert repr(manager.files) == f"<3 temporary files {manager.volume.in_words}>"
 
 
 def test_it_is_live(manager: TempFileManager, make_manager: MakeManager, paths: list[str]) -> None:

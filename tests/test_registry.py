@@ -274,7 +274,7 @@ def test_what_is_released_is_forgotten_and_counted(registry: Registry) -> None:
 
 
 def test_nothing_can_be_said_of_a_path_that_is_not_registered(registry: Registry) -> None:
-    with pytest.raises(NotRegistered):
+    with pytest.raises(NotRegistered, match=r"^/base/a is not registered on host web-1 in /base\.$"):
         registry.renew("/base/a", ttl_ms=1)
     with pytest.raises(NotRegistered):
         registry.hold("/base/a", hold_ms=None)

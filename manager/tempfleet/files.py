@@ -65,7 +65,7 @@ class Files(MutableMapping[str, float]):
         return self._registry.look([normalise(path)])[1][0] is not None
 
     def __repr__(self) -> str:
-        return f"<{len(self)} temporary files of {self._registry.volume}>"
+        return f"<{len(self)} temporary files {self._registry.volume.in_words}>"
 
     def keep_only(self, wanted: Mapping[str, object]) -> int:
         """

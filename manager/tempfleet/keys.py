@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from .logs import printable
+
 SCHEMA = 1
 
 VOLUME_KEYS = (
@@ -28,6 +30,11 @@ class Volume:
 
     def __str__(self) -> str:
         return f"{self.host}|{self.base_dir}"
+
+    @property
+    def in_words(self) -> str:
+        """For people."""
+        return f"on host {printable(self.host)} in {printable(self.base_dir)}"
 
     def encode(self) -> bytes:
         return os.fsencode(str(self))

@@ -351,7 +351,9 @@ class TempFileManager:
         absolute = normalise(path)
         code = self.registry.release([absolute])[absolute]
         if code == "absent":
-            raise NotRegistered(f"{printable(absolute)} is not registered with {self.volume}.", path=absolute)
+            raise NotRegistered(
+                f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
+            )
         if code == "claimed":
             raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
 

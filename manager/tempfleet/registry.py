@@ -356,7 +356,7 @@ class Registry:
 
     def _expect(self, code: bytes, path: str) -> None:
         if code == b"absent":
-            raise NotRegistered(f"{printable(path)} is not registered with {self.volume}.", path=path)
+            raise NotRegistered(f"{printable(path)} is not registered {self.volume.in_words}.", path=path)
         if code == b"claimed":
             raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
 

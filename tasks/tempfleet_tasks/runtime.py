@@ -77,7 +77,9 @@ class Runtime:
 
     def _other(self, volume: Volume) -> Cleaner:
         if volume.host != self.host:
-            raise VolumeUnavailable(f"{volume} belongs to host {volume.host}, this is {self.host}.")
+            raise VolumeUnavailable(
+                f"What is {volume.in_words} belongs there; this is host {printable(self.host)}."
+            )
         if (
             os.path.realpath(volume.base_dir) != volume.base_dir
             or self.manager.roots.find(volume.base_dir) is None
