@@ -147,6 +147,14 @@ class VolumeUnavailable(TempfleetError):
         self.reason = reason
 
 
+class PluginFailed(TempfleetError):
+    """A plug-in raised, hung or answered nonsense; what it was asked about stays as it is."""
+
+    def __init__(self, message: str | None = None, *, is_off: bool = False) -> None:
+        super().__init__(message)
+        self.is_off = is_off
+
+
 class UnknownHost(TempfleetError):
     """No worker of that host was ever seen; check the name, or start a worker there first."""
 

@@ -14,9 +14,14 @@ from collections.abc import Callable
 
 
 class Hand:
-    """Calls *work* at once; ``wait`` for it, then ask for its ``failure``."""
+    """
+    Calls *work* at once; ``wait`` for it, then ask for its ``failure``.
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    Args:
+        apart: on a thread of its own or not at all: where there is none to be had, that is the failure.
+    """
+
+    def __init__(self, work: Callable[[], object], *, apart: bool = False) -> None:
         self.failure: BaseException | None = None
         self._work = work
         self._ended = False
@@ -24,8 +29,13 @@ class Hand:
         self._latch.acquire()
         try:
             _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # the interpreter is ending and has no more threads to give: then this one works
-            self._run()
+        except (
+            RuntimeError
+        ) as exc:  # the interpreter is ending and has no more threads to give: then this one works
+            if not apart:
+                self._run()
+                return
+            self.failure, self._ended = exc, True
 
     def wait(self, timeout: float = -1) -> bool:
         """Whether the work has ended; at most *timeout* seconds from now, without one when it has."""
