@@ -5,6 +5,7 @@ private directories. After each test, every key that is left must be one that th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import fakeredis
 import pytest
 import redis
 
-from tempfleet import Settings, TempFileManager, Volume
+from support import Packages
+from tempfleet import Settings, TempFileManager, Volume, plugins
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
 from tempfleet.keys import FLEET_KEYS, VOLUME_KEYS
@@ -72,6 +74,20 @@ def undeclared_keys(client: redis.Redis) -> list[str]:
         if name not in declared
         and not (name.startswith("tempfleet:{") and name.rpartition(":")[2] in VOLUME_KEYS)
     ]
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
+    """Where a test installs packages with plug-ins; they are gone after it."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    before = set(sys.modules)
+    yield Packages(site)
+    for name in set(sys.modules) - before:
+        if name.startswith("plugin_"):
+            del sys.modules[name]
+    plugins._installed.cache_clear()
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+import textwrap
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +18,7 @@ from typing import Any, TypeVar
 import psutil
 import redis
 
-from tempfleet import TempFileManager
+from tempfleet import TempFileManager, plugins
 
 T = TypeVar("T")
 
@@ -61,6 +64,28 @@ def python(code: str, *args: object, **kwargs: Any) -> subprocess.Popen[str]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error"},
         **kwargs,
     )
+
+
+@dataclass
+class Packages:
+    """Packages with plug-ins, in a directory on the path, as pip leaves them there."""
+
+    site: Path
+
+    def install(self, name: str, code: str, *, version: str = "1.0", names: Sequence[str] = ()) -> None:
+        """A package ``plugin_NAME`` with *code*; its entry points are *names*, or NAME."""
+        (self.site / f"plugin_{name}.py").write_text(textwrap.dedent(code))
+        info = self.site / f"plugin_{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: plugin-{name}\nVersion: {version}\n")
+        lines = [f"{entry} = plugin_{name}" for entry in names or (name,)]
+        (info / "entry_points.txt").write_text("[tempfleet.plugins]\n" + "\n".join(lines) + "\n")
+        importlib.invalidate_caches()
+        plugins._installed.cache_clear()
+
+    def module(self, name: str) -> Any:
+        """The package as the process under test has it."""
+        return sys.modules[f"plugin_{name}"]
 
 
 def console_env(directory: Path, **env: str) -> dict[str, str]:

@@ -12,7 +12,15 @@ import pytest
 from pydantic import ValidationError
 
 from tempfleet import SettingsError, TempFileManager
-from tempfleet.settings import LONGEST_TTL_SECONDS, InUse, LogLevel, Quota, Settings, variables
+from tempfleet.settings import (
+    LONGEST_TTL_SECONDS,
+    InUse,
+    LogLevel,
+    OnPluginFailure,
+    Quota,
+    Settings,
+    variables,
+)
 
 DEFAULTS = {
     "TEMP_FILE_BASE_DIR": os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}"),
@@ -40,6 +48,9 @@ DEFAULTS = {
     "TEMP_FILE_SECURE_DELETE": False,
     "TEMP_FILE_IN_USE": InUse.KEEP,
     "TEMP_FILE_QUARANTINE": 0,
+    "TEMP_FILE_PLUGINS": "on",
+    "TEMP_FILE_PLUGIN_TIMEOUT": 5,
+    "TEMP_FILE_PLUGIN_FAILED": OnPluginFailure.KEEP,
     "ENABLE_TEMP_FILE_METRICS": True,
     "METRICS_BACKEND": "prometheus",
     "PROMETHEUS_PORT": 9090,
@@ -88,6 +99,9 @@ GOOD = {
     "TEMP_FILE_HOST_MAX_FILES": ("7", 7),
     "TEMP_FILE_HOST_MAX_BYTES": ("7", 7),
     "TEMP_FILE_QUOTA": ("evict", Quota.EVICT),
+    "TEMP_FILE_PLUGINS": ("archive, legal", "archive,legal"),
+    "TEMP_FILE_PLUGIN_TIMEOUT": ("60", 60),
+    "TEMP_FILE_PLUGIN_FAILED": ("go-on", OnPluginFailure.GO_ON),
     "TEMP_FILE_CLEANUP_ON_START": ("on", True),
     "TEMP_FILE_CLEAR_ON_SHUTDOWN": ("on", True),
     "LOG_LEVEL": ("warn", LogLevel.WARNING),
@@ -129,6 +143,9 @@ BAD = {
     "TEMP_FILE_SIZE_LIMIT": ["-1", "much"],
     "MAX_TEMP_FILES": ["-1", "1.5", "10MB"],
     "TEMP_FILE_QUOTA": ["hard"],
+    "TEMP_FILE_PLUGINS": ["", "archive,", "off,archive", "a\nb"],
+    "TEMP_FILE_PLUGIN_TIMEOUT": ["0", "61", "inf"],
+    "TEMP_FILE_PLUGIN_FAILED": ["delete"],
     "LOG_LEVEL": ["loud", ""],
     "LOG_FORMAT": ["xml"],
     "METRICS_BACKEND": ["statsd"],

@@ -50,12 +50,14 @@ class Contained:
 
     Attributes:
         said: the last failure in a few words, "" when it is well.
+        answered: whether a call has ever come to a good end.
     """
 
     def __init__(self, name: str, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
         self.seconds = seconds
         self.said = ""
+        self.answered = False
         self._clock = clock
         self._failures = 0
         self._failed_at = 0.0
@@ -75,17 +77,18 @@ class Contained:
                 waited for), hangs since earlier, or is switched off.
         """
         if self.is_off and self._clock() < self._failed_at + COOL_DOWN_SECONDS:
-            raise PluginFailed(f"plug-in {self.name} is switched off: {self.said}", is_off=True)
+            said = f"plug-in {self.name} is switched off: {self.said}"
+            raise PluginFailed(said, plugin=self.name, is_off=True, counts=False)
         if self._hangs():
             raise self._failed("an earlier call has not returned")
         answers: list[T] = []
-        said: list[str] = []
+        words: list[str] = []
 
         def run() -> None:
             try:
                 answers.append(work())
             except BaseException as exc:
-                said.append(
+                words.append(
                     f"{type(exc).__name__}: {exc}"
                 )  # here, because a stranger's __str__ may raise, or hang
                 raise
@@ -99,7 +102,7 @@ class Contained:
         if not in_time:
             raise self._failed(f"it did not return within {self.seconds:g} s")
         if hand.failure is not None or not answers:
-            raise self._failed(said[0] if said else type(hand.failure).__name__, hand.failure)
+            raise self._failed(words[0] if words else type(hand.failure).__name__, hand.failure)
         self._well()
         return answers[0]
 
@@ -122,9 +125,9 @@ class Contained:
         self._failed_at = self._clock()
         off = f"; it is switched off, and tried again every {COOL_DOWN_SECONDS:g} s" if self.is_off else ""
         logger.error("Plug-in %s failed: %s%s", self.name, self.said, off, exc_info=exc)
-        return PluginFailed(f"plug-in {self.name} failed: {self.said}", is_off=self.is_off)
+        return PluginFailed(f"plug-in {self.name} failed: {self.said}", plugin=self.name, is_off=self.is_off)
 
     def _well(self) -> None:
         if self.is_off:
             logger.info("Plug-in %s works again", self.name)
-        self._failures, self.said = 0, ""
+        self._failures, self.said, self.answered = 0, "", True

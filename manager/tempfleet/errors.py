@@ -150,9 +150,13 @@ class VolumeUnavailable(TempfleetError):
 class PluginFailed(TempfleetError):
     """A plug-in raised, hung or answered nonsense; what it was asked about stays as it is."""
 
-    def __init__(self, message: str | None = None, *, is_off: bool = False) -> None:
+    def __init__(
+        self, message: str | None = None, *, plugin: str = "", is_off: bool = False, counts: bool = True
+    ) -> None:
         super().__init__(message)
-        self.is_off = is_off
+        self.plugin = plugin
+        self.is_off = is_off  # it has failed often, and is only tried now and then
+        self.counts = counts  # False where it was not even asked
 
 
 class UnknownHost(TempfleetError):

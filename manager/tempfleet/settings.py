@@ -49,6 +49,8 @@ _TEXT = (str, str | None, tuple[str, ...])
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
 
+ALL_PLUGINS, NO_PLUGINS = "on", "off"
+
 
 class InUse(StrEnum):
     """What is done with a due file that a process of this host has open or locked."""
@@ -64,6 +66,13 @@ class Quota(StrEnum):
     SOFT = "soft"
     REJECT = "reject"
     EVICT = "evict"
+
+
+class OnPluginFailure(StrEnum):
+    """What becomes of files that a plug-in which is switched off was to be asked about."""
+
+    KEEP = "keep"
+    GO_ON = "go-on"
 
 
 class LogLevel(StrEnum):
@@ -150,6 +159,10 @@ class Settings(BaseModel):
     host_max_bytes: Size = _env("TEMP_FILE_HOST_MAX_BYTES", 0, ge=0)
     quota: Quota = _env("TEMP_FILE_QUOTA", Quota.SOFT)
 
+    plugins: str = _env("TEMP_FILE_PLUGINS", "on", description="on, off, or names with commas between")
+    plugin_timeout_seconds: float = _env("TEMP_FILE_PLUGIN_TIMEOUT", 5, gt=0, le=60)
+    plugin_failed: OnPluginFailure = _env("TEMP_FILE_PLUGIN_FAILED", OnPluginFailure.KEEP)
+
     cleanup_on_start: bool = _env("TEMP_FILE_CLEANUP_ON_START", False)
     clear_on_shutdown: bool = _env("TEMP_FILE_CLEAR_ON_SHUTDOWN", False)
 
@@ -211,6 +224,16 @@ class Settings(BaseModel):
     def _split_like_path(cls, value: Any) -> Any:
         parts = value.split(os.pathsep) if isinstance(value, str) else value
         return tuple(os.path.abspath(part) for part in parts if part)
+
+    @field_validator("plugins")
+    @classmethod
+    def _names_of_plugins(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        if not all(name.isprintable() and name for name in names) or (
+            len(names) > 1 and {ALL_PLUGINS, NO_PLUGINS} & set(names)
+        ):
+            raise ValueError("must be on, off, or names with commas between")
+        return ",".join(names)
 
     @field_validator("log_level", mode="before")
     @classmethod
