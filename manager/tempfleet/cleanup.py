@@ -19,8 +19,10 @@ from .batches import Batch, Lease
 from .deletion import Deleter, Roots, SetAside
 from .errors import RegistryFull, VolumeUnavailable
 from .hands import Hand
+from .hooks import Hooks
 from .logs import logger, printable
-from .moves import Claim, Kept
+from .moves import Kept
+from .plugins import Plugin
 from .policies import RetryPolicy
 from .records import GONE, Deletion, FileRecord, Outcome, State
 from .registry import Registry
@@ -55,8 +57,11 @@ class Cleaner:
     Thread-safe; two cleaners of one volume, in whatever processes, never hold the same file.
     """
 
-    def __init__(self, registry: Registry, roots: Roots, settings: Settings) -> None:
+    def __init__(
+        self, registry: Registry, roots: Roots, settings: Settings, plugins: Sequence[Plugin] = ()
+    ) -> None:
         self.registry = registry
+        self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
         self.settings = settings
@@ -176,16 +181,30 @@ class Cleaner:
         self.check_volume()
         for page in self.registry.waiting_paths():
             now_ms, records = self.registry.look(page)
-            for record in records:
-                if record is None or record.state is not State.WAITING:
-                    continue
-                if _is_due(record, now_ms) or (force and not record.is_aside):
-                    yield _judged(self.deleter.examine(record), now_ms)
+            yield from self._previewed(
+                [
+                    record
+                    for record in records
+                    if record is not None
+                    and record.state is State.WAITING
+                    and (_is_due(record, now_ms) or (force and not record.is_aside))
+                ],
+                now_ms,
+            )
         for page in self.registry.reapable_paths():
             now_ms, records = self.registry.look(page)
-            for record in records:
-                if record is not None and (force or record.deadline_ms <= now_ms):
-                    yield _judged(self.deleter.examine(record), now_ms)
+            yield from self._previewed(
+                [
+                    record
+                    for record in records
+                    if record is not None and (force or record.deadline_ms <= now_ms)
+                ],
+                now_ms,
+            )
+
+    def examine(self, record: FileRecord) -> Deletion:
+        """What would become of one file, were it due now; changes nothing."""
+        return next(self._examined([record]))
 
     def check_volume(self) -> None:
         """
@@ -205,6 +224,15 @@ class Cleaner:
             self._disk_confirmed = True  # it is held open: from here on check() tells
 
     # -- inside
+
+    def _previewed(self, records: Sequence[FileRecord], now_ms: int) -> Iterator[Deletion]:
+        return (_judged(deletion, now_ms) for deletion in self._examined(records))
+
+    def _examined(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
+        kept = self.hooks.vetoes(records)
+        for record in records:
+            reason = kept.get(record.path)
+            yield self.deleter.examine(record) if reason is None else _vetoed(record, reason)
 
     def _clean(
         self,
@@ -235,6 +263,7 @@ class Cleaner:
                 break
         report.seconds = time.monotonic() - began
         self._tell(report, round_trips=self.registry.store.round_trips - asked)
+        self.hooks.note()
         return report
 
     def _look_back(self) -> None:
@@ -269,7 +298,8 @@ class Cleaner:
         hands: list[Hand] = []
         began = time.monotonic()
         try:
-            for chunk in self._chunks(claim):
+            chosen = self._asked(batch)
+            for chunk in self._chunks(chosen):
                 hands.append(Hand(partial(delete, chunk)))
             for hand in hands:
                 while not hand.wait(SIGNAL_SECONDS):
@@ -279,10 +309,24 @@ class Cleaner:
             for hand in hands:
                 hand.wait()
             self._seconds_a_file = (time.monotonic() - began) * len(hands) / len(claim.records)
-            self._settle(batch, report)
+            try:
+                self._settle(batch, report)
+            finally:
+                self.hooks.settled(batch.deletions)
         for hand in hands:
             if hand.failure is not None:
                 raise hand.failure
+
+    def _asked(self, batch: Batch) -> Sequence[FileRecord]:
+        """The files that no plug-in keeps; the time that plug-ins take is the claim's, which is extended meanwhile."""
+        claim, lease = batch.claim, batch.lease
+        kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
+        if not kept:
+            return claim.records
+        stay = [_vetoed(record, kept[record.path]) for record in claim.records if record.path in kept]
+        self.deleter.note_kept(stay, token=claim.token)
+        batch.deletions += stay
+        return [record for record in claim.records if record.path not in kept]
 
     def _settle(self, batch: Batch, report: CleanupReport) -> None:
         claim, deletions = batch.claim, batch.deletions
@@ -308,11 +352,11 @@ class Cleaner:
         for path, _ in moved:
             logger.debug("Set temporary file aside: %s", printable(path))
 
-    def _chunks(self, claim: Claim) -> Iterator[Sequence[FileRecord]]:
+    def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
         hands = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
-        size = max(-(-len(claim.records) // hands), SMALLEST_CHUNK)
-        for start in range(0, len(claim.records), size):
-            yield claim.records[start : start + size]
+        size = max(-(-len(records) // hands), SMALLEST_CHUNK)
+        for start in range(0, len(records), size):
+            yield records[start : start + size]
 
     def _reap(self) -> int:
         recovered, more = 0, True
@@ -355,6 +399,10 @@ def _judged(deletion: Deletion, now_ms: int) -> Deletion:
     if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
         return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason="unmade")
     return deletion
+
+
+def _vetoed(record: FileRecord, reason: str) -> Deletion:
+    return Deletion(record, Outcome.BUSY, reason=reason)
 
 
 def _log(deletion: Deletion) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .deletion import Aside
+from .hooks import FAILED, VETO
 from .logs import printable
 from .records import Deletion, FileRecord, Outcome, State
 
@@ -21,6 +22,19 @@ IF_DUE = {
     Outcome.UNAVAILABLE: "it would be kept, because its root is not here",
     Outcome.FAILED: "it would be kept and tried again, because the system refuses",
 }
+
+
+BY_PLUGIN = {
+    VETO: "it would be kept and asked about again, because the plug-in {} wants it kept",
+    FAILED: "it would be kept and tried again, because the plug-in {} fails (tempfleet plugins)",
+}
+
+
+def _would_be(verdict: Deletion) -> str:
+    kind, _, plugin = verdict.reason.partition(":")
+    if kind in BY_PLUGIN:
+        return BY_PLUGIN[kind].format(plugin)
+    return IF_DUE[verdict.outcome] + (f" ({verdict.reason})" if verdict.reason else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +62,7 @@ class Explanation:
             said = [f"{name} is not registered: nothing will happen to it."]
         else:
             said = [f"{name} {self._when(record)}."]
-            because = f" ({verdict.reason})" if verdict.reason else ""
-            said.append(f"Were it due now, {IF_DUE[verdict.outcome]}{because}.")
+            said.append(f"Were it due now, {_would_be(verdict)}.")
             if record.attempts:
                 said.append(f"It was tried {record.attempts} times; the last error was {record.last_error}.")
         said += [

@@ -15,7 +15,7 @@ from .fleet import Fleet, Host
 from .limits import soft_warnings
 from .registry import Registry
 from .settings import Settings
-from .stats import VolumeStats
+from .stats import Note, VolumeStats
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 
@@ -62,9 +62,20 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
         found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
     if stats.dead:
         found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
+    found += [_plugin_warning(note) for note in stats.plugins_off]
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
         found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
     return found
+
+
+def _plugin_warning(note: Note) -> str:
+    asked = note.hook in ("load", "before_delete")
+    harm = (
+        "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
+        if asked
+        else "it is not called"
+    )
+    return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {harm}; mend it, or remove it"
 
 
 def _host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:

@@ -36,6 +36,7 @@ from .keys import Volume
 from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
+from .plugins import installed
 from .policies import hold_reason, ttl_ms
 from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
@@ -109,7 +110,7 @@ class TempFileManager:
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
-        self._cleaner = Cleaner(self._registry, self.roots, self.settings)
+        self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
         self._admission = Admission(self._registry, self._cleaner, self.settings)
 
     @property
@@ -444,7 +445,7 @@ class TempFileManager:
         """What is known of *path*, and what would happen to it if it were due now; changes nothing."""
         absolute = normalise(path)
         now_ms, (record,) = self.registry.look([absolute])
-        verdict = None if record is None else self.cleaner.deleter.examine(record)
+        verdict = None if record is None else self.cleaner.examine(record)
         aside = [one for one in self.quarantined() if one.path == absolute]
         return Explanation(absolute, now_ms, record, verdict, aside)
 
@@ -467,7 +468,7 @@ class TempFileManager:
         settings = self.settings.model_copy(update=given)
         roots = Roots.open(settings, create=False)
         registry = Registry(self.store, Volume(settings.host, roots.base.path))
-        return Cleaner(registry, roots, settings)
+        return Cleaner(registry, roots, settings, installed(settings))
 
     def verify_unseen(self) -> int:
         """

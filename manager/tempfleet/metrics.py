@@ -56,6 +56,7 @@ COUNTERS = {
 
 WORD_COUNTERS = {
     "temp_file_failures": ("Files that could not be deleted at an attempt, by reason", "kept"),
+    "temp_file_plugin_failures": ("Calls of plug-ins that failed, by plug-in and hook", "plugin_failed"),
     "temp_file_rejected_messages": ("Messages refused, by the error's name", "rejected"),
 }
 """Family -> (help, the family of totals); the word is the label ``outcome``."""
@@ -73,6 +74,7 @@ GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
         "How long the first file in line has been due",
         lambda s: s.overdue_seconds,
     ),
+    "temp_file_plugins_off": ("Hooks of plug-ins that are switched off", lambda s: len(s.plugins_off)),
     "temp_file_imbalance": (
         "Files entered, less files left, less files here; not 0 is damage",
         lambda s: s.imbalance,

@@ -243,6 +243,10 @@ class Registry:
         """Add to one total."""
         self._run("observe", more=[total, amount], name="", bucket="", ms=0)
 
+    def note(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
+        """Count failures of a plug-in, and say for *hold_ms* why it is switched off; "" that it is well."""
+        self._run("note", name=plugin, said=said, hold_ms=hold_ms, failures=failures)
+
     def paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         """
         All paths, in pages of about *page*. What is there from beginning to end comes at least once; a path may

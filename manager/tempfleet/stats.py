@@ -56,6 +56,15 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What a process of the volume says of a plug-in that it has switched off: which, what of it, and why."""
+
+    plugin: str
+    hook: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeStats:
     """
     One volume at one instant, counted by the registry.
@@ -112,6 +121,17 @@ class VolumeStats:
         return {
             word: self.total(f"{first}:{word}") for first, colon, word in named if colon and first == family
         }
+
+    @property
+    def plugins_off(self) -> list[Note]:
+        """The plug-ins, or hooks of them, that a process has switched off; see scripts/note.lua."""
+        found = []
+        for name, text in sorted(self.meta.items()):
+            until, _, said = text.partition(" ")
+            if name.startswith("plugin:") and until.isdigit() and int(until) > self.now_ms:
+                plugin, _, hook = name.removeprefix("plugin:").rpartition(".")
+                found.append(Note(plugin, hook, said))
+        return found
 
     def histogram(self, name: str) -> Histogram:
         fields = [*bounds_text(name).split(), "+Inf"]

@@ -64,6 +64,13 @@ class Deleter:
         """
         return self._run(records, token, may_go_on, aside.set_aside_created, aside.set_aside)
 
+    def note_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
+        """Write the audit log's lines of files that somebody else decided to keep."""
+        lines = AuditLines(self._audit, self._settings.host, token)
+        for deletion in deletions:
+            lines.add(deletion, _NOT_ASKED)
+        lines.flush()
+
     def restore(self, path: str) -> Aside:
         """Give the file that was last set aside from *path* its name back; see ``aside.restore``."""
         return aside.restore(path, self._roots)
