@@ -34,7 +34,7 @@ from ..store import Store, connect
 
 Cell = str | int | Text
 
-LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "")
+LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "State", "")
 """The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
 
 

@@ -1,0 +1,88 @@
+"""
+A ledger of what Tempfleet deletes, and a guard of what it must not: a worked plug-in.
+
+- Files with the tag ``legal``, and files that have a ``NAME.keep`` beside them, are not deleted.
+- What was deleted, or could not be, is a line of JSON in the ledger (TEMPFLEET_ARCHIVE_LEDGER), if there is to be one.
+- Files that are near their end are logged.
+- ``smallest`` is an order in which files make room.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tempfleet import Deletion, FileRecord
+from tempfleet.plugins import hookimpl
+
+LEDGER = "TEMPFLEET_ARCHIVE_LEDGER"
+KEPT_TAG = "legal"
+KEPT_SUFFIX = ".keep"
+
+logger = logging.getLogger("tempfleet_archive")
+
+
+@hookimpl
+def tempfleet_before_delete(files: Sequence[FileRecord]) -> list[str]:
+    """
+    The files that are to stay.
+
+    It only looks, so it may be asked at any time, also for a dry run. If it raises, all of *files* stay: that is the
+    right thing here too, so there is no try around it.
+    """
+    return [file.path for file in files if KEPT_TAG in file.tags or os.path.lexists(file.path + KEPT_SUFFIX)]
+
+
+@hookimpl
+def tempfleet_after_delete(deletions: Sequence[Deletion]) -> None:
+    _write(deletions)
+
+
+@hookimpl
+def tempfleet_on_failure(deletions: Sequence[Deletion]) -> None:
+    _write(deletions)
+
+
+@hookimpl
+def tempfleet_near_expiry(files: Sequence[FileRecord]) -> None:
+    """At least once for each file: who counts must know files by path and registration."""
+    for file in files:
+        logger.info("Soon to be deleted: %r", file.path)
+
+
+@hookimpl
+def tempfleet_eviction_policies() -> dict[str, Callable[[Any], float]]:
+    return {"smallest": lambda candidate: candidate.size_bytes}
+
+
+def _write(deletions: Sequence[Deletion]) -> None:
+    """
+    All lines with one write to a file that is only appended to, so that those of several workers never mix. JSON
+    escapes what is in a file name, so none can forge a line.
+    """
+    ledger = os.environ.get(LEDGER)
+    if not ledger:
+        return
+    text = "".join(json.dumps(_line(deletion)) + "\n" for deletion in deletions)
+    fd = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode("ascii"))
+    finally:
+        os.close(fd)
+
+
+def _line(deletion: Deletion) -> dict[str, object]:
+    return {
+        "at": round(time.time(), 3),
+        "path": deletion.path,
+        "outcome": deletion.outcome,
+        "reason": deletion.reason,
+        "freed_bytes": deletion.freed_bytes,
+        "registered_ms": deletion.record.registered_ms,
+        "size_bytes": deletion.record.size_bytes,
+        "tags": deletion.record.tags,
+    }
