@@ -65,8 +65,9 @@ class Hooks:
             failed = (Outcome.FAILED, Outcome.REFUSED)
             self._tell(FAILURE, [each for each in deletions if each.outcome in failed])
 
-    def near_expiry(self, files: Sequence[FileRecord]) -> None:
-        self._tell(NEAR, files)
+    def near_expiry(self, files: Sequence[FileRecord]) -> bool:
+        """Tell of files that are near their end; whether every listener took it."""
+        return self._tell(NEAR, files)
 
     def eviction_policies(self) -> dict[str, Policy]:
         """Name -> key function, of those plug-ins that answer; of two with one name the first plug-in's."""
@@ -93,12 +94,15 @@ class Hooks:
 
     # -- inside
 
-    def _tell(self, hook: str, told: Sequence[Any]) -> None:
+    def _tell(self, hook: str, told: Sequence[Any]) -> bool:
+        all_took_it = True
         for plugin in self.plugins if told else ():
             try:
                 plugin.tell(hook, told)
             except PluginFailed as exc:
                 self._failed(exc)
+                all_took_it = False
+        return all_took_it
 
     def _failed(self, exc: PluginFailed) -> None:
         if exc.counts:

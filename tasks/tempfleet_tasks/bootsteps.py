@@ -1,7 +1,8 @@
 """
-What runs in a worker beside its tasks: the heartbeat of its host, and a timer of its own that cleans.
+What runs in a worker beside its tasks: the heartbeat of its host, a timer of its own that cleans, and one that tells of
+files near their end, apart from the others, so that who listens slowly keeps nobody from cleaning.
 
-Both are threads of the worker's main process, started after any fork. They need neither broker nor consumer loop, so
+All are threads of the worker's main process, started after any fork. They need neither broker nor consumer loop, so
 a dead beat or a dead broker only delays.
 """
 
@@ -15,12 +16,15 @@ from typing import Any
 from celery import bootsteps
 
 from tempfleet import RegistryFull, TempfleetError
-from tempfleet.logs import logger
+from tempfleet.logs import logger, printable
 
 from .runtime import Runtime, RuntimeOf
 
+NEAR_EXPIRY = "tempfleet-near-expiry"
+"""Celery's event: host, base_dir, and how many ``files`` of it have come near their end."""
+
 TICKERS = ("heartbeat", "timer")
-"""The threads of a worker that serves its host; each is called tempfleet-<name>."""
+"""The threads without which a worker does not serve its host; each is called tempfleet-<name>."""
 
 
 class Ticker:
@@ -66,6 +70,9 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.tickers = [
             Ticker("heartbeat", settings.heartbeat_seconds, lambda _stop: beat(runtime)),
             Ticker("timer", settings.timer_interval_seconds, lambda stop: clean_host(runtime, stop)),
+            Ticker(
+                "announcer", settings.timer_interval_seconds, lambda stop: announce(runtime, worker, stop)
+            ),
         ]
         for ticker in self.tickers:
             ticker.start()
@@ -105,3 +112,24 @@ def clean_host(runtime: Runtime, stop: threading.Event) -> None:
             runtime.clean(volume, stop=stop)
         except TempfleetError as exc:
             logger.warning("Could not clean %s: %s", volume, exc)
+
+
+def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
+    """
+    Tell plug-ins, the log and Celery's events of files near their end, volume by volume.
+
+    The event goes with those of the worker's tasks, where it sends them (``-E``; our own app does). It is not repeated
+    where it is lost.
+    """
+    for volume in runtime.own_volumes():
+        if stop.is_set():
+            return
+        try:
+            files = runtime.announcer(volume).announce()
+        except TempfleetError as exc:
+            logger.warning("Could not tell of files near their end in %s: %s", volume, exc)
+            continue
+        dispatcher = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
+        if files and dispatcher is not None:
+            base_dir = printable(volume.base_dir)
+            dispatcher.send(NEAR_EXPIRY, host=printable(volume.host), base_dir=base_dir, files=files)

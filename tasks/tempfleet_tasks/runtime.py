@@ -13,6 +13,7 @@ from functools import cached_property
 from celery import Celery
 
 from tempfleet import Settings, TempFileManager, Volume, VolumeUnavailable
+from tempfleet.announcer import Announcer
 from tempfleet.cleanup import Cleaner
 from tempfleet.fleet import Fleet
 from tempfleet.logs import logger, printable
@@ -28,6 +29,7 @@ class Runtime:
         self.lock = threading.RLock()
         self._busy: set[Volume] = set()
         self._cleaners: dict[Volume, Cleaner] = {}
+        self._announcers: dict[Volume, Announcer] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
@@ -69,6 +71,14 @@ class Runtime:
             if volume not in self._cleaners:
                 self._cleaners[volume] = self._other(volume)
             return self._cleaners[volume]
+
+    def announcer(self, volume: Volume) -> Announcer:
+        """What tells of files near their end in a volume of this host; it remembers what it told."""
+        cleaner = self.cleaner(volume)
+        with self.lock:
+            if volume not in self._announcers:
+                self._announcers[volume] = Announcer(cleaner.registry, cleaner.hooks)
+            return self._announcers[volume]
 
     def own_volumes(self) -> list[Volume]:
         """The volumes of this host, ours first, whether we can serve them or not."""
