@@ -250,6 +250,13 @@ def test_policies_that_are_none_are_a_failure(packages: Packages, answer: str) -
         plugin.eviction_policies()
 
 
+@pytest.mark.parametrize("key", ["1 / 0", "float('nan')", "'first'", "None"])
+def test_a_policy_that_raises_or_gives_no_number_chooses_nothing(packages: Packages, key: str) -> None:
+    policies = load(packages, POLICIES.format(answer=f"{{'odd': lambda file: {key}}}")).eviction_policies()
+    with pytest.raises(PluginFailed, match=r"plug-in guard\.odd failed"):
+        sorted([A, B], key=policies["odd"])
+
+
 def test_the_name_of_a_plug_in_is_harmless_wherever_it_goes(packages: Packages) -> None:
     packages.install("guard", VETO.format(answer="[]"), names=['we:ird "näme"' + "x" * 100])
     (plugin,) = installed(Settings.load())

@@ -19,10 +19,11 @@ kept, so it counts as one that failed to say.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from itertools import islice
 from operator import itemgetter
@@ -31,6 +32,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from .containment import Contained, nothing
+from .errors import PluginFailed
 from .records import Deletion, FileRecord
 from .settings import ALL_PLUGINS, NO_PLUGINS, Settings
 
@@ -49,8 +51,8 @@ MOST_POLICIES = 32
 
 T = TypeVar("T")
 
-Policy = Callable[[Any], Any]
-"""The key function of an order: of two candidates the one with the smaller key goes first."""
+Policy = Callable[[Any], float]
+"""The key function of an order: of two candidates the one with the lower number goes first."""
 
 _hookspec = pluggy.HookspecMarker("tempfleet")
 hookimpl = pluggy.HookimplMarker("tempfleet")
@@ -90,7 +92,7 @@ class Specification:
     def tempfleet_eviction_policies(self) -> dict[str, Policy]:
         """
         Orders in which files make room: name (small letters, digits and dashes) -> key function of a candidate; the
-        smallest key goes first.
+        file with the lowest number goes first. One that raises ends the attempt to make room: nothing goes for it.
         """
         raise NotImplementedError
 
@@ -146,7 +148,7 @@ class Plugin:
             for name, key in policies.items():
                 if not (isinstance(name, str) and POLICY_NAME.fullmatch(name) and callable(key)):
                     raise Nonsense(f"{name!r} -> {key!r} is not a policy's name and its key function")
-            return policies
+            return {name: partial(_place, f"{self.name}.{name}", key) for name, key in policies.items()}
 
         return self._call(POLICIES, {}, read, nothing)
 
@@ -198,6 +200,17 @@ class Plugin:
         if not any(_implements(manager, hook) for hook in HOOKS):
             raise LookupError("it has no hook; is @hookimpl missing?")
         self._loaded.append(manager)
+
+
+def _place(name: str, key: Policy, candidate: Any) -> float:
+    """A stranger's key, or PluginFailed. It has no limit of time: a thread for each candidate would cost far more."""
+    try:
+        place = float(key(candidate))
+    except Exception as exc:
+        raise PluginFailed(f"plug-in {name} failed: {type(exc).__name__}", plugin=name) from exc
+    if math.isnan(place):  # neither before nor behind anything: it would spoil the order of all others
+        raise PluginFailed(f"plug-in {name} failed: its key is not a number", plugin=name)
+    return place
 
 
 def _implements(manager: pluggy.PluginManager, hook: str) -> bool:
