@@ -85,6 +85,18 @@ def test_a_registered_file_is_listed_with_its_time_to_live(console: Run, a_file:
     assert not listed["more"]
 
 
+def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base_dir: Path) -> None:
+    wide, narrow = make(base_dir / "wide"), make(base_dir / "narrow")
+    wide.chmod(0o644)
+    narrow.chmod(0o600)
+    first, second = console("register", str(wide), str(narrow)).stdout.splitlines()
+    assert first.endswith("Its mode was 0644 and is 0600 (TEMP_FILE_PERMISSION_MASK).")
+    assert second.endswith("due in 1 h.")
+    wide.chmod(0o644)
+    (made,) = answer(console("register", str(wide), "--json"))["registered"]
+    assert (made["mode_before"], made["mode"]) == ("0644", "0600")
+
+
 def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
     console: Run, a_file: Path, base_dir: Path
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import os
+import stat
 from collections.abc import Callable, Iterator
 
 import click
@@ -126,24 +128,46 @@ def register(
       find /tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
     """
     manager, errors = console.manager, {}
+    before = {os.path.realpath(path): _mode(path) for path in paths if "\0" not in path}
     try:
         records = manager.register_many(paths, ttl=ttl, tags=tags, directory=directory)
     except BatchError as exc:
         records, errors = exc.records, exc.errors
+    modes = {record.path: (before.get(record.path, ""), _mode(record.path)) for record in records}
     console.answer(
         {
-            "registered": records_document(records),
+            "registered": [
+                record.as_dict() | dict(zip(("mode_before", "mode"), modes[record.path], strict=True))
+                for record in records
+            ],
             "errors": [
                 {"path": path, "error": type(exc).__name__, "message": str(exc)}
                 for path, exc in errors.items()
             ],
         },
-        *(f"Registered {printable(record.path)}, due in {_life(record)}." for record in records),
+        *(
+            f"Registered {printable(record.path)}, due in {_life(record)}.{_narrowed(*modes[record.path])}"
+            for record in records
+        ),
     )
     if not console.json:
         for error in errors.values():
             console.fail(type(error).__name__, str(error))
     return 1 if errors else 0
+
+
+def _mode(path: str) -> str:
+    """As chmod writes it; "" for what is not there."""
+    try:
+        return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
+    except OSError:
+        return ""
+
+
+def _narrowed(before: str, after: str) -> str:
+    """What registering did to a file's rights, for its owner wonders otherwise who did."""
+    changed = before and after and before != after
+    return f" Its mode was {before} and is {after} (TEMP_FILE_PERMISSION_MASK)." if changed else ""
 
 
 def _life(record: FileRecord) -> str:
