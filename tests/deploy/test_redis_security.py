@@ -199,7 +199,7 @@ def test_a_refused_password_is_in_no_message(urls: Urls, tmp_path: Path) -> None
     address = urls["registry"].rpartition("@")[2]
     secret = "a-password-that-nobody-may-see"
     env = {**os.environ, "TEMP_FILE_REDIS_URL": f"redis://tempfleet-registry:{secret}@{address}"}
-    env["TEMP_FILE_BASE_DIR"] = str(tmp_path / "base")
+    env["TEMP_FILE_BASE_DIR"] = str(tmp_path)
     for command in ("status", "health"):
         said = run(sys.executable, "-m", "tempfleet.cli", command, env=env, check=False, timeout=30)
         assert "refused us" in said
