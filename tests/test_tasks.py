@@ -376,8 +376,11 @@ def test_a_volume_outside_the_roots_is_not_claimed_from(
     assert path.exists()
     record = other.get_record(path)
     assert record is not None and record.state is State.WAITING
-    other.close()
     app.tempfleet().manager.close()
+    wider = make_app(settings_of(real_server, base, allowed_roots=(str(foreign),))).tempfleet()
+    assert wider.clean(other.volume).deleted == 1
+    wider.manager.close()
+    other.close()
 
 
 def test_a_clean_up_that_runs_out_of_time_sends_itself_to_go_on(

@@ -90,9 +90,10 @@ class Runtime:
             raise VolumeUnavailable(
                 f"What is {volume.in_words} belongs there; this is host {printable(self.host)}."
             )
-        if (
-            os.path.realpath(volume.base_dir) != volume.base_dir
-            or self.manager.roots.find(volume.base_dir) is None
+        roots = self.manager.roots
+        is_root = volume.base_dir in (root.path for root in roots)
+        if os.path.realpath(volume.base_dir) != volume.base_dir or not (
+            is_root or roots.find(volume.base_dir)
         ):
             raise VolumeUnavailable(
                 f"{printable(volume.base_dir)} lies outside this worker's roots; add it to TEMP_FILE_ALLOWED_ROOTS "
