@@ -246,8 +246,13 @@ def test_hosts_says_who_is_live_and_what_waits_there(
     Fleet(volume.store).heartbeat("web-1")
     (host,) = answer(console("hosts", "--json"))["hosts"]
     assert host["state"] == "live"
-    assert host["volumes"] == [{"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0}]
+    assert host["volumes"] == [
+        {"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0, "refused": ""}
+    ]
     assert "web-1" in console("hosts").stdout
+    volume.registry.note_refusal("outside-roots")
+    assert answer(console("hosts", "--json"))["hosts"][0]["volumes"][0]["refused"] == "outside-roots"
+    assert f"does not serve {volume.base_dir} (outside-roots)" in console("hosts").stdout
 
 
 def test_a_retired_host_is_unknown_and_its_files_stay(

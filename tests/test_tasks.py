@@ -376,9 +376,11 @@ def test_a_volume_outside_the_roots_is_not_claimed_from(
     assert path.exists()
     record = other.get_record(path)
     assert record is not None and record.state is State.WAITING
+    assert any("(outside-roots)" in warning for warning in other.health_check()["warnings"])
     app.tempfleet().manager.close()
     wider = make_app(settings_of(real_server, base, allowed_roots=(str(foreign),))).tempfleet()
     assert wider.clean(other.volume).deleted == 1
+    assert other.stats().refused == ""
     wider.manager.close()
     other.close()
 

@@ -63,6 +63,11 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     if stats.dead:
         found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
     found += [_plugin_warning(note) for note in stats.plugins_off]
+    if stats.refused:
+        found.append(
+            f"The worker of this host does not serve this directory ({stats.refused}): "
+            "is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
+        )
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
         found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
     return found

@@ -19,7 +19,7 @@ from .logs import printable
 from .moves import NO_LIMITS, Claim, Kept, Limits, Reaped, Registration, TagTotal
 from .records import Deletion, FileRecord, NewFile, State, as_bytes, as_text, tag_of, unpack
 from .settings import MAX_BATCH
-from .stats import VolumeStats, bounds_text, bucket_of
+from .stats import REFUSED, VolumeStats, bounds_text, bucket_of
 from .store import Store
 
 STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
@@ -197,6 +197,13 @@ class Registry:
         """Take *disk* for the one that the registry's files are on, whatever it was."""
         key = volume_key(self.store.namespace, self.volume, "meta")
         self.store.call(lambda: self.store.client.hset(key, "disk", disk))
+
+    def note_refusal(self, reason: str) -> None:
+        """Keep in one word why the worker of this host does not serve the volume; "" when it does."""
+        key, client = volume_key(self.store.namespace, self.volume, "meta"), self.store.client
+        self.store.call(
+            partial(client.hset, key, REFUSED, reason) if reason else partial(client.hdel, key, REFUSED)
+        )
 
     # -- looking
 

@@ -21,6 +21,9 @@ BOUNDS_SECONDS = {
     "sweep": DURATION_BOUNDS_SECONDS,
 }
 
+REFUSED = "refused"
+"""The field of meta that says why a worker does not serve the volume."""
+
 ENTERED = ("registered",)
 LEFT = ("deleted", "missing", "replaced", "released", "moved_out")
 
@@ -107,6 +110,11 @@ class VolumeStats:
         entered = sum(self.total(name) for name in ENTERED)
         left = sum(self.total(name) for name in LEFT)
         return entered - left - self.active
+
+    @property
+    def refused(self) -> str:
+        """Why the worker of its host does not serve it, in one word; "" while it does, or has never looked."""
+        return self.meta.get(REFUSED, "")
 
     @property
     def bytes(self) -> int:

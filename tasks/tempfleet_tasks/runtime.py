@@ -12,7 +12,7 @@ from functools import cached_property
 
 from celery import Celery
 
-from tempfleet import Settings, TempFileManager, Volume, VolumeUnavailable
+from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
 from tempfleet.announcer import Announcer
 from tempfleet.cleanup import Cleaner
 from tempfleet.fleet import Fleet
@@ -30,6 +30,7 @@ class Runtime:
         self._busy: set[Volume] = set()
         self._cleaners: dict[Volume, Cleaner] = {}
         self._announcers: dict[Volume, Announcer] = {}
+        self._refusals: dict[Volume, str] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
@@ -56,8 +57,14 @@ class Runtime:
         with self._alone(volume) as alone:
             if not alone:
                 return None
-            cleaner = self.cleaner(volume)
-            return cleaner.clean_due(budget_seconds=self.settings.timeout_seconds, stop=stop)
+            try:
+                cleaner = self.cleaner(volume)
+                report = cleaner.clean_due(budget_seconds=self.settings.timeout_seconds, stop=stop)
+            except VolumeUnavailable as exc:
+                self._note_refusal(volume, exc.reason)
+                raise
+            self._note_refusal(volume, "")
+            return report
 
     def cleaner(self, volume: Volume) -> Cleaner:
         """
@@ -84,6 +91,16 @@ class Runtime:
         """The volumes of this host, ours first, whether we can serve them or not."""
         ours = self.manager.volume
         return [ours, *(volume for volume in self.fleet.volumes(host=self.host) if volume != ours)]
+
+    def _note_refusal(self, volume: Volume, reason: str) -> None:
+        """Tell those who ask from elsewhere (health, hosts), when it changes."""
+        if self._refusals.get(volume) == reason or volume.host != self.host:
+            return
+        try:
+            self.fleet.registry(volume).note_refusal(reason)
+            self._refusals[volume] = reason
+        except RegistryFull:
+            pass  # the next pass tells it; what the caller is told now is the reason itself
 
     def _other(self, volume: Volume) -> Cleaner:
         if volume.host != self.host:

@@ -137,7 +137,13 @@ def _show_hosts(console: Console) -> None:
     ]
     document = [_host_document(host, seen.get(host), found) for host, found in sorted(volumes.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.")
+    refused = [
+        f"The worker of {printable(volume.host)} does not serve {printable(volume.base_dir)} ({each.refused}): "
+        "is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
+        for volume, each in stats.items()
+        if each.refused
+    ]
+    console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.", *refused)
 
 
 def _liveness(host: Host | None) -> Text:
@@ -152,7 +158,13 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
         "state": _liveness(host).plain,
         "silent_seconds": None if host is None else round(host.silent_seconds, 3),
         "volumes": [
-            {"base_dir": volume.base_dir, "active": each.active, "due": each.due, "dead": each.dead}
+            {
+                "base_dir": volume.base_dir,
+                "active": each.active,
+                "due": each.due,
+                "dead": each.dead,
+                "refused": each.refused,
+            }
             for volume, each in volumes.items()
         ],
     }

@@ -10,7 +10,7 @@
   KEYS[7]   retries   hash  path -> failed attempts
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals and histogram buckets
-  KEYS[10]  meta      hash  schema, epoch, last token
+  KEYS[10]  meta      hash  schema, epoch, disk, last token, refused
   ARGV[1]   now_ms    int   '' for the server's clock
 
   Returns  {now_ms, waiting, leased, claims, held, dead, records, failed, behind, due, oldest, totals, meta}
