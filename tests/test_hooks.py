@@ -140,6 +140,22 @@ def test_a_veto_never_leads_to_the_grave(
     assert manager.health_check()["status"] == "healthy"
 
 
+@pytest.mark.parametrize("code", [GUARD, BROKEN])
+def test_what_a_plug_in_keeps_is_forgotten_when_it_is_gone_and_only_then(
+    packages: Packages, make_manager: MakeManager, clock: FakeClock, code: str
+) -> None:
+    packages.install("guard", code)
+    manager = make_manager()
+    gone, stays = files(manager, 2, tags=["legal"])
+    later(clock, manager)
+    assert manager.stats().waiting == 2
+    gone.unlink()
+    report = later(clock, manager)
+    assert (report.counts[Outcome.MISSING], report.counts[Outcome.BUSY], stays.exists()) == (1, 1, True)
+    assert [record.path for record in manager.records()] == [str(stays)]
+    assert_balanced(manager)
+
+
 def test_hooks_are_called_once_a_batch(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from support import Packages, python, wait_until
 from tempfleet import FileRecord, Outcome, Settings
+from tempfleet.containment import FAILURES
 from tempfleet.errors import PluginFailed
 from tempfleet.plugins import AFTER, NEAR, Plugin, installed
 from tempfleet.records import Deletion
@@ -74,7 +75,9 @@ def test_one_that_is_wanted_by_name_and_not_installed_fails(packages: Packages) 
 def test_two_packages_with_one_name_are_both_asked(packages: Packages) -> None:
     packages.install("a", VETO.format(answer="['/base/a']"), names=["guard"])
     packages.install("b", VETO.format(answer="['/base/b']"), names=["guard"])
-    kept = [plugin.before_delete([A, B]) for plugin in installed(Settings.load())]
+    first, second = installed(Settings.load())
+    assert (first.name, second.name) == ("guard", "guard-2")
+    kept = [plugin.before_delete([A, B]) for plugin in (first, second)]
     assert sorted(map(sorted, kept)) == [["/base/a"], ["/base/b"]]
 
 
@@ -178,9 +181,14 @@ def test_one_that_hangs_while_it_is_loaded_is_ready_when_it_is(packages: Package
     code = "import threading\ngate = threading.Event()\nthreading.main_thread().gate = gate\ngate.wait(30)\n"
     plugin = load(packages, code + dedent(VETO.format(answer="[]")), plugin_timeout_seconds=0.1)
     assert "guard.load failed: it did not return within 0.1 s" in fails(plugin)
+    for _ in range(FAILURES):
+        fails(plugin)
+    assert plugin.contained["load"].is_off
     threading.main_thread().__dict__.pop("gate").set()
     wait_until(lambda: plugin._loaded)
     assert plugin.before_delete([A]) == frozenset()
+    assert plugin.about().failures == ()
+    assert not plugin.contained["load"].is_off
 
 
 def test_a_hook_may_take_fewer_arguments(packages: Packages) -> None:

@@ -47,6 +47,8 @@ resolution of extending leases.
 MAKING_SECONDS = 2.0
 """create() registers before it makes: a created file that is not there may still come, for so long."""
 
+GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED)
+
 Progress = Callable[[CleanupReport], None]
 
 
@@ -232,7 +234,7 @@ class Cleaner:
         kept = self.hooks.vetoes(records)
         for record in records:
             reason = kept.get(record.path)
-            yield self.deleter.examine(record) if reason is None else _vetoed(record, reason)
+            yield self.deleter.examine(record) if reason is None else self._kept(record, reason)
 
     def _clean(
         self,
@@ -299,6 +301,7 @@ class Cleaner:
         began = time.monotonic()
         try:
             chosen = self._asked(batch)
+            began = time.monotonic()
             for chunk in self._chunks(chosen):
                 hands.append(Hand(partial(delete, chunk)))
             for hand in hands:
@@ -323,10 +326,16 @@ class Cleaner:
         kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
         if not kept:
             return claim.records
-        stay = [_vetoed(record, kept[record.path]) for record in claim.records if record.path in kept]
+        stay = [self._kept(record, kept[record.path]) for record in claim.records if record.path in kept]
+        stay = [_judged(deletion, claim.now_ms) for deletion in stay]
         self.deleter.note_kept(stay, token=claim.token)
         batch.deletions += stay
         return [record for record in claim.records if record.path not in kept]
+
+    def _kept(self, record: FileRecord, reason: str) -> Deletion:
+        """A file that plug-ins keep is only looked at; if it is not there any more, its record need not stay."""
+        seen = self.deleter.examine(record)
+        return seen if seen.outcome in GONE_BY_ITSELF else Deletion(record, Outcome.BUSY, reason=reason)
 
     def _settle(self, batch: Batch, report: CleanupReport) -> None:
         claim, deletions = batch.claim, batch.deletions
@@ -399,10 +408,6 @@ def _judged(deletion: Deletion, now_ms: int) -> Deletion:
     if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
         return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason="unmade")
     return deletion
-
-
-def _vetoed(record: FileRecord, reason: str) -> Deletion:
-    return Deletion(record, Outcome.BUSY, reason=reason)
 
 
 def _log(deletion: Deletion) -> None:

@@ -103,7 +103,7 @@ class Contained:
             raise self._failed(f"it did not return within {self.seconds:g} s")
         if hand.failure is not None or not answers:
             raise self._failed(words[0] if words else type(hand.failure).__name__, hand.failure)
-        self._well()
+        self.mend()
         return answers[0]
 
     def _wait(self, hand: Hand, meanwhile: Callable[[], object]) -> bool:
@@ -127,7 +127,8 @@ class Contained:
         logger.error("Plug-in %s failed: %s%s", self.name, self.said, off, exc_info=exc)
         return PluginFailed(f"plug-in {self.name} failed: {self.said}", plugin=self.name, is_off=self.is_off)
 
-    def _well(self) -> None:
+    def mend(self) -> None:
+        """It is well: whatever failed before is forgiven."""
         if self.is_off:
             logger.info("Plug-in %s works again", self.name)
         self._failures, self.said, self.answered = 0, "", True

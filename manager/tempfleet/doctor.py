@@ -70,6 +70,7 @@ def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
         yield from _redis(registry)
         stats = registry.stats()
         yield from _registry(registry, stats)
+        yield from _plugins(stats)
         yield from _leases(registry)
         yield from _hosts(registry, settings)
         yield _clock(registry, stats)
@@ -165,6 +166,16 @@ def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
         )  # fmt: skip
     if not (stats.imbalance or broken):
         yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
+
+
+def _plugins(stats: VolumeStats) -> Iterator[Finding]:
+    for note in stats.plugins_off:
+        yield Finding(
+            "plug-ins", Level.ERROR, f"{note.plugin} is switched off in a process here ({note.hook}: {note.said})",
+            "Mend it and restart the workers, remove it, or leave it out of TEMP_FILE_PLUGINS.",
+        )  # fmt: skip
+    if not stats.plugins_off:
+        yield Finding("plug-ins", Level.OK, "No plug-in is switched off")
 
 
 def _leases(registry: Registry) -> Iterator[Finding]:

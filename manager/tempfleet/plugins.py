@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -184,8 +185,11 @@ class Plugin:
         return self.contained[hook].call(work, meanwhile=meanwhile)
 
     def _load(self, meanwhile: Callable[[], object]) -> pluggy.PluginManager:
+        load = self.contained[LOAD]
         if not self._loaded:
-            self.contained[LOAD].call(self._register, meanwhile=meanwhile)
+            load.call(self._register, meanwhile=meanwhile)
+        elif load.said:  # it hung, and has come to its end behind our back
+            load.mend()
         return self._loaded[0]
 
     def _register(self) -> None:
@@ -236,4 +240,10 @@ def _installed(wanted: str, seconds: float) -> tuple[Plugin, ...]:
         names = set(wanted.split(","))
         missing = names - {name for name, _ in found}
         found = [each for each in found if each[0] in names] + [(name, None) for name in missing]
-    return tuple(Plugin(name, entry, seconds=seconds) for name, entry in sorted(found, key=itemgetter(0)))
+    known: Counter[str] = Counter()
+    plugins = []
+    for name, entry in sorted(found, key=itemgetter(0)):
+        known[name] += 1  # two packages may use one name, and each has its say
+        label = name if known[name] == 1 else f"{name}-{known[name]}"
+        plugins.append(Plugin(label, entry, seconds=seconds))
+    return tuple(plugins)

@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from tempfleet import RegistryFull, TempfleetError
+from tempfleet import RegistryFull, TempfleetError, VolumeUnavailable
 from tempfleet.logs import logger, printable
 
 from .runtime import Runtime, RuntimeOf
@@ -126,6 +126,8 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
             return
         try:
             files = runtime.announcer(volume).announce()
+        except VolumeUnavailable:
+            continue  # which the timer that cleans has told
         except TempfleetError as exc:
             logger.warning("Could not tell of files near their end in %s: %s", volume, exc)
             continue
