@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeManager
-from support import Packages, assert_balanced, snapshot, tree, wait_until
-from tempfleet import CleanupReport, Outcome, QuotaExceeded, State, TempFileManager
+from support import Packages, assert_balanced, python, snapshot, tree, wait_until
+from tempfleet import CleanupReport, Outcome, QuotaExceeded, Settings, State, TempFileManager
 from tempfleet.containment import COOL_DOWN_SECONDS, FAILURES
 from tempfleet.deletion import faults
+from tempfleet.embedded import EmbeddedServer
 from tempfleet.plugins import installed
 from tempfleet.testing import FakeClock
 
@@ -505,6 +507,55 @@ class Stopping(list[object]):
 
     def append(self, item: object) -> None:
         self.stop.set()
+
+
+CHILD = """
+import signal, sys, time
+from tempfleet import Settings, TempFileManager
+
+given = {{"base_dir": sys.argv[1], "redis_url": sys.argv[2], "lease_seconds": 0.5}}
+manager = TempFileManager(settings=Settings.load(**given, {more}))
+for tags in (["legal"], []):
+    file = manager.create(tags=tags)
+    file.close()
+    print(file.path, flush=True)
+{then}
+"""
+
+
+@pytest.mark.parametrize("then", ["", "time.sleep(60)"])
+def test_what_is_cleared_at_the_end_of_a_process_is_asked_about(
+    packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path, then: str
+) -> None:
+    packages.install("guard", GUARD)
+    code = CHILD.format(more="clear_on_shutdown=True", then=then)
+    with python(code, base_dir, real_server.unix_url) as child:
+        assert child.stdout is not None
+        legal, other = (Path(child.stdout.readline().strip()) for _ in range(2))
+        if then:
+            child.terminate()
+        assert child.wait(30) == (-signal.SIGTERM if then else 0)
+    assert (legal.exists(), other.exists()) == (True, False)
+
+
+def test_a_plug_in_that_ends_the_process_loses_nothing(
+    packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path
+) -> None:
+    packages.install(
+        "fatal", GUARD.replace("asked.append([file.path for file in files])", "__import__('os')._exit(9)")
+    )
+    code = CHILD.format(more="", then="manager.clear_all()")
+    with python(code, base_dir, real_server.unix_url) as child:
+        assert child.stdout is not None
+        paths = [Path(child.stdout.readline().strip()) for _ in range(2)]
+        assert child.wait(30) != 0
+    assert there(paths) == 2
+    manager = TempFileManager(base_dir, settings=Settings.load(redis_url=real_server.unix_url, plugins="off"))
+    assert manager.stats().leased == 2
+    wait_until(lambda: list(manager.registry.reapable_paths()))
+    assert manager.clear_all() == 2
+    assert_balanced(manager)
+    manager.close()
 
 
 def test_without_plug_ins_no_thread_and_no_round_trip_more_is_spent(
