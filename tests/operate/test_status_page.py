@@ -10,7 +10,7 @@ import pytest
 from browser import look, screenshot
 from stack import Stack, fetch
 from support import wait_until
-from tempfleet import Settings
+from tempfleet import Settings, Volume
 from tempfleet.fleet import Fleet
 from tempfleet.stats import Histogram
 from tempfleet.store import Store
@@ -47,6 +47,14 @@ def test_the_page_shows_hosts_forecast_sweeps_orphans_and_graves() -> None:
         "files fall due within the hour", "Last heard", "4 files could not be deleted", "4 of 5",
     ):  # fmt: skip
         assert said in page
+
+
+def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
+    fleet = told_fleet()
+    registry = fleet.registry(Volume("web-1", "/srv/uploads"))
+    registry.note("guard.before_delete", failures=3, said="no <database>", hold_ms=60_000)
+    page = status_page(survey_of(fleet))
+    assert "web-1 has switched off the plug-in guard (before_delete: no &lt;database&gt;)" in page
 
 
 def test_the_forecast_counts_every_file_of_the_hour_once() -> None:

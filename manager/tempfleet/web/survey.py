@@ -82,6 +82,11 @@ class Survey:
             found.append(f"Counts do not balance by {imbalance:,}")
         if dead := self.total("dead"):
             found.append(f"{dead:,} files could not be deleted and wait for a person")
+        for volume, stats in self.volumes.items():
+            found += [
+                f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
+                for note in stats.plugins_off
+            ]
         if self.overdue_seconds > 3 * self.sweep_interval_seconds:
             found.append(f"Files are overdue by {self.overdue_seconds:,.0f} s")
         if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:
