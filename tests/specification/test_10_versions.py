@@ -12,7 +12,7 @@ import redis
 from click.testing import CliRunner
 
 from specification.material import New, exist, registered, temporary_file, undeletable
-from support import assert_balanced
+from support import Packages, assert_balanced
 from tempfleet import QuotaExceeded
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
@@ -131,10 +131,31 @@ def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_it
     there.close()
 
 
+KEEPER = """
+    from tempfleet.plugins import hookimpl
+
+    @hookimpl
+    def tempfleet_before_delete(files):
+        return [file.path for file in files if "keep" in file.tags]
+"""
+
+
+def test_10_1_3_a_plug_in_is_asked_before_a_deletion_and_may_say_no(new: New, packages: Packages) -> None:
+    """One that raises or hangs, and the other hooks: tests/test_hooks.py."""
+    packages.install("keeper", KEEPER)
+    manager = new()
+    kept, other = Path(temporary_file()), Path(temporary_file())
+    manager.register(kept, tags=["keep"])
+    manager.register(other)
+    assert (manager.clear_all(), kept.exists(), other.exists()) == (1, True, False)
+    assert manager.is_temp_file(kept)
+
+
 def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(
     tmp_path: Path, real_server: EmbeddedServer
 ) -> None:
     """Manifests, probes and metrics for a cluster: tests/deploy/test_kubernetes.py."""
+    (tmp_path / "base").mkdir(mode=0o700)
     common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url]
     said = CliRunner().invoke(main, [*common, "health", "--json"])
     assert (said.exit_code, json.loads(said.stdout)["status"]) == (0, "healthy")
