@@ -248,6 +248,16 @@ def test_the_oldest_of_the_registrant_make_room(make_manager: MakeManager, clock
     assert_balanced(manager)
 
 
+def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) -> None:
+    manager = make_manager(max_files=1, quota="evict")
+    used = file(manager, "used")
+    manager.register(used)
+    with used.open(), pytest.raises(QuotaExceeded):
+        manager.register(file(manager, "b"))
+    record = manager.get_record(used)
+    assert record is not None and record.due_ms == record.deadline_ms
+
+
 def test_bytes_make_room_for_bytes(make_manager: MakeManager, clock: FakeClock) -> None:
     manager = make_manager(max_bytes=100, quota="evict")
     for name, size in (("a", 40), ("b", 40), ("c", 60)):

@@ -110,3 +110,14 @@ def test_the_reason_of_a_hold_is_short() -> None:
     assert hold_reason("x" * 500) == "x" * 500
     with pytest.raises(ReasonTooLong):
         hold_reason("x" * 501)
+
+
+def test_a_file_that_was_tried_early_falls_due_no_sooner_for_it() -> None:
+    record = FileRecord("/base/file", registered_ms=0, deadline_ms=1_000_000)
+    for outcome in (Outcome.BUSY, Outcome.FAILED):
+        early = POLICY.decide(Deletion(record, outcome), now_ms=400_000, early=True)
+        assert early.delay_ms == 600_000
+        asked_for = POLICY.decide(Deletion(record, outcome), now_ms=400_000)
+        assert (asked_for.delay_ms or 0) <= 5_000
+        overdue = POLICY.decide(Deletion(record, outcome), now_ms=1_000_000, early=True)
+        assert (overdue.delay_ms or 0) <= 5_000

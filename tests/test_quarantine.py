@@ -200,3 +200,19 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     assert manager.stats().totals == before
     manager.cleanup()
     assert "tempfleet restore" in str(manager.explain(path))
+
+
+def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    (aside,) = manager.quarantined()
+    waiting = base_dir / "b"
+    waiting.write_text("hello")
+    manager.register(waiting)
+    paths, now_ms = [[aside.aside_path, str(waiting)]], clock.now_ms
+    assert manager.cleaner.clean_paths([[aside.aside_path]], until_ms=now_ms).deleted == 0
+    report = manager.cleaner.clean_paths(paths, until_ms=now_ms, early=True, outright=True)
+    assert (report.deleted, report.set_aside, report.freed_bytes) == (2, 0, 10)
+    assert (manager.quarantined(), files_in(base_dir), manager.stats().imbalance) == ([], [], 0)

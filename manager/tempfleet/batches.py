@@ -54,10 +54,18 @@ class Lease:
 
 @dataclass(slots=True)
 class Batch:
-    """A claim, how long it is ours, and what became of its files so far."""
+    """
+    A claim, how long it is ours, and what became of its files so far.
+
+    Attributes:
+        early: its files make room before their time; what stays keeps its deadline.
+        outright: no grace period: what is deleted is gone.
+    """
 
     claim: Claim
     lease: Lease
+    early: bool = False
+    outright: bool = False
     # appended by several threads; append is atomic
     deletions: list[Deletion] = field(default_factory=list)
     moved: list[SetAside] = field(default_factory=list)

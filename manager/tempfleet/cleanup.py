@@ -110,6 +110,8 @@ class Cleaner:
         stop: threading.Event | None = None,
         progress: Progress | None = None,
         made: bool = False,
+        early: bool = False,
+        outright: bool = False,
         recovered: int = 0,
     ) -> CleanupReport:
         """
@@ -118,6 +120,8 @@ class Cleaner:
 
         Args:
             made: the caller made these files: one that is not there will not come any more.
+            early: they make room for others; one that cannot go falls due no sooner for having been tried.
+            outright: without a grace period; and of those named, what is in one goes too.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
 
@@ -128,9 +132,11 @@ class Cleaner:
                 for start in range(0, len(fresh), limit):
                     lease = Lease(self.registry, lease_ms=lease_ms)
                     part = fresh[start : start + limit]
-                    claim = self.registry.claim_paths(part, lease_ms=lease_ms, until_ms=until_ms)
+                    claim = self.registry.claim_paths(
+                        part, lease_ms=lease_ms, until_ms=until_ms, aside=outright
+                    )
                     if claim.records:
-                        batch = Batch(claim, lease)
+                        batch = Batch(claim, lease, early=early, outright=outright or made)
                         yield batch
                         tried |= batch.waits_again()
 
@@ -286,8 +292,8 @@ class Cleaner:
         def may_go_on() -> bool:
             return lease.holds() and not halt.is_set() and may_start()
 
-        # What its own maker discards is not kept for second thoughts.
-        quarantine = self.settings.quarantine_seconds > 0 and not made
+        # What its own maker discards is not kept for second thoughts; nor what has to make room.
+        quarantine = self.settings.quarantine_seconds > 0 and not batch.outright
         remove = self.deleter.set_aside if quarantine else self.deleter.delete
 
         def delete(records: Sequence[FileRecord]) -> None:
@@ -341,7 +347,7 @@ class Cleaner:
         claim, deletions = batch.claim, batch.deletions
         gone = [deletion for deletion in deletions if deletion.outcome in GONE]
         kept = [
-            self.retry.decide(deletion, now_ms=claim.now_ms)
+            self.retry.decide(deletion, now_ms=claim.now_ms, early=batch.early)
             for deletion in deletions
             if deletion.outcome not in GONE
         ]

@@ -202,7 +202,7 @@ class Admission:
                 need -= record.size_bytes if "bytes" in limit else 1
         if not paths:
             return 0
-        report = self.cleaner.clean_paths([list(paths)], until_ms=self.registry.now_ms())
+        report = self.cleaner.clean_paths([list(paths)], until_ms=self.registry.now_ms(), early=True)
         logger.info(
             "Made room: wanted %d files or bytes, deleted %d files and freed %d bytes",
             wanted, report.deleted, report.freed_bytes,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import numbers
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InvalidTTL, ReasonTooLong
 from .moves import Kept
@@ -74,8 +74,20 @@ class RetryPolicy:
             settings.max_attempts,
         )
 
-    def decide(self, deletion: Deletion, *, now_ms: int) -> Kept:
-        """What to tell the registry of a file that is not gone."""
+    def decide(self, deletion: Deletion, *, now_ms: int, early: bool = False) -> Kept:
+        """
+        What to tell the registry of a file that is not gone.
+
+        Args:
+            early: it was tried before its time, to make room; it falls due no sooner for that.
+        """
+        kept = self._decide(deletion, now_ms)
+        left_ms = deletion.record.deadline_ms - now_ms
+        if early and kept.delay_ms is not None:
+            return replace(kept, delay_ms=max(kept.delay_ms, left_ms))
+        return kept
+
+    def _decide(self, deletion: Deletion, now_ms: int) -> Kept:
         if deletion.outcome in GONE:
             raise ValueError(f"{deletion.outcome} files are acked, not kept")
         path, reason = deletion.path, deletion.reason or deletion.outcome.value

@@ -119,15 +119,18 @@ class Registry:
             RegistryUnavailable: Redis gave no answer. The claim may have happened; then nobody acks it and
                 reap() returns it after *lease_ms*.
         """
-        return self._claim(limit=limit, lease_ms=lease_ms, until_ms="")
+        return self._claim(limit=limit, lease_ms=lease_ms, until_ms="", aside=0)
 
-    def claim_paths(self, paths: Sequence[str], *, lease_ms: int, until_ms: int) -> Claim:
+    def claim_paths(
+        self, paths: Sequence[str], *, lease_ms: int, until_ms: int, aside: bool = False
+    ) -> Claim:
         """
         Pop those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not; what
-        is in quarantine stays there.
+        is in quarantine only if *aside*.
         """
         more = [os.fsencode(path) for path in paths]
-        return self._claim(limit=max(len(more), 1), lease_ms=lease_ms, until_ms=until_ms, more=more)
+        limit = max(len(more), 1)
+        return self._claim(limit=limit, lease_ms=lease_ms, until_ms=until_ms, aside=int(aside), more=more)
 
     def extend(self, token: int, *, lease_ms: int) -> None:
         """

@@ -11,9 +11,9 @@
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   lease_ms  int   above zero
   ARGV[3]   limit     int   1..1000
-  ARGV[4]   until_ms  int   of the named, only those registered at or before it, and not in quarantine; '' takes
-                            what is due
-  ARGV[5+]  files     1 each: path; none unless until_ms is given
+  ARGV[4]   until_ms  int   of the named, only those registered at or before it; '' takes what is due
+  ARGV[5]   aside     int   1: of the named, also those in quarantine
+  ARGV[6+]  files     1 each: path; none unless until_ms is given
 
   Returns  {token, now_ms, left, path, record, attempts, ...} left is how many are due beyond these;
            three for each claimed file, soonest deadline first; the token is '' when there are none.
@@ -32,6 +32,7 @@ else
   now, now_us = time[1] * 1000 + math.floor(time[2] / 1000), time[1] * 1000000 + time[2]
 end
 local lease, limit, before = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local aside = ARGV[5] == '1'
 if not (lease and lease > 0 and limit and limit >= 1 and limit <= 1000) then
   return redis.error_reply('ERR a lease is above zero, a limit from 1 to 1000')
 end
@@ -39,10 +40,11 @@ end
 local now_text = string.format('%.0f', now)
 local paths = {}
 if before then
-  for i = 5, math.min(#ARGV, 4 + limit) do
+  for i = 6, math.min(#ARGV, 5 + limit) do
     local record = redis.call('HGET', records, ARGV[i])
     local registered, flags = string.match(record or '', '^1 (%d+) %d+ %d+ %S+ (%S+)')
-    local wanted = not registered or (tonumber(registered) <= before and not string.find(flags, 'q', 1, true))
+    local here = aside or not (flags and string.find(flags, 'q', 1, true))
+    local wanted = not registered or (tonumber(registered) <= before and here)
     if wanted and redis.call('ZSCORE', registry, ARGV[i]) then
       paths[#paths + 1] = ARGV[i]
     end
