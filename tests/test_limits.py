@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
-from support import assert_balanced, python
-from tempfleet import BatchError, QuotaExceeded, TempFileManager
+from support import assert_balanced, entries, python
+from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
 from tempfleet.limits import FRESH_SECONDS
@@ -246,6 +247,28 @@ def test_the_oldest_of_the_registrant_make_room(make_manager: MakeManager, clock
     assert [path.exists() for path in paths] == [False, True, True, True]
     assert manager.stats().active == 3
     assert_balanced(manager)
+
+
+@pytest.mark.parametrize(
+    ("policy", "goes"), [("oldest", "a"), ("largest", "b"), ("least-recently-used", "c"), ("size-age", "b")]
+)
+def test_room_is_made_in_the_order_of_the_policy(
+    make_manager: MakeManager, clock: FakeClock, policy: str, goes: str
+) -> None:
+    manager = make_manager(max_files=3, quota="evict", eviction_policy=policy)
+    for name, size, used in (("a", 20, 300), ("b", 60, 200), ("c", 10, 100)):
+        path = file(manager, name, size)
+        os.utime(path, (used, used))
+        manager.register(path)
+        clock.advance(1)
+    manager.register(file(manager, "new"))
+    assert set("abc") - set(entries(Path(manager.base_dir))) == {goes}
+    assert_balanced(manager)
+
+
+def test_a_policy_that_there_is_not_stops_the_start(make_manager: MakeManager) -> None:
+    with pytest.raises(SettingsError, match="must be one of largest, least-recently-used, oldest, size-age"):
+        make_manager(eviction_policy="newest")
 
 
 def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) -> None:

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong
+from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
 from tempfleet.moves import Kept
-from tempfleet.policies import RetryPolicy, hold_reason, ttl_ms
+from tempfleet.policies import (
+    Candidate,
+    RetryPolicy,
+    eviction_policies,
+    eviction_policy,
+    hold_reason,
+    ttl_ms,
+)
 from tempfleet.records import GONE
 from tempfleet.settings import LONGEST_TTL_SECONDS, Settings
 
@@ -121,3 +128,37 @@ def test_a_file_that_was_tried_early_falls_due_no_sooner_for_it() -> None:
         assert (asked_for.delay_ms or 0) <= 5_000
         overdue = POLICY.decide(Deletion(record, outcome), now_ms=1_000_000, early=True)
         assert (overdue.delay_ms or 0) <= 5_000
+
+
+def could_go(name: str, *, registered: int, size: int, used: int) -> Candidate:
+    record = FileRecord(name, registered_ms=registered, deadline_ms=10_000)
+    return Candidate(record, size_bytes=size, files=1, used_ms=used, now_ms=1_000)
+
+
+@pytest.mark.parametrize(
+    ("policy", "order"),
+    [
+        ("oldest", ["old", "middle", "large", "young"]),
+        ("largest", ["large", "middle", "young", "old"]),
+        ("least-recently-used", ["young", "large", "middle", "old"]),
+        ("size-age", ["middle", "large", "old", "young"]),  # 700 * 30, 100 * 40, 900 * 1, 10 * 2
+    ],
+)
+def test_each_policy_has_its_order(policy: str, order: list[str]) -> None:
+    files = [
+        could_go("young", registered=990, size=2, used=1),
+        could_go("old", registered=100, size=1, used=9),
+        could_go("large", registered=900, size=40, used=2),
+        could_go("middle", registered=300, size=30, used=3),
+    ]
+    assert [each.record.path for each in sorted(files, key=eviction_policies()[policy])] == order
+
+
+def test_a_policy_that_there_is_not_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(SettingsError) as refused:
+        eviction_policy("least-recently", eviction_policies())
+    assert refused.value.variable == "TEMP_FILE_EVICTION_POLICY"
+    assert str(refused.value) == (
+        "TEMP_FILE_EVICTION_POLICY='least-recently': must be one of largest, least-recently-used, oldest, size-age; "
+        "did you mean least-recently-used?"
+    )

@@ -99,6 +99,7 @@ GOOD = {
     "TEMP_FILE_HOST_MAX_FILES": ("7", 7),
     "TEMP_FILE_HOST_MAX_BYTES": ("7", 7),
     "TEMP_FILE_QUOTA": ("evict", Quota.EVICT),
+    "TEMP_FILE_EVICTION_POLICY": ("largest", "largest"),
     "TEMP_FILE_PLUGINS": ("archive, legal", "archive,legal"),
     "TEMP_FILE_PLUGIN_TIMEOUT": ("60", 60),
     "TEMP_FILE_PLUGIN_FAILED": ("go-on", OnPluginFailure.GO_ON),

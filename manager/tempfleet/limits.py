@@ -6,8 +6,8 @@ processes register at once. A host spans volumes, hence cluster slots, and no sc
 looked up again after a second, or after a hundredth of the limit, so each process may overshoot by that much.
 
 A registrant is known by its tags. To make room (TEMP_FILE_QUOTA=evict) only its own files are deleted, those that
-share a tag with the new one, or have none either: who registers too much harms nobody else. Held files, files in use
-and files in quarantine stay.
+share a tag with the new one, or have none either: who registers too much harms nobody else. They go in the order of
+the eviction policy. Held files, files in use and files in quarantine stay.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from .choice import Need, choose
 from .cleanup import Cleaner
 from .errors import QuotaExceeded
 from .fleet import Fleet
 from .logs import logger, printable
 from .moves import NO_LIMITS, Limits, Registration
+from .policies import Candidate, Order
 from .records import FileRecord, NewFile, State, tag_of
 from .registry import Registry
 from .settings import Quota, Settings
@@ -143,9 +145,10 @@ class HostTotals:
 class Admission:
     """Registers as far as the settings' limits let it. Thread-safe as far as the registry's limits go."""
 
-    def __init__(self, registry: Registry, cleaner: Cleaner, settings: Settings) -> None:
+    def __init__(self, registry: Registry, cleaner: Cleaner, order: Order, settings: Settings) -> None:
         self.registry = registry
         self.cleaner = cleaner
+        self.order = order
         self.settings = settings
         self.limits = limits_of(settings)
         self.evicts = settings.quota is Quota.EVICT
@@ -187,43 +190,48 @@ class Admission:
         ]
 
     def _make_room(self, refused: Sequence[Registration], ours: set[str]) -> int:
-        """Delete files of the same registrants, the oldest first; how many went."""
+        """Delete files of the same registrants, in the policy's order; how many went."""
         paths: dict[str, None] = {}
-        wanted = 0
-        waiting = sorted(self._waiting(ours), key=lambda record: record.registered_ms)
         for limit in dict.fromkeys(each.code for each in refused):
             files = [each.file for each in refused if each.code == limit]
-            need = self._need(limit, files)
-            wanted += need
-            for record in (record for record in waiting if any(_shares(record, file) for file in files)):
-                if need <= 0:
-                    break
-                paths[record.path] = None
-                need -= record.size_bytes if "bytes" in limit else 1
+            chosen = choose(self._candidates(files, ours), self._rank, self._need(limit, files))
+            paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
         if not paths:
             return 0
         report = self.cleaner.clean_paths([list(paths)], until_ms=self.registry.now_ms(), early=True)
         logger.info(
-            "Made room: wanted %d files or bytes, deleted %d files and freed %d bytes",
-            wanted, report.deleted, report.freed_bytes,
+            "Made room: wanted %d files to go, deleted %d and freed %d bytes",
+            len(paths), report.deleted, report.freed_bytes,
         )  # fmt: skip
         if self.host is not None:
             self.host.forget()
         return report.deleted
 
-    def _need(self, code: str, files: Sequence[NewFile]) -> int:
+    def _rank(self, candidate: Candidate) -> tuple[float, ...]:
+        return (self.order(candidate),)
+
+    def _need(self, code: str, files: Sequence[NewFile]) -> Need:
         """What must go: what is to come, and a twentieth of the limit, so that not every call has to."""
         limit = code.split(":")[1]
-        coming = sum(file.size_bytes for file in files) if "bytes" in limit else len(files)
-        return coming + int(getattr(self.settings, FIELDS[limit])) // 20
+        more = int(getattr(self.settings, FIELDS[limit])) // 20
+        if "bytes" in limit:
+            return Need(bytes=sum(file.size_bytes for file in files) + more)
+        return Need(files=len(files) + more)
 
-    def _waiting(self, ours: set[str]) -> Iterator[FileRecord]:
-        seen: set[str] = set()
+    def _candidates(self, files: Sequence[NewFile], ours: set[str]) -> Iterator[Candidate]:
+        """What waits, is the same registrants', and could be deleted now; counted as the limits count it."""
+        deleter = self.cleaner.deleter
         for page in self.registry.waiting_paths():
-            for record in self.registry.look([path for path in page if path not in ours | seen])[1]:
-                if record is not None and record.state is State.WAITING and not record.is_aside:
-                    seen.add(record.path)
-                    yield record
+            now_ms, found = self.registry.look([path for path in page if path not in ours])
+            records = [record for record in found if record is not None and _may_go(record, files)]
+            for record, weight in zip(records, deleter.weigh(records), strict=True):
+                used_ms = 0 if weight is None else weight.used_ms
+                yield Candidate(record, record.size_bytes, 1, used_ms, now_ms)
+
+
+def _may_go(record: FileRecord, files: Sequence[NewFile]) -> bool:
+    waits = record.state is State.WAITING and not record.is_aside
+    return waits and any(_shares(record, file) for file in files)
 
 
 def _shares(record: FileRecord, file: NewFile) -> bool:

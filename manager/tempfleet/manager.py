@@ -37,7 +37,7 @@ from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
 from .plugins import installed
-from .policies import hold_reason, ttl_ms
+from .policies import eviction_policies, eviction_policy, hold_reason, ttl_ms
 from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
 from .report import CleanupReport
@@ -111,7 +111,8 @@ class TempFileManager:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        self._admission = Admission(self._registry, self._cleaner, self.settings)
+        order = eviction_policy(self.settings.eviction_policy, eviction_policies())
+        self._admission = Admission(self._registry, self._cleaner, order, self.settings)
 
     @property
     def base_dir(self) -> str:

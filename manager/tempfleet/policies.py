@@ -1,18 +1,21 @@
 """
-Decisions as pure functions: how long a file may live, when to try again, when to stop trying.
+Decisions as pure functions: how long a file may live, when it is near its end, when to try again and when to stop
+trying, and which file makes room first.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .errors import InvalidTTL, ReasonTooLong
+from .errors import InvalidTTL, ReasonTooLong, SettingsError
 from .moves import Kept
-from .records import GONE, Deletion, Outcome
-from .settings import LONGEST_TTL_SECONDS, Settings
+from .records import GONE, Deletion, FileRecord, Outcome
+from .settings import LONGEST_TTL_SECONDS, Settings, variables
 
 
 def ttl_ms(seconds: object) -> int:
@@ -108,3 +111,61 @@ class RetryPolicy:
     def _jittered(self, delay: int) -> int:
         bounded = min(max(delay, self.first_ms), self.longest_ms)
         return max(int(bounded * random.uniform(0.75, 1.0)), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """
+    A file that could make room.
+
+    Attributes:
+        size_bytes: what its going gives back: the blocks that it has on the disk, 0 while it has another hard link
+            (where a quota counts sizes as they were registered: that size).
+        files: the files, or inodes, that its going gives back; a directory has many.
+        used_ms: when it was last read or written, as far as its file system tells; by this host's clock.
+        now_ms: the Redis clock, which ``record.registered_ms`` is of.
+    """
+
+    record: FileRecord
+    size_bytes: int
+    files: int
+    used_ms: int
+    now_ms: int
+
+    @property
+    def age_ms(self) -> int:
+        """Since its registration, at least 1."""
+        return max(self.now_ms - self.record.registered_ms, 1)
+
+
+Order = Callable[[Candidate], float]
+"""An eviction policy: the file with the lowest number goes first."""
+
+
+def eviction_policies() -> dict[str, Order]:
+    """Name -> policy, of those that need no plug-in."""
+    return {
+        "oldest": lambda candidate: candidate.record.registered_ms,
+        "largest": lambda candidate: -candidate.size_bytes,
+        "least-recently-used": lambda candidate: candidate.used_ms,
+        "size-age": lambda candidate: -candidate.size_bytes * candidate.age_ms,
+    }
+
+
+def eviction_policy(name: str, policies: Mapping[str, Order]) -> Order:
+    """
+    The policy called *name*.
+
+    Raises:
+        SettingsError: there is none; the error lists those that there are.
+    """
+    if name in policies:
+        return policies[name]
+    variable = variables()["eviction_policy"]
+    meant = difflib.get_close_matches(name, policies, n=1)
+    hint = f"; did you mean {meant[0]}?" if meant else ""
+    raise SettingsError(
+        f"{variable}={name!r}: must be one of {', '.join(sorted(policies))}{hint}",
+        variable=variable,
+        value=name,
+    )

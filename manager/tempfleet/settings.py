@@ -48,6 +48,7 @@ _TEXT = (str, str | None, tuple[str, ...])
 
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
+POLICIES_ALLOWED = "oldest | largest | least-recently-used | size-age"
 
 ALL_PLUGINS, NO_PLUGINS = "on", "off"
 
@@ -158,6 +159,8 @@ class Settings(BaseModel):
     host_max_files: int = _env("TEMP_FILE_HOST_MAX_FILES", 0, ge=0)
     host_max_bytes: Size = _env("TEMP_FILE_HOST_MAX_BYTES", 0, ge=0)
     quota: Quota = _env("TEMP_FILE_QUOTA", Quota.SOFT)
+
+    eviction_policy: str = _env("TEMP_FILE_EVICTION_POLICY", "oldest", description=POLICIES_ALLOWED)
 
     plugins: str = _env("TEMP_FILE_PLUGINS", "on", description="on, off, or names with commas between")
     plugin_timeout_seconds: float = _env("TEMP_FILE_PLUGIN_TIMEOUT", 5, gt=0, le=60)

@@ -52,7 +52,7 @@ these steps.
 **The modules**, from the ground up: ``syscalls``, ``errnos`` (what an error means for a record), ``names``,
 ``identity``, ``private``, ``roots``, ``inspection`` and ``creation``; ``in_use``, ``secure``, ``tree``;
 ``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace
-period), ``recovery``, ``audit``; and ``deleter``, the face.
+period), ``recovery``, ``weighing``, ``audit``; and ``deleter``, the face.
 """
 
 from .aside import Aside, SetAside

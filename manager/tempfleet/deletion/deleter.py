@@ -17,6 +17,7 @@ from .private import PREFIX
 from .recovery import Recovered, recover
 from .roots import Root, Roots
 from .session import Session, Stopped
+from .weighing import Weight, weigh
 
 T = TypeVar("T")
 _PRIVATE = "/" + PREFIX
@@ -83,6 +84,15 @@ class Deleter:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
             return self._settle(record, session, direct.look, guarded.look, aside.look)
+
+    def weigh(self, records: Sequence[FileRecord]) -> list[Weight | None]:
+        """What the disk would get back for each of *records*; None where that cannot be seen. See weighing.py."""
+        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
+            return [self._weigh(record, session) for record in records]
+
+    def _weigh(self, record: FileRecord, session: Session) -> Weight | None:
+        root = self._roots.find(record.path)
+        return None if root is None or session.moved[root.path] else weigh(record, root, session)
 
     def recover(self) -> list[Recovered]:
         """

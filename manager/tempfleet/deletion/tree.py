@@ -22,7 +22,7 @@ from . import faults, in_use, secure
 from .in_use import Use
 from .session import Session, Stopped
 
-_LOOKED_INTO = 4096
+LOOKED_INTO = 4096
 """Entries asked about before a directory is deleted; a larger one is decided on these."""
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -166,7 +166,7 @@ def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
     try:
         if in_use.is_directory_locked(top):
             return Use.LOCKED, 0
-        left, size, answer = _LOOKED_INTO, 0, Use.FREE
+        left, size, answer = LOOKED_INTO, 0, Use.FREE
         waiting = ["."]
         while waiting:
             at = waiting.pop()
