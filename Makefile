@@ -36,7 +36,8 @@ test: setup lint floors ## lint, types, layers, the built wheel on its oldest li
 # The wheel, not the checkout, on the oldest libraries that pyproject.toml allows.
 FLOORS := .venv-floors
 FLOOR_TESTS := tests/test_registry.py tests/test_fleet.py tests/test_store.py tests/test_settings.py \
-  tests/test_manager.py tests/test_tasks.py tests/test_metrics.py tests/test_hooks.py tests/test_plugins.py tests/stories/test_two_hosts.py
+  tests/test_manager.py tests/test_tasks.py tests/test_metrics.py tests/test_pressure.py tests/test_hooks.py \
+  tests/test_plugins.py tests/stories/test_two_hosts.py
 
 floors: $(FLOORS)/.set-up ## the built wheel, tested on the oldest libraries that it allows
 	@rm -rf dist && $(FLOORS)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . 2>&1 \

@@ -8,7 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 
-TESTING = ("fakeredis", "hypothesis", "psutil", "pytest", "pytest-timeout", "pyyaml")
+TESTING = ("fakeredis", "hypothesis", "pytest", "pytest-timeout", "pyyaml")
 
 
 def requirements(project: dict[str, object], groups: dict[str, list[str]]) -> list[str]:

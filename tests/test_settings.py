@@ -100,6 +100,10 @@ GOOD = {
     "TEMP_FILE_HOST_MAX_BYTES": ("7", 7),
     "TEMP_FILE_QUOTA": ("evict", Quota.EVICT),
     "TEMP_FILE_EVICTION_POLICY": ("largest", "largest"),
+    "TEMP_FILE_EVICT_ABOVE": ("90  # percent", 90),
+    "TEMP_FILE_EVICT_DOWN_TO": ("70", 70),
+    "TEMP_FILE_EVICT_MEMORY_ABOVE": ("95", 95),
+    "TEMP_FILE_EVICT_MEMORY_DOWN_TO": ("0", 0),
     "TEMP_FILE_PLUGINS": ("archive, legal", "archive,legal"),
     "TEMP_FILE_PLUGIN_TIMEOUT": ("60", 60),
     "TEMP_FILE_PLUGIN_FAILED": ("go-on", OnPluginFailure.GO_ON),
@@ -144,6 +148,10 @@ BAD = {
     "TEMP_FILE_SIZE_LIMIT": ["-1", "much"],
     "MAX_TEMP_FILES": ["-1", "1.5", "10MB"],
     "TEMP_FILE_QUOTA": ["hard"],
+    "TEMP_FILE_EVICT_ABOVE": ["-1", "100", "90%", "0.9"],
+    "TEMP_FILE_EVICT_DOWN_TO": ["-1", "99"],
+    "TEMP_FILE_EVICT_MEMORY_ABOVE": ["100"],
+    "TEMP_FILE_EVICT_MEMORY_DOWN_TO": ["-1"],
     "TEMP_FILE_PLUGINS": ["", "archive,", "off,archive", "a\nb"],
     "TEMP_FILE_PLUGIN_TIMEOUT": ["0", "61", "inf"],
     "TEMP_FILE_PLUGIN_FAILED": ["delete"],
@@ -223,6 +231,15 @@ def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setenv("TEMP_FILE_HEARTBEAT", "60")
     with pytest.raises(SettingsError, match="TEMP_FILE_HOST_LIVE_FOR must be longer"):
         Settings.load()
+
+
+@pytest.mark.parametrize("mark", ["TEMP_FILE_EVICT", "TEMP_FILE_EVICT_MEMORY"])
+def test_a_low_mark_lies_below_its_high_mark(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{mark}_ABOVE", "70")
+    with pytest.raises(SettingsError, match=rf"^{mark}_DOWN_TO \(80\) must be lower than {mark}_ABOVE$"):
+        Settings.load()
+    monkeypatch.setenv(f"{mark}_DOWN_TO", "69")
+    Settings.load()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
 """
 
 from .created import TempDirectory, TempFile
+from .descent import EvictionReport
 from .errors import (
     AlreadyClaimed,
     BatchError,
@@ -47,6 +48,7 @@ __all__ = [
     "CleanupReport",
     "Deletion",
     "EvictingRedis",
+    "EvictionReport",
     "FileMissing",
     "FileRecord",
     "FileResult",

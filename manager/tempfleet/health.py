@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from . import disk
+from . import disk, eviction
 from .deletion import Roots
 from .errors import TempfleetError
 from .fleet import Fleet, Host
@@ -40,7 +40,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     try:
         registry.store.check_policy()
         stats = registry.stats()
-        beyond = list(soft_warnings(registry, stats, settings))
+        beyond = [*soft_warnings(registry, stats, settings), *eviction.warnings(roots, settings, stats)]
         disk.confirm(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:

@@ -17,6 +17,7 @@ import redis
 from .cleanup import Cleaner
 from .created import TempDirectory, TempFile
 from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
+from .descent import EvictionReport
 from .doctor import Finding, examine
 from .embedded import connect_url
 from .ending import at_end
@@ -29,6 +30,7 @@ from .errors import (
     TempfleetError,
     UnsafePath,
 )
+from .eviction import Evictor
 from .explanation import Explanation
 from .files import Files
 from .health import health_check
@@ -111,8 +113,9 @@ class TempFileManager:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        order = eviction_policy(self.settings.eviction_policy, eviction_policies())
-        self._admission = Admission(self._registry, self._cleaner, order, self.settings)
+        self._order = eviction_policy(self.settings.eviction_policy, eviction_policies())
+        self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
+        self._evictor = self.evictor_for(self._cleaner)
 
     @property
     def base_dir(self) -> str:
@@ -140,6 +143,12 @@ class TempFileManager:
         """What registers within the limits; raises as ``registry`` does."""
         self._check_policy()
         return self._admission
+
+    @property
+    def evictor(self) -> Evictor:
+        """What makes room on a disk that is too full; raises as ``registry`` does."""
+        self._check_policy()
+        return self._evictor
 
     # -- create and register
 
@@ -419,6 +428,22 @@ class TempFileManager:
         )
         return BatchResult(found, report.seconds)
 
+    def evict(self, *, dry_run: bool = False) -> EvictionReport:
+        """
+        Delete files before their time, if a file system of this volume is fuller than TEMP_FILE_EVICT_ABOVE (or memory
+        than TEMP_FILE_EVICT_MEMORY_ABOVE, for what lies in it), until it is down to the low mark.
+
+        They go in the order of TEMP_FILE_EVICTION_POLICY, without a grace period; what is held, in use or not
+        registered stays. Below the marks, and without any, nothing happens. Workers do this by themselves.
+
+        Args:
+            dry_run: change nothing; the report's ``files`` are those that evicting would delete now.
+
+        Raises:
+            VolumeUnavailable, RegistryUnavailable: what was deleted by then stays deleted, and is accounted for.
+        """
+        return self.evictor.evict(dry_run=dry_run, names=True)
+
     def preview(self, *, force: bool = False) -> Iterator[Deletion]:
         """What ``cleanup`` would do now, file by file; changes nothing."""
         return self.cleaner.preview(force=force)
@@ -470,6 +495,10 @@ class TempFileManager:
         roots = Roots.open(settings, create=False)
         registry = Registry(self.store, Volume(settings.host, roots.base.path))
         return Cleaner(registry, roots, settings, installed(settings))
+
+    def evictor_for(self, cleaner: Cleaner) -> Evictor:
+        """What makes room for another engine of this host, by our policy."""
+        return Evictor(cleaner, self._order)
 
     def verify_unseen(self) -> int:
         """

@@ -32,6 +32,7 @@ from .errors import RegistryError
 from .fleet import Fleet, Host, Memory
 from .keys import SCHEMA, Volume
 from .logs import logger, printable
+from .registry import FULL
 from .stats import LEFT, VolumeStats
 
 Stats = Mapping[Volume, VolumeStats]
@@ -46,6 +47,8 @@ COUNTERS = {
     ),
     "temp_file_registered_bytes": ("Size of the files registered, at their registration", "registered_bytes"),
     "temp_file_deleted_bytes": ("What the disk got back", "deleted_bytes"),
+    "temp_files_evicted": ("Files deleted to make room on a disk that was too full", "evicted"),
+    "temp_file_evicted_bytes": ("What the disk got back for them", "evicted_bytes"),
     "temp_file_retries": ("Attempts that failed and are made again", "failed"),
     "temp_file_dead_letters": ("Files buried: retrying stopped, a person decides", "buried"),
     "temp_file_leases_expired": ("Claims whose holder died or was too slow", "leases_expired"),
@@ -75,6 +78,10 @@ GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
         lambda s: s.overdue_seconds,
     ),
     "temp_file_plugins_off": ("Hooks of plug-ins that are switched off", lambda s: len(s.plugins_off)),
+    "temp_file_disk_full": (
+        "1 while the disk is above its high mark and nothing more can be evicted",
+        lambda s: bool(s.meta.get(FULL)),
+    ),
     "temp_file_imbalance": (
         "Files entered, less files left, less files here; not 0 is damage",
         lambda s: s.imbalance,

@@ -26,6 +26,9 @@ STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
 BROKEN_RECORD = b"1 0 0 0 ? - -1"
 """Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
 
+FULL = "full"
+"""The field of meta that ``mark_full`` writes."""
+
 T = TypeVar("T")
 
 
@@ -251,7 +254,20 @@ class Registry:
 
     def count(self, total: str, amount: int = 1) -> None:
         """Add to one total."""
-        self._run("observe", more=[total, amount], name="", bucket="", ms=0)
+        self.count_all({total: amount})
+
+    def count_all(self, totals: dict[str, int]) -> None:
+        """Add to several totals, at one instant."""
+        more = [field for total in totals.items() for field in total]
+        self._run("observe", more=more, name="", bucket="", ms=0)
+
+    def mark_full(self, full: bool) -> None:
+        """
+        Note whether this volume's file system is too full and nothing more can be evicted, for who asks after the
+        volume's health; the last word counts.
+        """
+        key = volume_key(self.store.namespace, self.volume, "meta")
+        self.store.call(lambda: self.store.client.hset(key, FULL, "1" if full else ""))
 
     def note(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
         """Count failures of a plug-in, and say for *hold_ms* why it is switched off; "" that it is well."""

@@ -161,6 +161,10 @@ class Settings(BaseModel):
     quota: Quota = _env("TEMP_FILE_QUOTA", Quota.SOFT)
 
     eviction_policy: str = _env("TEMP_FILE_EVICTION_POLICY", "oldest", description=POLICIES_ALLOWED)
+    evict_above: int = _env("TEMP_FILE_EVICT_ABOVE", 0, ge=0, le=99)
+    evict_down_to: int = _env("TEMP_FILE_EVICT_DOWN_TO", 80, ge=0, le=98)
+    evict_memory_above: int = _env("TEMP_FILE_EVICT_MEMORY_ABOVE", 0, ge=0, le=99)
+    evict_memory_down_to: int = _env("TEMP_FILE_EVICT_MEMORY_DOWN_TO", 80, ge=0, le=98)
 
     plugins: str = _env("TEMP_FILE_PLUGINS", "on", description="on, off, or names with commas between")
     plugin_timeout_seconds: float = _env("TEMP_FILE_PLUGIN_TIMEOUT", 5, gt=0, le=60)
@@ -271,6 +275,11 @@ class Settings(BaseModel):
     def _agree(self) -> Settings:
         if self.host_live_seconds <= self.heartbeat_seconds:
             raise ValueError("TEMP_FILE_HOST_LIVE_FOR must be longer than TEMP_FILE_HEARTBEAT")
+        for name in ("evict", "evict_memory"):
+            above, down_to = f"{name}_above", f"{name}_down_to"
+            if 0 < getattr(self, above) <= getattr(self, down_to):
+                high, low = self.variable_of(above), self.variable_of(down_to)
+                raise ValueError(f"{low} ({getattr(self, down_to)}) must be lower than {high}")
         return self
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
