@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +94,50 @@ def test_what_was_recorded_from_afar_for_a_disk_that_is_away_keeps_no_timer_from
     clean_host(runtime, threading.Event())
     assert not path.exists()
     assert runtime.manager.is_temp_file(allowed / "afar")
+
+
+def test_the_timer_makes_room_after_all_volumes_were_cleaned(
+    server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two volumes share a memory that is never all free: what is due goes first, everywhere, then the rest."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("there is no /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
+        allowed = Path(shared)
+        settings = Settings.load(
+            host="web-1",
+            base_dir=str(allowed / "base"),
+            redis_url=server.unix_url,
+            allowed_roots=(shared,),
+            evict_memory_above=1,
+            evict_memory_down_to=0,
+        )
+        app = make_app(settings)
+        runtime: Runtime = app.tempfleet()
+        other = runtime.manager.cleaner_for(str(_made(allowed / "other")))
+        for directory, registry in (
+            (allowed / "base", runtime.manager.registry),
+            (allowed / "other", other.registry),
+        ):
+            (directory / "f").write_bytes(b"x" * 5000)
+            file = runtime.manager.inspect(directory / "f", ttl=3600)
+            registry.register([file])
+        due = due_file(runtime)
+        with caplog.at_level(logging.INFO, "tempfleet"):
+            clean_host(runtime, threading.Event())
+        assert not due.exists()
+        assert [
+            runtime.evictor(volume).cleaner.registry.stats().total("evicted")
+            for volume in runtime.own_volumes()
+        ] == [1, 1]
+        cleaned, first = (caplog.text.index(words) for words in ("Cleaned up 1 temp", "Evicted 1 temp"))
+        assert cleaned < first
+        clean_host(runtime, threading.Event())
+        assert runtime.manager.evictor.wait.intervals == 1
+        runtime.manager.close()
+        app.close()
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(mode=0o700)
+    return directory

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import bootsteps
 
-from tempfleet import RegistryFull, TempfleetError, VolumeUnavailable
+from tempfleet import RegistryFull, TempfleetError, Volume, VolumeUnavailable
 from tempfleet.logs import logger, printable
+from tempfleet.pressure import is_watched
 
 from .runtime import Runtime, RuntimeOf
 
@@ -96,8 +97,9 @@ def beat(runtime: Runtime) -> None:
 
 def clean_host(runtime: Runtime, stop: threading.Event) -> None:
     """
-    One pass over every volume of this host. One that is not available harms no other, and nothing harms the pass
-    but a registry that does not answer.
+    One pass over every volume of this host, then one that makes room on disks that are too full still: no file goes
+    before its time while one that is due is there. A volume that is not available harms no other, and nothing harms
+    the pass but a registry that does not answer.
     """
     try:
         runtime.manager.verify_unseen()
@@ -105,13 +107,22 @@ def clean_host(runtime: Runtime, stop: threading.Event) -> None:
         TempfleetError
     ) as exc:  # its disk is away, or the registry full: it will be looked at the next time
         logger.warning("Could not look at what was recorded from afar: %s", exc)
-    for volume in runtime.own_volumes():
+    volumes = runtime.own_volumes()
+    _in_each(volumes, stop, lambda volume: runtime.clean(volume, stop=stop), "clean")
+    if is_watched(runtime.settings):
+        _in_each(volumes, stop, lambda volume: runtime.evict(volume, stop=stop), "make room in")
+
+
+def _in_each(
+    volumes: Sequence[Volume], stop: threading.Event, work: Callable[[Volume], object], what: str
+) -> None:
+    for volume in volumes:
         if stop.is_set():
             return
         try:
-            runtime.clean(volume, stop=stop)
+            work(volume)
         except TempfleetError as exc:
-            logger.warning("Could not clean %s: %s", volume, exc)
+            logger.warning("Could not %s %s: %s", what, volume, exc)
 
 
 def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:

@@ -15,6 +15,8 @@ from celery import Celery
 from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
 from tempfleet.announcer import Announcer
 from tempfleet.cleanup import Cleaner
+from tempfleet.descent import EvictionReport
+from tempfleet.eviction import Evictor
 from tempfleet.fleet import Fleet
 from tempfleet.logs import logger, printable
 from tempfleet.report import CleanupReport
@@ -31,6 +33,7 @@ class Runtime:
         self._cleaners: dict[Volume, Cleaner] = {}
         self._announcers: dict[Volume, Announcer] = {}
         self._refusals: dict[Volume, str] = {}
+        self._evictors: dict[Volume, Evictor] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
@@ -65,6 +68,26 @@ class Runtime:
                 raise
             self._note_refusal(volume, "")
             return report
+
+    def evict(self, volume: Volume, *, stop: threading.Event | None = None) -> EvictionReport | None:
+        """
+        Make room where the disk of *volume* is too full; None where it is not, where the last time was in vain, when
+        another thread of this process is busy with the volume, and where it is unavailable, which ``clean`` tells.
+        """
+        with self._alone(volume) as alone:
+            try:
+                return self.evictor(volume).watch(stop=stop) if alone else None
+            except VolumeUnavailable:
+                return None
+
+    def evictor(self, volume: Volume) -> Evictor:
+        """What makes room in a volume of this host; it remembers when that was in vain."""
+        if volume == self.manager.volume:
+            return self.manager.evictor
+        with self.lock:
+            if volume not in self._evictors:
+                self._evictors[volume] = self.manager.evictor_for(self.cleaner(volume))
+            return self._evictors[volume]
 
     def cleaner(self, volume: Volume) -> Cleaner:
         """

@@ -6,6 +6,7 @@ The console: ``tempfleet``. Thin: parse, call one method, print.
     formats.py    durations, sizes and instants, in and out
     files.py      ls, register, renew, release, hold, lift
     cleaning.py   cleanup, explain, restore, dead
+    eviction.py   evict
     fleet.py      status, hosts, health, version
     exporter.py   exporter
     config.py     config

@@ -1,0 +1,64 @@
+"""``evict``."""
+
+from __future__ import annotations
+
+import click
+
+from ..descent import EvictionReport
+from ..pressure import is_watched
+from .console import Console, Table, name, pass_console
+from .formats import duration, size
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say which files would go, in their order, and change nothing.")
+@pass_console
+def evict(console: Console, dry_run: bool) -> int:
+    """
+    Delete files before their time where a disk is too full, down to the low mark.
+
+    Above TEMP_FILE_EVICT_ABOVE percent of its bytes or inodes, or TEMP_FILE_EVICT_MEMORY_ABOVE of the memory for files
+    in it; workers do this by themselves. Held files, files in use and files that are not registered stay.
+
+    \b
+      tempfleet evict --dry-run
+      TEMP_FILE_EVICT_ABOVE=71 TEMP_FILE_EVICT_DOWN_TO=70 tempfleet evict
+    \b
+    Exit status:
+      0  nothing is above its high mark any more
+      1  it is still too full, and nothing more can go
+    """
+    if not is_watched(console.settings):
+        report = EvictionReport(dry_run)
+        console.answer(report.as_dict(), "Eviction is off; TEMP_FILE_EVICT_ABOVE turns it on.")
+        return 0
+    report = console.manager.evict(dry_run=dry_run)
+    table = [_table(report)] if dry_run and report.files else []
+    console.answer(report.as_dict(), *table, _sentence(report))
+    return 1 if report.is_stuck else 0
+
+
+def _table(report: EvictionReport) -> Table:
+    rows = [
+        (
+            "quarantined" if gone.record.is_aside else "waiting",
+            size(gone.size_bytes),
+            duration(gone.age_ms / 1000),
+            name(gone.record.path),
+        )
+        for gone in report.files
+    ]
+    return Table(("State", "Frees", "Age", "Path"), rows)
+
+
+def _sentence(report: EvictionReport) -> str:
+    if not report.before:
+        return "Nothing is above its high mark."
+    wanted = f"{size(report.wanted_bytes)} and {report.wanted_files} inodes"
+    freed = f"{size(report.freed_bytes)} and {report.freed_files} inodes"
+    verb, outcome = ("Would evict", "would free") if report.dry_run else ("Evicted", "freed")
+    stuck = " It is still too full, and nothing more can go." if report.is_stuck else ""
+    return f"{verb} {report.evicted} files: wanted to free {wanted}, {outcome} {freed}.{stuck}"
+
+
+COMMANDS: tuple[click.Command, ...] = (evict,)
