@@ -17,6 +17,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from support import wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.cli import formats, group, main
 from tempfleet.embedded import EmbeddedServer
@@ -111,6 +112,18 @@ def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, 
     assert console("register", str(directory)).exit_code == 1
     (made,) = answer(console("register", str(directory), "--directory", "--json"))["registered"]
     assert made["directory"] is True
+
+
+def test_listing_what_is_near_its_expiry(console: Run, base_dir: Path) -> None:
+    console("register", str(make(base_dir / "late")), "--ttl", "1h")
+    console("register", str(make(base_dir / "soon")), "--ttl", "0.01")
+    console("register", str(make(base_dir / "held")), "--ttl", "0.01")
+    console("hold", str(base_dir / "held"))
+
+    def names() -> list[str]:
+        return [Path(file["path"]).name for file in answer(console("ls", "--near-expiry", "--json"))["files"]]
+
+    assert wait_until(names) == ["soon"]
 
 
 def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_dir: Path) -> None:

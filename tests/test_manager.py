@@ -385,6 +385,20 @@ def test_files_that_fall_due_soon_come_soonest_first(
     assert [Path(record.path).name for record in manager.files_due_within(0)] == ["10"]
 
 
+def test_a_file_is_near_expiry_after_80_percent_of_its_own_life(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    for seconds in (100, 40):
+        (path,) = others(base_dir, str(seconds))
+        manager.register(path, ttl=seconds)
+    clock.advance(33)
+    assert [Path(record.path).name for record in manager.near_expiry()] == ["40"]
+    assert [Path(record.path).name for record in manager.near_expiry(0.3)] == ["40", "100"]
+    for nonsense in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            manager.near_expiry(nonsense)
+
+
 def test_records_can_be_listed_by_state(manager: TempFileManager, base_dir: Path) -> None:
     waiting, held = others(base_dir, "waiting", "held")
     manager.register_many([waiting, held])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import redis
@@ -534,6 +535,36 @@ def test_files_that_fall_due_soon_are_listed_soonest_first(registry: Registry, c
     assert [record.path for record in soon] == ["/base/10", "/base/20"]
     clock.advance(15)
     assert registry.due_within(within_ms=0, limit=5)[0].path == "/base/10"
+
+
+def near(registry: Registry, fraction: float = 0.8, limit: int = 1000) -> list[str]:
+    return [record.path for record in registry.near_expiry(fraction=fraction, limit=limit)]
+
+
+def test_a_file_is_near_expiry_by_its_own_life_and_the_soonest_due_comes_first(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([new(f"/base/{s}", ttl_ms=s * 1000) for s in (100_000, 90_000, 10)])
+    clock.advance(80_000)
+    registry.register([new("/base/short", ttl_ms=1000), replace(new("/base/aside", ttl_ms=1), flags="q")])
+    assert near(registry) == ["/base/10", "/base/90000"]
+    clock.advance(0.9)
+    assert near(registry) == ["/base/10", "/base/short", "/base/90000", "/base/100000"]
+    assert near(registry, limit=2) == ["/base/10", "/base/short"]
+    assert near(registry, fraction=0) == ["/base/10", "/base/short", "/base/90000", "/base/100000"]
+    assert near(registry, fraction=1) == ["/base/10"]
+    registry.hold("/base/90000", hold_ms=None)
+    assert near(registry) == ["/base/10", "/base/short", "/base/100000"]
+
+
+def test_a_long_life_is_found_behind_any_number_of_short_ones(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new("/base/long", ttl_ms=10_000_000)])
+    clock.advance(9_000)
+    registry.register([new(f"/base/{n:04}", ttl_ms=600_000 + n // 1500) for n in range(3000)])
+    assert near(registry) == ["/base/long"]
+    clock.advance(599)
+    assert near(registry, limit=2999) == [f"/base/{n:04}" for n in range(2999)]
+    assert near(registry, limit=3001)[-1] == "/base/long"
 
 
 def test_the_audit_names_a_path_in_two_places(registry: Registry, redis_client: redis.Redis) -> None:

@@ -40,7 +40,7 @@ from .logs import logger, printable
 from .moves import Registration
 from .plugins import installed
 from .policies import eviction_policies, eviction_policy, hold_reason, ttl_ms
-from .records import Deletion, FileRecord, Flag, NewFile, Outcome, State
+from .records import NEAR_EXPIRY, Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
 from .report import CleanupReport
 from .results import REFUSED, BatchResult, FileResult, of_deletions, of_record
@@ -528,6 +528,21 @@ class TempFileManager:
     def files_due_within(self, seconds: float, *, limit: int = 1000) -> list[FileRecord]:
         """Up to *limit* files that fall due in the next *seconds*, or are due already, the soonest first."""
         return self.registry.due_within(within_ms=round(seconds * 1000), limit=limit)
+
+    def near_expiry(self, fraction: float = NEAR_EXPIRY, *, limit: int = 1000) -> list[FileRecord]:
+        """
+        Up to *limit* files that have spent more than *fraction* of their lives (the specification's "about to expire"),
+        or are due already, the soonest first. Each by its own time to live; what is held does not expire.
+
+        Raises:
+            ValueError: *fraction* is not from 0 to 1.
+
+        Looks at files in the order of their deadlines until there are enough: cheap where most live equally long, and
+        no more than one look at each file that waits.
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"a fraction of a life is from 0 to 1, not {fraction!r}")
+        return self.registry.near_expiry(fraction=fraction, limit=limit)
 
     @property
     def files(self) -> Files:

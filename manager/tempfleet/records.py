@@ -24,6 +24,9 @@ NO_IDENTITY = "-"
 NO_FLAGS = "-"
 NO_UID = -1
 
+NEAR_EXPIRY = 0.8
+"""The share of its life after which the specification calls a file about to expire."""
+
 
 class State(StrEnum):
     """Where a record is; always exactly one of these."""
@@ -102,6 +105,11 @@ class FileRecord:
     def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
         """Whether it has all of *tags* and its path begins with *prefix*."""
         return set(tags) <= set(self.tags) and self.path.startswith(prefix)
+
+    def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
+        """Whether it waits, not in quarantine, and has spent more than *fraction* of its life."""
+        age_ms, life_ms = now_ms - self.registered_ms, self.deadline_ms - self.registered_ms
+        return self.state is State.WAITING and not self.is_aside and age_ms > fraction * life_ms
 
     @property
     def is_directory(self) -> bool:

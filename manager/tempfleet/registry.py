@@ -7,6 +7,7 @@ Batches are cut to what a script may move; each part is atomic, a batch as a who
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from .keys import SCHEMA, Volume, volume_key
 from .logs import printable
 from .moves import NO_LIMITS, Claim, Kept, Limits, Reaped, Registration, TagTotal
 from .records import Deletion, FileRecord, NewFile, State, as_bytes, as_text, tag_of, unpack
-from .settings import MAX_BATCH
+from .settings import LONGEST_TTL_SECONDS, MAX_BATCH
 from .stats import REFUSED, VolumeStats, bounds_text, bucket_of
 from .store import Store
 
@@ -326,6 +327,26 @@ class Registry:
         _, records = self.look([os.fsdecode(member) for member in members])
         return [record for record in records if record is not None]
 
+    def near_expiry(self, *, fraction: float, limit: int) -> list[FileRecord]:
+        """
+        Up to *limit* waiting files that have spent more than *fraction* of their lives, the soonest due first; those
+        in quarantine are past it.
+
+        A life of its own may be long or short, so files are looked at in the order of their deadlines, 1,000 a round
+        trip (O(log N + 1,000)), until there are enough or *fraction* of the longest life lies behind the deadline: in
+        the worst case all that wait.
+        """
+        found: list[FileRecord] = []
+        now_ms = self.now_ms()
+        until_ms = now_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
+        for page in self._soonest(until_ms):
+            for record in self.look(page)[1]:
+                if record is not None and record.is_near_expiry(now_ms, fraction):
+                    found.append(record)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
     def __len__(self) -> int:
         key = volume_key(self.store.namespace, self.volume, "records")
         return int(self.store.call(lambda: self.store.client.hlen(key)))
@@ -383,6 +404,29 @@ class Registry:
         ):
             yield [os.fsdecode(member) for member in members]
             start += len(members)
+
+    def _soonest(self, until_ms: int) -> Iterator[list[str]]:
+        """
+        What waits, the soonest due first. A page begins where the last one ended, at that deadline and not at that
+        rank: so it costs the same however far on, and what goes meanwhile pushes nothing past.
+        """
+        key = volume_key(self.store.namespace, self.volume, "registry")
+        least, seen = float("-inf"), 0  # how many of that very deadline were seen
+        while members := self.store.call(
+            partial(
+                self.store.client.zrangebyscore,
+                key,
+                least,
+                until_ms,
+                start=seen,
+                num=MAX_BATCH,
+                withscores=True,
+            )
+        ):
+            yield [os.fsdecode(member) for member, _ in members]
+            last = members[-1][1]
+            seen = (seen if last == least else 0) + sum(score == last for _, score in members)
+            least = last
 
     def _expect(self, code: bytes, path: str) -> None:
         if code == b"absent":

@@ -28,6 +28,7 @@ def test_4_3_the_example_asks_state_and_age_while_time_goes_by(new: New, clock: 
     clock.advance(1431)
     assert is_about_to_expire()
     assert [record.path for record in manager.files_due_within(1800 * 0.2)] == [str(path)]
+    assert [record.path for record in manager.near_expiry()] == [str(path)]
 
 
 def test_4_3_the_age_is_counted_from_registration_to_the_millisecond(new: New, clock: FakeClock) -> None:

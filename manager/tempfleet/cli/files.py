@@ -11,7 +11,7 @@ import click
 
 from ..errors import BatchError
 from ..logs import printable
-from ..records import FileRecord, State
+from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
 from . import formats
 from .console import Console, Table, name, pass_console, records_document
@@ -39,6 +39,9 @@ ORDERS: dict[str, Key] = {
     metavar="DURATION",
     help="Only files that fall due in this time, or are due.",
 )
+@click.option(
+    "--near-expiry", is_flag=True, help=f"Only files that have spent {NEAR_EXPIRY:.0%} of their lives."
+)
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="due", show_default=True)
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="0 for all.")
 @pass_console
@@ -48,6 +51,7 @@ def ls(
     tags: tuple[str, ...],
     prefix: str,
     due_within: float | None,
+    near_expiry: bool,
     sort: str,
     limit: int,
 ) -> None:
@@ -58,17 +62,21 @@ def ls(
       tempfleet ls --state dead
       tempfleet ls --tag report --prefix /tmp/ --sort size --limit 20
       tempfleet ls --due-within 10m --json
+      tempfleet ls --near-expiry --prefix /srv/reports/
     """
     registry = console.registry
     now_ms = registry.now_ms()
     until_ms = None if due_within is None else now_ms + due_within * 1000
 
     def wanted(record: FileRecord) -> bool:
-        return record.matches(tags=tags, prefix=prefix) and (
-            until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms)
+        return (
+            record.matches(tags=tags, prefix=prefix)
+            and (until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms))
+            and (not near_expiry or record.is_near_expiry(now_ms))
         )
 
-    matching = filter(wanted, _candidates(registry, state, until_ms))
+    waiting = near_expiry or until_ms is not None
+    matching = filter(wanted, _candidates(registry, state, waiting))
     key = ORDERS[sort]
     found = heapq.nsmallest(limit + 1, matching, key=key) if limit else sorted(matching, key=key)
     unique = list({record.path: record for record in found}.values())
@@ -82,9 +90,9 @@ def ls(
         console.warn(f"there are more than {limit}; --limit 0 lists all")
 
 
-def _candidates(registry: Registry, state: str | None, until_ms: float | None) -> Iterator[FileRecord]:
-    """What is due is in the registry proper, so no other state need be read for it."""
-    if until_ms is not None and state is None:
+def _candidates(registry: Registry, state: str | None, waiting: bool) -> Iterator[FileRecord]:
+    """What falls due is in the registry proper, so no other state need be read for it."""
+    if waiting and state is None:
         return registry.all_records(state=State.WAITING)
     return registry.all_records(state=State(state) if state else None)
 
