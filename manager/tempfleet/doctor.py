@@ -107,8 +107,14 @@ def _space(root: str) -> Iterator[Finding]:
     except OSError:
         return  # told by _permissions
     amounts = {
-        "disk space": (found.f_bavail, found.f_blocks, "Clean up, or lower TEMP_FILE_MAX_BYTES or TEMP_FILE_MAX_AGE."),
-        "inodes": (found.f_favail, found.f_files, "Clean up, or lower MAX_TEMP_FILES or TEMP_FILE_MAX_AGE."),
+        "disk space": (
+            found.f_bavail, found.f_blocks,
+            "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower TEMP_FILE_MAX_BYTES or TEMP_FILE_MAX_AGE.",
+        ),
+        "inodes": (
+            found.f_favail, found.f_files,
+            "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower MAX_TEMP_FILES or TEMP_FILE_MAX_AGE.",
+        ),
     }  # fmt: skip
     for check, (free, total, todo) in amounts.items():
         if total:  # some file systems count no inodes
