@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from attacks.support import file_system, mounted, needs_linux, needs_root
-from support import assert_balanced, entries, wait_until
+from support import assert_balanced, entries, python, wait_until
 from tempfleet import EvictionReport, TempFileManager
+from tempfleet.embedded import EmbeddedServer
 from tempfleet.eviction import Evictor
 from tempfleet.moves import Kept
 from tempfleet.testing import FakeClock
@@ -373,3 +374,40 @@ def test_a_dry_run_that_wants_more_than_there_is_lists_each_file_once(on_disk: M
     fill(manager, *names)
     promised = manager.evict(dry_run=True)
     assert (sorted(evicted(promised)), promised.exhausted) == (names, True)
+
+
+# -- together
+
+
+def test_two_that_evict_at_once_delete_nothing_twice_and_hardly_more_than_was_wanted(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from tempfleet import Settings, TempFileManager
+base, url = sys.argv[1:]
+manager = TempFileManager(settings=Settings.load(
+    base_dir=base, redis_url=url, host="web-1", allowed_roots=base, evict_above=80, evict_down_to=50, batch_size=5))
+print("ready", flush=True)
+sys.stdin.readline()
+report = manager.evict()
+print(report.evicted, report.wanted_bytes, flush=True)
+"""
+    size = 64 * 1024
+    with mounted(["-t", "tmpfs", "-o", "mode=700,size=20m", "tmpfs"], tmp_path / "disk") as at:
+        manager = TempFileManager(at, host="web-1", client=real_client)
+        fill(manager, *numbered(280), size=size)
+        crowd = [python(code, at, real_server.unix_url) for _ in range(3)]
+        for process in crowd:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        for process in crowd:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        told = [list(map(int, process.communicate(timeout=60)[0].split())) for process in crowd]
+        wanted = max(wanted for _, wanted in told) // size + 1
+        gone = sum(evicted for evicted, _ in told)
+        assert gone == manager.stats().total("deleted") == 280 - len(entries(at))
+        assert wanted <= gone <= wanted + 3 * 5
+        assert_balanced(manager)
+        manager.close()
