@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from .hooks import Hooks
 from .logs import logger, printable
-from .records import FileRecord, State
+from .records import NEAR_EXPIRY, FileRecord
 from .registry import Registry
 from .settings import LONGEST_TTL_SECONDS, MAX_BATCH
-
-NEAR = 0.8
-"""The share of its life after which a file is near its end."""
 
 LOOKED_AT = 10_000
 """Files of a volume: 0.3 s of a processor for each look, and about 3 MB that are remembered."""
@@ -40,9 +37,9 @@ class Announcer:
         What a listener failed to take is announced again, to all of them.
         """
         now_ms = self.registry.now_ms()
-        horizon_ms = round((1 - NEAR) * LONGEST_TTL_SECONDS * 1000)
+        horizon_ms = round((1 - NEAR_EXPIRY) * LONGEST_TTL_SECONDS * 1000)
         first = self.registry.due_within(within_ms=horizon_ms, limit=LOOKED_AT)
-        near = {record.path: record for record in first if is_near(record, now_ms)}
+        near = {record.path: record for record in first if record.is_near_expiry(now_ms)}
         fresh = [record for record in near.values() if self._announced.get(record.path) != _promise(record)]
         self._announced = {path: promise for path, promise in self._announced.items() if path in near}
         for start in range(0, len(fresh), MAX_BATCH):
@@ -54,13 +51,6 @@ class Announcer:
             logger.info("%d temporary files in %s are near their expiry", len(fresh), base_dir)
         self.hooks.note()
         return len(fresh)
-
-
-def is_near(record: FileRecord, now_ms: int) -> bool:
-    """Whether it waits, is not in quarantine, and has lived its share."""
-    life_ms = record.deadline_ms - record.registered_ms
-    is_old = now_ms - record.registered_ms > NEAR * life_ms
-    return is_old and record.state is State.WAITING and not record.is_aside
 
 
 def _promise(record: FileRecord) -> Promise:
