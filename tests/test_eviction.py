@@ -13,9 +13,10 @@ import pytest
 import redis
 
 from attacks.support import file_system, mounted, needs_linux, needs_root
-from support import assert_balanced, entries, python, wait_until
-from tempfleet import EvictionReport, TempFileManager
+from support import Packages, assert_balanced, entries, python, wait_until
+from tempfleet import EvictionReport, SettingsError, TempFileManager
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.errors import PluginFailed
 from tempfleet.eviction import Evictor
 from tempfleet.moves import Kept
 from tempfleet.testing import FakeClock
@@ -411,3 +412,55 @@ print(report.evicted, report.wanted_bytes, flush=True)
         assert wanted <= gone <= wanted + 3 * 5
         assert_balanced(manager)
         manager.close()
+
+
+# -- plug-ins
+
+ARCHIVE = """
+    from tempfleet.plugins import hookimpl
+
+    @hookimpl
+    def tempfleet_before_delete(files):
+        return [file.path for file in files if file.path.endswith("f003")]
+
+    @hookimpl
+    def tempfleet_eviction_policies():
+        return {"youngest": lambda file: file.age_ms, "oldest": lambda file: file.age_ms, "broken": lambda file: 1 / 0}
+"""
+
+
+def test_a_plug_in_may_name_the_order_and_veto_and_a_dry_run_tells_so(
+    packages: Packages, on_disk: MakeFull, clock: FakeClock
+) -> None:
+    packages.install("archive", ARCHIVE)
+    manager = on_disk(eviction_policy="youngest", evict_down_to=75)
+    names = numbered(18)
+    fill(manager, *names[4:], "f002", "f001", "f000", "f003", clock=clock)
+    promised = evicted(manager.evict(dry_run=True))
+    assert promised == ["f000", "f001", "f002"]
+    assert evicted(manager.evict()) == promised
+    assert_balanced(manager)
+
+
+def test_a_plug_in_takes_no_name_of_ours(packages: Packages, on_disk: MakeFull, clock: FakeClock) -> None:
+    packages.install("archive", ARCHIVE)
+    manager = on_disk(evict_down_to=75)
+    fill(manager, *numbered(17), clock=clock)
+    assert evicted(manager.evict())[0] == "f000"
+    with pytest.raises(
+        SettingsError, match="must be one of broken, largest, least-recently-used, oldest, size-age, youngest"
+    ):
+        on_disk(eviction_policy="eldest")
+
+
+def test_a_policy_that_fails_lets_nothing_go_and_health_says_so(
+    packages: Packages, on_disk: MakeFull
+) -> None:
+    packages.install("archive", ARCHIVE)
+    manager = on_disk(eviction_policy="broken", timer_interval_seconds=3600)
+    fill(manager, *numbered(17))
+    with pytest.raises(PluginFailed, match=r"archive\.broken"):
+        manager.evictor.watch()
+    assert manager.evictor.watch() is None  # not at once again
+    assert len(entries(Path(manager.base_dir))) == 17
+    assert "nothing more can be evicted" in manager.health_check()["warning"]

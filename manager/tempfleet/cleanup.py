@@ -212,7 +212,14 @@ class Cleaner:
 
     def examine(self, record: FileRecord) -> Deletion:
         """What would become of one file, were it due now; changes nothing."""
-        return next(self._examined([record]))
+        return next(self.examine_all([record]))
+
+    def examine_all(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
+        """As ``examine``, of a batch: plug-ins are asked once."""
+        kept = self.hooks.vetoes(records)
+        for record in records:
+            reason = kept.get(record.path)
+            yield self.deleter.examine(record) if reason is None else self._kept(record, reason)
 
     def check_volume(self) -> None:
         """
@@ -234,13 +241,7 @@ class Cleaner:
     # -- inside
 
     def _previewed(self, records: Sequence[FileRecord], now_ms: int) -> Iterator[Deletion]:
-        return (_judged(deletion, now_ms) for deletion in self._examined(records))
-
-    def _examined(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
-        kept = self.hooks.vetoes(records)
-        for record in records:
-            reason = kept.get(record.path)
-            yield self.deleter.examine(record) if reason is None else self._kept(record, reason)
+        return (_judged(deletion, now_ms) for deletion in self.examine_all(records))
 
     def _clean(
         self,

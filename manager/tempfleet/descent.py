@@ -6,8 +6,8 @@ costs nobody a file.
 
 First goes what is in quarantine, for it was deleted already; then what is due; then, by the policy, what waits. What
 goes is gone at once, for in quarantine it would lie on the same disk. Each file is asked for before it is claimed, as
-``explain`` asks: one that is in use, replaced or refused is left alone, and so is what failed before and waits for its
-next try. Held files do not wait, so they are never looked at.
+``explain`` asks: one that is in use, vetoed, replaced or refused is left alone, and so is what failed before and waits
+for its next try. Held files do not wait, so they are never looked at.
 
 A choice looks at every waiting record of the volume, and at each of its files: O(files), in pages, about a minute for
 a million (54 us each). It is made once for as many as 10,000 files, and again for what in the end could not go.
@@ -135,7 +135,7 @@ class Descent:
                     return
                 self._at = {each.record.path: each for each in chosen[start : start + size]}
                 self._tried.update(self._at)
-                yield [path for path, candidate in self._at.items() if self._would_go(candidate)]
+                yield self._that_would_go()
             if self._is_stopped:
                 return
 
@@ -161,8 +161,9 @@ class Descent:
             and root.device == self.above[0].device
         )
 
-    def _would_go(self, candidate: Candidate) -> bool:
-        return self.cleaner.deleter.examine(candidate.record).outcome is Outcome.DELETED
+    def _that_would_go(self) -> list[str]:
+        records = [candidate.record for candidate in self._at.values()]
+        return [each.path for each in self.cleaner.examine_all(records) if each.outcome is Outcome.DELETED]
 
     def _rank(self, candidate: Candidate) -> tuple[float, ...]:
         record = candidate.record

@@ -15,7 +15,7 @@ from threading import Event
 from .cleanup import Cleaner
 from .deletion import Roots
 from .descent import Descent, EvictionReport
-from .errors import RegistryFull
+from .errors import PluginFailed, RegistryFull
 from .logs import logger, printable
 from .policies import Order
 from .pressure import Reading, again, is_watched, readings
@@ -73,6 +73,9 @@ class Evictor:
         """
         What a timer calls: as ``evict``, where there is need. After a pass that freed nothing it waits, longer each
         time. None where nothing was tried.
+
+        Raises:
+            PluginFailed: the policy is a plug-in's, and gave no order; nothing more went.
         """
         if not is_watched(self.settings):
             return None
@@ -83,7 +86,12 @@ class Evictor:
             return None
         if not self.wait.is_over:
             return None
-        report = self.evict(stop=stop)
+        try:
+            report = self.evict(stop=stop)
+        except PluginFailed:  # its policy gave no order, so nothing can go
+            self.wait.longer()
+            self._note(stuck=True)
+            raise
         if report.is_stuck and not report.evicted:
             self.wait.longer()
         else:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from .choice import Need, choose
 from .cleanup import Cleaner
-from .errors import QuotaExceeded
+from .errors import PluginFailed, QuotaExceeded
 from .fleet import Fleet
 from .logs import logger, printable
 from .moves import NO_LIMITS, Limits, Registration
@@ -194,7 +194,11 @@ class Admission:
         paths: dict[str, None] = {}
         for limit in dict.fromkeys(each.code for each in refused):
             files = [each.file for each in refused if each.code == limit]
-            chosen = choose(self._candidates(files, ours), self._rank, self._need(limit, files))
+            try:
+                chosen = choose(self._candidates(files, ours), self._rank, self._need(limit, files))
+            except PluginFailed as exc:
+                logger.warning("No room was made: %s", exc)
+                return 0
             paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
         if not paths:
             return 0

@@ -39,7 +39,7 @@ from .limits import Admission, check_size, refusal
 from .logs import logger, printable
 from .moves import Registration
 from .plugins import installed
-from .policies import eviction_policies, eviction_policy, hold_reason, ttl_ms
+from .policies import Order, eviction_policies, eviction_policy, hold_reason, ttl_ms
 from .records import NEAR_EXPIRY, Deletion, FileRecord, Flag, NewFile, Outcome, State
 from .registry import Registry
 from .report import CleanupReport
@@ -113,7 +113,7 @@ class TempFileManager:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        self._order = eviction_policy(self.settings.eviction_policy, eviction_policies())
+        self._order = self._chosen_order()
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
         self._evictor = self.evictor_for(self._cleaner)
 
@@ -608,6 +608,13 @@ class TempFileManager:
         return f"TempFileManager({self.base_dir!r}, max_age={self.max_age!r}, host={self.settings.host!r})"
 
     # -- inside
+
+    def _chosen_order(self) -> Order:
+        """A plug-in is asked only for a name that is not ours, so none can take one of ours."""
+        name, known = self.settings.eviction_policy, eviction_policies()
+        if name not in known:
+            known = self._cleaner.hooks.eviction_policies() | known
+        return eviction_policy(name, known)
 
     def _clean_first(self) -> None:
         """What is due; a start does not fail for what the next clean-up will do."""

@@ -48,7 +48,7 @@ _TEXT = (str, str | None, tuple[str, ...])
 
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
-POLICIES_ALLOWED = "oldest | largest | least-recently-used | size-age"
+POLICIES_ALLOWED = "oldest | largest | least-recently-used | size-age | a plug-in's"
 
 ALL_PLUGINS, NO_PLUGINS = "on", "off"
 
