@@ -96,6 +96,13 @@ def test_what_was_recorded_from_afar_for_a_disk_that_is_away_keeps_no_timer_from
     assert runtime.manager.is_temp_file(allowed / "afar")
 
 
+def test_the_timer_makes_private_directories_while_there_is_room_for_them(
+    runtime: Runtime, allowed: Path
+) -> None:
+    clean_host(runtime, threading.Event())
+    assert all(root.private.peek() >= 0 for root in runtime.manager.roots)
+
+
 def test_the_timer_makes_room_after_all_volumes_were_cleaned(
     server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

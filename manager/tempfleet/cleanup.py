@@ -221,6 +221,17 @@ class Cleaner:
             reason = kept.get(record.path)
             yield self.deleter.examine(record) if reason is None else self._kept(record, reason)
 
+    def prepare(self) -> None:
+        """
+        Make the private directories while there is room: on a disk without a free inode no file that a caller named
+        could be deleted safely for want of one. For who serves a host; where it fails, deleting tells why.
+        """
+        for root in self.roots:
+            try:
+                root.private.open()
+            except OSError as exc:
+                logger.debug("No private directory under %s: %s", printable(root.path), exc)
+
     def check_volume(self) -> None:
         """
         Raises:

@@ -16,7 +16,7 @@ from .cleanup import Cleaner
 from .deletion import Roots
 from .descent import Descent, EvictionReport
 from .errors import PluginFailed, RegistryFull
-from .logs import logger, printable
+from .logs import logger
 from .policies import Order
 from .pressure import Reading, again, is_watched, readings
 from .registry import FULL
@@ -80,7 +80,6 @@ class Evictor:
         if not is_watched(self.settings):
             return None
         if not self._high():
-            self._prepare()
             self.wait.end()
             self._note(stuck=False)
             return None
@@ -97,17 +96,6 @@ class Evictor:
         else:
             self.wait.end()
         return report
-
-    def _prepare(self) -> None:
-        """
-        Make the private directories while there is room: on a disk without a free inode no file that a caller named
-        could be deleted safely for want of one.
-        """
-        for root in self.cleaner.roots:
-            try:
-                root.private.open()
-            except OSError as exc:
-                logger.debug("No private directory under %s: %s", printable(root.path), exc)
 
     def _high(self) -> list[Reading]:
         return [reading for reading in readings(self.cleaner.roots, self.settings) if reading.is_high]

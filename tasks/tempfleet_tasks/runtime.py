@@ -62,6 +62,7 @@ class Runtime:
                 return None
             try:
                 cleaner = self.cleaner(volume)
+                cleaner.prepare()
                 report = cleaner.clean_due(budget_seconds=self.settings.timeout_seconds, stop=stop)
             except VolumeUnavailable as exc:
                 self._note_refusal(volume, exc.reason)

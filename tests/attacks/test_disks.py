@@ -150,6 +150,27 @@ def test_deleting_goes_on_when_the_disk_is_full(tmp_path: Path) -> None:
 
 @needs_root
 @needs_linux
+def test_without_a_free_inode_a_named_file_waits_and_is_not_to_blame(tmp_path: Path) -> None:
+    with mounted(["-t", "tmpfs", "-o", "nr_inodes=20", "tmpfs"], tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path = at.resolve() / "data" / "f"
+            path.touch()
+            record = registered(roots, path)
+            made: list[Path] = []
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    made.append(at / "data" / f"g{len(made)}")
+                    made[-1].touch()
+            deletion = delete(roots, record)[0]
+            assert (deletion.outcome, deletion.reason) == (Outcome.UNAVAILABLE, "ENOSPC")
+            assert path.exists()
+            made[0].unlink()
+            assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
 def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Path) -> None:
     with file_system("ext4", tmp_path / "mounted") as at:
         at.chmod(0o700)

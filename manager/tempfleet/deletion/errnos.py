@@ -29,6 +29,8 @@ _OUTCOMES: Final = {
     errno.EMFILE: (Outcome.UNAVAILABLE, "EMFILE"),
     errno.ENFILE: (Outcome.UNAVAILABLE, "ENFILE"),
     errno.ENOMEM: (Outcome.UNAVAILABLE, "ENOMEM"),
+    errno.ENOSPC: (Outcome.UNAVAILABLE, "ENOSPC"),  # for the private directory, or what a rename needs
+    errno.EDQUOT: (Outcome.UNAVAILABLE, "EDQUOT"),
 }
 
 
@@ -41,6 +43,6 @@ def outcome_of(exc: OSError) -> tuple[Outcome, str]:
     The outcome and its reason.
 
     EACCES and EPERM (a directory that may not be searched, an immutable file) are ``failed``, never
-    ``missing``: what cannot be seen is not gone. So are EIO, ENOSPC, EDQUOT and everything unknown.
+    ``missing``: what cannot be seen is not gone. So are EIO and everything unknown.
     """
     return _OUTCOMES.get(exc.errno or 0, (Outcome.FAILED, name_of(exc)))
