@@ -38,6 +38,12 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_seconds(text)
 
 
+@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name.endswith("_seconds")])
+def test_every_setting_that_is_a_duration_may_have_units(field: str) -> None:
+    default = Settings.model_fields[field].default
+    assert getattr(Settings.load(**{field: f"{default:g}s"}), field) == default
+
+
 def test_a_setting_takes_either_and_keeps_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for said, seconds in (("7d", 7 * DAY), ("3600", 3600), ("0.5", 0.5), ("1h30m  # as agreed", 1.5 * HOUR)):
         monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)

@@ -167,7 +167,7 @@ class Settings(BaseModel):
     evict_memory_down_to: int = _env("TEMP_FILE_EVICT_MEMORY_DOWN_TO", 80, ge=0, le=98)
 
     plugins: str = _env("TEMP_FILE_PLUGINS", "on", description="on, off, or names with commas between")
-    plugin_timeout_seconds: float = _env("TEMP_FILE_PLUGIN_TIMEOUT", 5, gt=0, le=60)
+    plugin_timeout_seconds: Seconds = _env("TEMP_FILE_PLUGIN_TIMEOUT", 5, gt=0, le=60)
     plugin_failed: OnPluginFailure = _env("TEMP_FILE_PLUGIN_FAILED", OnPluginFailure.KEEP)
 
     cleanup_on_start: bool = _env("TEMP_FILE_CLEANUP_ON_START", False)
