@@ -138,6 +138,14 @@ def test_only_prometheus_comes_in_and_only_redis_is_gone_to() -> None:
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {6379, 53}
 
 
+def test_the_adapters_rule_is_made_of_a_series_that_is_recorded() -> None:
+    rule = (KUBERNETES / "shared-disk-hpa" / "hpa.yaml").read_text()
+    recorded = (DEPLOY / "prometheus" / "recording.yml").read_text()
+    named = set(re.findall(r"host:\w+:\w+", rule))
+    assert len(named) == 1
+    assert f"- record: {named.pop()}\n" in recorded
+
+
 def test_keda_scales_what_is_there_on_metrics_that_are_there() -> None:
     scaled = next(found for found in objects() if found["kind"] == "ScaledObject")["spec"]
     deployments = {found["metadata"]["name"] for found in objects() if found["kind"] == "Deployment"}
