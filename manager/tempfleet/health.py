@@ -12,7 +12,9 @@ from . import disk, eviction
 from .deletion import Roots
 from .errors import TempfleetError
 from .fleet import Fleet, Host
+from .keys import Volume
 from .limits import soft_warnings
+from .logs import printable
 from .registry import Registry
 from .settings import Settings
 from .stats import Note, VolumeStats
@@ -47,6 +49,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         report.update(status=UNHEALTHY, error=str(exc))
         return report
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
+    warnings += [refusal(registry.volume, stats)] if stats.refused else []
     warnings += _warnings(stats, settings) + _host_warnings(stats, settings, hosts) + beyond
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
@@ -56,6 +59,14 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     return report
 
 
+def refusal(volume: Volume, stats: VolumeStats) -> str:
+    """What a worker said of a volume of its host that it does not serve."""
+    return (
+        f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "
+        f"({stats.refused}): is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
+    )
+
+
 def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     found = []
     if stats.imbalance:
@@ -63,11 +74,6 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     if stats.dead:
         found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
     found += [_plugin_warning(note) for note in stats.plugins_off]
-    if stats.refused:
-        found.append(
-            f"The worker of this host does not serve this directory ({stats.refused}): "
-            "is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
-        )
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
         found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
     return found

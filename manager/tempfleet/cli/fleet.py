@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..errors import TempfleetError, UnknownHost
 from ..fleet import Host
-from ..health import DEGRADED, HEALTHY, UNHEALTHY
+from ..health import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..keys import Volume
 from ..logs import printable
 from ..stats import VolumeStats
@@ -137,12 +137,7 @@ def _show_hosts(console: Console) -> None:
     ]
     document = [_host_document(host, seen.get(host), found) for host, found in sorted(volumes.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    refused = [
-        f"The worker of {printable(volume.host)} does not serve {printable(volume.base_dir)} ({each.refused}): "
-        "is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
-        for volume, each in stats.items()
-        if each.refused
-    ]
+    refused = [refusal(volume, each) for volume, each in stats.items() if each.refused]
     console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.", *refused)
 
 
