@@ -131,6 +131,19 @@ def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_it
     there.close()
 
 
+@pytest.mark.parametrize(("policy", "goes"), [("oldest", "old"), ("largest", "large")])
+def test_10_1_3_what_makes_room_is_chosen_by_a_strategy_with_a_name(
+    new: New, clock: FakeClock, policy: str, goes: str
+) -> None:
+    """All of them, on disks that are really full: tests/test_eviction.py."""
+    manager = new(max_files=2, quota="evict", eviction_policy=policy)
+    for name, size in (("old", 10), ("large", 1000), ("new", 1)):
+        manager.register(temporary_file(f"-{name}", "x" * size))
+        clock.advance(1)
+    left = {str(path).rpartition("-")[2] for path in manager.files}
+    assert left == {"old", "large", "new"} - {goes}
+
+
 KEEPER = """
     from tempfleet.plugins import hookimpl
 

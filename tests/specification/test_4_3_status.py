@@ -31,6 +31,18 @@ def test_4_3_the_example_asks_state_and_age_while_time_goes_by(new: New, clock: 
     assert [record.path for record in manager.near_expiry()] == [str(path)]
 
 
+def test_4_3_files_near_their_end_are_asked_for_each_by_its_own_life(new: New, clock: FakeClock) -> None:
+    manager = new()
+    short, long = temporary_file(), temporary_file()
+    manager.register(short, ttl=100)
+    manager.register(long, ttl=1000)
+    clock.advance(80)
+    assert manager.near_expiry() == []
+    clock.advance(1)
+    assert [record.path for record in manager.near_expiry()] == [short]
+    assert [record.path for record in manager.near_expiry(0.05)] == [short, long]
+
+
 def test_4_3_the_age_is_counted_from_registration_to_the_millisecond(new: New, clock: FakeClock) -> None:
     manager = new()
     (path,) = registered(manager, 1)
