@@ -4,7 +4,8 @@ oldest first, until there is room again. What somebody holds stays.
 
     python examples/watch_disk.py
 
-The budget stands for a disk here. On a real one, ask shutil.disk_usage() instead of manager.stats().
+The budget stands for a disk here. On a real one ask shutil.disk_usage() instead of manager.stats(), or have it done:
+with TEMP_FILE_EVICT_ABOVE=90 the workers make room, by TEMP_FILE_EVICTION_POLICY. This is for a rule of your own.
 """
 
 from __future__ import annotations
