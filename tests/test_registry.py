@@ -798,3 +798,72 @@ def test_a_note_on_a_plug_in_holds_for_its_time_and_then_makes_room(
     assert registry.stats().plugins_off == []
     assert [name for name in registry.stats().meta if name.startswith("plugin:")] == []
     assert registry.stats().totals_of("plugin_failed") == {"old.load": 2, "guard.before_delete": 1}
+
+
+# -- another form
+
+
+def test_while_a_file_changes_its_form_either_object_is_the_registered_one(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([NewFile("/base/a", MINUTE_MS, size_bytes=100, identity="i1", flags="p", tags=("t",))])
+    before = record_of(registry, "/base/a")
+    assert registry.amend("/base/a", expected="i1", identity="i1+i2", marks="z")
+    clock.advance(1)
+    for either in ("i1", "i2"):
+        (done,) = registry.register([new(identity=either, size=100)])
+        assert (done.code, record_of(registry, "/base/a").identity) == ("again", "i1+i2")
+    assert registry.release(["/base/a"]) == {"/base/a": "compressed"}
+    assert registry.amend(
+        "/base/a",
+        expected="i1+i2",
+        identity="i2",
+        marks="z",
+        size_bytes=9,
+        total="compressed",
+        saved_bytes=80,
+    )
+    record, stats = record_of(registry, "/base/a"), registry.stats()
+    assert (record.identity, record.flags, record.size_bytes, stats.bytes) == ("i2", "z", 9, 9)
+    assert (record.registered_ms, record.state) == (before.registered_ms + 1000, State.WAITING)
+    assert (stats.total("compressed"), stats.total("compression_saved_bytes")) == (1, 80)
+    assert registry.amend("/base/a", expected="i2", identity="i2", marks="")
+    assert registry.release(["/base/a"]) == {"/base/a": "released"}
+    assert registry.stats().bytes == registry.stats().imbalance == 0
+
+
+def test_the_totals_of_a_tag_follow_the_size(registry: Registry, clock: FakeClock) -> None:
+    registry.register([NewFile("/base/a", MINUTE_MS, size_bytes=100, identity="i1", tags=("t", "u"))])
+    assert registry.amend("/base/a", expected="i1", identity="i1", marks="z", size_bytes=30)
+    assert {total.bytes for total in registry.tag_totals().values()} == {30}
+    claim = claim_all(registry, clock)
+    registry.ack(claim.token, acked(claim))
+    assert registry.tag_totals() == {}
+
+
+def test_a_record_that_is_not_as_it_was_read_is_not_amended(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new(identity="i1")])
+    for path, expected in (("/base/a", "i2"), ("/base/b", "i1")):
+        assert not registry.amend(path, expected=expected, identity="i3", marks="z", total="compressed")
+    claim = claim_all(registry, clock)
+    assert not registry.amend("/base/a", expected="i1", identity="i1+i2", marks="z")
+    assert record_of(registry, "/base/a").identity == "i1"
+    assert registry.stats().total("compressed") == 0
+    registry.ack(claim.token, acked(claim))
+
+
+def test_a_claimer_that_knows_both_objects_is_in_nobodys_way(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new(identity="i1")])
+    assert registry.amend("/base/a", expected="i1", identity="i1+i2", marks="z")
+    claim = claim_all(registry, clock)
+    assert registry.amend("/base/a", expected="i1+i2", identity="i2", marks="z", size_bytes=3)
+    assert registry.ack(claim.token, acked(claim)) == 1
+    assert registry.stats().bytes == 0
+
+
+def test_what_is_in_quarantine_is_not_amended(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new(identity="i1")])
+    claim = claim_all(registry, clock)
+    registry.set_aside(claim.token, [("/base/a", NewFile("/base/q", 1000, identity="i1", flags="zq"))])
+    assert not registry.amend("/base/q", expected="i1", identity="i2", marks="")
+    assert registry.release(["/base/q"]) == {"/base/q": "released"}

@@ -66,6 +66,9 @@ class Flag(StrEnum):
     CREATED = "c"  # the name was made by create(): unguessable, never used twice
     DIRECTORY = "d"  # the record stands for a whole directory
     UNVERIFIED = "u"  # recorded from afar for a silent host; its identity is not known yet
+    MAY_COMPRESS = "p"  # its readers use manager.open, so it may be packed
+    COMPRESSED = "z"  # perhaps in its compressed form: the file itself says
+    INCOMPRESSIBLE = "i"  # tried, and not worth it
     ASIDE = "q"  # in quarantine, under a path of its own: deleting it ends the grace period
 
 
@@ -78,7 +81,7 @@ class FileRecord:
         path: absolute, its parent resolved at registration.
         registered_ms: when it was registered last, Redis clock.
         deadline_ms: the promise; a hold or a retry may put the deletion off further.
-        size_bytes: at registration; 0 where the file did not exist yet.
+        size_bytes: at registration, or once it was compressed; 0 where the file did not exist yet.
         identity: which object was registered, opaque text; NO_IDENTITY where the name alone says so.
         flags: letters of Flag.
         uid: the owner that the file had, NO_UID where unknown.
@@ -124,6 +127,10 @@ class FileRecord:
         return Flag.ASIDE in self.flags
 
     @property
+    def is_compressed(self) -> bool:
+        return Flag.COMPRESSED in self.flags
+
+    @property
     def is_unverified(self) -> bool:
         return Flag.UNVERIFIED in self.flags
 
@@ -137,6 +144,7 @@ class FileRecord:
             "due_ms": self.due_ms,
             "size_bytes": self.size_bytes,
             "directory": self.is_directory,
+            "compressed": self.is_compressed,
             "tags": list(self.tags),
             "attempts": self.attempts,
             "last_error": self.last_error,

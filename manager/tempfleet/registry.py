@@ -101,7 +101,8 @@ class Registry:
 
     def release(self, paths: Iterable[str], *, total: str = "released") -> dict[str, str]:
         """
-        Take files out of management without touching them; the code of each: released, claimed or absent.
+        Take files out of management without touching them; the code of each: released, claimed, compressed (it is
+        to be decompressed before) or absent.
 
         *total* names the counter: "released", "missing" (the file is gone), "moved_out" (another registry has it).
         """
@@ -186,6 +187,34 @@ class Registry:
             more = [field for path, file in part for field in (os.fsencode(path), *file.pack())]
             settled += self._run("set_aside", more=more, token=token)
         return settled
+
+    def amend(
+        self,
+        path: str,
+        *,
+        expected: str,
+        identity: str,
+        marks: str,
+        size_bytes: int | None = None,
+        total: str = "",
+        saved_bytes: int = 0,
+    ) -> bool:
+        """
+        Let the record of a file that changes its form stand for another object; see scripts/amend.lua. False where it
+        is not as *expected*: nothing changed then.
+        """
+        return bool(
+            self._run(
+                "amend",
+                path=os.fsencode(path),
+                expected=expected,
+                identity=identity,
+                marks=marks,
+                size="" if size_bytes is None else size_bytes,
+                total=total,
+                saved=max(saved_bytes, 0),
+            )
+        )
 
     def reap(self, *, limit: int = MAX_BATCH) -> Reaped:
         """Return up to *limit* files of claims, and of holds, that ran out; repeat while ``more``."""

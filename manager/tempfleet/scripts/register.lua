@@ -143,7 +143,14 @@ for i = 9, #ARGV, 8 do
     old_deadline, old_size, old_identity, old_flags, old_uid, old_tail =
       string.match(old, '^1 %d+ (%d+) (%d+) (%S+) (%S+) (%S+)\n(.*)$')
     local unseen = old_identity and string.find(flags, 'u', 1, true)
-    local same = unseen or old_identity == identity
+    -- one of two objects, while the file changes its form; its other words are about the same file
+    local same = unseen or string.find('+' .. (old_identity or '') .. '+', '+' .. identity .. '+', 1, true)
+    if same and not unseen then
+      identity = old_identity
+      if string.find(old_flags, 'z', 1, true) then
+        flags = string.gsub(flags, '[-z]', '') .. 'z'
+      end
+    end
     if unseen and (old_identity ~= '-' or not string.find(old_flags, 'u', 1, true)) then
       size, identity, uid, tail = tonumber(old_size), old_identity, old_uid, old_tail
       if old_identity == '-' or string.find(old_flags, 'u', 1, true) then

@@ -14,7 +14,8 @@
   ARGV[1]   total     str   the total that counts them: released, missing or moved_out
   ARGV[2+]  files     1 each: path
 
-  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), absent
+  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), compressed
+           (nothing changed: its user would meet bytes that he cannot read; not for missing ones), absent
   Atomic   a path leaves all sets and its record together.
   Cost     O(files * log N); removes before it adds.
 ]]
@@ -45,6 +46,8 @@ for i = 2, #ARGV do
     code = 'absent'
   elseif redis.call('ZSCORE', leases, path) then
     code = 'claimed'
+  elseif total ~= 'missing' and string.find(string.match(record, '^1 %d+ %d+ %d+ %S+ (%S+)') or '', '^[^q]*z[^q]*$') then
+    code = 'compressed'
   else
     redis.call('ZREM', registry, path)
     redis.call('ZREM', held, path)
