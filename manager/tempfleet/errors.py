@@ -138,6 +138,10 @@ class EvictingRedis(SettingsError):
     """This Redis may evict keys, and an evicted record is a leaked file; set maxmemory-policy noeviction."""
 
 
+class CompressionUnavailable(TempfleetError):
+    """The library that compresses is not installed here: pip install 'tempfleet[compression]'."""
+
+
 class VolumeUnavailable(TempfleetError):
     """This process has not got the volume's directory; nothing was claimed, the records stay."""
 

@@ -63,6 +63,10 @@ class Explanation:
         else:
             said = [f"{name} {self._when(record)}."]
             said.append(f"Were it due now, {_would_be(verdict)}.")
+            if record.is_compressed:
+                said.append(
+                    "It is compressed: manager.open reads it, tempfleet decompress makes it plain again."
+                )
             if record.attempts:
                 said.append(f"It was tried {record.attempts} times; the last error was {record.last_error}.")
         said += [

@@ -17,6 +17,7 @@ from .logs import logger, printable
 from .registry import Registry
 
 RegisterAged = Callable[[str, float], object]
+Release = Callable[[str], object]
 
 
 class Files(MutableMapping[str, float]):
@@ -28,9 +29,10 @@ class Files(MutableMapping[str, float]):
     While others register and clean, an iteration may show a path twice, and misses none that is there throughout.
     """
 
-    def __init__(self, registry: Registry, register_aged: RegisterAged) -> None:
+    def __init__(self, registry: Registry, register_aged: RegisterAged, release: Release) -> None:
         self._registry = registry
         self._register_aged = register_aged
+        self._release = release
 
     def __getitem__(self, path: str) -> float:
         _, (record,) = self._registry.look([normalise(path)])
@@ -45,8 +47,10 @@ class Files(MutableMapping[str, float]):
 
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
-        total = "released" if os.path.lexists(absolute) else "missing"
-        code = self._registry.release([absolute], total=total)[absolute]
+        if os.path.lexists(absolute):
+            self._release(absolute)
+            return
+        code = self._registry.release([absolute], total="missing")[absolute]
         if code == "absent":
             raise KeyError(path)
         if code == "claimed":

@@ -4,19 +4,33 @@ TempFileManager: what users hold. Each method is a thin line from a caller's pat
 
 from __future__ import annotations
 
+import io
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import redis
 
 from .cleanup import Cleaner
+from .compression import CompressionReport, Compressor
 from .created import TempDirectory, TempFile
-from .deletion import Aside, Roots, create_directory, create_file, inspect, new_name, normalise, unmake
+from .deletion import (
+    Aside,
+    Roots,
+    create_directory,
+    create_file,
+    inspect,
+    new_name,
+    normalise,
+    open_content,
+    unmake,
+)
 from .descent import EvictionReport
 from .doctor import Finding, examine
 from .embedded import connect_url
@@ -116,6 +130,7 @@ class TempFileManager:
         self._order = self._chosen_order()
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
         self._evictor = self.evictor_for(self._cleaner)
+        self._compressor = Compressor(self._registry, self.roots, self.settings)
 
     @property
     def base_dir(self) -> str:
@@ -150,6 +165,12 @@ class TempFileManager:
         self._check_policy()
         return self._evictor
 
+    @property
+    def compressor(self) -> Compressor:
+        """What compresses idle files, and undoes it; raises as ``registry`` does."""
+        self._check_policy()
+        return self._compressor
+
     # -- create and register
 
     def create(
@@ -161,17 +182,20 @@ class TempFileManager:
         tags: Sequence[str] = (),
         mode: str = "w+b",
         encoding: str | None = None,
+        compress: bool = False,
     ) -> TempFile:
         """
         Make an empty file, registered *before* it exists, so that a crash in between leaks nothing.
 
         It has an unguessable name, the permissions of the settings' mask, and is open for writing. Used in a
         ``with`` statement it is deleted at the end; otherwise it lives for *ttl* seconds (``max_age`` unless given).
+        *compress* is as in ``register``; once compressed, the file is known by its identity and not by its name alone.
 
         Raises:
             OSError: the file could not be made; its registration was taken back.
         """
-        new = self._new(prefix, suffix, ttl, tags, flags=Flag.CREATED.value)
+        flags = Flag.CREATED + (Flag.MAY_COMPRESS if compress else "")
+        new = self._new(prefix, suffix, ttl, tags, flags=flags)
 
         def opener(path: str, flags: int) -> int:
             return create_file(self.roots, os.path.basename(path), mode=self.settings.permission_mask)
@@ -209,7 +233,13 @@ class TempFileManager:
             logger.warning("Attempted to register a file that cannot be: %s", exc)
 
     def register(
-        self, path: StrPath, *, ttl: float | None = None, tags: Sequence[str] = (), directory: bool = False
+        self,
+        path: StrPath,
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        directory: bool = False,
+        compress: bool = False,
     ) -> FileRecord:
         """
         Promise that a file lives *ttl* seconds (``max_age`` unless given) from now, and is deleted then.
@@ -220,13 +250,16 @@ class TempFileManager:
         Registering a waiting file again: the later deadline wins, its age restarts. Another file under a known name
         replaces the record.
 
+        With *compress* the file may be compressed in place once it was idle for TEMP_FILE_COMPRESS_AFTER; whoever
+        reads it uses ``open`` of the manager.
+
         Raises:
             FileMissing, UnsafePath: nothing was registered; the error says why.
             AlreadyClaimed: exactly this file is being deleted now.
             QuotaExceeded: it is too large, or a limit is reached; the file stays its caller's.
             InvalidTTL: not a number of seconds above zero, at most 366 days.
         """
-        file = self.inspect(path, ttl=ttl, tags=tags, directory=directory)
+        file = self.inspect(path, ttl=ttl, tags=tags, directory=directory, compress=compress)
         (registration,) = self._register([file])
         return self._accepted(registration)
 
@@ -238,9 +271,11 @@ class TempFileManager:
         tags: Sequence[str] = (),
         directory: bool = False,
         confined: Sequence[str] | None = None,
+        compress: bool = False,
     ) -> list[FileRecord]:
         """
-        Register files in batches: one round trip for each thousand. *confined* is as in ``inspect``.
+        Register files in batches: one round trip for each thousand. *confined* is as in ``inspect``, *compress* as in
+        ``register``.
 
         Raises:
             BatchError: some could not be registered. All others were; both lists are on the error.
@@ -251,7 +286,10 @@ class TempFileManager:
         errors: dict[str, TempfleetError] = {}
         for path in paths:
             try:
-                files.append(self.inspect(path, ttl=ttl, tags=tags, directory=directory, confined=confined))
+                file = self.inspect(
+                    path, ttl=ttl, tags=tags, directory=directory, confined=confined, compress=compress
+                )
+                files.append(file)
             except (FileMissing, UnsafePath, QuotaExceeded) as exc:
                 errors[os.fsdecode(path)] = exc
         records = []
@@ -298,23 +336,26 @@ class TempFileManager:
         directory: bool = False,
         confined: Sequence[str] | None = None,
         age_seconds: float = 0,
+        compress: bool = False,
     ) -> NewFile:
         """
         What registering *path* would send; raises as ``register`` does, changes nothing.
 
         *confined* narrows where it may be to below these directories, for callers who speak for a stranger.
         """
+        if compress and directory:
+            raise ValueError("compress is for files; a directory is not compressed")
+        found = inspect(
+            normalise(path),
+            self.roots,
+            ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
+            tags=_words(tags),
+            directory=directory,
+            confined=confined,
+            age_ms=round(age_seconds * 1000),
+        )
         return check_size(
-            inspect(
-                normalise(path),
-                self.roots,
-                ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
-                tags=_words(tags),
-                directory=directory,
-                confined=confined,
-                age_ms=round(age_seconds * 1000),
-            ),
-            self.settings,
+            replace(found, flags=found.flags + Flag.MAY_COMPRESS) if compress else found, self.settings
         )
 
     def register_inspected(self, file: NewFile) -> FileRecord:
@@ -354,19 +395,25 @@ class TempFileManager:
 
     def release(self, path: StrPath) -> None:
         """
-        Take a file out of management without touching it: it is its user's again.
+        Take a file out of management: it is its user's again, as it was; what was compressed is decompressed before.
 
         Raises:
             NotRegistered, AlreadyClaimed: nothing changed.
+            CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         absolute = normalise(path)
         code = self.registry.release([absolute])[absolute]
+        if code == "compressed":
+            self._decompress_if_there(absolute)
+            code = self.registry.release([absolute])[absolute]
         if code == "absent":
             raise NotRegistered(
                 f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
             )
-        if code == "claimed":
-            raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
+        if code in ("claimed", "compressed"):
+            raise AlreadyClaimed(
+                f"{printable(absolute)} is being deleted or compressed at this moment.", path=absolute
+            )
 
     def revive(self, path: StrPath) -> None:
         """
@@ -378,6 +425,49 @@ class TempFileManager:
         absolute = normalise(path)
         if self.registry.revive([absolute])[absolute] == "absent":
             raise NotRegistered(f"{printable(absolute)} is no dead letter.", path=absolute)
+
+    # -- read, compress
+
+    def open(
+        self, path: StrPath, mode: str = "rb", encoding: str | None = None, errors: str | None = None
+    ) -> IO[Any]:
+        """
+        Open a file to read what was written into it, compressed or not; it can be sought in. Whoever compresses it,
+        or deletes it, meanwhile does not disturb a file that is open. Asks the disk alone, never Redis.
+
+        Args:
+            mode: "rb" or "r"; to write, ``decompress`` the file and open it as any other.
+
+        Raises:
+            FileMissing, UnsafePath: nothing has that name; it is outside the roots, or no regular file.
+            CompressionUnavailable: it is compressed, and this process has not got the library.
+            OSError: as ``open``; EIO at reading where the compressed form is damaged.
+        """
+        if mode not in ("r", "rt", "rb"):
+            raise ValueError(
+                f"manager.open reads, in mode 'r' or 'rb', not {mode!r}; to write, decompress the file first"
+            )
+        content = open_content(normalise(path), self.roots)
+        return content if mode == "rb" else io.TextIOWrapper(content, encoding=encoding, errors=errors)
+
+    def compress_idle(
+        self, *, budget_seconds: float | None = None, stop: threading.Event | None = None
+    ) -> CompressionReport:
+        """
+        Compress the files that were idle for TEMP_FILE_COMPRESS_AFTER and may be compressed. A worker does this by
+        itself. Raises as ``Compressor.compress_idle``.
+        """
+        return self.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
+
+    def decompress(self, path: StrPath) -> bool:
+        """
+        Give a compressed file its plain form back; False if it has that. Its idle time begins anew.
+
+        Raises:
+            FileMissing, AlreadyClaimed, UnsafePath, CompressionUnavailable, OSError: see ``Compressor.decompress``;
+                the file is as it was.
+        """
+        return self.compressor.decompress(normalise(path))
 
     # -- delete
 
@@ -450,7 +540,8 @@ class TempFileManager:
 
     def restore(self, path: StrPath) -> None:
         """
-        Bring a file back from the quarantine (TEMP_FILE_QUARANTINE), never over another one; it is its user's again.
+        Bring a file back from the quarantine (TEMP_FILE_QUARANTINE), never over another one; it is its user's again,
+        and what was compressed is decompressed.
 
         The disk alone decides, so this works as long as the file is there, also when Redis was lost.
 
@@ -461,6 +552,7 @@ class TempFileManager:
         aside = self.cleaner.deleter.restore(normalise(path))
         self.registry.release([aside.aside_path])
         self.registry.count("restored")
+        self._decompress_if_there(aside.path)
         logger.info("Restored temporary file: %s", printable(aside.path))
 
     def quarantined(self) -> list[Aside]:
@@ -547,7 +639,7 @@ class TempFileManager:
     @property
     def files(self) -> Files:
         """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
-        return Files(self.registry, self._register_aged)
+        return Files(self.registry, self._register_aged, self.release)
 
     @files.setter
     def files(self, wanted: Mapping[str, object]) -> None:
@@ -615,6 +707,12 @@ class TempFileManager:
         if name not in known:
             known = self._cleaner.hooks.eviction_policies() | known
         return eviction_policy(name, known)
+
+    def _decompress_if_there(self, path: str) -> None:
+        try:
+            self.compressor.decompress(path)
+        except FileMissing:
+            pass  # nothing is left to be read by anybody
 
     def _clean_first(self) -> None:
         """What is due; a start does not fail for what the next clean-up will do."""

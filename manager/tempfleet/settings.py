@@ -61,6 +61,13 @@ class InUse(StrEnum):
     DELETE = "delete"
 
 
+class Compression(StrEnum):
+    """Which idle files are compressed: those that were registered so, or all of the volume."""
+
+    ASKED = "asked"
+    ALL = "all"
+
+
 class Quota(StrEnum):
     """What happens at a limit: health is degraded; or registering is refused; or older files make room."""
 
@@ -149,6 +156,9 @@ class Settings(BaseModel):
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
     quarantine_seconds: Seconds = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
     quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
+    compress_after_seconds: Seconds = _env("TEMP_FILE_COMPRESS_AFTER", 0, ge=0, le=LONGEST_TTL_SECONDS)
+    compress_min_bytes: Size = _env("TEMP_FILE_COMPRESS_MIN_SIZE", 64 << 10, ge=1)
+    compression: Compression = _env("TEMP_FILE_COMPRESSION", Compression.ASKED)
     audit_log: str = _env("TEMP_FILE_AUDIT_LOG", "", description="a file")
 
     size_limit_bytes: Size = _env("TEMP_FILE_SIZE_LIMIT", 0, ge=0)

@@ -52,15 +52,19 @@ these steps.
 **The modules**, from the ground up: ``syscalls``, ``errnos`` (what an error means for a record), ``names``,
 ``identity``, ``private``, ``roots``, ``inspection`` and ``creation``; ``in_use``, ``secure``, ``tree``;
 ``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace
-period), ``recovery``, ``weighing``, ``audit``; and ``deleter``, the face.
+period), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``, ``weighing``, ``audit``;
+and ``deleter``, the face.
 """
 
 from .aside import Aside, SetAside
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
+from .errnos import name_of as reason_of
 from .inspection import inspect, is_below
 from .names import new_name, normalise
 from .private import is_private_name
+from .reading import open_content
+from .recovery import recover
 from .roots import Root, Roots
 
 __all__ = [
@@ -76,5 +80,8 @@ __all__ = [
     "is_private_name",
     "new_name",
     "normalise",
+    "open_content",
+    "reason_of",
+    "recover",
     "unmake",
 ]

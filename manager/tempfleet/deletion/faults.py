@@ -22,6 +22,13 @@ POINTS = (
     "set-aside.noted",
     "set-aside.moved",
     "restore.moved",
+    "exchange.found",
+    "exchange.made",
+    "exchange.written",
+    "exchange.promised",
+    "exchange.swapped",
+    "exchange.settled",
+    "exchange.forgotten",
     "recovery.put-back",
 )
 """Every point, in the order of a file's way through them."""

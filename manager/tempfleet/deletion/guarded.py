@@ -117,8 +117,8 @@ def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
             record = known
         if (no := objection(record, root, found, session)) is not None:
             return no
-        handle = identity.handle_in(record.identity) if root.handles else ""
-        if handle and session.reader.handle(fd, name) != handle:
+        handles = identity.handles_in(record.identity) if root.handles else []
+        if handles and session.reader.handle(fd, name) not in handles:
             return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     except (FileNotFoundError, NotADirectoryError) as exc:
         return missing(record, exc)
@@ -217,9 +217,9 @@ def _pin(fd: int, name: str) -> int:
 
 def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
     """Whether *entry* of the private directory is the registered object."""
-    handle = identity.handle_in(record.identity) if root.handles else ""
-    if handle:
-        return session.reader.handle(private, entry) == handle
+    handles = identity.handles_in(record.identity) if root.handles else []
+    if handles:
+        return session.reader.handle(private, entry) in handles
     return identity.agrees(record.identity, session.reader.stat(private, entry), moved=True)
 
 

@@ -12,6 +12,9 @@ made of:
     file stays.
 
 Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renaming, linking, chmod and chown.
+
+While a file changes its form (see exchange.py) it is one of two objects, and its identity is both words with a
+``+`` between: what is asked of such an identity is asked of either.
 """
 
 from __future__ import annotations
@@ -35,6 +38,11 @@ def take(reader: Reader, fd: int, name: str, found: Stat, *, handles: bool) -> s
     return f"{WEAK}{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
 
 
+def forms(identity: str) -> list[str]:
+    """The objects that *identity* stands for: two while a file changes its form, else one."""
+    return identity.split("+")
+
+
 def is_one(identity: str) -> bool:
     """Whether it is an identity at all: a record may have none, or be damaged."""
     return identity[:1] in ("g", "b", "h", WEAK)
@@ -56,6 +64,8 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     Args:
         moved: we renamed it, which changed its change time; a weak identity does without that.
     """
+    if "+" in identity:
+        return any(agrees(form, found, moved=moved) for form in forms(identity))
     kind = identity[:1]
     if kind == "g":  # nearly every file: its birth time is 0 where the system does not tell
         born_ns = found.birth_seconds * 1_000_000_000 + found.birth_rest_ns
@@ -73,6 +83,8 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     return then == now
 
 
-def handle_in(identity: str) -> str:
-    """The file handle in *identity*, empty if it has none."""
-    return identity.rpartition(".")[2] if identity[:1] in "gh" else ""
+def handles_in(identity: str) -> list[str]:
+    """The file handles in *identity*, none if it has none."""
+    if identity[:1] not in ("g", "h"):
+        return []
+    return [form.rpartition(".")[2] for form in forms(identity)]

@@ -10,6 +10,7 @@ deleting goes on without: freeing space comes first, and the digest is still the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
@@ -26,15 +27,24 @@ class Note:
 
     def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
         self._private = private
+        self.is_whole = False
         self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
         self._fd = -1
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self.name, flags, 0o600, dir_fd=private)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._fd, os.fsencode("".join(f"{r.path}\0{r.identity}\0" for r in records)))
+            os.write(self._fd, b"".join(_line(record.path, record.identity) for record in records))
+            self.is_whole = True
         except OSError as exc:
             logger.info("deleting without a note: %s", name_of(exc))
+
+    def add(self, path: str, identity: str) -> None:
+        """One line more, there also after a power failure; the last one of a path is the one that counts."""
+        line = _line(path, identity)
+        if os.write(self._fd, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._fd)
 
     def close(self, *, keep: bool) -> None:
         """Done; a note is kept where a file could not be given its name back."""
@@ -47,6 +57,10 @@ class Note:
                 pass
         os.close(self._fd)
         self._fd = -1
+
+
+def _line(path: str, identity: str) -> bytes:
+    return os.fsencode(f"{path}\0{identity}\0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ new one. What is in it:
     <digest>.<token>                  a file between its rename and its unlink; more than an instant only
     after a crash <digest>.<token>.<size>.aside     a file in its grace period (TEMP_FILE_QUARANTINE)
     <digest>.<token>.<size>.from      a symlink that nobody follows: its text is where that file was
-    note.<token>.<random>             the paths of one delete call, locked while it runs audit.log,
-    audit.log.1, ...
+    <digest>.<token>.form             a file's other form, before it has the name or after it had it (exchange.py)
+    note.<token>.<random>             the paths of one delete call, locked while it runs
+    audit.log, audit.log.1, ...
 
 The digest is of the path, the token that of the claim. So whoever claims the record again after a crash and
 finds nothing under the path looks here first, and needs no other memory.
@@ -35,6 +36,7 @@ PREFIX = ".tempfleet-"
 _DIGEST_BYTES = 16
 ASIDE = "aside"
 FROM = "from"
+FORM = "form"
 NOTE = "note"
 KEPT = "kept"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..logs import logger, printable
 from ..records import FileRecord
-from . import faults, guarded
+from . import exchange, faults, guarded
 from .notes import Noted, abandoned
 from .private import ASIDE, FROM, digest_of
 from .roots import Root, Roots
@@ -43,7 +43,8 @@ def recover(roots: Roots) -> list[Recovered]:
         names = root.private.names()
         _forget_origins(private, names)
         for name, noted in abandoned(private, names):
-            mine = [_recover_one(root, private, line, roots) for line in noted]
+            last = {line.path: line for line in noted}
+            mine = [_recover_one(root, private, line, roots) for line in last.values()]
             found += [one for one in mine if one is not None]
             try:
                 os.unlink(name, dir_fd=private)
@@ -69,6 +70,7 @@ def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recover
         return None
     with Session(roots, roots.settings, [], token=line.token, may_go_on=lambda: True) as session:
         try:
+            exchange.recover(line, root, private, session)
             mode = os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode
             fd = session.parent(root, line.path)
             name = line.path[line.path.rindex("/") + 1 :]
@@ -78,7 +80,7 @@ def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recover
             guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
         except FileNotFoundError:
             return None
-        except (OSError, guarded.NotPutBack) as exc:
+        except (OSError, guarded.NotPutBack, exchange.Unchanged) as exc:
             logger.error("%s is kept in %s: %s", printable(line.path), root.private.path, exc)
             return Recovered(line.path, back=False)
     faults.reach("recovery.put-back")

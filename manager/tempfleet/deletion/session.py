@@ -58,7 +58,7 @@ class Session:
         self._records = records
         self._parents: dict[str, int] = {}
         self._privates: dict[str, int] = {}
-        self._notes: list[Note] = []
+        self._notes: dict[str, Note] = {}
         self._aside_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
 
@@ -80,9 +80,18 @@ class Session:
         fd = self._privates.get(root.path)
         if fd is None:
             fd = root.private.open()
-            self._notes.append(Note(fd, self.token, self._records))
+            self._notes[root.path] = Note(fd, self.token, self._records)
             self._privates[root.path] = fd
         return fd
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether what was moved so far, or is about to be, stands in a note; a full disk takes none."""
+        return all(note.is_whole for note in self._notes.values())
+
+    def note(self, root: Root, path: str, identity: str) -> None:
+        """Say what *path* is by now; for who finds it after a crash."""
+        self._notes[root.path].add(path, identity)
 
     def entry_name(self, path: str) -> str:
         """What *path* is called in the private directory under this claim."""
@@ -114,7 +123,7 @@ class Session:
 
     def close(self) -> None:
         self._close_parents()
-        for note in self._notes:
+        for note in self._notes.values():
             note.close(keep=self.left_behind)
         self._notes.clear()
 

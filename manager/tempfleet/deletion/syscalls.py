@@ -41,6 +41,7 @@ _OPENAT2_TRIES: Final = 32
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _AT_EMPTY_PATH: Final = 0x1000
 _RENAME_NOREPLACE: Final = 1
+_RENAME_EXCHANGE: Final = 2
 _STATX_WANTED: Final = 0x07FF | 0x0800 | 0x1000  # basic, birth time, mount id
 _STATX_BTIME: Final = 0x0800
 _STATX_MNT_ID: Final = 0x1000
@@ -216,6 +217,18 @@ class System:
             return
         os.link(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
         os.unlink(name, dir_fd=from_fd)
+
+    def exchange(self, fd: int, name: str, other_fd: int, other_name: str) -> None:
+        """
+        Let two names change places, in one step. Nothing stands in for it: without it there would be an instant in
+        which a name has no file.
+
+        Raises:
+            OSError: ENOSYS or EINVAL where the system, or the file system, cannot.
+        """
+        if not self.can.renameat2:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        _renameat2(fd, os.fsencode(name), other_fd, os.fsencode(other_name), _RENAME_EXCHANGE)
 
 
 class Reader:
