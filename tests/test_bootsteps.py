@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from support import wait_until
-from tempfleet import Settings
+from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import Flag, NewFile
 from tempfleet.unseen import RECORDED
 from tempfleet_tasks import make_app
-from tempfleet_tasks.bootsteps import beat, clean_host
+from tempfleet_tasks.bootsteps import HostStep, beat, clean_host, compress_host
 from tempfleet_tasks.runtime import Runtime
 
 
@@ -148,3 +149,37 @@ def test_the_timer_makes_room_after_all_volumes_were_cleaned(
 def _made(directory: Path) -> Path:
     directory.mkdir(mode=0o700)
     return directory
+
+
+def test_a_pass_compresses_what_is_idle_in_every_volume_that_can_be_served(
+    runtime: Runtime, server: EmbeddedServer, allowed: Path, tmp_path: Path
+) -> None:
+    settings = runtime.settings.model_copy(update={"compress_after_seconds": 0.001})
+    worker = Runtime(runtime.app, settings)
+    other = TempFileManager(allowed / "other", settings=settings)
+    files = [idle_file(worker.manager), idle_file(other)]
+    idle_file(TempFileManager(tmp_path / "elsewhere", settings=settings))
+    compress_host(worker, threading.Event())
+    assert [file.stat().st_size < 1000 for file in files] == [True, True]
+    assert worker.manager.stats().total("compressed") == other.stats().total("compressed") == 1
+
+
+def idle_file(manager: TempFileManager) -> Path:
+    with manager.create(compress=True).file as file:
+        file.write(b"a line\n" * 20_000)
+        path = Path(file.name)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    record = manager.get_record(path)
+    assert record is not None
+    wait_until(lambda: manager.registry.now_ms() > record.registered_ms + 1)
+    return path
+
+
+def test_a_worker_that_is_not_to_compress_has_no_thread_for_it(runtime: Runtime) -> None:
+    for after, names in ((0.0, 0), (60.0, 1)):
+        step = HostStep(None)
+        settings = runtime.settings.model_copy(update={"compress_after_seconds": after})
+        step.runtime_of = lambda settings=settings: Runtime(runtime.app, settings)  # type: ignore[assignment, misc]
+        step.start(None)
+        assert [ticker.thread.name for ticker in step.tickers].count("tempfleet-compression") == names
+        step.stop(None)

@@ -467,3 +467,26 @@ def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         formats.seconds(text)
+
+
+def test_idle_files_are_compressed_when_that_is_asked_for(
+    console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a line\n" * 20_000
+    path = make(base_dir / "large", text)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    answer(console("--json", "register", str(path), "--compress"))
+    assert "TEMP_FILE_COMPRESS_AFTER" in complaint(console("--json", "compress"), 2)["message"]
+    monkeypatch.setenv("TEMP_FILE_COMPRESS_AFTER", "0.001")
+    assert [file["path"] for file in answer(console("--json", "compress", "--dry-run"))["files"]] == [
+        str(path)
+    ]
+    assert path.read_text() == text
+    assert answer(console("--json", "compress"))["compressed"] == 1
+    assert answer(console("--json", "ls"))["files"][0]["compressed"] is True
+    assert path.stat().st_size < 1000
+    assert answer(console("--json", "decompress", str(path)))["decompressed"] == 1
+    assert path.read_text() == text
+    missing = answer(console("--json", "decompress", str(path), str(base_dir / "no")), status=1)
+    assert (missing["decompressed"], missing["errors"][0]["error"]) == (0, "FileMissing")
+    complaint(console("--json", "register", str(path), "--compress", "--directory"), 2)

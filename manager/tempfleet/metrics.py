@@ -50,6 +50,12 @@ COUNTERS = {
     "temp_files_evicted": ("Files deleted to make room on a disk that was too full", "evicted"),
     "temp_file_evicted_bytes": ("What the disk got back for them", "evicted_bytes"),
     "temp_file_retries": ("Attempts that failed and are made again", "failed"),
+    "temp_file_compressed": ("Files that were compressed in place", "compressed"),
+    "temp_file_decompressed": ("Files that were given their plain form back", "decompressed"),
+    "temp_file_compression_saved_bytes": (
+        "What the disk got back from compressing",
+        "compression_saved_bytes",
+    ),
     "temp_file_dead_letters": ("Files buried: retrying stopped, a person decides", "buried"),
     "temp_file_leases_expired": ("Claims whose holder died or was too slow", "leases_expired"),
     "temp_file_leases_recovered": ("Files taken back from claims that ran out", "recovered"),

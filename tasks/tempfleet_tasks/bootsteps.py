@@ -1,6 +1,7 @@
 """
-What runs in a worker beside its tasks: the heartbeat of its host, a timer of its own that cleans, and one that tells of
-files near their end, apart from the others, so that who listens slowly keeps nobody from cleaning.
+What runs in a worker beside its tasks: the heartbeat of its host, a timer of its own that cleans; one that tells of
+files near their end and, where that is asked for, one that compresses. These are apart from the others, so that who
+listens slowly, or a large file, keeps nobody from cleaning.
 
 All are threads of the worker's main process, started after any fork. They need neither broker nor consumer loop, so
 a dead beat or a dead broker only delays.
@@ -75,6 +76,9 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
                 "announcer", settings.timer_interval_seconds, lambda stop: announce(runtime, worker, stop)
             ),
         ]
+        if settings.compress_after_seconds:
+            every = settings.cleanup_interval_seconds
+            self.tickers.append(Ticker("compression", every, lambda stop: compress_host(runtime, stop)))
         for ticker in self.tickers:
             ticker.start()
 
@@ -146,3 +150,18 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
         if files and dispatcher is not None:
             base_dir = printable(volume.base_dir)
             dispatcher.send(NEAR_EXPIRY, host=printable(volume.host), base_dir=base_dir, files=files)
+
+
+def compress_host(runtime: Runtime, stop: threading.Event) -> None:
+    """As ``clean_host``, compressing what is idle."""
+    for volume in runtime.own_volumes():
+        if stop.is_set():
+            return
+        try:
+            runtime.cleaner(volume).check_volume()
+            budget_seconds = runtime.settings.timeout_seconds
+            runtime.compressor(volume).compress_idle(budget_seconds=budget_seconds, stop=stop)
+        except VolumeUnavailable:
+            continue  # which the timer that cleans has told
+        except TempfleetError as exc:
+            logger.warning("Could not compress in %s: %s", volume, exc)

@@ -15,6 +15,7 @@ from celery import Celery
 from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
 from tempfleet.announcer import Announcer
 from tempfleet.cleanup import Cleaner
+from tempfleet.compression import Compressor
 from tempfleet.descent import EvictionReport
 from tempfleet.eviction import Evictor
 from tempfleet.fleet import Fleet
@@ -34,6 +35,7 @@ class Runtime:
         self._announcers: dict[Volume, Announcer] = {}
         self._refusals: dict[Volume, str] = {}
         self._evictors: dict[Volume, Evictor] = {}
+        self._compressors: dict[Volume, Compressor] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
@@ -110,6 +112,14 @@ class Runtime:
             if volume not in self._announcers:
                 self._announcers[volume] = Announcer(cleaner.registry, cleaner.hooks)
             return self._announcers[volume]
+
+    def compressor(self, volume: Volume) -> Compressor:
+        """What compresses idle files in a volume of this host; for one thread, and it remembers how far it came."""
+        cleaner = self.cleaner(volume)
+        with self.lock:
+            if volume not in self._compressors:
+                self._compressors[volume] = Compressor(cleaner.registry, cleaner.roots, cleaner.settings)
+            return self._compressors[volume]
 
     def own_volumes(self) -> list[Volume]:
         """The volumes of this host, ours first, whether we can serve them or not."""

@@ -122,9 +122,15 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
 )
 @click.option("--tag", "tags", multiple=True, help="A word to find them by; may be given several times.")
 @click.option("--directory", is_flag=True, help="The paths are directories, deleted whole.")
+@click.option("--compress", is_flag=True, help="They may be compressed when idle; readers use manager.open.")
 @pass_console
 def register(
-    console: Console, paths: tuple[str, ...], ttl: float | None, tags: tuple[str, ...], directory: bool
+    console: Console,
+    paths: tuple[str, ...],
+    ttl: float | None,
+    tags: tuple[str, ...],
+    directory: bool,
+    compress: bool,
 ) -> int:
     """
     Have files deleted when their time to live is over.
@@ -135,10 +141,12 @@ def register(
       tempfleet register /tmp/report.pdf --ttl 2h --tag report
       find /tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
     """
+    if compress and directory:
+        raise click.UsageError("--compress is for files; a directory is not compressed.")
     manager, errors = console.manager, {}
     before = {os.path.realpath(path): _mode(path) for path in paths if "\0" not in path}
     try:
-        records = manager.register_many(paths, ttl=ttl, tags=tags, directory=directory)
+        records = manager.register_many(paths, ttl=ttl, tags=tags, directory=directory, compress=compress)
     except BatchError as exc:
         records, errors = exc.records, exc.errors
     modes = {record.path: (before.get(record.path, ""), _mode(record.path)) for record in records}
