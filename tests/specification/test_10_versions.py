@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_10_1_3_what_makes_room_is_chosen_by_a_strategy_with_a_name(
         clock.advance(1)
     left = {str(path).rpartition("-")[2] for path in manager.files}
     assert left == {"old", "large", "new"} - {goes}
+
+
+def test_10_1_3_idle_files_are_compressed_and_read_as_before(new: New, clock: FakeClock) -> None:
+    manager = new(compress_after_seconds=60, compression="all")
+    text = "the same line\n" * 10_000
+    (path,) = registered(manager, 1, content=text)
+    os.utime(path, (0, 0))
+    clock.advance(61)
+    assert manager.compress_idle().compressed == 1
+    assert path.stat().st_size < len(text) // 10
+    with manager.open(path, "r") as file:
+        assert file.read() == text
+    assert manager.clear_all() == 1
 
 
 KEEPER = """
