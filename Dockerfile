@@ -7,7 +7,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY manager manager
 COPY tasks tasks
 RUN python3 -m venv /opt/tempfleet \
- && /opt/tempfleet/bin/pip install --no-cache-dir '.[flower]'
+ && /opt/tempfleet/bin/pip install --no-cache-dir '.[compression,flower]'
 
 FROM python:${PYTHON}
 # tini ends what is left over and passes signals on; the shell's PATH then finds tempfleet and celery.
