@@ -65,6 +65,7 @@ def main() -> None:
         os.environ.update(
             CELERY_BROKER_URL=broker_url(os.environ["TEMP_FILE_REDIS_URL"]),
             TEMP_FILE_BASE_DIR=str(folder),
+            TEMP_FILE_ALLOWED_ROOTS=str(folder),  # this worker has no business anywhere else
             TEMP_FILE_HOST=HOST,
             TEMP_FILE_TIMER_INTERVAL="0.5",
             ENABLE_TEMP_FILE_METRICS="off",
