@@ -154,7 +154,8 @@ def api() -> Iterator[str]:
 
 
 def _members(cls: type) -> Iterator[str]:
-    for name, member in vars(cls).items():
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("tempfleet")]
+    for name, member in (each for base in ours for each in vars(base).items()):
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         if name.startswith("_") or not inspect.getdoc(plain):
             continue

@@ -1,0 +1,99 @@
+"""
+How files go: what is due, what is named, what makes room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from ..descent import EvictionReport
+from ..records import Deletion, FileRecord
+from ..report import CleanupReport
+from ..results import BatchResult, FileResult, of_deletions
+from ..unseen import verify_unseen
+from .connected import Connected, words
+
+
+class Deleting(Connected):
+    """Clean up and evict."""
+
+    def cleanup(self, force: bool = False) -> int:
+        """
+        Delete what is due in this volume, whoever registered it; with *force* everything that was registered before
+        this call, held files excepted. Returns how many files this call removed.
+
+        A file that cannot be deleted keeps its record and is tried again later. Raises as ``Cleaner.clean_due``.
+        """
+        return self.cleanup_report(force=force).deleted
+
+    def clear_all(self) -> int:
+        """The same as ``cleanup(force=True)``."""
+        return self.cleanup(force=True)
+
+    def cleanup_report(
+        self,
+        *,
+        force: bool = False,
+        tags: Sequence[str] = (),
+        prefix: str = "",
+        progress: Callable[[CleanupReport], None] | None = None,
+    ) -> CleanupReport:
+        """
+        As ``cleanup``; returns all that is known of what it did.
+
+        Args:
+            tags: only files that have all of these.
+            prefix: only paths that begin so.
+        """
+        if tags or prefix:
+            wanted = partial(FileRecord.matches, tags=words(tags), prefix=prefix)
+            return self.cleaner.clean_matching(wanted, force=force, progress=progress)
+        clean = self.cleaner.clean_all if force else self.cleaner.clean_due
+        return clean(progress=progress)
+
+    def cleanup_batch(
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+    ) -> BatchResult:
+        """As ``cleanup_report``; returns what became of each file."""
+        found: list[FileResult] = []
+        report = self.cleanup_report(
+            force=force,
+            tags=tags,
+            prefix=prefix,
+            progress=lambda so_far: found.extend(of_deletions(so_far.latest, so_far.latest_aside)),
+        )
+        return BatchResult(found, report.seconds)
+
+    def evict(self, *, dry_run: bool = False) -> EvictionReport:
+        """
+        Delete files before their time, if a file system of this volume is fuller than TEMP_FILE_EVICT_ABOVE (or memory
+        than TEMP_FILE_EVICT_MEMORY_ABOVE, for what lies in it), until it is down to the low mark.
+
+        They go in the order of TEMP_FILE_EVICTION_POLICY, without a grace period; what is held, in use or not
+        registered stays. Below the marks, and without any, nothing happens. Workers do this by themselves.
+
+        Args:
+            dry_run: change nothing; the report's ``files`` are those that evicting would delete now.
+
+        Raises:
+            VolumeUnavailable, RegistryUnavailable: what was deleted by then stays deleted, and is accounted for.
+        """
+        return self.evictor.evict(dry_run=dry_run, names=True)
+
+    def preview(self, *, force: bool = False) -> Iterator[Deletion]:
+        """What ``cleanup`` would do now, file by file; changes nothing."""
+        return self.cleaner.preview(force=force)
+
+    def accept_disk(self) -> None:
+        """
+        Say that the base directory is the right one, after the registry was found to have files on another disk (see
+        disk.py). Records of files that are not here are dropped at their deadlines.
+        """
+        self.registry.bind(self.roots.base_identity())
+
+    def verify_unseen(self) -> int:
+        """
+        Look at the files that were recorded for this host while it was silent; how many are there. See unseen.py.
+        """
+        return verify_unseen(self.registry, self.roots, self.settings)

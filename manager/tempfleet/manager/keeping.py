@@ -1,0 +1,148 @@
+"""
+What becomes of a registered file while it is wanted: kept longer, read, let go.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import IO, Any
+
+from ..compression import CompressionReport
+from ..deletion import normalise, open_content
+from ..errors import (
+    AlreadyClaimed,
+    FileMissing,
+    NotRegistered,
+)
+from ..logs import logger, printable
+from ..policies import hold_reason, ttl_ms
+from .connected import Connected, StrPath
+
+
+class Keeping(Connected):
+    """Renew, hold, release; read and compress."""
+
+    def renew(self, path: StrPath, *, ttl: float | None = None) -> float:
+        """
+        Move a file's deadline to *ttl* seconds from now, never earlier; returns the deadline (seconds, Redis clock).
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+        """
+        life = ttl_ms(self.max_age if ttl is None else ttl)
+        return self.registry.renew(normalise(path), ttl_ms=life) / 1000
+
+    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str = "") -> None:
+        """
+        Keep a file for *seconds* whatever its deadline; for ever, without. Holding it again sets both anew.
+
+        Args:
+            reason: for the people who find it held; shown by ``tempfleet ls`` and ``explain``.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+            ReasonTooLong: it has more than 500 characters; nothing changed.
+        """
+        hold_ms = None if seconds is None else ttl_ms(seconds)
+        self.registry.hold(normalise(path), hold_ms=hold_ms, reason=hold_reason(reason))
+
+    def lift(self, path: StrPath) -> bool:
+        """End a hold; False when there was none. The file falls due at its own deadline again."""
+        return self.registry.lift(normalise(path))
+
+    def release(self, path: StrPath) -> None:
+        """
+        Take a file out of management: it is its user's again, as it was; what was compressed is decompressed before.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+            CompressionUnavailable, OSError: it could not be decompressed and is still registered.
+        """
+        absolute = normalise(path)
+        code = self.registry.release([absolute])[absolute]
+        if code == "compressed":
+            self._decompress_if_there(absolute)
+            code = self.registry.release([absolute])[absolute]
+        if code == "absent":
+            raise NotRegistered(
+                f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
+            )
+        if code != "released":
+            doing = "compressed" if code == "compressed" else "deleted"
+            raise AlreadyClaimed(f"{printable(absolute)} is being {doing} at this moment.", path=absolute)
+
+    def revive(self, path: StrPath) -> None:
+        """
+        Bring a dead letter back, due at once.
+
+        Raises:
+            NotRegistered: the file is no dead letter; nothing changed.
+        """
+        absolute = normalise(path)
+        if self.registry.revive([absolute])[absolute] == "absent":
+            raise NotRegistered(f"{printable(absolute)} is no dead letter.", path=absolute)
+
+    def open(
+        self, path: StrPath, mode: str = "rb", encoding: str | None = None, errors: str | None = None
+    ) -> IO[Any]:
+        """
+        Open a file to read what was written into it, compressed or not; it can be sought in. Whoever compresses it,
+        or deletes it, meanwhile does not disturb a file that is open. Asks the disk alone, never Redis.
+
+        Args:
+            mode: "rb" or "r"; to write, ``decompress`` the file and open it as any other.
+
+        Raises:
+            FileMissing, UnsafePath: nothing has that name; it is outside the roots, or no regular file.
+            CompressionUnavailable: it is compressed, and this process has not got the library.
+            OSError: as ``open``; EIO at reading where the compressed form is damaged.
+        """
+        if mode not in ("r", "rt", "rb"):
+            raise ValueError(
+                f"manager.open reads, in mode 'r' or 'rb', not {mode!r}; to write, decompress the file first"
+            )
+        content = open_content(normalise(path), self.roots)
+        return content if mode == "rb" else io.TextIOWrapper(content, encoding=encoding, errors=errors)
+
+    def compress_idle(
+        self, *, budget_seconds: float | None = None, stop: threading.Event | None = None
+    ) -> CompressionReport:
+        """
+        Compress the files that were idle for TEMP_FILE_COMPRESS_AFTER and may be compressed. A worker does this by
+        itself. Raises as ``Compressor.compress_idle``.
+        """
+        return self.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
+
+    def decompress(self, path: StrPath) -> bool:
+        """
+        Give a compressed file its plain form back; False if it has that. Its idle time begins anew.
+
+        Raises:
+            FileMissing, AlreadyClaimed, UnsafePath, CompressionUnavailable, OSError: see ``Compressor.decompress``;
+                the file is as it was.
+        """
+        return self.compressor.decompress(normalise(path))
+
+    def restore(self, path: StrPath) -> None:
+        """
+        Bring a file back from the quarantine (TEMP_FILE_QUARANTINE), never over another one; it is its user's again,
+        and what was compressed is decompressed.
+
+        The disk alone decides, so this works as long as the file is there, also when Redis was lost.
+
+        Raises:
+            FileMissing: nothing from that path is in quarantine; the grace period may be over.
+            UnsafePath: the name is taken; the file stays in quarantine.
+        """
+        aside = self.cleaner.deleter.restore(normalise(path))
+        self.registry.release([aside.aside_path])
+        self.registry.count("restored")
+        self._decompress_if_there(aside.path)
+        logger.info("Restored temporary file: %s", printable(aside.path))
+
+    def _decompress_if_there(self, path: str) -> None:
+        try:
+            self.compressor.decompress(path)
+        except FileMissing:
+            pass  # nothing is left to be read by anybody
