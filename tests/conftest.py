@@ -5,6 +5,7 @@ private directories. After each test, every key that is left must be one that th
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,13 @@ from tempfleet.registry import Registry
 from tempfleet.settings import variables
 from tempfleet.store import Store, connect
 from tempfleet.testing import FakeClock
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts_are_heard() -> None:
+    """Who runs the suite in a shell's background has SIGINT ignored, and so would every process that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -225,8 +225,11 @@ class Cleaner:
         """
         Make the private directories while there is room: on a disk without a free inode no file that a caller named
         could be deleted safely for want of one. For who serves a host; where it fails, deleting tells why.
+
+        Not in the system's temp directory, unless somebody named it: there may never be a file of ours.
         """
-        for root in self.roots:
+        asked_for = list(self.roots) if self.settings.allowed_roots else [self.roots.base]
+        for root in asked_for:
             try:
                 root.private.open()
             except OSError as exc:
