@@ -158,16 +158,20 @@ def test_what_would_save_too_little_is_not_tried_again(
     manager.release(path)
 
 
-def test_a_file_of_many_holes_takes_no_more_room_than_before(
-    manager: TempFileManager, base_dir: Path, clock: FakeClock
+@pytest.mark.parametrize("content", [b"", TEXT], ids=["nothing but a hole", "a hole at the end"])
+def test_a_file_with_holes_never_takes_more_room_than_before(
+    manager: TempFileManager, write: Callable[..., Path], clock: FakeClock, content: bytes
 ) -> None:
-    path = base_dir / "sparse"
-    path.touch()
-    os.truncate(path, 50_000_000)
+    path = write("sparse", content)
+    os.truncate(path, 3 << 30)
     rest(path)
+    before = path.stat().st_blocks
     manager.register(path, compress=True)
     clock.advance(AFTER + 1)
-    assert kept(manager) == {"incompressible": 1}
+    assert list(manager.compressor.preview()) == []
+    assert kept(manager) == {"sparse": 1}
+    manager.release(path)
+    assert (path.stat().st_size, path.stat().st_blocks) == (3 << 30, before)
 
 
 def test_another_file_under_a_registered_name_is_not_compressed(

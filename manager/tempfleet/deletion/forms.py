@@ -177,6 +177,8 @@ def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iter
         raise Unchanged("linked")
     if found.size < idle.least_bytes:
         raise Unchanged("small")
+    if found.freed_bytes < found.size:  # it would come back without its holes, and perhaps find no room
+        raise Unchanged("sparse")
     times = os.stat(name, dir_fd=fd, follow_symlinks=False)
     if max(times.st_atime, times.st_mtime) > time.time() - idle.seconds:
         raise Unchanged("recent")
