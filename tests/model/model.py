@@ -24,6 +24,10 @@ class Entry:
     token: int = 0
     behind: Entry | None = None
     reason: str = ""
+    flags: str = ""
+
+    def is_one_of(self, identity: str) -> bool:
+        return identity in self.identity.split("+")
 
 
 @dataclass
@@ -46,7 +50,9 @@ class Model:
             self.files[path] = fresh
             self.count("registered")
             return "new"
-        same = old.identity == identity
+        same = old.is_one_of(identity)
+        if same:
+            fresh.identity, fresh.flags = old.identity, old.flags.replace("i", "")
         if old.state == "leased":
             if not same:
                 old.behind = fresh
@@ -94,9 +100,21 @@ class Model:
             return "absent"
         if entry.state == "leased":
             return "claimed"
+        if "z" in entry.flags:
+            return "compressed"
         del self.files[path]
         self.count("released")
         return "released"
+
+    def amend(self, path: str, expected: str, identity: str, marks: str, size: int | None) -> bool:
+        entry = self.files.get(path)
+        if entry is None or entry.identity != expected:
+            return False
+        if entry.state == "leased" and "+" not in expected:
+            return False
+        entry.identity, entry.flags = identity, marks
+        entry.size = entry.size if size is None else size
+        return True
 
     def claimable(self) -> list[str]:
         due = [

@@ -35,6 +35,7 @@ from tempfleet.testing import FakeClock
 
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
 IDENTITIES = st.sampled_from(["i1", "i2"])
+FORMS = st.sampled_from(["i1", "i2", "i1+i2", "i2+i1"])
 TTLS = st.sampled_from([1, 999, 1000, 5000])
 LEASE = 2000
 
@@ -82,6 +83,27 @@ class Walk(RuleBasedStateMachine):
     @rule(path=PATHS)
     def release(self, path: str) -> None:
         assert self.registry.release([path]) == {path: self.model.release(path)}
+
+    @rule(
+        path=PATHS,
+        expected=FORMS,
+        identity=FORMS,
+        marks=st.sampled_from(["", "z", "i"]),
+        size=st.sampled_from([None, 0, 11]),
+    )
+    def amend(self, path: str, expected: str, identity: str, marks: str, size: int | None) -> None:
+        move = partial(self.registry.amend, path, expected=expected, identity=identity, marks=marks)
+        assert move(size_bytes=size) == self.model.amend(path, expected, identity, marks, size)
+
+    @rule(path=PATHS, marks=st.sampled_from(["", "z"]), size=st.sampled_from([None, 5]))
+    def exchange(self, path: str, marks: str, size: int | None) -> None:
+        """A whole change of form; what comes between its steps is up to the walk, by ``amend``."""
+        entry = self.model.files.get(path)
+        if entry is None or "+" in entry.identity:
+            return
+        old, new = entry.identity, "i2" if entry.identity == "i1" else "i1"
+        self.amend(path, old, f"{old}+{new}", "z", None)
+        self.amend(path, f"{old}+{new}", new, marks, size)
 
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
@@ -165,6 +187,7 @@ class Walk(RuleBasedStateMachine):
             assert (record.identity, record.size_bytes) == (entry.identity, entry.size)
             assert (record.attempts, record.last_error) == (entry.attempts, entry.error)
             assert record.hold_reason == entry.reason
+            assert record.flags == entry.flags
 
     @invariant()
     def counts_balance(self) -> None:
