@@ -203,6 +203,9 @@ class Plugin:
         manager.check_pending()  # a hook of ours that is misspelt would never veto anything
         if not any(_implements(manager, hook) for hook in HOOKS):
             raise LookupError("it has no hook; is @hookimpl missing?")
+        for hook in HOOKS:  # a veto that is never asked would be as bad
+            if hasattr(plugin, PREFIX + hook) and not _implements(manager, hook):
+                raise LookupError(f"{PREFIX + hook} is no hook; is @hookimpl missing?")
         self._loaded.append(manager)
 
 
