@@ -25,6 +25,7 @@ class Entry:
     behind: Entry | None = None
     reason: str = ""
     flags: str = ""
+    tag: bool = False
 
     def is_one_of(self, identity: str) -> bool:
         return identity in self.identity.split("+")
@@ -43,8 +44,8 @@ class Model:
 
     # -- moves
 
-    def register(self, path: str, ttl: int, identity: str, size: int) -> str:
-        fresh = Entry("waiting", self.now, self.now + ttl, identity, size, due=self.now + ttl)
+    def register(self, path: str, ttl: int, identity: str, size: int, *, tag: bool = False) -> str:
+        fresh = Entry("waiting", self.now, self.now + ttl, identity, size, due=self.now + ttl, tag=tag)
         old = self.files.get(path)
         if old is None:
             self.files[path] = fresh
@@ -199,6 +200,12 @@ class Model:
         """Every time ahead at which something happens."""
         times = [entry.due for entry in self.files.values() if entry.due is not None]
         return sorted(t for t in [*times, *self.leases.values()] if t > self.now)
+
+    def tagged(self) -> tuple[int, int]:
+        """How many files have the tag, and their bytes; what waits behind a claim counts too."""
+        behind = [entry.behind for entry in self.files.values() if entry.behind is not None]
+        sizes = [entry.size for entry in (*self.files.values(), *behind) if entry.tag]
+        return len(sizes), sum(sizes)
 
     def balance(self) -> int:
         left = sum(self.totals.get(name, 0) for name in ("deleted", "missing", "replaced", "released"))

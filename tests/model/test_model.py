@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
 from tempfleet.keys import volume_key
-from tempfleet.moves import Kept
+from tempfleet.moves import Kept, TagTotal
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry import Registry
 from tempfleet.store import Store
@@ -53,10 +53,11 @@ class Walk(RuleBasedStateMachine):
         self.tokens: list[int] = []
         self.claimed: dict[int, tuple[FileRecord, ...]] = {}
 
-    @rule(path=PATHS, ttl=TTLS, identity=IDENTITIES, size=st.sampled_from([0, 7]))
-    def register(self, path: str, ttl: int, identity: str, size: int) -> None:
-        (done,) = self.registry.register([NewFile(path, ttl, size_bytes=size, identity=identity)])
-        assert done.code == self.model.register(path, ttl, identity, size)
+    @rule(path=PATHS, ttl=TTLS, identity=IDENTITIES, size=st.sampled_from([0, 7]), tag=st.booleans())
+    def register(self, path: str, ttl: int, identity: str, size: int, tag: bool) -> None:
+        tags = ("a tag",) if tag else ()
+        (done,) = self.registry.register([NewFile(path, ttl, size_bytes=size, identity=identity, tags=tags)])
+        assert done.code == self.model.register(path, ttl, identity, size, tag=tag)
 
     @rule(files=st.lists(st.tuples(PATHS, TTLS, IDENTITIES), max_size=4))
     def register_many(self, files: list[tuple[str, int, str]]) -> None:
@@ -199,6 +200,8 @@ class Walk(RuleBasedStateMachine):
         for name in ("registered", "deleted", "missing", "replaced", "released"):
             assert stats.total(name) == self.model.totals.get(name, 0), name
         assert stats.claims == len(self.model.leases)
+        tagged = self.registry.tag_totals().get("a tag", TagTotal())
+        assert (tagged.files, tagged.bytes) == self.model.tagged()
 
     @invariant()
     def nothing_is_remembered_of_a_path_that_left(self) -> None:
