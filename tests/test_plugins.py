@@ -170,7 +170,10 @@ def test_an_endless_answer_is_read_no_further_than_the_batch(packages: Packages)
         ("raise SystemExit(3)", "SystemExit"),
         ("", "it has no hook; is @hookimpl missing?"),
         ("def tempfleet_before_delete(files): return []", "is @hookimpl missing?"),
-        (LISTENER + "def tempfleet_before_delete(files): return []", "before_delete is no hook; is @hookimpl"),
+        (
+            LISTENER + "def tempfleet_before_delete(files): return []",
+            "before_delete is no hook; is @hookimpl",
+        ),
         (VETO.format(answer="[]").replace("_before_", "_befor_"), "unknown hook 'tempfleet_befor_delete'"),
         (VETO.format(answer="[]").replace("(files)", "(paths)"), "paths"),
     ],
