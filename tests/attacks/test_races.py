@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
-from tempfleet.deletion import Roots, faults
+from tempfleet.deletion import Roots, faults, recover
+from tempfleet.deletion.notes import Note
 from tempfleet.deletion.syscalls import System
 from tempfleet.records import FileRecord, Outcome
 
@@ -258,3 +259,15 @@ def test_a_subdirectory_swapped_for_a_symlink_is_not_followed(
         faults.install(None)
         os.close(held)
     assert (outside / "precious").exists()
+
+
+def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) -> None:
+    """Between the making and the locking of a note, a recovery scan may see it; then it must not count as whole."""
+    private = roots.base.private.open()
+    lost = 0
+    with attacker(lambda: [recover(roots) for _ in range(50)] and None):
+        for token in range(4000):
+            note = Note(private, token, [FileRecord("/a/path", 0, 0)])
+            lost += note.is_whole and not (Path(roots.base.private.path) / note.name).exists()
+            note.close(keep=False)
+    assert lost == 0

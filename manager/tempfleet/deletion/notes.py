@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from ..logs import logger
 from ..records import FileRecord
 from .errnos import name_of
 from .private import NOTE
+
+_EMPTY_SECONDS = 3600
+"""Younger, an empty note may be about to be locked."""
 
 
 class Note:
@@ -34,8 +38,8 @@ class Note:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self.name, flags, 0o600, dir_fd=private)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(self._fd, b"".join(_line(record.path, record.identity) for record in records))
-            self.is_whole = True
+            lines = b"".join(_line(record.path, record.identity) for record in records)
+            self.is_whole = os.write(self._fd, lines) == len(lines)
         except OSError as exc:
             logger.info("deleting without a note: %s", name_of(exc))
 
@@ -83,6 +87,9 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[No
         except FileNotFoundError:
             continue
         try:
+            found = os.fstat(fd)
+            if not found.st_size and time.time() < found.st_mtime + _EMPTY_SECONDS:
+                continue  # its maker locks it before it writes; so one with a word in it was locked
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield name, _parse(_read(fd), int(rest.partition(".")[0], 16))
         except BlockingIOError:
