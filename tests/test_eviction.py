@@ -428,6 +428,18 @@ ARCHIVE = """
         return {"youngest": lambda file: file.age_ms, "oldest": lambda file: file.age_ms, "broken": lambda file: 1 / 0}
 """
 
+FAILING = """
+    from tempfleet.plugins import hookimpl
+
+    asked = 0
+
+    @hookimpl
+    def tempfleet_before_delete(files):
+        global asked
+        asked += 1
+        raise RuntimeError("no answer")
+"""
+
 
 def test_a_plug_in_may_name_the_order_and_veto_and_a_dry_run_tells_so(
     packages: Packages, on_disk: MakeFull, clock: FakeClock
@@ -464,3 +476,15 @@ def test_a_policy_that_fails_lets_nothing_go_and_health_says_so(
     assert manager.evictor.watch() is None  # not at once again
     assert len(entries(Path(manager.base_dir))) == 17
     assert "nothing more can be evicted" in manager.health_check()["warning"]
+
+
+def test_a_veto_that_fails_ends_the_attempt_and_is_not_asked_of_every_file(
+    packages: Packages, on_disk: MakeFull
+) -> None:
+    packages.install("guard", FAILING)
+    manager = on_disk(timer_interval_seconds=3600, batch_size=2)
+    fill(manager, *numbered(17))
+    report = manager.evict()
+    assert (report.evicted, report.is_stuck) == (0, True)
+    assert packages.module("guard").asked == 1
+    assert len(entries(Path(manager.base_dir))) == 17

@@ -7,7 +7,8 @@ costs nobody a file.
 First goes what is in quarantine, for it was deleted already; then what is due; then, by the policy, what waits. What
 goes is gone at once, for in quarantine it would lie on the same disk. Each file is asked for before it is claimed, as
 ``explain`` asks: one that is in use, vetoed, replaced or refused is left alone, and so is what failed before and waits
-for its next try. Held files do not wait, so they are never looked at.
+for its next try. Held files do not wait, so they are never looked at. A plug-in that fails to say what it keeps ends
+the descent.
 
 A choice looks at every waiting record of the volume, and at each of its files: O(files), in pages, about a minute for
 a million (54 us each). It is made once for as many as 10,000 files, and again for what in the end could not go.
@@ -23,6 +24,7 @@ from typing import Any
 from .choice import Need, choose
 from .cleanup import Cleaner
 from .errors import RegistryFull
+from .hooks import FAILED
 from .logs import logger
 from .policies import Candidate, Order
 from .pressure import Kind, Reading, again
@@ -135,7 +137,11 @@ class Descent:
                     return
                 self._at = {each.record.path: each for each in chosen[start : start + size]}
                 self._tried.update(self._at)
-                yield self._that_would_go()
+                seen = self._examined()
+                if any(each.reason.startswith(f"{FAILED}:") for each in seen):
+                    self.report.exhausted = True  # it would be asked about every file there is, for nothing
+                    return
+                yield [each.path for each in seen if each.outcome is Outcome.DELETED]
             if self._is_stopped:
                 return
 
@@ -161,9 +167,8 @@ class Descent:
             and root.device == self.above[0].device
         )
 
-    def _that_would_go(self) -> list[str]:
-        records = [candidate.record for candidate in self._at.values()]
-        return [each.path for each in self.cleaner.examine_all(records) if each.outcome is Outcome.DELETED]
+    def _examined(self) -> list[Deletion]:
+        return list(self.cleaner.examine_all([candidate.record for candidate in self._at.values()]))
 
     def _rank(self, candidate: Candidate) -> tuple[float, ...]:
         record = candidate.record
