@@ -8,16 +8,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import redis
+import zstandard
 
-from attacks.support import file_system, needs_linux, needs_root
+from attacks.support import attacker, exchange, file_system, needs_linux, needs_root
 from support import assert_balanced, python, wait_until
-from tempfleet import FileRecord, RegistryDenied, Settings, TempFileManager
+from tempfleet import FileRecord, RegistryDenied, Settings, TempFileManager, TempfleetError
 from tempfleet.deletion import faults
 from tempfleet.deletion.syscalls import Capabilities, System
 from tempfleet.embedded import EmbeddedServer
@@ -473,4 +475,66 @@ def test_a_file_is_compressed_on_this_file_system(make: MakeManager, tmp_path: P
         manager.release(path)
         assert path.read_bytes() == CONTENT
         assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
+        manager.close()
+
+
+@pytest.mark.parametrize("attack", ["exchange", "rename", "link"])
+def test_whoever_swaps_names_meanwhile_loses_neither_file(
+    manager: TempFileManager, path: Path, attack: str
+) -> None:
+    """A real process, as fast as it can; the other file is never touched, the registered one is always whole."""
+    other, away = path.with_name("other"), path.with_name("away")
+    other.write_bytes(b"precious" * 100_000)
+    precious = os.open(other, os.O_PATH)
+    an_idle_file(manager, path)
+    identity = other.stat().st_ino
+
+    def swap() -> None:
+        if attack == "exchange":
+            exchange(path, other)
+        elif attack == "rename":
+            path.rename(away)
+            away.rename(path)
+        else:
+            away.unlink(missing_ok=True)
+            os.link(path, away)
+
+    with attacker(swap):
+        for _ in range(300):
+            manager.compress_idle()
+            with suppress(TempfleetError, OSError):
+                manager.decompress(path)
+            for name in (path, other):
+                with suppress(FileNotFoundError):
+                    os.utime(name, (LONG_AGO, LONG_AGO))
+            assert os.fstat(precious).st_nlink == 1
+    os.close(precious)
+    away.unlink(missing_ok=True)
+    found = {content_of(manager, name) for name in path.parent.iterdir() if name.is_file()}
+    assert found == {CONTENT, b"precious" * 100_000}
+    assert {name.stat().st_ino for name in (path, other)} >= {identity}
+    assert left_over(manager) == []
+
+
+@needs_root
+def test_a_file_that_says_it_is_larger_than_the_disk_is_not_begun_with(
+    make: MakeManager, tmp_path: Path
+) -> None:
+    """Its owner may write into it what he likes: a few bytes that unpack to many must not fill the disk."""
+    with file_system("tmpfs", tmp_path / "disk") as disk:
+        manager = make(allowed_roots=(str(disk),))
+        path = disk / "file"
+        an_idle_file(manager, path)
+        assert manager.compress_idle().compressed == 1
+        record = manager.get_record(path)
+        assert record is not None
+        own, size = record.identity, 1 << 30
+        text = f"tempfleet 1 {size} {own}\n".encode()
+        bomb = zstandard.compress(bytes(size))
+        path.write_bytes(struct.pack("<II", 0x184D2A5B, len(text)) + text + bomb)
+        made: list[str] = []
+        with at("exchange.made", lambda: made.append("made")), pytest.raises(OSError, match="No space left"):
+            manager.release(path)
+        assert made == []
+        assert manager.is_temp_file(path)
         manager.close()

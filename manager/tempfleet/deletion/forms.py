@@ -7,6 +7,7 @@ when: never while somebody uses the file, never where it would save little.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -117,10 +118,18 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
             record = replace(record, identity=form.identity)
         found = exchange.compared(record, root, session, fd, name)
         _refuse_another(session, held, found)
+        _refuse_too_large(form, fd)
         source = Source(record, root, session, fd, name, held, found)
         return exchange.exchange(source, _unpacked(held, form), agreement)
     finally:
         os.close(held)
+
+
+def _refuse_too_large(form: Packed, fd: int) -> None:
+    """What finds no room is not begun with: until it failed, everybody else would find none either."""
+    disk = os.fstatvfs(fd)
+    if disk.f_blocks and form.size_bytes > disk.f_bavail * disk.f_frsize:  # a tmpfs without a limit has none
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _unpacked(held: int, form: Packed) -> Callable[[int, str], None]:
