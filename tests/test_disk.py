@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from attacks.support import file_system, needs_linux, needs_root
 from conftest import MakeManager
 from tempfleet import VolumeUnavailable
 from tempfleet.testing import FakeClock
@@ -84,3 +85,22 @@ def test_a_directory_below_the_systems_temp_directory_is_expected_to_be_made_ane
     clock.advance(6)
     make_manager().cleanup()
     assert manager.stats().total("missing") == 1
+
+
+@needs_root
+@needs_linux
+def test_a_disk_below_the_systems_temp_directory_that_is_away_loses_no_record(
+    make_manager: MakeManager, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    at = tmp_path / "disk"
+    with file_system("ext4", at):
+        manager = make_manager(at / "base")
+        (at / "base" / "a").write_text("on the disk")
+        manager.register(at / "base" / "a", ttl=5)
+        manager.close()
+        clock.advance(6)
+    other = make_manager(at / "base")
+    with pytest.raises(VolumeUnavailable, match="is its disk mounted"):
+        other.cleanup()
+    assert (other.stats().waiting, other.stats().total("missing")) == (1, 0)

@@ -5,7 +5,7 @@ A base directory that is a mount point is still a directory when nothing is moun
 file would be found missing, forgotten, and leaked on the disk that is away. So the registry remembers the identity
 of its base directory from its first file on; that outlives reboots and remounts, and nothing is claimed on any other
 until a person says that it is right. Where directories are expected to be made anew (tmpfs, the system's temp
-directory) a new one is taken without asking.
+directory) a new one is taken without asking; a disk that is mounted below the temp directory is no such place.
 """
 
 from __future__ import annotations
@@ -20,14 +20,25 @@ from .stats import VolumeStats
 
 REASON = "another-disk"
 
+PASSING = "~"
+"""Before the identity of a directory that is expected to be made anew."""
+
+
+def identity_of(roots: Roots) -> str:
+    """What a registry keeps of its base directory; "" where its identity cannot be known."""
+    identity = roots.base_identity()
+    return PASSING + identity if identity and _is_passing(roots) else identity
+
 
 def confirm(stats: VolumeStats, roots: Roots) -> None:
     """
     Raises:
         VolumeUnavailable: the registry has files, and they are on another disk.
     """
-    here, there = roots.base_identity(), stats.meta.get("disk", "")
-    if not (here and there and stats.records) or here == there or _is_volatile(roots):
+    here, there = identity_of(roots), stats.meta.get("disk", "")
+    if not (here and there and stats.records) or here == there:
+        return
+    if here.startswith(PASSING) and there.startswith(PASSING):
         return
     path = roots.base.path
     raise VolumeUnavailable(
@@ -38,6 +49,8 @@ def confirm(stats: VolumeStats, roots: Roots) -> None:
     )
 
 
-def _is_volatile(roots: Roots) -> bool:
+def _is_passing(roots: Roots) -> bool:
+    if roots.is_in_memory():
+        return True
     temporary = os.path.realpath(tempfile.gettempdir())
-    return roots.base.path.startswith(temporary + os.sep) or roots.is_in_memory()
+    return roots.base.path.startswith(temporary + os.sep) and roots.base.device == os.stat(temporary).st_dev

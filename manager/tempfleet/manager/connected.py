@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import redis
 
+from .. import disk
 from ..cleanup import Cleaner
 from ..compression import Compressor
 from ..deletion import Roots
@@ -39,7 +40,7 @@ class Connected:
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.volume = Volume(self.settings.host, self.roots.base.path)
-        self._registry = Registry(self.store, self.volume, disk=self.roots.base_identity())
+        self._registry = Registry(self.store, self.volume, disk=disk.identity_of(self.roots))
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
         self._order = self._chosen_order()
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from .. import disk
 from ..descent import EvictionReport
 from ..records import Deletion, FileRecord
 from ..report import CleanupReport
@@ -90,7 +91,7 @@ class Deleting(Connected):
         Say that the base directory is the right one, after the registry was found to have files on another disk (see
         disk.py). Records of files that are not here are dropped at their deadlines.
         """
-        self.registry.bind(self.roots.base_identity())
+        self.registry.bind(disk.identity_of(self.roots))
 
     def verify_unseen(self) -> int:
         """
