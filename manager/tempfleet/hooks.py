@@ -20,6 +20,7 @@ from .containment import Contained, nothing
 from .errors import PluginFailed, RegistryFull
 from .logs import logger
 from .plugins import AFTER, FAILURE, NEAR, Plugin, Policy
+from .policies import Order, eviction_policies, eviction_policy
 from .records import Deletion, FileRecord, Outcome
 from .registry import Registry
 from .settings import OnPluginFailure, Settings
@@ -37,6 +38,7 @@ class Hooks:
     def __init__(self, plugins: Sequence[Plugin], registry: Registry, settings: Settings) -> None:
         self.plugins = plugins
         self.registry = registry
+        self.eviction_policy = settings.eviction_policy
         self.goes_on = settings.plugin_failed is OnPluginFailure.GO_ON
         self.note_ms = int(NOTE_TIMERS * settings.timer_interval_seconds * 1000)
         self._failures: Counter[str] = Counter()
@@ -78,6 +80,19 @@ class Hooks:
             except PluginFailed as exc:
                 self._failed(exc)
         return found
+
+    def order(self) -> Order:
+        """
+        The eviction policy that the settings name. Plug-ins are asked only for a name that is not ours, so none can
+        take one of ours.
+
+        Raises:
+            SettingsError: nobody knows the name.
+        """
+        name, known = self.eviction_policy, eviction_policies()
+        if name not in known:
+            known = self.eviction_policies() | known
+        return eviction_policy(name, known)
 
     def note(self) -> None:
         """

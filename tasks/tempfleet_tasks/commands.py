@@ -45,6 +45,7 @@ def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> in
       tempfleet worker
       TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
     """
+    console.manager.close()  # what cannot be used says so here, in one sentence and not out of Celery
     return run_worker(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
@@ -117,7 +118,6 @@ def _facts(console: Console) -> dict[str, Any]:
 
 def _greeting(console: Console, private: bool) -> list[str]:
     settings, facts = console.settings, _facts(console)
-    variable = variables()["redis_url"]
     return [
         "",
         f"Tempfleet is up on host {settings.host}. Ctrl-C ends it.",
@@ -125,11 +125,12 @@ def _greeting(console: Console, private: bool) -> list[str]:
         f"  registry   {console.fleet.store.address}" + (" (a private Redis)" if private else ""),
         f"  files in   {settings.base_dir}",
         f"  worker     reads the queues {facts['queue']} and {facts['host_queue']}",
-        f"  beat       sends a sweep every {settings.cleanup_interval_seconds:g} s",
+        f"  cleaned    every {settings.timer_interval_seconds:g} s by the worker, every "
+        f"{settings.cleanup_interval_seconds:g} s by beat's sweeps",
         "",
         "To have a file deleted, in another terminal:",
         "",
-        *([f"  export {variable}='{settings.redis_url}'"] if private else []),
+        *(f"  export {name}='{value}'" for name, value in _to_export(console, private).items()),
         "  tempfleet register FILE --ttl 10m",
         "",
         "or from any Celery app, for files that messages may name:",
@@ -141,6 +142,14 @@ def _greeting(console: Console, private: bool) -> list[str]:
         f'                queue="{facts["queue"]}")',
         "",
     ]
+
+
+def _to_export(console: Console, private: bool) -> dict[str, str]:
+    """The variables that another terminal lacks: it has our environment, but not our options."""
+    fields = {field for field, value in console.given.items() if value and field != "redis_url"}
+    if private:
+        fields.add("redis_url")
+    return {variables()[field]: str(getattr(console.settings, field)) for field in sorted(fields)}
 
 
 def commands() -> list[click.Command]:

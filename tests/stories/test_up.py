@@ -142,3 +142,23 @@ def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> N
     assert process.returncode == 3
     assert "127.0.0.1:1 gave no answer" in said
     assert "Traceback" not in said
+
+
+def test_up_tells_another_terminal_the_options_that_it_was_given(tmp_path: Path) -> None:
+    running = UpAndRunning(tmp_path, "--host", "web-7")
+    try:
+        wait_until(lambda: running.said("Tempfleet is up on host web-7"), 40)
+        assert "export TEMP_FILE_HOST='web-7'" in running.all()
+        assert "export TEMP_FILE_REDIS_URL='embedded://" in running.all()
+        assert "export TEMP_FILE_BASE_DIR" not in running.all(), "that is in the environment of both"
+    finally:
+        running.end()
+
+
+def test_a_worker_with_a_policy_that_nobody_knows_says_so_in_one_sentence(tmp_path: Path) -> None:
+    env = console_env(tmp_path, TEMP_FILE_EVICTION_POLICY="foo", TEMP_FILE_BASE_DIR=str(tmp_path / "base"))
+    process = console("worker", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert len(said.splitlines()) == 1
+    assert "TEMP_FILE_EVICTION_POLICY='foo': must be one of" in said

@@ -73,6 +73,13 @@ def ask(path: str, command: str) -> str:
             return replies.read(int(head[1:])).decode() if head.startswith(b"$") else ""
 
 
+UNREADABLE = "Bad file format reading the append only file"
+OTHER_SERVER = (
+    ": another kind or version of server wrote its data (valkey here, redis there?). Use that one, or another "
+    "directory; repairing the file would cut off what it cannot read."
+)
+
+
 class EmbeddedServer:
     """
     A running server: one that this object started, or one that it found and adopted.
@@ -183,9 +190,9 @@ class EmbeddedServer:
         while not self._is_ready():
             if not self.is_running() or time.monotonic() > deadline:
                 self.kill()
-                raise EmbeddedServerError(
-                    f"the server on {self.directory} did not start\n{log_end(self.directory)}"
-                )
+                end = log_end(self.directory)
+                hint = OTHER_SERVER if UNREADABLE in end else ""
+                raise EmbeddedServerError(f"the server on {self.directory} did not start{hint}\n{end}")
             time.sleep(POLL_SECONDS)
 
     def _is_ready(self) -> bool:

@@ -18,7 +18,6 @@ from ..eviction import Evictor
 from ..keys import Volume
 from ..limits import Admission
 from ..plugins import installed
-from ..policies import Order, eviction_policies, eviction_policy
 from ..registry import Registry
 from ..settings import Settings
 from ..store import Clock, Store, connect
@@ -42,7 +41,7 @@ class Connected:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=disk.identity_of(self.roots))
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        self._order = self._chosen_order()
+        self._order = self._cleaner.hooks.order()
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
         self._evictor = self.evictor_for(self._cleaner)
         self._compressor = Compressor(self._registry, self.roots, self.settings)
@@ -103,13 +102,6 @@ class Connected:
     def evictor_for(self, cleaner: Cleaner) -> Evictor:
         """What makes room for another engine of this host, by our policy."""
         return Evictor(cleaner, self._order)
-
-    def _chosen_order(self) -> Order:
-        """A plug-in is asked only for a name that is not ours, so none can take one of ours."""
-        name, known = self.settings.eviction_policy, eviction_policies()
-        if name not in known:
-            known = self._cleaner.hooks.eviction_policies() | known
-        return eviction_policy(name, known)
 
     def _check_policy(self) -> None:
         if not self._policy_checked:
