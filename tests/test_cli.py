@@ -282,6 +282,15 @@ def test_a_retired_host_is_unknown_and_its_files_stay(
     assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
 
 
+def test_registering_for_a_host_that_nobody_serves_is_warned_about(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    assert "warning" not in console("register", str(a_file)).stderr, "there is no fleet yet"
+    Fleet(volume.store).heartbeat("web-2")
+    said = console("register", str(a_file))
+    assert (said.exit_code, "No worker of host web-1 is live (live: web-2)" in said.stderr) == (0, True)
+
+
 def test_a_live_host_is_not_retired_by_mistake(console: Run, volume: TempFileManager) -> None:
     Fleet(volume.store).heartbeat("web-1")
     assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "HostLive"
@@ -350,7 +359,7 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
 
 @pytest.mark.parametrize(
     ("command", "status"),
-    [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 2), ("health", 2),
+    [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 0), ("health", 2),
      ("explain x", 1), ("restore", 1), ("cleanup --dry-run", 1), ("config", 0)],
 )  # fmt: skip
 def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command: str, status: int) -> None:

@@ -13,7 +13,7 @@ import redis
 
 from support import console, console_env, python, snapshot
 from tempfleet import TempFileManager
-from tempfleet.doctor import Finding, Level, _share, holders
+from tempfleet.doctor import Finding, Level, _share, examine, holders
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
 from tempfleet.moves import Kept
@@ -121,6 +121,43 @@ def test_a_silent_host_is_told_with_the_files_that_wait_there(
     (finding,) = findings(manager, "hosts")
     assert finding.said == "web-2 has been silent for 100 s; 1 files wait there"
     assert "tempfleet hosts retire web-2" in finding.todo
+
+
+def test_files_of_a_host_that_no_worker_ever_served_are_told(
+    manager: TempFileManager, make_manager: MakeManager, fleet: Fleet
+) -> None:
+    make_manager(host="typo-host").registry.register([NewFile("/base/x", 1000)])
+    assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
+    fleet.heartbeat("web-2")
+    (finding,) = findings(manager, "hosts")
+    assert finding.said == "1 files are registered for typo-host, and no worker of it was ever seen"
+
+
+def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in_it(
+    manager: TempFileManager,
+) -> None:
+    base = Path(manager.base_dir)
+    os.rename(base, base.with_name("away"))
+    assert Level.ERROR not in {finding.level for finding in findings(manager, "permissions")}
+    manager.registry.register([NewFile(str(base / "x"), 1000)])
+    (finding,) = [each for each in findings(manager, "permissions") if each.level is Level.ERROR]
+    assert "Is its disk mounted?" in finding.todo
+
+
+def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
+    manager: TempFileManager,
+) -> None:
+    settings = manager.settings.model_copy(update={"eviction_policy": "foo", "plugins": "absent"})
+    found = {finding.check: finding for finding in examine(manager.registry, settings)}
+    assert (found["settings"].level, found["plug-ins"].level) == (Level.ERROR, Level.ERROR)
+    assert "must be one of" in found["settings"].said
+    assert "absent does not work here" in found["plug-ins"].said
+
+
+def test_a_disk_that_stays_too_full_is_told(manager: TempFileManager) -> None:
+    manager.registry.mark_full(True)
+    (finding,) = findings(manager, "eviction")
+    assert finding.level is Level.WARNING
 
 
 def test_a_clock_that_went_back_is_an_error(manager: TempFileManager, clock: FakeClock) -> None:

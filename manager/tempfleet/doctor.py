@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import TempfleetError
+from .errors import SettingsError, TempfleetError
 from .fleet import Fleet
+from .hooks import Hooks
 from .logs import printable
+from .plugins import installed
 from .records import FileRecord, State
-from .registry import Registry
+from .registry import FULL, Registry
 from .settings import Settings
 from .stats import VolumeStats
 
@@ -63,20 +67,48 @@ class Finding:
 
 def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
     """Every finding, the disk's first. A Redis that does not answer is one, and ends the list."""
+    yield from _settings(registry, settings)
     for root in dict.fromkeys(settings.roots):
+        if root == settings.base_dir and not os.path.lexists(root):
+            continue  # what that means, the registry knows
         yield _permissions(root)
         yield from _space(root)
     try:
         yield from _redis(registry)
         stats = registry.stats()
+        if not os.path.lexists(settings.base_dir):
+            yield _absent(settings.base_dir, stats)
         yield from _registry(registry, stats)
-        yield from _plugins(stats)
+        yield from _eviction(stats)
+        yield from _plugins(stats, settings)
         yield from _leases(registry)
         yield from _hosts(registry, settings)
         yield _clock(registry, stats)
         yield from _failures(registry)
     except TempfleetError as exc:
         yield Finding("redis", Level.ERROR, str(exc), "Mend that first; the other checks need the registry.")
+
+
+def _settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
+    """What can be set and does not work; what cannot be set at all has stopped us before."""
+    try:
+        Hooks(installed(settings), registry, settings).order()
+    except SettingsError as exc:
+        yield Finding("settings", Level.ERROR, str(exc), "Correct it; workers do not start with it.")
+    if settings.compress_after_seconds and find_spec("zstandard") is None:
+        yield Finding(
+            "settings", Level.WARNING, "TEMP_FILE_COMPRESS_AFTER is set, and the library that compresses is missing",
+            "pip install 'tempfleet[compression]', or unset it.",
+        )  # fmt: skip
+
+
+def _absent(base_dir: str, stats: VolumeStats) -> Finding:
+    if not stats.records:
+        return Finding("permissions", Level.OK, f"{printable(base_dir)} is made with its first file")
+    return Finding(
+        "permissions", Level.ERROR, f"{printable(base_dir)} is not there, and has {stats.records} registered files",
+        "Is its disk mounted? Mount it; nothing is claimed meanwhile.",
+    )  # fmt: skip
 
 
 def _permissions(root: str) -> Finding:
@@ -174,13 +206,29 @@ def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
         yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
 
 
-def _plugins(stats: VolumeStats) -> Iterator[Finding]:
-    for note in stats.plugins_off:
+def _eviction(stats: VolumeStats) -> Iterator[Finding]:
+    if stats.meta.get(FULL):
         yield Finding(
-            "plug-ins", Level.ERROR, f"{note.plugin} is switched off in a process here ({note.hook}: {note.said})",
+            "eviction", Level.WARNING, "The disk is above its high mark, and nothing more can be evicted",
+            "Make room by hand: what is held, in use or not registered is never evicted.",
+        )  # fmt: skip
+
+
+def _plugins(stats: VolumeStats, settings: Settings) -> Iterator[Finding]:
+    """Those that a worker has switched off, and those that do not even load here."""
+    off = {
+        note.plugin: f"is switched off in a process here ({note.hook}: {note.said})"
+        for note in stats.plugins_off
+    }
+    for plugin in installed(settings):
+        if plugin.name not in off and (failures := plugin.about().failures):
+            off[plugin.name] = f"does not work here ({'; '.join(failures)})"
+    for name, said in off.items():
+        yield Finding(
+            "plug-ins", Level.ERROR, f"{name} {said}",
             "Mend it and restart the workers, remove it, or leave it out of TEMP_FILE_PLUGINS.",
         )  # fmt: skip
-    if not stats.plugins_off:
+    if not off:
         yield Finding("plug-ins", Level.OK, "No plug-in is switched off")
 
 
@@ -197,17 +245,26 @@ def _leases(registry: Registry) -> Iterator[Finding]:
 
 def _hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
     fleet = Fleet(registry.store, live_seconds=settings.host_live_seconds)
-    hosts = fleet.hosts()
-    stats = fleet.stats(fleet.volumes())
-    for host in hosts:
-        files = sum(each.active for volume, each in stats.items() if volume.host == host.name)
-        if not host.live:
-            yield Finding(
-                "hosts", Level.WARNING,
-                f"{printable(host.name)} has been silent for {host.silent_seconds:.0f} s; {files} files wait there",
-                f"Start its worker, or tempfleet hosts retire {printable(host.name)}.",
-            )  # fmt: skip
-    if all(host.live for host in hosts):
+    hosts = {host.name: host for host in fleet.hosts()}
+    files: Counter[str] = Counter()
+    for volume, stats in fleet.stats(fleet.volumes()).items():
+        files[volume.host] += stats.active
+    silent = [host for host in hosts.values() if not host.live]
+    for host in silent:
+        yield Finding(
+            "hosts", Level.WARNING,
+            f"{printable(host.name)} has been silent for {host.silent_seconds:.0f} s; "
+            f"{files[host.name]} files wait there",
+            f"Start its worker, or tempfleet hosts retire {printable(host.name)}.",
+        )  # fmt: skip
+    unknown = {name: n for name, n in files.items() if n and name not in hosts}
+    for name, n in unknown.items() if hosts else ():
+        yield Finding(
+            "hosts", Level.WARNING,
+            f"{n} files are registered for {printable(name)}, and no worker of it was ever seen",
+            f"Start a worker there; or is its name wrong? tempfleet --host {printable(name)} ls, and release them.",
+        )  # fmt: skip
+    if not (silent or (hosts and unknown)):
         yield Finding("hosts", Level.OK, f"{len(hosts)} hosts are live, none is silent")
 
 

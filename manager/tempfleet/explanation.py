@@ -62,7 +62,8 @@ class Explanation:
             said = [f"{name} is not registered: nothing will happen to it."]
         else:
             said = [f"{name} {self._when(record)}."]
-            said.append(f"Were it due now, {_would_be(verdict)}.")
+            condition = "Were it retried" if record.state is State.DEAD else "Were it due"
+            said.append(f"{condition} now, {_would_be(verdict)}.")
             if record.is_compressed:
                 said.append(
                     "It is compressed: manager.open reads it, tempfleet decompress makes it plain again."

@@ -50,7 +50,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         return report
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
     warnings += [refusal(registry.volume, stats)] if stats.refused else []
-    warnings += _warnings(stats, settings) + _host_warnings(stats, settings, hosts) + beyond
+    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + beyond
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
@@ -89,7 +89,7 @@ def _plugin_warning(note: Note) -> str:
     return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {harm}; mend it, or remove it"
 
 
-def _host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:
+def host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:
     """A fleet in which nobody serves this host: mostly a TEMP_FILE_HOST that the program and the worker disagree on."""
     live = [host.name for host in hosts if host.live]
     if not stats.active or not hosts or settings.host in live:

@@ -132,8 +132,8 @@ class Console:
         path = self.settings.base_dir
         if not os.path.isdir(path):
             raise VolumeUnavailable(
-                f"{printable(path)} is not there: nothing was registered here yet, or TEMP_FILE_BASE_DIR "
-                "(--base-dir) names another directory.",
+                f"{printable(path)} is not there: nothing was registered here yet, its disk is not mounted, or "
+                "TEMP_FILE_BASE_DIR (--base-dir) names another directory.",
                 base_dir=path,
                 reason="ENOENT",
             )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from ..errors import BatchError
+from ..health import host_warnings
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
@@ -166,6 +167,8 @@ def register(
             for record in records
         ),
     )
+    for warning in host_warnings(manager.stats(), manager.settings, console.fleet.hosts()) if records else ():
+        console.warn(warning)
     if not console.json:
         for error in errors.values():
             console.fail(type(error).__name__, str(error))
