@@ -439,6 +439,40 @@ def test_a_compressed_file_that_is_gone_is_released_as_any_other(
         manager.release(path)
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "a plain file", "a link", "a directory"])
+def test_a_compressed_file_that_was_away_for_a_moment_is_still_given_back_plain(
+    manager: TempFileManager, write: Callable[..., Path], clock: FakeClock, meanwhile: str
+) -> None:
+    path = compressed(manager, write(), clock)
+    away, other = path.with_name("away"), path.with_name("other")
+    path.rename(away)
+    if meanwhile == "a plain file":
+        path.write_bytes(b"somebody's")
+    elif meanwhile == "a link":
+        path.symlink_to(away)
+    elif meanwhile == "a directory":
+        path.mkdir()
+    with pytest.raises(FileMissing):
+        manager.decompress(path)
+    if meanwhile != "nothing":
+        path.rename(other)
+    away.rename(path)
+    manager.release(path)
+    assert path.read_bytes() == TEXT
+
+
+def test_a_compressed_file_that_lost_its_name_to_another_is_released_and_that_one_untouched(
+    manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
+) -> None:
+    path = compressed(manager, write(), clock)
+    other = write("other", b"somebody's")
+    other.rename(path)
+    manager.release(path)
+    assert path.read_bytes() == b"somebody's"
+    assert not manager.is_temp_file(path)
+    assert_balanced(manager)
+
+
 def test_decompressing_gives_the_plain_file_back_and_its_idle_time_begins_anew(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:

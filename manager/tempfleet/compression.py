@@ -233,8 +233,11 @@ class Compressor:
         return now
 
     def _stays(self, path: str, record: FileRecord | None, reason: str) -> bool:
-        """Why a file was not decompressed; its mark goes where there is nothing to decompress."""
-        if record is not None and record.is_compressed and reason in ("missing", "replaced", "plain"):
+        """
+        Why a file was not decompressed. Its mark goes where it is plain, and only there: one that has lost its name
+        may get it back.
+        """
+        if record is not None and record.is_compressed and reason == "plain":
             self._amend(record, record.identity, record.identity, "")
         if reason in ("missing", "replaced"):
             raise FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=reason)

@@ -107,17 +107,19 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
     """
     fd, name = exchange.place(record, root, session)
     if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
-        raise Unchanged("plain")
+        raise Unchanged("replaced" if record.is_compressed else "plain")
     faults.reach("exchange.found")
     held = os.open(name, _READ, dir_fd=fd)
     try:
         form = packing.packed(held, session.reader)
-        if form is None:
+        if form is None and not record.is_compressed:
             raise Unchanged("plain")
-        if record.identity == NO_IDENTITY:
+        if form is not None and record.identity == NO_IDENTITY:
             record = replace(record, identity=form.identity)
         found = exchange.compared(record, root, session, fd, name)
         _refuse_another(session, held, found)
+        if form is None:  # written anew in place; another's plain file says nothing of this one
+            raise Unchanged("plain")
         _refuse_too_large(form, fd)
         source = Source(record, root, session, fd, name, held, found)
         return exchange.exchange(source, _unpacked(held, form), agreement)

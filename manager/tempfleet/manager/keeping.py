@@ -62,8 +62,8 @@ class Keeping(Connected):
         absolute = normalise(path)
         code = self.registry.release([absolute])[absolute]
         if code == "compressed":
-            self._decompress_if_there(absolute)
-            code = self.registry.release([absolute])[absolute]
+            total = "released" if self._decompress_if_there(absolute) else "missing"
+            code = self.registry.release([absolute], total=total)[absolute]
         if code == "absent":
             raise NotRegistered(
                 f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
@@ -141,8 +141,9 @@ class Keeping(Connected):
         self._decompress_if_there(aside.path)
         logger.info("Restored temporary file: %s", printable(aside.path))
 
-    def _decompress_if_there(self, path: str) -> None:
+    def _decompress_if_there(self, path: str) -> bool:
         try:
             self.compressor.decompress(path)
         except FileMissing:
-            pass  # nothing is left to be read by anybody
+            return False  # nothing is left to be read by anybody
+        return True
