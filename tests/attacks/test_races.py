@@ -18,6 +18,7 @@ import pytest
 from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
 from tempfleet.deletion import Roots, faults, recover
 from tempfleet.deletion.notes import Note
+from tempfleet.deletion.private import FROM
 from tempfleet.deletion.syscalls import System
 from tempfleet.records import FileRecord, Outcome
 
@@ -271,3 +272,20 @@ def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) ->
             lost += note.is_whole and not (Path(roots.base.private.path) / note.name).exists()
             note.close(keep=False)
     assert lost == 0
+
+
+@needs_linux
+def test_a_recovery_scan_outlives_whoever_purges_at_the_same_time(roots: Roots) -> None:
+    """The note of a file's origin stands alone for an instant: before the file comes, and after it went."""
+    private = roots.base.private.open()
+    names = [f"{'0' * 32}.{n:x}.1.{FROM}" for n in range(8)]
+
+    def come_and_go() -> None:
+        for name in names:
+            os.symlink("/origin", name, dir_fd=private)
+        for name in names:
+            os.unlink(name, dir_fd=private)
+
+    with attacker(come_and_go):
+        for _ in range(ROUNDS):
+            assert recover(roots) == []

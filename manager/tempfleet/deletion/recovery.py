@@ -58,9 +58,12 @@ def _forget_origins(private: int, names: list[str]) -> None:
     there = set(names)
     for name in names:
         if name.endswith(f".{FROM}") and name.removesuffix(FROM) + ASIDE not in there:
-            age = time.time() - os.stat(name, dir_fd=private, follow_symlinks=False).st_mtime
-            if age > _ORIGIN_SECONDS:
-                os.unlink(name, dir_fd=private)
+            try:
+                age = time.time() - os.stat(name, dir_fd=private, follow_symlinks=False).st_mtime
+                if age > _ORIGIN_SECONDS:
+                    os.unlink(name, dir_fd=private)
+            except FileNotFoundError:
+                continue  # its maker, or another scan, was quicker
 
 
 def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recovered | None:
