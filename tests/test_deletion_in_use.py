@@ -25,9 +25,12 @@ leases = pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's"
 
 
 @contextmanager
-def opened_roots(tmp_path: Path, mode: InUse = InUse.KEEP, system: System | None = None) -> Iterator[Roots]:
+def opened_roots(
+    tmp_path: Path, mode: InUse = InUse.KEEP, system: System | None = None, **values: object
+) -> Iterator[Roots]:
     (tmp_path / "data").mkdir(exist_ok=True)
-    settings = Settings(base_dir=str(tmp_path / "base"), allowed_roots=(str(tmp_path / "data"),), in_use=mode)
+    roots = {"base_dir": str(tmp_path / "base"), "allowed_roots": (str(tmp_path / "data"),)}
+    settings = Settings(**roots, in_use=mode, **values)
     with Roots.open(settings, system=system) as roots:
         yield roots
 
@@ -53,6 +56,14 @@ def file(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / "file").write_text("x")
     return tmp_path / "data" / "file"
+
+
+@pytest.mark.parametrize("mode", InUse)
+def test_a_file_that_nobody_uses_is_overwritten_and_deleted(tmp_path: Path, file: Path, mode: InUse) -> None:
+    with opened_roots(tmp_path, mode, secure_delete=True) as roots:
+        assert delete(roots, registered(roots, file)).outcome is Outcome.DELETED
+        assert delete(roots, created(roots)).outcome is Outcome.DELETED
+        assert not file.exists()
 
 
 @leases

@@ -37,7 +37,7 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
     if objection is not None:
         return objection
     try:
-        freed = remove(base, name, session, directory=_DIRECTORY in record.flags)
+        freed = remove(base, name, session, directory=_DIRECTORY in record.flags, held=held)
     finally:
         if held >= 0:
             os.close(held)

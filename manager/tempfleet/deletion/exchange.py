@@ -123,7 +123,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
         _swap(source, private, entry, accepted.identity, new, agreement)
     finally:
         os.close(target)
-        discard(accepted, root, private, entry, session)
+        discard(accepted, root, private, entry, session, held=source.fd)
         faults.reach("exchange.forgotten")
     return new
 
@@ -198,7 +198,9 @@ def recover(line: Noted, root: Root, private: int, session: Session) -> None:
         pass
 
 
-def discard(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> None:
+def discard(
+    record: FileRecord, root: Root, private: int, entry: str, session: Session, *, held: int = -1
+) -> None:
     """Remove *entry* of the private directory if it is what *record* accepts; a stranger gets its name back."""
     try:
         while not guarded.is_same(record, root, private, entry, session):
@@ -207,7 +209,7 @@ def discard(record: FileRecord, root: Root, private: int, entry: str, session: S
                 guarded.put_back(private, entry, fd, name, session, directory=False)
                 return
             session.roots.system.exchange(private, entry, fd, name)
-        remove(private, entry, session, directory=False)
+        remove(private, entry, session, directory=False, held=held)
     except FileNotFoundError:
         pass
     except guarded.NotPutBack:

@@ -96,7 +96,7 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
         no = move_and_compare(record, root, fd, name, entry, held, session)
         if no is not None:
             return no
-        freed = _remove(record, private, entry, fd, name, session)
+        freed = _remove(record, private, entry, fd, name, held, session)
     finally:
         if held >= 0:
             os.close(held)
@@ -223,7 +223,9 @@ def is_same(record: FileRecord, root: Root, private: int, entry: str, session: S
     return identity.agrees(record.identity, session.reader.stat(private, entry), moved=True)
 
 
-def _remove(record: FileRecord, private: int, entry: str, fd: int, name: str, session: Session) -> int:
+def _remove(
+    record: FileRecord, private: int, entry: str, fd: int, name: str, held: int, session: Session
+) -> int:
     """
     Remove what was proven to be the registered object.
 
@@ -231,7 +233,7 @@ def _remove(record: FileRecord, private: int, entry: str, fd: int, name: str, se
     is and the next claim goes on with it.
     """
     try:
-        freed = remove(private, entry, session, directory=DIRECTORY in record.flags)
+        freed = remove(private, entry, session, directory=DIRECTORY in record.flags, held=held)
     except FileNotFoundError:
         return 0  # an earlier claimer, not dead but slow, removed it
     except OSError:

@@ -63,6 +63,14 @@ def still_free(held: int) -> bool:
     return fcntl.fcntl(held, _F_GETLEASE) == fcntl.F_WRLCK
 
 
+def let_go(held: int) -> None:
+    """Give back the lease on *held*, if there is one: it keeps everybody from writing, also this very process."""
+    try:
+        fcntl.fcntl(held, _F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        pass  # none was taken
+
+
 def is_directory_locked(fd: int) -> bool:
     """Whether somebody holds a ``flock`` on the directory itself."""
     return _is_locked(fd)

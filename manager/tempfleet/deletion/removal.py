@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import os
 
-from . import faults, secure, tree
+from . import faults, in_use, secure, tree
 from .session import Session, Stopped
 
 
-def remove(fd: int, name: str, session: Session, *, directory: bool) -> int:
+def remove(fd: int, name: str, session: Session, *, directory: bool, held: int = -1) -> int:
     """
     Unlink the file, or empty and remove the directory, *name* of *fd*.
+
+    Args:
+        held: the descriptor that kept the file free so far, -1 for none.
 
     Returns:
         For a directory the bytes that its files gave back, else 0.
@@ -24,6 +27,8 @@ def remove(fd: int, name: str, session: Session, *, directory: bool) -> int:
     if directory:
         return tree.remove(fd, name, session)
     if session.secure:
+        if held >= 0:
+            in_use.let_go(held)
         if not secure.overwrite(fd, name, session.may_go_on):
             raise Stopped
         faults.reach("secure.overwritten")
