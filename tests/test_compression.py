@@ -19,6 +19,7 @@ import zstandard
 from attacks.support import needs_linux
 from support import assert_balanced, entries, snapshot, tree
 from tempfleet import (
+    AlreadyClaimed,
     CompressionUnavailable,
     FileMissing,
     NotRegistered,
@@ -488,6 +489,21 @@ def test_decompressing_gives_the_plain_file_back_and_its_idle_time_begins_anew(
         manager.decompress(path.with_name("nothing"))
     with pytest.raises(UnsafePath):
         manager.decompress("/etc/passwd")
+
+
+def test_who_reads_a_compressed_file_is_not_overwritten_by_who_decompresses_it(
+    make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
+) -> None:
+    manager = make_manager(compress_after_seconds=AFTER, secure_delete=True)
+    text = os.urandom(3_000_000).hex().encode()
+    path = compressed(manager, write(content=text), clock)
+    with manager.open(path) as reader:
+        with pytest.raises(AlreadyClaimed, match="in use"):
+            manager.decompress(path)
+        assert reader.read() == text
+    assert manager.decompress(path) is True
+    assert path.read_bytes() == text
+    assert kept(manager) == {"recent": 1}
 
 
 def test_what_comes_back_from_quarantine_is_plain(

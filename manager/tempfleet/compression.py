@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from .deletion import Root, Roots, exchange, forms, reason_of, recover
 from .deletion.exchange import NewForm, Unchanged
+from .deletion.in_use import Use
 from .deletion.session import Session
 from .errors import AlreadyClaimed, FileMissing, UnsafePath
 from .logs import logger, printable
@@ -127,7 +128,8 @@ class Compressor:
 
         Raises:
             FileMissing: nothing has that name, or another file has it now.
-            AlreadyClaimed: it is being deleted or compressed at this moment.
+            AlreadyClaimed: it is being deleted or compressed at this moment; or somebody reads it, and what was there
+                is to be overwritten (TEMP_FILE_SECURE_DELETE).
             UnsafePath: outside the roots, or no regular file of ours.
             OSError: it stays as it is; ENOSPC where there is no room.
         """
@@ -243,6 +245,8 @@ class Compressor:
             raise FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=reason)
         if reason in ("changed", "exchanging"):
             raise _busy(path)
+        if reason in (Use.OPEN, Use.LOCKED):
+            raise AlreadyClaimed(f"{printable(path)} is in use; it would be overwritten.", path=path)
         if reason != "plain":
             raise UnsafePath(f"{printable(path)} cannot be decompressed: {reason}.", path=path, reason=reason)
         return False

@@ -93,6 +93,7 @@ class Source:
     fd: int
     found: Stat
     leased: bool = False
+    used_now: bool = False
 
     def is_free(self) -> bool:
         return not self.leased or in_use.still_free(self.fd)
@@ -114,7 +115,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     try:
         faults.reach("exchange.made")
         write(target, own)
-        _dress(source.fd, target, used_now=not source.leased)
+        _dress(source.fd, target, used_now=source.used_now)
         os.fsync(target)
         faults.reach("exchange.written")
         after = session.reader.fstat(target)

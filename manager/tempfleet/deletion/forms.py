@@ -102,14 +102,15 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
     Give the file of *record* its plain form back. Who has it open goes on reading what was there.
 
     Raises:
-        Unchanged: "plain" where it is that already; or it is missing, or not ours any more.
+        Unchanged: "plain" where it is that already; "open" where it is read and is to be overwritten; or it is missing,
+            or not ours any more.
         OSError: it stays as it is; ENOSPC where there is no room for the plain form.
     """
     fd, name = exchange.place(record, root, session)
     if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
         raise Unchanged("replaced" if record.is_compressed else "plain")
     faults.reach("exchange.found")
-    held = os.open(name, _READ, dir_fd=fd)
+    held, leased = _opened(fd, name, session)
     try:
         form = packing.packed(held, session.reader)
         if form is None and not record.is_compressed:
@@ -121,10 +122,26 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
         if form is None:  # written anew in place; another's plain file says nothing of this one
             raise Unchanged("plain")
         _refuse_too_large(form, fd)
-        source = Source(record, root, session, fd, name, held, found)
+        source = Source(record, root, session, fd, name, held, found, leased=leased, used_now=True)
         return exchange.exchange(source, _unpacked(held, form), agreement)
     finally:
         os.close(held)
+
+
+def _opened(fd: int, name: str, session: Session) -> tuple[int, bool]:
+    """
+    For decompressing, and whether with a lease. Who has the compressed form open may go on reading; unless it is to be
+    overwritten, for then he would read noise.
+    """
+    if not session.secure:
+        return os.open(name, _READ, dir_fd=fd), False
+    use, held = in_use.hold(fd, name, leases=session.leases)
+    if use in (Use.OPEN, Use.LOCKED):
+        os.close(held)
+        raise Unchanged(use.value)
+    if held < 0:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return held, use is Use.FREE
 
 
 def _refuse_too_large(form: Packed, fd: int) -> None:
