@@ -13,8 +13,9 @@ from itertools import pairwise
 from .errors import HostLive, RegistryError
 from .keys import Volume, fleet_key, volume_key
 from .logs import logger, printable
+from .looking import parse_stats
 from .moves import Reaped
-from .registry import Registry, parse_stats
+from .registry import Registry
 from .settings import MAX_BATCH
 from .stats import VolumeStats
 from .store import Store
