@@ -257,6 +257,34 @@ def test_nobody_who_renews_holds_or_registers_meanwhile_is_refused(
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("point", ["exchange.written", "exchange.promised", "exchange.swapped"])
+@needs_root
+@pytest.mark.parametrize("what", ["mode", "times", "owner"])
+def test_what_is_changed_of_a_file_meanwhile_is_not_undone(
+    manager: TempFileManager, path: Path, point: str, what: str
+) -> None:
+    an_idle_file(manager, path)
+    held = os.open(path, os.O_PATH)
+    same = f"/proc/self/fd/{held}"
+    change = {
+        "mode": lambda: os.chmod(same, 0o400),
+        "times": lambda: os.utime(same, (LONG_AGO, LONG_AGO + 1)),
+        "owner": lambda: os.chown(same, -1, 1234),
+    }[what]
+    with at(point, change):
+        assert dict(manager.compress_idle().kept) == {"changed": 1}
+    found = os.stat(same)
+    assert found == path.stat()
+    assert (found.st_mode & 0o777, found.st_mtime, found.st_gid) == {
+        "mode": (0o400, LONG_AGO, os.getegid()),
+        "times": (0o600, LONG_AGO + 1, os.getegid()),
+        "owner": (0o600, LONG_AGO, 1234),
+    }[what]
+    assert path.read_bytes() == CONTENT
+    assert left_over(manager) == []
+    os.close(held)
+
+
 @at_every_point
 def test_a_stranger_who_takes_the_name_keeps_it(
     make: MakeManager, manager: TempFileManager, path: Path, point: str

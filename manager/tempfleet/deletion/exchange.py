@@ -6,7 +6,7 @@ Compressing in place: another form of a file takes its name, and there is no ins
     write     the other form, in the private directory, with the owner, mode, times and attributes of the first; synced
     promise   the record accepts both objects from here on: "<identity>+<identity>"
     swap      RENAME_EXCHANGE: each has the other's name
-    compare   what came out is what was read, and nobody waits to open it; else it is swapped back
+    compare   what came out is what was read, as it was then, and nobody waits to open it; else it is swapped back
     settle    the record has the new identity and size
     forget    what came out goes
 
@@ -121,7 +121,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
         after = session.reader.fstat(target)
         new = NewForm(own, after.size, source.found.freed_bytes - after.freed_bytes)
         session.note(root, source.record.path, accepted.identity)
-        _swap(source, private, entry, accepted.identity, new, agreement)
+        _swap(source, target, private, entry, accepted.identity, new, agreement)
     finally:
         os.close(target)
         discard(accepted, root, private, entry, session, held=source.fd)
@@ -129,7 +129,9 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     return new
 
 
-def _swap(source: Source, private: int, entry: str, both: str, new: NewForm, agreement: Agreement) -> None:
+def _swap(
+    source: Source, target: int, private: int, entry: str, both: str, new: NewForm, agreement: Agreement
+) -> None:
     system = source.session.roots.system
     if not source.is_free():
         raise Unchanged(Use.OPEN.value)
@@ -148,9 +150,12 @@ def _swap(source: Source, private: int, entry: str, both: str, new: NewForm, agr
         faults.reach("exchange.swapped")
         if not source.is_in(private, entry):
             raise Unchanged("replaced")  # discard gives the stranger its name back
-        if not source.is_free():
+        reason = "" if source.is_free() else Use.OPEN.value
+        if not reason and _rights(source.fd) != _rights(target):
+            reason = "changed"
+        if reason:
             system.exchange(private, entry, source.directory, source.name)
-            raise Unchanged(Use.OPEN.value)
+            raise Unchanged(reason)
     except (OSError, Unchanged):
         agreement.take_back(both)
         raise
@@ -178,6 +183,12 @@ def _dress(source: int, target: int, *, used_now: bool) -> None:
         os.setxattr(target, name, os.getxattr(source, name))
     os.fchmod(target, found.st_mode & 0o7777)
     os.utime(target, ns=(time.time_ns() if used_now else found.st_atime_ns, found.st_mtime_ns))
+
+
+def _rights(fd: int) -> tuple[int, ...]:
+    """What others may have changed since it was dressed: no lease keeps them from it."""
+    found = os.fstat(fd)
+    return found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns
 
 
 def is_exchanging(path: str, root: Root) -> bool:
