@@ -26,6 +26,7 @@ from tempfleet import (
     TempFileManager,
     UnsafePath,
 )
+from tempfleet.compression import CompressionReport
 from tempfleet.deletion import faults
 from tempfleet.testing import FakeClock
 
@@ -233,6 +234,25 @@ def test_a_pass_goes_on_where_the_last_one_stopped(
     assert (report.compressed, report.finished, len(done)) == (1, False, 1)
     assert sum(manager.compress_idle().compressed for _ in range(2)) == 4
     assert manager.compress_idle().finished
+
+
+def test_threads_may_compress_at_once(
+    manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
+) -> None:
+    paths = [write(f"file{n}") for n in range(40)]
+    for path in paths:
+        manager.register(path, compress=True)
+    clock.advance(AFTER + 1)
+    passes: list[CompressionReport] = []
+    threads = [threading.Thread(target=lambda: passes.append(manager.compress_idle())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(passes) == 4
+    manager.compress_idle()
+    assert manager.stats().total("compressed") == 40
+    assert {content_of(manager, path) for path in paths} == {TEXT}
 
 
 def test_a_stop_in_the_middle_of_a_file_leaves_it_as_it_was(

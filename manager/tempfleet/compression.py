@@ -62,14 +62,14 @@ class CompressionReport:
 
 
 class Compressor:
-    """Changes the form of one volume's files; for one thread at a time."""
+    """Changes the form of one volume's files. Thread-safe; passes at once look at the same files."""
 
     def __init__(self, registry: Registry, roots: Roots, settings: Settings) -> None:
         self.registry = registry
         self.roots = roots
         self.settings = settings
         self.idle = forms.Idle(settings.compress_after_seconds, settings.compress_min_bytes)
-        self._round: Iterator[FileRecord | None] | None = None
+        self._begun: list[Iterator[FileRecord | None]] = []  # rounds to go on with; pop and append are atomic
         self._without_exchange: set[str] = set()
 
     def compress_idle(
@@ -97,9 +97,8 @@ class Compressor:
 
         if self.settings.compress_after_seconds:
             recover(self.roots)
-            for record in self._candidates(may_start):
+            for record in self._candidates(may_start, report):
                 self._try(record, report, lambda record: self._compress(record, step))
-            report.finished = self._round is None
         report.seconds = time.monotonic() - began
         if report.compressed:
             logger.info(
@@ -149,16 +148,20 @@ class Compressor:
 
     # -- inside
 
-    def _candidates(self, may_start: Callable[[], bool]) -> Iterator[FileRecord]:
-        self._round = self._round or self._all_wanted()
+    def _candidates(self, may_start: Callable[[], bool], report: CompressionReport) -> Iterator[FileRecord]:
+        try:
+            current = self._begun.pop()
+        except IndexError:
+            current = self._all_wanted()
         while may_start():
             try:
-                record = next(self._round)
+                record = next(current)
             except StopIteration:
-                self._round = None
                 return
             if record is not None:
                 yield record
+        report.finished = False
+        self._begun.append(current)
 
     def _all_wanted(self) -> Iterator[FileRecord | None]:
         for page in self.registry.waiting_paths(page=self.settings.batch_size):

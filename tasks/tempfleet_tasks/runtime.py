@@ -114,7 +114,7 @@ class Runtime:
             return self._announcers[volume]
 
     def compressor(self, volume: Volume) -> Compressor:
-        """What compresses idle files in a volume of this host; for one thread, and it remembers how far it came."""
+        """What compresses idle files in a volume of this host; it remembers how far it came."""
         cleaner = self.cleaner(volume)
         with self.lock:
             if volume not in self._compressors:
