@@ -354,6 +354,33 @@ def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
     assert left_over(manager) == []
 
 
+def test_a_stranger_whose_directory_is_away_gets_its_name_back_when_that_returns(
+    make: MakeManager, manager: TempFileManager, path: Path
+) -> None:
+    inside = path.with_name("directory") / "file"
+    inside.parent.mkdir()
+    an_idle_file(manager, inside)
+
+    def child() -> None:
+        def reached(point: str) -> None:
+            if point == "exchange.promised":
+                inside.unlink()
+                inside.write_bytes(b"precious")
+            if point == "exchange.swapped":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        faults.install(reached)
+        make().compress_idle()
+
+    assert in_a_child(child) == -signal.SIGKILL
+    away = inside.parent.rename(path.with_name("away"))
+    make().cleanup()
+    away.rename(inside.parent)
+    make().cleanup()
+    assert inside.read_bytes() == b"precious"
+    assert left_over(manager) == []
+
+
 @pytest.mark.parametrize("how", ["open", "mapped", "written"])
 def test_a_file_that_a_process_uses_is_never_compressed(
     manager: TempFileManager, path: Path, how: str

@@ -210,6 +210,15 @@ def recover(line: Noted, root: Root, private: int, session: Session) -> None:
         pass
 
 
+def is_left(line: Noted, private: int) -> bool:
+    """Whether ``recover`` could do nothing with what there is."""
+    try:
+        os.stat(f"{digest_of(line.path)}.{line.token:x}.{FORM}", dir_fd=private, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def discard(
     record: FileRecord, root: Root, private: int, entry: str, session: Session, *, held: int = -1
 ) -> None:

@@ -46,6 +46,8 @@ def recover(roots: Roots) -> list[Recovered]:
             last = {line.path: line for line in noted}
             mine = [_recover_one(root, private, line, roots) for line in last.values()]
             found += [one for one in mine if one is not None]
+            if any(exchange.is_left(line, private) for line in last.values()):
+                continue  # no claim looks for it, so only this note can tell whose it is
             try:
                 os.unlink(name, dir_fd=private)
             except FileNotFoundError:
