@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,8 +21,8 @@ from ..records import FileRecord
 from .errnos import name_of
 from .private import NOTE
 
-_EMPTY_SECONDS = 3600
-"""Younger, an empty note may be about to be locked."""
+_TRIES = 10
+"""A recovery scan may take a note away before it is locked; ten scans in ten such instants are an enemy."""
 
 
 class Note:
@@ -32,16 +31,27 @@ class Note:
     def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
         self._private = private
         self.is_whole = False
-        self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
+        self.name = ""
         self._fd = -1
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self.name, flags, 0o600, dir_fd=private)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._make(token)
             lines = b"".join(_line(record.path, record.identity) for record in records)
             self.is_whole = os.write(self._fd, lines) == len(lines)
         except OSError as exc:
             logger.info("deleting without a note: %s", name_of(exc))
+
+    def _make(self, token: int) -> None:
+        """Locked, and still there: from then on no scan takes it for a dead process's."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for _ in range(_TRIES):
+            self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
+            self._fd = os.open(self.name, flags, 0o600, dir_fd=self._private)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # a scan has it for an instant
+            if os.fstat(self._fd).st_nlink:
+                return
+            os.close(self._fd)
+            self._fd = -1
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def add(self, path: str, identity: str) -> None:
         """One line more, there also after a power failure; the last one of a path is the one that counts."""
@@ -87,9 +97,6 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[No
         except FileNotFoundError:
             continue
         try:
-            found = os.fstat(fd)
-            if not found.st_size and time.time() < found.st_mtime + _EMPTY_SECONDS:
-                continue  # its maker locks it before it writes; so one with a word in it was locked
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield name, _parse(_read(fd), int(rest.partition(".")[0], 16))
         except BlockingIOError:
