@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from tempfleet import RegistryFull, TempfleetError, Volume, VolumeUnavailable
+from tempfleet import RegistryFull, SettingsError, TempfleetError, Volume, VolumeUnavailable
 from tempfleet.logs import logger, printable
 from tempfleet.pressure import is_watched
 
@@ -24,6 +24,9 @@ from .runtime import Runtime, RuntimeOf
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
 """Celery's event: host, base_dir, and how many ``files`` of it have come near their end."""
+
+WRONG_SETTING = 2
+"""The exit status of a worker that cannot start with its settings; the console's for the same."""
 
 TICKERS = ("heartbeat", "timer")
 """The threads without which a worker does not serve its host; each is called tempfleet-<name>."""
@@ -69,6 +72,11 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         runtime = self.runtime_of()
         settings = runtime.settings
+        try:
+            _ = runtime.manager  # asks the disk and the plug-ins: a root or a policy may be refused
+        except SettingsError as exc:
+            logger.critical("%s", exc)
+            raise SystemExit(WRONG_SETTING) from None
         self.tickers = [
             Ticker("heartbeat", settings.heartbeat_seconds, lambda _stop: beat(runtime)),
             Ticker("timer", settings.timer_interval_seconds, lambda stop: clean_host(runtime, stop)),

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -155,10 +156,30 @@ def test_up_tells_another_terminal_the_options_that_it_was_given(tmp_path: Path)
         running.end()
 
 
-def test_a_worker_with_a_policy_that_nobody_knows_says_so_in_one_sentence(tmp_path: Path) -> None:
-    env = console_env(tmp_path, TEMP_FILE_EVICTION_POLICY="foo", TEMP_FILE_BASE_DIR=str(tmp_path / "base"))
-    process = console("worker", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert len(said.splitlines()) == 1
-    assert "TEMP_FILE_EVICTION_POLICY='foo': must be one of" in said
+WRONG = {
+    "a policy that nobody knows": ("TEMP_FILE_EVICTION_POLICY", "foo", "must be one of"),
+    "a root that may be none": ("TEMP_FILE_ALLOWED_ROOTS", "/", "is the root directory"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "why"), WRONG.values(), ids=WRONG)
+def test_a_worker_with_a_wrong_setting_says_so_in_one_sentence(
+    tmp_path: Path, name: str, value: str, why: str
+) -> None:
+    env = console_env(
+        tmp_path,
+        TEMP_FILE_BASE_DIR=str(tmp_path / "base"),
+        TEMP_FILE_REDIS_URL=f"embedded://{tmp_path / 'redis'}",
+        **{name: value},
+    )
+    ours = console("worker", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, said = ours.communicate(timeout=60)
+    assert (ours.returncode, len(said.splitlines())) == (2, 1)
+    assert name in said and why in said
+
+    celery = [sys.executable, "-m", "celery", "-q", "-A", "tempfleet_tasks", "worker"]
+    theirs = subprocess.run(celery, env=env, capture_output=True, text=True, timeout=60, check=False)
+    told = [line for line in theirs.stderr.splitlines() if name in line]
+    assert (theirs.returncode, len(told)) == (2, 1), theirs.stderr
+    assert why in told[0]
+    assert "Traceback" not in theirs.stderr + theirs.stdout
