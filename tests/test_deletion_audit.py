@@ -40,7 +40,7 @@ def test_each_decision_is_one_line_whatever_the_name(tmp_path: Path, roots: Root
     records = [record_for(roots, tmp_path / "data" / name) for name in NAMES]
     (tmp_path / "data" / "plain").unlink()
     done = list(Deleter(roots, roots.settings).delete(records, token=42, may_go_on=lambda: True))
-    log = Path(roots.base.private.path, audit.NAME)
+    log = Path(audit.usual_path(roots.base.path))
     assert log.stat().st_mode & 0o777 == 0o600
     lines = lines_of(log.read_bytes())
     assert [line["path"] for line in lines] == [record.path for record in records]

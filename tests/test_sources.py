@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -168,6 +169,31 @@ def test_config_tells_value_origin_and_bounds_of_every_setting_and_no_password(
         "allowed": "> 0, <= 31622400",
     }  # fmt: skip
     assert all(each["allowed"] for each in told.values())
+
+
+def test_config_shows_what_is_in_force_where_a_setting_follows_from_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = str(tmp_path / "base")
+    monkeypatch.setenv("TEMP_FILE_REDIS_URL", "redis://bob:secret@h:1/0")
+
+    def value(variable: str) -> str:
+        each = explained(variable, base_dir=base)
+        assert (each.origin, each.default) == ("default", each.value)
+        return each.value
+
+    assert value("TEMP_FILE_BROKER_URL") == "redis://bob:***@h:1/0"
+    assert value("TEMP_FILE_ALLOWED_ROOTS") == f"{base}{os.pathsep}{tempfile.gettempdir()}"
+    assert value("TEMP_FILE_MESSAGE_ROOTS") == base
+    assert value("TEMP_FILE_STATUS_PAGE") == "on"
+    assert value("TEMP_FILE_AUDIT_LOG") == f"{base}/.tempfleet-{os.geteuid()}/audit.log"
+
+
+def test_config_tells_what_would_be_in_force_without_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_METRICS_ADDRESS", "0.0.0.0")
+    monkeypatch.setenv("TEMP_FILE_STATUS_PAGE", "on")
+    page = explained("TEMP_FILE_STATUS_PAGE")
+    assert (page.value, page.default, page.origin) == ("on", "off", "environment")
 
 
 def test_config_for_people_shows_what_was_changed(

@@ -5,16 +5,27 @@ The settings in force, as people look at them: each value, where it came from, a
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from .deletion.audit import usual_path
 from .settings import Settings, found_settings, variables
 from .urls import without_password
 
 OPTION, DEFAULT = "option", "default"
+
+FOLLOWS: dict[str, Callable[[Settings], Any]] = {
+    "broker_url": lambda settings: settings.effective_broker_url,
+    "allowed_roots": lambda settings: settings.roots,
+    "message_roots": lambda settings: settings.confined_roots,
+    "status_page": lambda settings: settings.serves_status_page,
+    "audit_log": lambda settings: settings.audit_log or usual_path(settings.base_dir),
+}
+"""Settings that follow from others where nobody said them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +34,8 @@ class Explained:
     One setting as people look at it.
 
     Attributes:
-        value, default: as they would be written; passwords are masked.
+        value: what is in force, as it would be written; passwords are masked.
+        default: what would be in force if nobody had said it.
         origin: where the value came from: ``option``, ``environment``, a file's path, or ``default``.
         allowed: in a few words.
     """
@@ -44,12 +56,13 @@ def explain(**values: Any) -> list[Explained]:
         file = getattr(settings, f"{field}_file", "")
         origin = found[name].origin if name in found else file or DEFAULT
         info = Settings.model_fields[field]
+        unsaid = settings.model_copy(update={field: info.get_default(call_default_factory=True)})
         explained.append(
             Explained(
                 name,
-                _written(field, getattr(settings, field)),
+                _written(settings, field),
                 OPTION if values.get(field) is not None else origin,
-                _written(field, info.get_default(call_default_factory=True)),
+                _written(unsaid, field),
                 allowed(info),
             )
         )
@@ -76,9 +89,8 @@ def allowed(field: FieldInfo) -> str:
     return ", ".join(bounds)
 
 
-def _written(field: str, value: Any) -> str:
-    if value is None:
-        return ""
+def _written(settings: Settings, field: str) -> str:
+    value = FOLLOWS[field](settings) if field in FOLLOWS else getattr(settings, field)
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):

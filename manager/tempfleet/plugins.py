@@ -160,7 +160,7 @@ class Plugin:
         try:
             manager = self._load(nothing)
             hooks = tuple(hook for hook in HOOKS if _implements(manager, hook))
-        except Exception as exc:  # noqa: BLE001 - told below
+        except PluginFailed as exc:
             said = (f"{LOAD}: {exc}",)
         else:
             said = tuple(f"{hook}: {each.said}" for hook, each in self.contained.items() if each.is_off)

@@ -23,12 +23,17 @@ from ..logs import logger
 from ..records import Deletion
 from .errnos import name_of
 from .in_use import Use
-from .private import PrivateDirectory
+from .private import PrivateDirectory, private_name
 
 NAME = "audit.log"
 _TURN_OVER_BYTES = 10 << 20
 _OLDER = 2
 _LINES_A_WRITE = 1000
+
+
+def usual_path(base_dir: str) -> str:
+    """Where the log is if nobody said so, and no stranger took the private directory's first name."""
+    return os.path.join(base_dir, private_name(), NAME)
 
 
 class AuditLog:

@@ -126,7 +126,7 @@ class PrivateDirectory:
     def _open(self, *, create: bool) -> int:
         if KEPT in self._kept:
             return self._kept[KEPT][0]
-        names = [f"{PREFIX}{os.geteuid()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
+        names = [f"{private_name()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
         for name in names:
             if (fd := self._try(name)) >= 0:
                 return fd
@@ -154,6 +154,11 @@ class PrivateDirectory:
             return kept
         os.close(fd)
         return -1
+
+
+def private_name() -> str:
+    """The first name that this user's private directories are given."""
+    return f"{PREFIX}{os.geteuid()}"
 
 
 def is_private_name(name: str) -> bool:
