@@ -111,6 +111,15 @@ def test_a_script_reads_the_servers_clock_unless_it_is_given_one(name: str) -> N
     assert ("now_ms" in script.args) == ("'TIME'" in script.text)
 
 
+def test_a_function_that_several_scripts_have_is_the_same_in_all_of_them() -> None:
+    texts: dict[str, list[str]] = {}
+    for name in scripts.names():
+        for function in re.finditer(r"^local function (\w+)\(.*?^end$", scripts.load(name).text, re.M | re.S):
+            texts.setdefault(function[1], []).append(function[0])
+    assert len(texts["count_tags"]) > 1
+    assert {name: len(set(found)) for name, found in texts.items()} == dict.fromkeys(texts, 1)
+
+
 def test_a_call_that_does_not_fit_the_header_is_refused_before_it_is_sent() -> None:
     with pytest.raises(TypeError, match=r"extend.lua takes"):
         scripts.load("extend").arguments({"token": 1}, [])
