@@ -332,10 +332,8 @@ def test_a_file_that_has_the_name_for_an_instant_is_not_taken_for_the_registered
     assert other.read_bytes() == b"precious" * 100_000
 
 
-def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
-    make: MakeManager, manager: TempFileManager, path: Path
-) -> None:
-    an_idle_file(manager, path)
+def killed_with_a_stranger_in_hand(make: MakeManager, path: Path) -> None:
+    """A compressor dies just after it swapped names with what a stranger had put at *path* meanwhile."""
 
     def child() -> None:
         def reached(point: str) -> None:
@@ -349,6 +347,14 @@ def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
         make().compress_idle()
 
     assert in_a_child(child) == -signal.SIGKILL
+
+
+def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
+    make: MakeManager, manager: TempFileManager, path: Path
+) -> None:
+    an_idle_file(manager, path)
+
+    killed_with_a_stranger_in_hand(make, path)
     make().clear_all()
     assert path.read_bytes() == b"precious"
     assert left_over(manager) == []
@@ -361,18 +367,7 @@ def test_a_stranger_whose_directory_is_away_gets_its_name_back_when_that_returns
     inside.parent.mkdir()
     an_idle_file(manager, inside)
 
-    def child() -> None:
-        def reached(point: str) -> None:
-            if point == "exchange.promised":
-                inside.unlink()
-                inside.write_bytes(b"precious")
-            if point == "exchange.swapped":
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        faults.install(reached)
-        make().compress_idle()
-
-    assert in_a_child(child) == -signal.SIGKILL
+    killed_with_a_stranger_in_hand(make, inside)
     away = inside.parent.rename(path.with_name("away"))
     make().cleanup()
     away.rename(inside.parent)
