@@ -87,4 +87,6 @@ def handles_in(identity: str) -> list[str]:
     """The file handles in *identity*, none if it has none."""
     if identity[:1] not in ("g", "h"):
         return []
+    if "+" not in identity:  # nearly every file
+        return [identity.rpartition(".")[2]]
     return [form.rpartition(".")[2] for form in forms(identity)]

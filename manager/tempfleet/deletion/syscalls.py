@@ -322,17 +322,18 @@ class _Statx:
 class _Handle:
     """struct file_handle { unsigned handle_bytes; int handle_type; unsigned char f_handle[]; }"""
 
-    __slots__ = ("_address", "_buffer", "_mount", "_mount_address", "_quick", "_slow")
+    __slots__ = ("_address", "_buffer", "_bytes", "_mount", "_mount_address", "_quick", "_slow")
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+        self._bytes = memoryview(self._buffer).cast("B")
         self._address = ctypes.addressof(self._buffer)
         self._mount = ctypes.c_uint64()
         self._mount_address = ctypes.addressof(self._mount)
         self._quick, self._slow = _quick_libc().name_to_handle_at, _libc().name_to_handle_at
 
     def read(self, fd: int, name: bytes) -> str:
-        _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
+        # handle_bytes is still that of the last handle, which is mostly right; else the call fails, and is made again.
         if self._quick(fd, name, self._address, self._mount_address, 0):
             _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
             if self._slow(fd, name, self._address, self._mount_address, 0):
@@ -340,8 +341,7 @@ class _Handle:
                 if exc.errno in _NO_HANDLE:
                     return ""
                 raise exc
-        raw = self._buffer.raw
-        return raw[4 : 8 + _LENGTH.unpack_from(raw)[0]].hex()
+        return self._bytes[4 : 8 + _LENGTH.unpack_from(self._buffer)[0]].hex()
 
 
 _LENGTH: Final = struct.Struct("=I")
