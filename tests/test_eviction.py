@@ -478,6 +478,34 @@ def test_a_policy_that_fails_lets_nothing_go_and_health_says_so(
     assert "nothing more can be evicted" in manager.health_check()["warning"]
 
 
+HANGING = """
+    import threading
+    from tempfleet.plugins import hookimpl
+
+    gate = threading.Event()
+
+    @hookimpl
+    def tempfleet_eviction_policies():
+        return {"slow": lambda file: gate.wait() and 1}
+"""
+
+
+def test_a_policy_that_hangs_stops_no_timer_and_is_told_until_it_is_well(
+    packages: Packages, on_disk: MakeFull
+) -> None:
+    packages.install("hanging", HANGING)
+    manager = on_disk(eviction_policy="slow", plugin_timeout_seconds=0.1, evict_down_to=75)
+    fill(manager, *numbered(17))
+    for _ in range(3):
+        with pytest.raises(PluginFailed, match=r"hanging\.slow"):
+            manager.evict()
+        manager.cleanup()
+    assert len(entries(Path(manager.base_dir))) == 17
+    assert "hanging is switched off (slow: an earlier call" in manager.health_check()["warning"]
+    assert "no file makes room by that order" in manager.health_check()["warning"]
+    packages.module("hanging").gate.set()
+
+
 def test_a_veto_that_fails_ends_the_attempt_and_is_not_asked_of_every_file(
     packages: Packages, on_disk: MakeFull
 ) -> None:

@@ -258,7 +258,9 @@ POLICIES = """
 
 def test_eviction_policies_are_names_and_key_functions(packages: Packages) -> None:
     plugin = load(packages, POLICIES.format(answer="{'smallest': lambda file: file.size_bytes}"))
-    assert plugin.eviction_policies()["smallest"](FileRecord("/a", 0, 0, size_bytes=7)) == 7
+    smallest = plugin.eviction_policies()["smallest"]
+    assert smallest([FileRecord("/a", 0, 0, size_bytes=7), FileRecord("/b", 0, 0, size_bytes=5)]) == [7, 5]
+    assert smallest([]) == []
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,31 @@ def test_policies_that_are_none_are_a_failure(packages: Packages, answer: str) -
 def test_a_policy_that_raises_or_gives_no_number_chooses_nothing(packages: Packages, key: str) -> None:
     policies = load(packages, POLICIES.format(answer=f"{{'odd': lambda file: {key}}}")).eviction_policies()
     with pytest.raises(PluginFailed, match=r"plug-in guard\.odd failed"):
-        sorted([A, B], key=policies["odd"])
+        policies["odd"]([A, B])
+
+
+HANGING_KEY = """
+    import threading
+    from tempfleet.plugins import hookimpl
+
+    gate = threading.Event()
+
+    @hookimpl
+    def tempfleet_eviction_policies():
+        return {"slow": lambda file: gate.wait() and 1}
+"""
+
+
+def test_a_policy_that_hangs_chooses_nothing_and_is_well_when_it_has_returned(packages: Packages) -> None:
+    plugin = load(packages, HANGING_KEY, plugin_timeout_seconds=0.1)
+    slow = plugin.eviction_policies()["slow"]
+    with pytest.raises(PluginFailed, match=r"guard\.slow failed: it did not return within 0\.1 s"):
+        slow([A])
+    with pytest.raises(PluginFailed, match="an earlier call has not returned"):
+        plugin.eviction_policies()["slow"]([A])
+    packages.module("guard").gate.set()
+    wait_until(lambda: not plugin.contained["eviction_policies.slow"]._hangs())
+    assert slow([A, B]) == [1, 1]
 
 
 def test_the_name_of_a_plug_in_is_harmless_wherever_it_goes(packages: Packages) -> None:

@@ -151,7 +151,8 @@ def test_each_policy_has_its_order(policy: str, order: list[str]) -> None:
         could_go("large", registered=900, size=40, used=2),
         could_go("middle", registered=300, size=30, used=3),
     ]
-    assert [each.record.path for each in sorted(files, key=eviction_policies()[policy])] == order
+    places = dict(zip((each.record.path for each in files), eviction_policies()[policy](files), strict=True))
+    assert sorted(places, key=places.__getitem__) == order
 
 
 def test_a_policy_that_there_is_not_is_answered_with_those_that_there_are() -> None:

@@ -1,14 +1,14 @@
 """
 Which files make room: as many as are needed, the first in the policy's order, out of any number.
 
-Candidates come in no order and may be millions. Only those are kept that would have to go if the rest were worse, so
-memory grows with what is needed and not with what there is.
+Candidates come in pages, in no order, and may be millions. Only those are kept that would have to go if the rest were
+worse, so memory grows with what is needed and not with what there is.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .policies import Candidate
@@ -16,8 +16,11 @@ from .policies import Candidate
 MOST_CHOSEN = 10_000
 """Files of one choice; whoever needs more chooses again when these are gone."""
 
-Rank = Callable[[Candidate], tuple[float, ...]]
-"""Lower goes first; what is equal goes by its path, so that two choices out of the same files are the same."""
+Rank = Callable[[Sequence[Candidate]], Sequence[tuple[float, ...]]]
+"""
+A place for each of a page. Lower goes first; what is equal goes by its path, so that two choices out of the same files
+are the same.
+"""
 
 
 @dataclass(slots=True)
@@ -58,25 +61,27 @@ class _LastFirst:
 
 
 def choose(
-    candidates: Iterable[Candidate], rank: Rank, need: Need, *, most: int = MOST_CHOSEN
+    pages: Iterable[Sequence[Candidate]], rank: Rank, need: Need, *, most: int = MOST_CHOSEN
 ) -> list[Candidate]:
     """
-    The first of *candidates* in the order of *rank* that together meet *need*, all of them where they do not.
+    The first of all candidates in the order of *rank* that together meet *need*, all of them where they do not.
 
     A path that comes twice counts once; who would not help is left out. O(candidates * log(chosen)).
     """
     still = Need(need.bytes, need.files)
     heap: list[_LastFirst] = []
     chosen: set[str] = set()
-    for candidate in candidates:
-        path = candidate.record.path
-        if path in chosen or not need.is_helped_by(candidate):
-            continue
-        heapq.heappush(heap, _LastFirst((*rank(candidate), path), candidate))
-        chosen.add(path)
-        still.take(candidate)
-        while len(heap) > most or still.is_met_without(heap[0].candidate):
-            last = heapq.heappop(heap).candidate
-            chosen.remove(last.record.path)
-            still.give_back(last)
+    for page in pages:
+        helpful = [candidate for candidate in page if need.is_helped_by(candidate)]
+        for candidate, place in zip(helpful, rank(helpful), strict=True):
+            path = candidate.record.path
+            if path in chosen:
+                continue
+            heapq.heappush(heap, _LastFirst((*place, path), candidate))
+            chosen.add(path)
+            still.take(candidate)
+            while len(heap) > most or still.is_met_without(heap[0].candidate):
+                last = heapq.heappop(heap).candidate
+                chosen.remove(last.record.path)
+                still.give_back(last)
     return [each.candidate for each in sorted(heap, reverse=True)]

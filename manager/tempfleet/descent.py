@@ -145,16 +145,18 @@ class Descent:
             if self._is_stopped:
                 return
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _candidates(self) -> Iterator[list[Candidate]]:
         deleter = self.cleaner.deleter
         for page in self.registry.waiting_paths(page=self.cleaner.settings.batch_size):
             if self._is_stopped:
                 return
             now_ms, found = self.registry.look([path for path in page if path not in self._tried])
             records = [record for record in found if record is not None and self._may_go(record)]
-            for record, weight in zip(records, deleter.weigh(records), strict=True):
-                if weight is not None:
-                    yield Candidate(record, weight.size_bytes, weight.files, weight.used_ms, now_ms)
+            yield [
+                Candidate(record, weight.size_bytes, weight.files, weight.used_ms, now_ms)
+                for record, weight in zip(records, deleter.weigh(records), strict=True)
+                if weight is not None
+            ]
 
     def _may_go(self, record: FileRecord) -> bool:
         """What was registered since waits for the next descent; what failed before, for its own next try."""
@@ -170,11 +172,16 @@ class Descent:
     def _examined(self) -> list[Deletion]:
         return list(self.cleaner.examine_all([candidate.record for candidate in self._at.values()]))
 
-    def _rank(self, candidate: Candidate) -> tuple[float, ...]:
-        record = candidate.record
-        if record.is_aside:
-            return (0, record.registered_ms)
-        return (1 if record.deadline_ms <= candidate.now_ms else 2, self.order(candidate))
+    def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
+        places = iter(self.order([each for each in candidates if not each.record.is_aside]))
+
+        def place(candidate: Candidate) -> tuple[float, ...]:
+            record = candidate.record
+            if record.is_aside:
+                return (0, record.registered_ms)
+            return (1 if record.deadline_ms <= candidate.now_ms else 2, next(places))
+
+        return [place(candidate) for candidate in candidates]
 
     @property
     def _is_low(self) -> bool:

@@ -15,6 +15,7 @@ from .fleet import Fleet, Host
 from .keys import Volume
 from .limits import soft_warnings
 from .logs import printable
+from .plugins import BEFORE, HOOKS, LOAD
 from .registry import Registry
 from .settings import Settings
 from .stats import Note, VolumeStats
@@ -80,12 +81,10 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
 
 
 def _plugin_warning(note: Note) -> str:
-    asked = note.hook in ("load", "before_delete")
-    harm = (
-        "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
-        if asked
-        else "it is not called"
-    )
+    if note.hook in (LOAD, BEFORE):
+        harm = "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
+    else:
+        harm = "it is not called" if note.hook in HOOKS else "no file makes room by that order"
     return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {harm}; mend it, or remove it"
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from .containment import Contained, nothing
 from .errors import PluginFailed, RegistryFull
 from .logs import logger
-from .plugins import AFTER, FAILURE, NEAR, Plugin, Policy
-from .policies import Order, eviction_policies, eviction_policy
+from .plugins import AFTER, FAILURE, NEAR, Plugin
+from .policies import Candidate, Order, eviction_policies, eviction_policy
 from .records import Deletion, FileRecord, Outcome
 from .registry import Registry
 from .settings import OnPluginFailure, Settings
@@ -71,9 +71,9 @@ class Hooks:
         """Tell of files that are near their end; whether every listener took it."""
         return self._tell(NEAR, files)
 
-    def eviction_policies(self) -> dict[str, Policy]:
-        """Name -> key function, of those plug-ins that answer; of two with one name the first plug-in's."""
-        found: dict[str, Policy] = {}
+    def eviction_policies(self) -> dict[str, Order]:
+        """Name -> policy, of those plug-ins that answer; of two with one name the first plug-in's."""
+        found: dict[str, Order] = {}
         for plugin in self.plugins:
             try:
                 found = plugin.eviction_policies() | found
@@ -84,7 +84,7 @@ class Hooks:
     def order(self) -> Order:
         """
         The eviction policy that the settings name. Plug-ins are asked only for a name that is not ours, so none can
-        take one of ours.
+        take one of ours. One that fails raises PluginFailed, and is counted.
 
         Raises:
             SettingsError: nobody knows the name.
@@ -92,7 +92,16 @@ class Hooks:
         name, known = self.eviction_policy, eviction_policies()
         if name not in known:
             known = self.eviction_policies() | known
-        return eviction_policy(name, known)
+        places = eviction_policy(name, known)
+
+        def counted(candidates: Sequence[Candidate]) -> Sequence[float]:
+            try:
+                return places(candidates)
+            except PluginFailed as exc:
+                self._failed(exc)
+                raise
+
+        return counted
 
     def note(self) -> None:
         """
@@ -101,7 +110,7 @@ class Hooks:
         One round trip for each that has something to be said; none where all is well.
         """
         for plugin in self.plugins:
-            for contained in plugin.contained.values():
+            for contained in list(plugin.contained.values()):
                 said = contained.said if contained.is_off else ""
                 failures = self._failures.pop(contained.name, 0)
                 if failures or said or self._is_to_be_taken_back(contained):

@@ -211,8 +211,8 @@ class Admission:
             self.host.forget()
         return report.deleted
 
-    def _rank(self, candidate: Candidate) -> tuple[float, ...]:
-        return (self.order(candidate),)
+    def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
+        return [(place,) for place in self.order(candidates)]
 
     def _need(self, code: str, files: Sequence[NewFile]) -> Need:
         """What must go: what is to come, and a twentieth of the limit, so that not every call has to."""
@@ -222,15 +222,16 @@ class Admission:
             return Need(bytes=sum(file.size_bytes for file in files) + more)
         return Need(files=len(files) + more)
 
-    def _candidates(self, files: Sequence[NewFile], ours: set[str]) -> Iterator[Candidate]:
+    def _candidates(self, files: Sequence[NewFile], ours: set[str]) -> Iterator[list[Candidate]]:
         """What waits, is the same registrants', and could be deleted now; counted as the limits count it."""
         deleter = self.cleaner.deleter
         for page in self.registry.waiting_paths():
             now_ms, found = self.registry.look([path for path in page if path not in ours])
             records = [record for record in found if record is not None and _may_go(record, files)]
-            for record, weight in zip(records, deleter.weigh(records), strict=True):
-                used_ms = 0 if weight is None else weight.used_ms
-                yield Candidate(record, record.size_bytes, 1, used_ms, now_ms)
+            yield [
+                Candidate(record, record.size_bytes, 1, 0 if weight is None else weight.used_ms, now_ms)
+                for record, weight in zip(records, deleter.weigh(records), strict=True)
+            ]
 
 
 def _may_go(record: FileRecord, files: Sequence[NewFile]) -> bool:

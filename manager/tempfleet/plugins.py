@@ -34,6 +34,7 @@ import pluggy
 
 from .containment import Contained, nothing
 from .errors import PluginFailed
+from .policies import Candidate, Order
 from .records import Deletion, FileRecord
 from .settings import ALL_PLUGINS, NO_PLUGINS, Settings
 
@@ -53,7 +54,7 @@ MOST_POLICIES = 32
 T = TypeVar("T")
 
 Policy = Callable[[Any], float]
-"""The key function of an order: of two candidates the one with the lower number goes first."""
+"""What a plug-in gives for an order: a key function of one candidate; the lowest number goes first."""
 
 _hookspec = pluggy.HookspecMarker("tempfleet")
 hookimpl = pluggy.HookimplMarker("tempfleet")
@@ -93,7 +94,8 @@ class Specification:
     def tempfleet_eviction_policies(self) -> dict[str, Policy]:
         """
         Orders in which files make room: name (small letters, digits and dashes) -> key function of a candidate; the
-        file with the lowest number goes first. One that raises ends the attempt to make room: nothing goes for it.
+        file with the lowest number goes first. The key has TEMP_FILE_PLUGIN_TIMEOUT for a page of candidates; one that
+        raises or hangs ends the attempt to make room: nothing goes for it.
         """
         raise NotImplementedError
 
@@ -143,15 +145,16 @@ class Plugin:
         argument = "files" if hook == NEAR else "deletions"
         self._call(hook, None, lambda _answer: None, nothing, **{argument: tuple(told)})
 
-    def eviction_policies(self) -> dict[str, Policy]:
+    def eviction_policies(self) -> dict[str, Order]:
         def read(answer: Any) -> dict[str, Policy]:
             policies = dict(islice(answer.items(), MOST_POLICIES))
             for name, key in policies.items():
                 if not (isinstance(name, str) and POLICY_NAME.fullmatch(name) and callable(key)):
                     raise Nonsense(f"{name!r} -> {key!r} is not a policy's name and its key function")
-            return {name: partial(_place, f"{self.name}.{name}", key) for name, key in policies.items()}
+            return policies
 
-        return self._call(POLICIES, {}, read, nothing)
+        policies = self._call(POLICIES, dict[str, Policy](), read, nothing)
+        return {name: partial(self._places, name, key) for name, key in policies.items()}
 
     def about(self) -> About:
         """All that is known of it; loads it."""
@@ -184,6 +187,20 @@ class Plugin:
 
         return self.contained[hook].call(work, meanwhile=meanwhile)
 
+    def _places(self, name: str, key: Policy, candidates: Sequence[Candidate]) -> list[float]:
+        """What a policy's *key* says of each; of a page in one call, because each call costs a thread."""
+
+        def work() -> list[float]:
+            places = [float(key(candidate)) for candidate in candidates]
+            if any(
+                map(math.isnan, places)
+            ):  # neither before nor behind anything: it would spoil the order of all
+                raise Nonsense("its key is not a number")
+            return places
+
+        new = Contained(f"{self.name}.{name}", seconds=self.contained[POLICIES].seconds)
+        return self.contained.setdefault(f"{POLICIES}.{name}", new).call(work) if candidates else []
+
     def _load(self, meanwhile: Callable[[], object]) -> pluggy.PluginManager:
         load = self.contained[LOAD]
         if not self._loaded:
@@ -207,17 +224,6 @@ class Plugin:
             if hasattr(plugin, PREFIX + hook) and not _implements(manager, hook):
                 raise LookupError(f"{PREFIX + hook} is no hook; is @hookimpl missing?")
         self._loaded.append(manager)
-
-
-def _place(name: str, key: Policy, candidate: Any) -> float:
-    """A stranger's key, or PluginFailed. It has no limit of time: a thread for each candidate would cost far more."""
-    try:
-        place = float(key(candidate))
-    except Exception as exc:
-        raise PluginFailed(f"plug-in {name} failed: {type(exc).__name__}", plugin=name) from exc
-    if math.isnan(place):  # neither before nor behind anything: it would spoil the order of all others
-        raise PluginFailed(f"plug-in {name} failed: its key is not a number", plugin=name)
-    return place
 
 
 def _implements(manager: pluggy.PluginManager, hook: str) -> bool:

@@ -9,7 +9,7 @@ import difflib
 import math
 import numbers
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import InvalidTTL, ReasonTooLong, SettingsError
@@ -138,17 +138,22 @@ class Candidate:
         return max(self.now_ms - self.record.registered_ms, 1)
 
 
-Order = Callable[[Candidate], float]
-"""An eviction policy: the file with the lowest number goes first."""
+Order = Callable[[Sequence[Candidate]], Sequence[float]]
+"""An eviction policy: a number for each of some files; the file with the lowest goes first."""
+
+
+def by(key: Callable[[Candidate], float]) -> Order:
+    """The order of a key function."""
+    return lambda candidates: [key(candidate) for candidate in candidates]
 
 
 def eviction_policies() -> dict[str, Order]:
     """Name -> policy, of those that need no plug-in."""
     return {
-        "oldest": lambda candidate: candidate.record.registered_ms,
-        "largest": lambda candidate: -candidate.size_bytes,
-        "least-recently-used": lambda candidate: candidate.used_ms,
-        "size-age": lambda candidate: -candidate.size_bytes * candidate.age_ms,
+        "oldest": by(lambda candidate: candidate.record.registered_ms),
+        "largest": by(lambda candidate: -candidate.size_bytes),
+        "least-recently-used": by(lambda candidate: candidate.used_ms),
+        "size-age": by(lambda candidate: -candidate.size_bytes * candidate.age_ms),
     }
 
 
