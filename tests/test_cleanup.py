@@ -16,12 +16,12 @@ import redis
 
 from support import assert_balanced, python, snapshot, tree, wait_until
 from tempfleet import CleanupReport, Outcome, Settings, State, TempFileManager, VolumeUnavailable
-from tempfleet.cleanup import MAKING_SECONDS
 from tempfleet.deletion import faults
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryUnavailable
 from tempfleet.store import server_clock
 from tempfleet.testing import FakeClock
+from tempfleet.verdicts import MAKING_SECONDS
 
 MakeManager = Callable[..., TempFileManager]
 AtEachFile = Callable[[Callable[[], None]], None]

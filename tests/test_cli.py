@@ -190,6 +190,17 @@ def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, 
     assert answer(console("status", "--json"))["waiting"] == 1
 
 
+def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    assert "1 would be set aside" in console("cleanup", "--dry-run", "--force").output
+    assert answer(console("cleanup", "--dry-run", "--force", "--json"))["counts"] == {"set_aside": 1}
+    report = answer(console("cleanup", "--force", "--json"))
+    assert (report["set_aside"], report["deleted"]) == (1, 0)
+
+
 def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
     console: Run, volume: TempFileManager, base_dir: Path
 ) -> None:

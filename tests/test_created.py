@@ -25,9 +25,9 @@ from tempfleet import (
     UnsafePath,
     VolumeUnavailable,
 )
-from tempfleet.cleanup import MAKING_SECONDS
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.testing import FakeClock
+from tempfleet.verdicts import MAKING_SECONDS
 
 MakeManager = Callable[..., TempFileManager]
 

@@ -111,6 +111,34 @@ def test_forcing_does_not_cut_a_grace_period_short(
     assert path.exists()
 
 
+def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=7)
+    fits, too_large = base_dir / "a", base_dir / "b"
+    fits.write_text("hello")
+    too_large.write_text("hello")
+    for path in (fits, too_large):
+        manager.register(path, ttl=5)
+        clock.advance(1)
+    made = manager.create_dir(ttl=5)
+    Path(made, "inside").write_text("in")
+    clock.advance(6)
+    assert manager.explain(fits).verdict.reason == "quarantine"
+    assert "would be set aside" in str(manager.explain(fits))
+    promised = list(manager.preview())
+    assert [(each.path, each.outcome, each.reason) for each in promised] == [
+        (str(fits), "deleted", "quarantine"),
+        (str(too_large), "deleted", "quarantine-full"),
+        (str(made), "deleted", "quarantine"),
+    ]
+    assert sum(each.freed_bytes for each in promised) == 5
+    assert fits.exists() and manager.quarantined() == []
+    report = manager.cleanup_report()
+    assert (report.deleted, report.set_aside, report.freed_bytes) == (1, 2, 5)
+    assert {one.path for one in manager.quarantined()} == {str(fits), str(made)}
+
+
 def test_what_its_own_block_discards_is_not_kept(manager: TempFileManager, base_dir: Path) -> None:
     with manager.create() as draft:
         draft.write(b"x")
@@ -186,7 +214,7 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     path.write_text("hello")
     manager.register(path, ttl=60)
     told = str(manager.explain(path))
-    assert "is due in 60 s" in told and "it would be deleted" in told and "a\\nb" in told
+    assert "is due in 60 s" in told and "it would be set aside" in told and "a\\nb" in told
     manager.hold(path)
     assert "held until it is lifted" in str(manager.explain(path))
     manager.lift(path)

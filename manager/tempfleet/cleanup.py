@@ -28,6 +28,7 @@ from .records import GONE, Deletion, FileRecord, Outcome, State
 from .registry import Registry
 from .report import CleanupReport
 from .settings import Settings
+from .verdicts import Verdicts, is_due, judged
 
 THREADS_PAY_SECONDS = 0.0005
 """
@@ -43,11 +44,6 @@ SIGNAL_SECONDS = 0.05
 The system may deliver a signal to any thread; the main thread runs its handler when it looks up again. Also the
 resolution of extending leases.
 """
-
-MAKING_SECONDS = 2.0
-"""create() registers before it makes: a created file that is not there may still come, for so long."""
-
-GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED)
 
 Progress = Callable[[CleanupReport], None]
 
@@ -66,6 +62,7 @@ class Cleaner:
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
+        self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
         self._looked_back = False
@@ -178,48 +175,18 @@ class Cleaner:
                     for record in records
                     if record is not None
                     and record.state is State.WAITING
-                    and (force or _is_due(record, now_ms))
+                    and (force or is_due(record, now_ms))
                     and wanted(record)
                 ]
 
         return self.clean_paths(pages(), until_ms=now_ms, stop=stop, progress=progress, recovered=recovered)
 
-    def preview(self, *, force: bool = False) -> Iterator[Deletion]:
-        """What clean_due() (or clean_all()) would do to each file now; changes nothing."""
+    def preview(
+        self, wanted: Callable[[FileRecord], bool] = lambda _: True, *, force: bool = False
+    ) -> Iterator[Deletion]:
+        """What clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
         self.check_volume()
-        for page in self.registry.waiting_paths():
-            now_ms, records = self.registry.look(page)
-            yield from self._previewed(
-                [
-                    record
-                    for record in records
-                    if record is not None
-                    and record.state is State.WAITING
-                    and (_is_due(record, now_ms) or (force and not record.is_aside))
-                ],
-                now_ms,
-            )
-        for page in self.registry.reapable_paths():
-            now_ms, records = self.registry.look(page)
-            yield from self._previewed(
-                [
-                    record
-                    for record in records
-                    if record is not None and (force or record.deadline_ms <= now_ms)
-                ],
-                now_ms,
-            )
-
-    def examine(self, record: FileRecord) -> Deletion:
-        """What would become of one file, were it due now; changes nothing."""
-        return next(self.examine_all([record]))
-
-    def examine_all(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
-        """As ``examine``, of a batch: plug-ins are asked once."""
-        kept = self.hooks.vetoes(records)
-        for record in records:
-            reason = kept.get(record.path)
-            yield self.deleter.examine(record) if reason is None else self._kept(record, reason)
+        return self.verdicts.on_all(wanted, force=force)
 
     def prepare(self) -> None:
         """
@@ -253,9 +220,6 @@ class Cleaner:
             self._disk_confirmed = True  # it is held open: from here on check() tells
 
     # -- inside
-
-    def _previewed(self, records: Sequence[FileRecord], now_ms: int) -> Iterator[Deletion]:
-        return (_judged(deletion, now_ms) for deletion in self.examine_all(records))
 
     def _clean(
         self,
@@ -316,7 +280,7 @@ class Cleaner:
                 if isinstance(done, SetAside):
                     batch.moved.append(done)
                 else:
-                    batch.deletions.append(done if made else _judged(done, claim.now_ms))
+                    batch.deletions.append(done if made else judged(done, claim.now_ms))
 
         hands: list[Hand] = []
         began = time.monotonic()
@@ -347,16 +311,10 @@ class Cleaner:
         kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
         if not kept:
             return claim.records
-        stay = [self._kept(record, kept[record.path]) for record in claim.records if record.path in kept]
-        stay = [_judged(deletion, claim.now_ms) for deletion in stay]
+        stay = [judged(each, claim.now_ms) for each in self.verdicts.kept(claim.records, kept)]
         self.deleter.note_kept(stay, token=claim.token)
         batch.deletions += stay
         return [record for record in claim.records if record.path not in kept]
-
-    def _kept(self, record: FileRecord, reason: str) -> Deletion:
-        """A file that plug-ins keep is only looked at; if it is not there any more, its record need not stay."""
-        seen = self.deleter.examine(record)
-        return seen if seen.outcome in GONE_BY_ITSELF else Deletion(record, Outcome.BUSY, reason=reason)
 
     def _settle(self, batch: Batch, report: CleanupReport) -> None:
         claim, deletions = batch.claim, batch.deletions
@@ -413,22 +371,6 @@ class Cleaner:
                 report.kept,
                 report.seconds,
             )
-
-
-def _is_due(record: FileRecord, now_ms: int) -> bool:
-    return record.due_ms is not None and record.due_ms <= now_ms
-
-
-def may_be_unmade(record: FileRecord, now_ms: int) -> bool:
-    """Whether the file may not be there because it is still being made."""
-    return record.is_created and now_ms - record.registered_ms < MAKING_SECONDS * 1000
-
-
-def _judged(deletion: Deletion, now_ms: int) -> Deletion:
-    """*deletion*, but a created file that is not there yet is waited for."""
-    if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
-        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason="unmade")
-    return deletion
 
 
 def _log(deletion: Deletion) -> None:

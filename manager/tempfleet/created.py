@@ -13,8 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Generic, TypeVar
 
-from .cleanup import MAKING_SECONDS
 from .records import FileRecord
+from .verdicts import MAKING_SECONDS
 
 Made = TypeVar("Made")
 Forget = Callable[[FileRecord], object]

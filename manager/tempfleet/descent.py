@@ -170,7 +170,7 @@ class Descent:
         )
 
     def _examined(self) -> list[Deletion]:
-        return list(self.cleaner.examine_all([candidate.record for candidate in self._at.values()]))
+        return list(self.cleaner.verdicts.outright([candidate.record for candidate in self._at.values()]))
 
     def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
         places = iter(self.order([each for each in candidates if not each.record.is_aside]))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .deletion import Aside
+from .deletion import QUARANTINE, Aside
 from .hooks import FAILED, VETO
 from .logs import printable
 from .records import Deletion, FileRecord, Outcome, State
@@ -31,6 +31,8 @@ BY_PLUGIN = {
 
 
 def _would_be(verdict: Deletion) -> str:
+    if verdict.reason == QUARANTINE:
+        return "it would be set aside for its grace period, in which tempfleet restore brings it back"
     kind, _, plugin = verdict.reason.partition(":")
     if kind in BY_PLUGIN:
         return BY_PLUGIN[kind].format(plugin)

@@ -10,11 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
-from .cleanup import may_be_unmade
 from .deletion import normalise
 from .errors import AlreadyClaimed
 from .logs import logger, printable
 from .registry import Registry
+from .verdicts import may_be_unmade
 
 RegisterAged = Callable[[str, float], object]
 Release = Callable[[str], object]

@@ -69,6 +69,10 @@ class Looking:
         """The paths in the registry proper: neither leased, held nor dead; pages as in ``paths``."""
         yield from self._scan("registry", page)
 
+    def due_paths(self) -> Iterator[list[str]]:
+        """The paths that ``claim`` would take now, the first due first."""
+        yield from self._soonest(self.now_ms())
+
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 

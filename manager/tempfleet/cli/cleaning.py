@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..deletion import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
-from ..records import FileRecord, State
+from ..records import Deletion, FileRecord, State
 from ..report import CleanupReport
 from .console import Console, Table, name, pass_console, records_document
 from .formats import duration, size
@@ -52,28 +53,30 @@ def cleanup(console: Console, force: bool, tags: tuple[str, ...], prefix: str, d
 
 
 def _preview(console: Console, force: bool, tags: tuple[str, ...], prefix: str) -> int:
-    deletions = [
-        deletion
-        for deletion in console.existing.preview(force=force)
-        if deletion.record.matches(tags=tags, prefix=prefix)
-    ]
-    counts = Counter(deletion.outcome.value for deletion in deletions)
+    deletions = list(console.existing.preview(force=force, tags=tags, prefix=prefix))
+    would = [_would_be(deletion) for deletion in deletions]
+    counts = Counter(would)
     document = {
         "counts": counts,
         "files": [
-            {"path": deletion.path, "outcome": deletion.outcome, "reason": deletion.reason,
+            {"path": deletion.path, "outcome": outcome, "reason": deletion.reason,
              "freed_bytes": deletion.freed_bytes}
-            for deletion in deletions
+            for deletion, outcome in zip(deletions, would, strict=True)
         ],
     }  # fmt: skip
     rows = [
-        (deletion.outcome.value, deletion.reason, size(deletion.freed_bytes), name(deletion.path))
-        for deletion in deletions
+        (outcome, deletion.reason, size(deletion.freed_bytes), name(deletion.path))
+        for deletion, outcome in zip(deletions, would, strict=True)
     ]
     table = [Table(("Would be", "Reason", "Frees", "Path"), rows)] if rows else []
-    told = ", ".join(f"{n} would be {outcome}" for outcome, n in counts.items())
+    told = ", ".join(f"{n} would be {outcome.replace('_', ' ')}" for outcome, n in counts.items())
     console.answer(document, *table, f"Nothing was changed; {told or 'nothing is due'}.")
     return 0
+
+
+def _would_be(deletion: Deletion) -> str:
+    """Its outcome; what a grace period is for is counted apart, as the real clean-up does."""
+    return "set_aside" if deletion.reason == QUARANTINE else deletion.outcome.value
 
 
 @contextmanager

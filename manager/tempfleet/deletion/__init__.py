@@ -56,7 +56,7 @@ period), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files)
 and ``deleter``, the face.
 """
 
-from .aside import Aside, SetAside
+from .aside import QUARANTINE, Aside, SetAside
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
 from .errnos import name_of as reason_of
@@ -68,6 +68,7 @@ from .recovery import recover
 from .roots import Root, Roots
 
 __all__ = [
+    "QUARANTINE",
     "Aside",
     "Deleter",
     "Root",

@@ -29,6 +29,8 @@ from .session import Session
 from .syscalls import DIRECTORY_FLAGS
 
 FULL = "quarantine-full"
+QUARANTINE = "quarantine"
+"""The reason of a file that would be set aside, where nothing is changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,34 @@ def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
         return Deletion(record, Outcome.MISSING, Way.GUARDED)
     _forget_origin(private, Entry(name, "", 0))
     return verdict._replace(freed_bytes=freed) if record.is_directory else verdict
+
+
+def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
+    """What ``set_aside`` would do, changing nothing."""
+    verdict = guarded.look(record, root, session)
+    try:
+        fd = session.parent(root, record.path)
+        name = record.path[record.path.rindex("/") + 1 :]
+        size = session.reader.stat(fd, name).size
+    except (FileNotFoundError, NotADirectoryError):
+        return verdict
+    return _in_grace(verdict, root, fd, name, size, session)
+
+
+def look_before_created(record: FileRecord, name: str, session: Session) -> Deletion:
+    """What ``set_aside_created`` would do, changing nothing."""
+    verdict, base = direct.look(record, name, session), session.roots.base
+    return _in_grace(verdict, base, base.fd, name, verdict.freed_bytes, session)
+
+
+def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, session: Session) -> Deletion:
+    if verdict.outcome is not Outcome.DELETED:
+        return verdict
+    if verdict.record.is_directory:
+        size = tree.look_into(fd, name, session)[1]
+    if not session.room_aside(root, size):
+        return _full(verdict)
+    return verdict._replace(reason=QUARANTINE, freed_bytes=0)
 
 
 def look(record: FileRecord, root: Root, session: Session) -> Deletion:

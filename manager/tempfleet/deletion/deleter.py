@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, Outcome
@@ -82,8 +83,23 @@ class Deleter:
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
+        with self.examining() as look:
+            return look(record)
+
+    @contextmanager
+    def examining(self, *, set_aside: bool = False) -> Iterator[Callable[[FileRecord], Deletion]]:
+        """
+        A function that examines one record after another.
+
+        Args:
+            set_aside: tell what ``set_aside`` would do: what it would move counts as deleted for the reason
+                ``QUARANTINE``, and takes its part of the room there.
+        """
+        by_name, by_identity = (
+            (aside.look_before_created, aside.look_before) if set_aside else (direct.look, guarded.look)
+        )
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            return self._settle(record, session, direct.look, guarded.look, aside.look)
+            yield lambda record: self._settle(record, session, by_name, by_identity, aside.look)
 
     def weigh(self, records: Sequence[FileRecord]) -> list[Weight | None]:
         """What the disk would get back for each of *records*; None where that cannot be seen. See weighing.py."""

@@ -63,7 +63,7 @@ class Asking(Connected):
         """What is known of *path*, and what would happen to it if it were due now; changes nothing."""
         absolute = normalise(path)
         now_ms, (record,) = self.registry.look([absolute])
-        verdict = None if record is None else self.cleaner.examine(record)
+        verdict = None if record is None else self.cleaner.verdicts.on(record)
         aside = [one for one in self.quarantined() if one.path == absolute]
         return Explanation(absolute, now_ms, record, verdict, aside)
 

@@ -82,9 +82,15 @@ class Deleting(Connected):
         """
         return self.evictor.evict(dry_run=dry_run, names=True)
 
-    def preview(self, *, force: bool = False) -> Iterator[Deletion]:
-        """What ``cleanup`` would do now, file by file; changes nothing."""
-        return self.cleaner.preview(force=force)
+    def preview(
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+    ) -> Iterator[Deletion]:
+        """
+        What ``cleanup_report`` would do now with these arguments, file by file; changes nothing. A file that would be
+        set aside for its grace period has the outcome ``deleted`` and the reason ``quarantine``.
+        """
+        wanted = partial(FileRecord.matches, tags=words(tags), prefix=prefix)
+        return self.cleaner.preview(wanted, force=force)
 
     def accept_disk(self) -> None:
         """
