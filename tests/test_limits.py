@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from support import assert_balanced, entries, python
-from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager
+from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager, limits
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
 from tempfleet.limits import FRESH_SECONDS
@@ -279,6 +279,30 @@ def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) 
         manager.register(file(manager, "b"))
     record = manager.get_record(used)
     assert record is not None and record.due_ms == record.deadline_ms
+
+
+def test_who_has_nothing_that_could_go_is_not_looked_through_at_each_refusal(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LONG_LOOK_SECONDS", 0)
+    monkeypatch.setattr(limits, "REST", 1e6)
+    manager = make_manager(max_files=2, quota="evict")
+    held, other = file(manager, "held"), file(manager, "other")
+    manager.register(held, tags=["a"])
+    manager.hold(held)
+    manager.register(other, tags=["b"])
+
+    def refused(tag: str) -> int:
+        """How many round trips a refusal took."""
+        began = manager.registry.store.round_trips
+        with pytest.raises(QuotaExceeded):
+            manager.register(file(manager, "new"), tags=[tag])
+        return manager.registry.store.round_trips - began
+
+    looked, rested = refused("a"), refused("a")
+    assert rested < looked
+    assert manager.register(file(manager, "new"), tags=["b"])
+    assert not other.exists()
 
 
 def test_bytes_make_room_for_bytes(make_manager: MakeManager, clock: FakeClock) -> None:

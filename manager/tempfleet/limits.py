@@ -7,13 +7,14 @@ looked up again after a second, or after a hundredth of the limit, so each proce
 
 A registrant is known by its tags. To make room (TEMP_FILE_QUOTA=evict) only its own files are deleted, those that
 share a tag with the new one, or have none either: who registers too much harms nobody else. They go in the order of
-the eviction policy. Held files, files in use and files in quarantine stay.
+the eviction policy. Held files, files in use and files in quarantine stay. Looking for them costs a look at every
+record, so who has nothing that could go is refused without one for a while: a tenth of its time is spent looking.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .choice import Need, choose
 from .cleanup import Cleaner
@@ -33,7 +34,17 @@ FRESH_SECONDS = 1.0
 ROUNDS = 3
 """How often room is made for one call: others may take it."""
 
+LONG_LOOK_SECONDS = 0.1
+REST = 10
+"""A look for room that took longer than that, and was in vain, is not repeated for ten times as long as it took."""
+
+MOST_AT_REST = 1000
+"""Registrants that are remembered."""
+
 OVER = "over:"
+
+Registrant = tuple[str, frozenset[str]]
+"""The limit that it is at, and the tags that it is known by."""
 
 FIELDS = {
     "files": "max_files",
@@ -156,6 +167,7 @@ class Admission:
             settings.host_max_files or settings.host_max_bytes
         )
         self.host = HostTotals(Fleet(registry.store), settings) if has_host_limit else None
+        self._rests_until: dict[Registrant, float] = {}
 
     def register(self, files: Sequence[NewFile]) -> list[Registration]:
         """
@@ -192,17 +204,36 @@ class Admission:
     def _make_room(self, refused: Sequence[Registration], ours: set[str]) -> int:
         """Delete files of the same registrants, in the policy's order; how many went."""
         paths: dict[str, None] = {}
+        looks: dict[Registrant, float] = {}
         for limit in dict.fromkeys(each.code for each in refused):
             files = [each.file for each in refused if each.code == limit]
+            registrant = (limit, frozenset(tag for file in files for tag in file.tags))
+            began = time.monotonic()
+            if began < self._rests_until.get(registrant, 0):
+                continue
             try:
                 chosen = choose(self._candidates(files, ours), self._rank, self._need(limit, files))
             except PluginFailed as exc:
                 logger.warning("No room was made: %s", exc)
                 return 0
+            looks[registrant] = time.monotonic() - began
             paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
-        if not paths:
-            return 0
-        report = self.cleaner.clean_paths([list(paths)], until_ms=self.registry.now_ms(), early=True)
+        deleted = self._delete(list(paths)) if paths else 0
+        if not deleted:
+            self._rest(looks)
+        return deleted
+
+    def _rest(self, looks: Mapping[Registrant, float]) -> None:
+        """After looks in vain, with the seconds that each took."""
+        if len(self._rests_until) >= MOST_AT_REST:
+            self._rests_until.clear()
+        now = time.monotonic()
+        for registrant, seconds in looks.items():
+            if seconds > LONG_LOOK_SECONDS:
+                self._rests_until[registrant] = now + REST * seconds
+
+    def _delete(self, paths: list[str]) -> int:
+        report = self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms(), early=True)
         logger.info(
             "Made room: wanted %d files to go, deleted %d and freed %d bytes",
             len(paths), report.deleted, report.freed_bytes,
