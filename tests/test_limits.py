@@ -396,3 +396,15 @@ def test_the_same_file_that_is_being_deleted_is_no_matter_of_quota(
     manager.registry.claim(limit=1, lease_ms=1000)
     with pytest.raises(AlreadyClaimed):
         manager.register(path)
+
+
+def test_reaping_for_a_file_that_waited_forgets_the_tags_of_the_old_one(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([NewFile("/b/a", 1000, size_bytes=10, identity="i1", tags=("old",))])
+    clock.advance(60)
+    registry.claim(limit=1, lease_ms=1000)
+    registry.register([NewFile("/b/a", 1000, size_bytes=20, identity="i2", tags=("new",))])
+    clock.advance(60)
+    registry.reap()
+    assert registry.tag_totals() == {"new": TagTotal(1, 20)}

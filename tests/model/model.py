@@ -27,6 +27,10 @@ class Entry:
     flags: str = ""
     tag: bool = False
 
+    @property
+    def is_aside(self) -> bool:
+        return "q" in self.flags
+
     def is_one_of(self, identity: str) -> bool:
         return identity in self.identity.split("+")
 
@@ -101,7 +105,7 @@ class Model:
             return "absent"
         if entry.state == "leased":
             return "claimed"
-        if "z" in entry.flags:
+        if "z" in entry.flags and "q" not in entry.flags:
             return "compressed"
         del self.files[path]
         self.count("released")
@@ -172,6 +176,18 @@ class Model:
         self._drop_empty_claims()
         return 1
 
+    def set_aside(self, token: int, path: str, aside: str, grace: int, size: int) -> int:
+        if not self._holds(path, token):
+            return 0
+        entry = self.files[path]
+        self._succeed(path)
+        due = self.now + grace
+        self.files[aside] = Entry(
+            "waiting", self.now, due, entry.identity, size, due=due, flags="q", tag=entry.tag
+        )
+        self._drop_empty_claims()
+        return 1
+
     def reap(self) -> tuple[int, int]:
         recovered = lifted = 0
         for path, entry in list(self.files.items()):
@@ -201,10 +217,30 @@ class Model:
         times = [entry.due for entry in self.files.values() if entry.due is not None]
         return sorted(t for t in [*times, *self.leases.values()] if t > self.now)
 
+    def waiting(self) -> list[str]:
+        return self._in("waiting")
+
+    def leased(self) -> list[str]:
+        return self._in("leased")
+
+    def held(self) -> list[str]:
+        return self._in("held")
+
+    def _in(self, state: str) -> list[str]:
+        return sorted(path for path, entry in self.files.items() if entry.state == state)
+
     def tagged(self) -> tuple[int, int]:
-        """How many files have the tag, and their bytes; what waits behind a claim counts too."""
+        """
+        How many files have the tag, and their bytes; what waits behind a claim counts too, what is in quarantine
+        does not.
+        """
         behind = [entry.behind for entry in self.files.values() if entry.behind is not None]
-        sizes = [entry.size for entry in (*self.files.values(), *behind) if entry.tag]
+        sizes = [e.size for e in (*self.files.values(), *behind) if e.tag and not e.is_aside]
+        return len(sizes), sum(sizes)
+
+    def aside(self) -> tuple[int, int]:
+        """How many files are in quarantine, and their bytes."""
+        sizes = [entry.size for entry in self.files.values() if entry.is_aside]
         return len(sizes), sum(sizes)
 
     def balance(self) -> int:

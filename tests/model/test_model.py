@@ -81,8 +81,10 @@ class Walk(RuleBasedStateMachine):
     def lift(self, path: str) -> None:
         self._agree(lambda: self.registry.lift(path), self.model.lift(path))
 
-    @rule(path=PATHS)
-    def release(self, path: str) -> None:
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        path = data.draw(PATHS | st.sampled_from(sorted(self.model.files)))
         assert self.registry.release([path]) == {path: self.model.release(path)}
 
     @rule(
@@ -114,22 +116,38 @@ class Walk(RuleBasedStateMachine):
         assert claim.left == max(len(due) - limit, 0)
         self._took(claim)
 
-    @rule(paths=st.lists(PATHS, min_size=1, max_size=3, unique=True), back=st.sampled_from([0, 1, 5000]))
-    def claim_paths(self, paths: list[str], back: int) -> None:
+    @precondition(lambda self: self.model.waiting())
+    @rule(data=st.data(), limit=st.integers(1, 4))
+    def claim_at_a_deadline(self, data: st.DataObject, limit: int) -> None:
+        due = self.model.files[data.draw(st.sampled_from(self.model.waiting()))].due
+        self._move_to(max(due or 0, self.model.now))
+        self.claim(limit)
+
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), back=st.sampled_from([0, 1, 5000]), outright=st.booleans())
+    def claim_paths(self, data: st.DataObject, back: int, outright: bool) -> None:
+        some = PATHS | st.sampled_from(sorted(self.model.files))
+        paths = data.draw(st.lists(some, min_size=1, max_size=3, unique=True))
         until = self.model.now - back
         files = self.model.files
         expected = [
-            p for p in paths if p in files and files[p].state == "waiting" and files[p].registered <= until
+            p
+            for p in paths
+            if p in files
+            and files[p].state == "waiting"
+            and files[p].registered <= until
+            and (outright or not files[p].is_aside)
         ]
-        claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until)
+        claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until, aside=outright)
         assert [record.path for record in claim.records] == expected
         self._took(claim)
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(self.tokens))
-        records = data.draw(st.lists(st.sampled_from(self.claimed[token]), unique_by=lambda r: r.path))
+        token = data.draw(self._a_token())
+        some = st.sampled_from(self.claimed[token])
+        records = data.draw(st.lists(some, min_size=1, unique_by=lambda r: r.path))
         outcomes = {r.path: data.draw(st.sampled_from(["deleted", "missing", "replaced"])) for r in records}
         settled = self.registry.ack(token, [Deletion(r, Outcome(outcomes[r.path])) for r in records])
         assert settled == self.model.ack(token, outcomes)
@@ -137,16 +155,43 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self.tokens)
     @rule(data=st.data(), delay=st.sampled_from([None, 1, 2500]), bury=st.booleans(), counts=st.booleans())
     def nack(self, data: st.DataObject, delay: int | None, bury: bool, counts: bool) -> None:
-        token = data.draw(st.sampled_from(self.tokens))
+        token = data.draw(self._a_token())
         path = data.draw(st.sampled_from(self.claimed[token])).path
         reason = data.draw(st.sampled_from(["", "EACCES"]))
         settled = self.registry.nack(token, [Kept(path, delay, bury, counts, reason)])
         assert settled == self.model.nack(token, path, delay, bury, counts, reason)
 
     @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), grace=st.sampled_from([1, 3000]), size=st.sampled_from([0, 9]))
+    def set_aside(self, data: st.DataObject, grace: int, size: int) -> None:
+        token = data.draw(self._a_token())
+        record = data.draw(st.sampled_from(self.claimed[token]))
+        if record.is_aside:
+            return  # its grace period ended: it is deleted, not set aside again
+        aside = f"/b/.aside/{os.path.basename(record.path)}.{token}"
+        new = NewFile(
+            aside, grace, size_bytes=size, identity=record.identity, flags="q", uid=0, tags=record.tags
+        )
+        settled = self.registry.set_aside(token, [(record.path, new)])
+        assert settled == self.model.set_aside(token, record.path, aside, grace, size)
+
+    @precondition(lambda self: self._deleted_by_name())
+    @rule(data=st.data(), ttl=TTLS, tag=st.booleans())
+    def register_another_file_while_one_is_deleted(self, data: st.DataObject, ttl: int, tag: bool) -> None:
+        path = data.draw(st.sampled_from(self._deleted_by_name()))
+        identity = "i2" if self.model.files[path].is_one_of("i1") else "i1"
+        self.register(path, ttl, identity, 7, tag)
+
+    @precondition(lambda self: self.model.leased())
+    @rule()
+    def let_every_claim_run_out(self) -> None:
+        self._move_to(max(self.model.leases.values()))
+        self.reap()
+
+    @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(self.tokens))
+        token = data.draw(self._a_token())
         if self.model.leases.get(token, 0) > self.model.now:
             self.registry.extend(token, lease_ms=LEASE)
             self.model.leases[token] = self.model.now + LEASE
@@ -154,6 +199,7 @@ class Walk(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.registry.extend(token, lease_ms=LEASE)
 
+    @precondition(lambda self: self.model.leases or self.model.held())
     @rule()
     def reap(self) -> None:
         reaped = self.registry.reap()
@@ -175,7 +221,7 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def every_path_is_where_the_model_has_it(self) -> None:
-        paths = ["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"]
+        paths = sorted({"/b/a", "/b/b", "/b/c\n\udcff", "/b/d", *self.model.files})
         _, found = self.registry.look(paths)
         for path, record in zip(paths, found, strict=True):
             entry = self.model.files.get(path)
@@ -202,6 +248,7 @@ class Walk(RuleBasedStateMachine):
         assert stats.claims == len(self.model.leases)
         tagged = self.registry.tag_totals().get("a tag", TagTotal())
         assert (tagged.files, tagged.bytes) == self.model.tagged()
+        assert (stats.total("aside"), stats.total("aside_bytes")) == self.model.aside()
 
     @invariant()
     def nothing_is_remembered_of_a_path_that_left(self) -> None:
@@ -213,6 +260,15 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def every_path_is_in_exactly_one_place(self) -> None:
         assert self.registry.audit() == []
+
+    def _deleted_by_name(self) -> list[str]:
+        """Nobody registers anything under the names in quarantine."""
+        return [path for path in self.model.leased() if not self.model.files[path].is_aside]
+
+    def _a_token(self) -> st.SearchStrategy[int]:
+        """Mostly one that holds something, sometimes a stale one."""
+        held = sorted(self.model.leases)
+        return st.sampled_from(held * 2 + self.tokens)
 
     def _took(self, claim: Any) -> None:
         if claim.records:

@@ -11,6 +11,7 @@
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
   KEYS[10]  reasons   hash  path -> why it is held
+  KEYS[11]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   limit     int   1..1000 files of each kind
 
@@ -22,6 +23,7 @@
 ]]
 local registry, leases, claims, held, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local retries, errors, next_, stats, reasons = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local tags = KEYS[11]
 
 local now, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not now then
@@ -36,6 +38,16 @@ local now_text = string.format('%.0f', now)
 local function wait_again(path)
   local record = redis.call('HGET', records, path) or ''
   redis.call('ZADD', registry, string.match(record, '^1 %d+ (%d+)') or now_text, path)
+end
+
+local tag_files, tag_bytes = {}, {}
+local function count_tags(record, n)
+  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
+  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
+  for tag in string.gmatch(named or '', '([^,]*),') do
+    tag_files[tag] = (tag_files[tag] or 0) + n
+    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
+  end
 end
 
 local recovered, expired, more = 0, 0, 0
@@ -58,6 +70,7 @@ for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', now_text, 'LI
       redis.call('HDEL', errors, path)
       redis.call('HSET', records, path, waiting)
       redis.call('ZADD', registry, next_deadline, path)
+      count_tags(record, -1)
       entered, entered_bytes = entered + 1, entered_bytes + tonumber(next_size)
       bytes = bytes - tonumber(string.match(record, '^1 %d+ %d+ (%d+)') or 0)
     else
@@ -94,5 +107,11 @@ if entered > 0 then
   redis.call('HINCRBY', stats, 'registered', entered)
   redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
+end
+for tag, n in pairs(tag_files) do
+  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
+  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+  end
 end
 return {recovered, #ended, more}
