@@ -510,3 +510,31 @@ def test_idle_files_are_compressed_when_that_is_asked_for(
     missing = answer(console("--json", "decompress", str(path), str(base_dir / "no")), status=1)
     assert (missing["decompressed"], missing["errors"][0]["error"]) == (0, "FileMissing")
     complaint(console("--json", "register", str(path), "--compress", "--directory"), 2)
+
+
+def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
+    console: Run, volume: TempFileManager, base_dir: Path, a_file: Path
+) -> None:
+    console("register", str(a_file))
+    stray = make(base_dir / "stray\n", "12345")
+    listed = answer(console("adopt", "--dry-run", "--idle", "0.001s", "--json"))
+    assert [(each["path"], each["size_bytes"]) for each in listed["files"]] == [(str(stray), 5)]
+    assert "1 files (5 B) would be adopted" in console("adopt", "--dry-run", "--idle", "0.001s").stdout
+    assert not volume.is_temp_file(stray)
+    told = answer(console("adopt", "--idle", "0.001s", "--ttl", "1h", "--tag", "found", "--json"))
+    assert told == {"registered": 1, "bytes": 5, "errors": []}
+    record = volume.get_record(stray)
+    assert record is not None and record.tags == ("found",)
+    assert record.deadline_ms - record.registered_ms == 3_600_000
+
+
+def test_adopting_says_which_files_it_could_not_register(
+    console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_SIZE_LIMIT", "3")
+    large = make(base_dir / "large")
+    result = console("adopt", "--idle", "0.001s")
+    assert result.exit_code == 1
+    assert result.stdout == "Adopted 0 files (0 B).\n"
+    assert str(large) in result.stderr
+    assert answer(console("adopt", "--idle", "0.001s", "--json"), 1)["errors"][0]["path"] == str(large)

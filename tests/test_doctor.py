@@ -199,3 +199,17 @@ def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
             assert all(each["todo"] for each in told)
         else:
             assert out.startswith("LEVEL") and "append-only" in out
+
+
+def test_files_that_nobody_registered_are_counted_once_they_have_been_there_for_a_while(
+    manager: TempFileManager,
+) -> None:
+    registered(manager, "known")
+    fresh, forgotten = Path(manager.base_dir) / "fresh", Path(manager.base_dir) / "forgotten"
+    fresh.touch()
+    forgotten.touch()
+    assert [finding.level for finding in findings(manager, "unregistered")] == [Level.OK]
+    manager.settings = manager.settings.model_copy(update={"max_age_seconds": 0.001})
+    (finding,) = findings(manager, "unregistered")
+    assert (finding.level, finding.said[:7]) == (Level.WARNING, "2 files")
+    assert "tempfleet adopt" in finding.todo

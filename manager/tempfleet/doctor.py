@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from .adoption import Finder
+from .deletion import Roots
 from .errors import SettingsError, TempfleetError
 from .fleet import Fleet
 from .hooks import Hooks
@@ -79,6 +81,7 @@ def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
         if not os.path.lexists(settings.base_dir):
             yield _absent(settings.base_dir, stats)
         yield from _registry(registry, stats)
+        yield from _unregistered(registry, settings)
         yield from _eviction(stats)
         yield from _plugins(stats, settings)
         yield from _leases(registry)
@@ -185,7 +188,7 @@ def _redis(registry: Registry) -> Iterator[Finding]:
     else:
         yield Finding(
             "redis persistence", Level.WARNING, "Redis has no append-only file: a crash forgets registrations",
-            "Set appendonly yes; files of lost records stay on the disk until somebody adopts them.",
+            "Set appendonly yes; files of lost records stay on the disk until tempfleet adopt.",
         )  # fmt: skip
 
 
@@ -204,6 +207,27 @@ def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
         )  # fmt: skip
     if not (stats.imbalance or broken):
         yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
+
+
+def _unregistered(registry: Registry, settings: Settings) -> Iterator[Finding]:
+    if not os.path.isdir(settings.base_dir):
+        return
+    try:
+        with Roots.open(settings, create=False) as roots:
+            pages = Finder(registry, roots).unregistered(idle_seconds=settings.max_age_seconds)
+            files = sum(map(len, pages))
+    except (SettingsError, OSError) as exc:
+        yield Finding(
+            "unregistered", Level.ERROR, f"Not looked for: {exc}", "Correct that; see the other findings."
+        )
+        return
+    if files:
+        yield Finding(
+            "unregistered", Level.WARNING, f"{files} files of the base directory were never registered, or forgotten",
+            "tempfleet adopt --dry-run lists them; without it they are registered, and go in time.",
+        )  # fmt: skip
+    else:
+        yield Finding("unregistered", Level.OK, "Every file that has been here for a while is registered")
 
 
 def _eviction(stats: VolumeStats) -> Iterator[Finding]:

@@ -21,8 +21,9 @@ def doctor(console: Console, everything: bool) -> int:
     """
     Look for what is wrong, here and in Redis, and say what to do about it.
 
-    Permissions, disk space and inodes, who holds a file that does not go, the registry's size and balance, leases
-    that ran out, silent hosts, Redis's policy, persistence and memory, and clocks. Changes nothing.
+    Permissions, disk space and inodes, who holds a file that does not go, the registry's size and balance, files that
+    nobody registered, leases that ran out, silent hosts, Redis's policy, persistence and memory, and clocks. Changes
+    nothing.
 
     \b
       tempfleet doctor

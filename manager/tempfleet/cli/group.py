@@ -25,7 +25,7 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import cleaning, compressing, config, doctor, eviction, exporter, files, fleet, plugins
+from . import adopting, cleaning, compressing, config, doctor, eviction, exporter, files, fleet, plugins
 from .console import Console
 
 PLUGINS = "tempfleet.commands"
@@ -184,6 +184,6 @@ def main(console: Console, /, **given: str | None) -> None:
 
 
 _give_json(main)
-for _module in (files, cleaning, compressing, eviction, fleet, exporter, config, doctor, plugins):
+for _module in (files, adopting, cleaning, compressing, eviction, fleet, exporter, config, doctor, plugins):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -1,15 +1,16 @@
 """
-How files come under management: made here, or named by their users.
+How files come under management: made here, named by their users, or found.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from ..adoption import Finder, Found
 from ..created import TempDirectory, TempFile
 from ..deletion import create_directory, create_file, inspect, new_name, normalise, unmake
 from ..errors import (
@@ -185,6 +186,29 @@ class Registering(Connected):
             )
             for path, exc in errors.items()
         ]
+        return BatchResult(results, time.monotonic() - began)
+
+    def unregistered(self, *, idle: float | None = None) -> Iterator[list[Found]]:
+        """
+        The regular files in the base directory that nobody registered, in pages; see ``adopt``. Not those that changed
+        in the last *idle* seconds (``max_age`` unless given): their users may be about to register them.
+        """
+        self.cleaner.check_volume()
+        finder = Finder(self.registry, self.roots)
+        return finder.unregistered(idle_seconds=self.max_age if idle is None else idle)
+
+    def adopt(
+        self, *, idle: float | None = None, ttl: float | None = None, tags: Sequence[str] = ()
+    ) -> BatchResult:
+        """
+        Register every file of the base directory that nobody registered (after Redis lost its data, say), to live for
+        *ttl* seconds from now, ``max_age`` unless given. What was found is as in ``unregistered``; what cannot be
+        registered is a line of the result.
+        """
+        began = time.monotonic()
+        results: list[FileResult] = []
+        for page in self.unregistered(idle=idle):
+            results += self.register_batch([found.path for found in page], ttl=ttl, tags=tags).files
         return BatchResult(results, time.monotonic() - began)
 
     def inspect(
