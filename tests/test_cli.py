@@ -538,3 +538,18 @@ def test_adopting_says_which_files_it_could_not_register(
     assert result.stdout == "Adopted 0 files (0 B).\n"
     assert str(large) in result.stderr
     assert answer(console("adopt", "--idle", "0.001s", "--json"), 1)["errors"][0]["path"] == str(large)
+
+
+def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
+    console: Run, volume: TempFileManager, base_dir: Path, real_client: redis.Redis
+) -> None:
+    gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
+    gone.register(make(base_dir / "a"))
+    told = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"))
+    assert told == {"host": "web-7", "base_dir": str(base_dir), "records": 1}
+    assert not volume.is_temp_file(base_dir / "a")
+    assert console("hosts", "adopt", "web-7").stdout == "Took over 1 records of web-7.\n"
+    assert volume.is_temp_file(base_dir / "a")
+    assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
+    Fleet(volume.store).heartbeat("web-7")
+    assert complaint(console("hosts", "adopt", "web-7", "--json"), 1)["error"] == "HostLive"

@@ -22,7 +22,7 @@ NEVER = {
     "HVALS",
     "SMEMBERS",
 }
-FIRST_ADDS = {"amend", "register", "renew", "observe"}
+FIRST_ADDS = {"amend", "register", "renew", "observe", "take_over"}
 """Scripts whose first write adds: under maxmemory they are refused whole."""
 ADDING = {"ZADD", "HSET", "HINCRBY"}
 REMOVING = {"ZREM", "HDEL", "ZREMRANGEBYRANK"}

@@ -105,6 +105,32 @@ class Registry(Looking):
             codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
         return codes
 
+    def take_over(self, other: Registry, paths: Sequence[str]) -> dict[str, str]:
+        """
+        Have records of *other* here, each in the state that it has there, and no longer there. The code of each:
+        entered; or it stays there: leased, taken (the path has a record of its own here), damaged, absent.
+
+        Two volumes may lie in two cluster slots, so no script moves a record. It enters here first: a crash in between
+        leaves it in both, and the next call ends that. Nothing must claim from *other* meanwhile.
+
+        Raises:
+            SchemaMismatch: another version wrote this registry; nothing was changed.
+        """
+        codes: dict[str, str] = {}
+        for part in parts(paths):
+            _, seen = other._look(part)
+            rows = dict(zip(part, seen, strict=True))
+            codes |= {path: _hindrance(row) for path, row in rows.items()}
+            free = [path for path in part if not codes[path]]
+            more = [field for path in free for field in (os.fsencode(path), *_without_lease(rows[path]))]
+            given = {"schema": SCHEMA, "epoch": secrets.token_hex(8), "disk": self.disk}
+            answer = self._run("take_over", more=more, announce=True, **given)
+            codes.update((path, code.decode()) for path, code in zip(free, answer, strict=True))
+            here = [path for path in free if codes[path] in ("entered", "known")]
+            left = other.release(here, total="moved_out")
+            codes |= {path: "leased" if left[path] == "claimed" else "entered" for path in here}
+        return codes
+
     def claim(self, *, limit: int, lease_ms: int) -> Claim:
         """
         Pop up to *limit* due records into a lease, soonest deadline first.
@@ -282,6 +308,21 @@ class Registry(Looking):
 
 def _claimed(path: bytes, packed: bytes, attempts: bytes) -> FileRecord:
     return unpacked(path, packed, attempts=int(attempts))
+
+
+def _hindrance(row: Sequence[bytes]) -> str:
+    """Why a record that look.lua tells of cannot move; "" if it can."""
+    record, _, leased, *_ = row
+    if not record:
+        return "absent"
+    if leased:
+        return "leased"
+    return "" if sum(score != b"" for score in row[1:5]) == 1 else "damaged"
+
+
+def _without_lease(row: Sequence[bytes]) -> Sequence[bytes]:
+    """What take_over.lua takes of what look.lua tells."""
+    return (*row[:2], *row[3:])
 
 
 def _delay(keep: Kept) -> str | int:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..adoption import Found
 from ..logs import printable
 from ..results import REGISTERED, FileResult
 from . import formats
-from .console import Console, Table, name, pass_console
+from .console import Console, Table, counting, name, pass_console
 from .formats import duration, size
 
 SHOWN = 100
@@ -48,7 +44,7 @@ def adopt(
     if dry_run:
         return _preview(console, idle)
     manager, registered, amount, refused = console.manager, 0, 0, list[FileResult]()
-    with _counting(console) as count:
+    with counting(console, "Adopting", "files") as count:
         for page in manager.unregistered(idle=idle):
             result = manager.register_batch([found.path for found in page], ttl=ttl, tags=tags)
             registered, amount = registered + result.registered, amount + result.bytes
@@ -91,23 +87,6 @@ def _preview(console: Console, idle: float | None) -> int:
         f"Nothing was changed; {files} files ({size(amount)}) would be adopted.",
     )
     return 0
-
-
-@contextmanager
-def _counting(console: Console) -> Iterator[Callable[[int], None]]:
-    """A number that rises on a terminal; nothing anywhere else."""
-    if not console.is_rich:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("Adopting"),
-        BarColumn(),
-        TextColumn("{task.completed:,} files"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console.out, transient=True) as bar:
-        task = bar.add_task("adopting", total=None)
-        yield lambda registered: bar.update(task, completed=registered)
 
 
 COMMANDS: tuple[click.Command, ...] = (adopt,)

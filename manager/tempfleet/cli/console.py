@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ import click
 from rich import box
 from rich.console import Console as Terminal
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
@@ -233,6 +235,23 @@ class ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.warn(record.getMessage())
+
+
+@contextmanager
+def counting(console: Console, doing: str, what: str) -> Iterator[Callable[[int], None]]:
+    """Long work whose end nobody knows: a number that rises on a terminal, nothing anywhere else."""
+    if not console.is_rich:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn(doing),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,}} {what}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console.out, transient=True) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def records_document(records: Iterable[Any]) -> list[dict[str, Any]]:

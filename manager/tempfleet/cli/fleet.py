@@ -18,7 +18,8 @@ from ..health import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..keys import Volume
 from ..logs import printable
 from ..stats import VolumeStats
-from .console import Answer, Console, Table, name, pass_console
+from ..takeover import source
+from .console import Answer, Console, Table, counting, name, pass_console
 from .formats import duration, size
 
 STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
@@ -110,6 +111,7 @@ def hosts(ctx: click.Context) -> None:
 
     \b
       tempfleet hosts
+      tempfleet hosts adopt web-7
       tempfleet hosts retire web-7
     """
     if ctx.invoked_subcommand is None:
@@ -187,6 +189,35 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
         {"host": host, "retired": not dry_run, "records": left},
         f"{printable(host)} {told}; its {left} records stay.",
     )
+
+
+@hosts.command("adopt")
+@click.argument("host", metavar="NAME")
+@click.option("--dry-run", is_flag=True, help="Say what would be taken over, and change nothing.")
+@pass_console
+def adopt_host(console: Console, host: str, dry_run: bool) -> int:
+    """
+    Take over the records of a host that does not come back, where its disk is now.
+
+    What it had registered in this base directory becomes this host's, as it is: deadlines, holds, dead letters. Its
+    workers must have stopped. Status 1 if something had to stay.
+
+    \b
+      tempfleet --base-dir /srv/scratch hosts adopt web-7
+    """
+    manager = console.manager
+    if dry_run:
+        records = source(host, manager.registry, console.fleet).stats().records
+        console.answer(
+            {"host": host, "base_dir": manager.roots.base.path, "records": records},
+            f"Nothing was changed; {records:,} records of {printable(host)} would be taken over.",
+        )
+        return 0
+    with counting(console, "Taking over", "records") as progress:
+        done = manager.take_over(host, progress=progress)
+    left = "".join(f", {n} {reason} stay there" for reason, n in sorted(done.left.items()))
+    console.answer(done.as_dict(), f"Took over {done.entered:,} records of {printable(host)}{left}.")
+    return 1 if done.left else 0
 
 
 @click.command()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,12 +21,14 @@ from ..errors import (
     TempfleetError,
     UnsafePath,
 )
+from ..fleet import Fleet
 from ..limits import check_size, refusal
 from ..logs import logger, printable
 from ..moves import Registration
 from ..policies import ttl_ms
 from ..records import FileRecord, Flag, NewFile, Outcome
 from ..results import REFUSED, BatchResult, FileResult, of_record
+from ..takeover import Takeover, take_over
 from .connected import Connected, StrPath, words
 
 DIRECTORY_MODE = 0o700
@@ -210,6 +212,21 @@ class Registering(Connected):
         for page in self.unregistered(idle=idle):
             results += self.register_batch([found.path for found in page], ttl=ttl, tags=tags).files
         return BatchResult(results, time.monotonic() - began)
+
+    def take_over(self, host: str, *, progress: Callable[[int], None] | None = None) -> Takeover:
+        """
+        Have what *host* registered in this base directory, whose disk is here now, as it was there: deadlines, holds,
+        dead letters. For a host that does not come back; see takeover.py.
+
+        Args:
+            progress: is given the number of records that have moved so far, page by page.
+
+        Raises:
+            UnknownHost, HostLive, VolumeUnavailable: nothing changed.
+        """
+        self.cleaner.check_volume()
+        fleet = Fleet(self.store, live_seconds=self.settings.host_live_seconds)
+        return take_over(host, self.registry, self.roots, fleet, progress=progress)
 
     def inspect(
         self,

@@ -15,7 +15,7 @@
   ARGV[2+]  files     1 each: path
 
   Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), compressed
-           (nothing changed: its user would meet bytes that he cannot read; not for missing ones), absent
+           (nothing changed: its user would meet bytes that he cannot read; only when released), absent
   Atomic   a path leaves all sets and its record together.
   Cost     O(files * log N); removes before it adds.
 ]]
@@ -46,7 +46,7 @@ for i = 2, #ARGV do
     code = 'absent'
   elseif redis.call('ZSCORE', leases, path) then
     code = 'claimed'
-  elseif total ~= 'missing' and string.find(string.match(record, '^1 %d+ %d+ %d+ %S+ (%S+)') or '', '^[^q]*z[^q]*$') then
+  elseif total == 'released' and string.find(string.match(record, '^1 %d+ %d+ %d+ %S+ (%S+)') or '', '^[^q]*z[^q]*$') then
     code = 'compressed'
   else
     redis.call('ZREM', registry, path)

@@ -1,0 +1,104 @@
+"""
+Taking over the files of a host that does not come back, on the host that has its disk now.
+
+The records move from the old host's volume to ours of the same base directory, as they are: deadlines, holds and their
+reasons, dead letters, failures, what is in quarantine. The files do not move, and whether each is still the file that
+was registered is compared when it is deleted, as always.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import disk
+from .deletion import Roots
+from .errors import HostLive, UnknownHost, VolumeUnavailable
+from .fleet import Fleet
+from .keys import Volume
+from .logs import printable
+from .registry import Registry
+
+
+@dataclass(slots=True)
+class Takeover:
+    """
+    What became of a host's records.
+
+    Attributes:
+        entered: records that are ours now.
+        left: records that stayed, by reason: ``leased`` (a dead claimer has them until its lease runs out: say it
+            again then), ``taken`` (the path has a record of its own here), ``damaged``.
+    """
+
+    host: str
+    base_dir: str
+    entered: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "host": self.host, "base_dir": self.base_dir, "entered": self.entered, "left": dict(self.left)
+        }  # fmt: skip
+
+
+def take_over(
+    host: str,
+    registry: Registry,
+    roots: Roots,
+    fleet: Fleet,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Takeover:
+    """
+    Have the records of *host* in the registry of ours.
+
+    Raises:
+        UnknownHost: it has no volume of this base directory.
+        HostLive: a worker of it is live.
+        VolumeUnavailable: its records are of files on another disk than the one that is here.
+        RegistryError: what was taken over by then is ours, the rest is still there; say it again.
+    """
+    old = source(host, registry, fleet)
+    fleet.reap([old.volume])
+    _confirm_disk(old, roots)
+    done = Takeover(host, old.volume.base_dir)
+    for page in old.paths():
+        codes = registry.take_over(old, page).values()
+        done.entered += sum(code == "entered" for code in codes)
+        done.left += Counter(code for code in codes if code not in ("entered", "absent"))
+        if progress is not None:
+            progress(done.entered)
+    return done
+
+
+def _confirm_disk(old: Registry, roots: Roots) -> None:
+    try:
+        disk.confirm(old.stats(), roots)
+    except VolumeUnavailable as exc:
+        raise VolumeUnavailable(
+            f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
+            "are of: mount its disk. Where this is a copy of it, tempfleet adopt registers the files anew.",
+            base_dir=exc.base_dir,
+            reason=exc.reason,
+        ) from None
+
+
+def source(host: str, registry: Registry, fleet: Fleet) -> Registry:
+    """The registry that would be taken over; raises as ``take_over`` does."""
+    ours = registry.volume
+    theirs = [volume.base_dir for volume in fleet.volumes(host=host)]
+    if host == ours.host or ours.base_dir not in theirs:
+        has = ", ".join(map(printable, theirs)) or "nothing"
+        why = "this is that host" if host == ours.host else f"it has {has}"
+        raise UnknownHost(
+            f"There is nothing to take over from {printable(host)!r} in {printable(ours.base_dir)}: {why}.",
+            host=host,
+        )
+    if host in fleet.live_hosts():
+        raise HostLive(
+            f"A worker of {printable(host)} is live: its files are its own. Stop it first.", host=host
+        )
+    return fleet.registry(Volume(host, ours.base_dir))
