@@ -7,7 +7,7 @@ VENV := .venv
 STAMP := $(VENV)/.set-up
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test floors test-containers lint bench docs clean
+.PHONY: help setup demo test floors test-tools test-containers lint bench docs clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -52,6 +52,15 @@ $(FLOORS)/.set-up: pyproject.toml tests/floors.py
 	@$(PYTHON) tests/floors.py > $(FLOORS)/floors.txt
 	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/floors.txt 2>&1 | grep -v '^WARNING' || true
 	@touch $(FLOORS)/.set-up
+
+# No service is started by its installation: the tests start what they need, on ports of their own.
+POLICY := /usr/sbin/policy-rc.d
+
+test-tools: ## as root on Debian: install the programs that the operating tests use, instead of skipping them
+	@made=; test -e $(POLICY) || { printf '#!/bin/sh\nexit 101\n' > $(POLICY) && chmod 755 $(POLICY) && made=1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+	    prometheus redis-server openssl systemd chromium chromium-driver docker.io docker-compose debootstrap iptables >/dev/null; \
+	  code=$$?; test -z "$$made" || rm -f $(POLICY); exit $$code
 
 test-containers: setup ## the image and docker-compose.yml on a Docker engine, started for it if need be
 	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
