@@ -345,3 +345,23 @@ def test_a_redis_url_that_is_none_is_a_settings_error(url: str, tmp_path: Path) 
     assert refused.value.variable == "TEMP_FILE_REDIS_URL"
     assert "secret" not in str(refused.value)
     assert "redis://" in str(refused.value)
+
+
+def test_a_misspelt_name_is_refused_with_what_was_probably_meant() -> None:
+    with pytest.raises(SettingsError, match=r"max_agee is not a setting .*; did you mean max_age_seconds"):
+        Settings.load(max_agee=3)
+    with pytest.raises(ValidationError):
+        Settings(base_dirr="/x")
+
+
+def test_a_tilde_is_the_home_directory_though_no_shell_saw_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TEMP_FILE_BASE_DIR", "~/files")
+    monkeypatch.setenv("TEMP_FILE_ALLOWED_ROOTS", f"~/more{os.pathsep}/srv")
+    monkeypatch.setenv("LOG_FILE", "~/log")
+    settings = Settings.load()
+    assert settings.base_dir == str(tmp_path / "files")
+    assert settings.allowed_roots == (str(tmp_path / "more"), "/srv")
+    assert settings.log_file == str(tmp_path / "log")

@@ -171,12 +171,38 @@ def test_a_user_without_rights_to_our_keys_is_denied(locked: EmbeddedServer, tmp
         ("unix://:secret@/run/redis.sock?db=1", "unix://:***@/run/redis.sock?db=1"),
         ("redis://h?db=1&password=secret&a=b", "redis://h?db=1&password=***&a=b"),
         ("redis//:secret@h", "***"),
+        ("redis://:se#cret@h:1/0", "***"),
+        ("redis://:se/cret@h:1/0", "***"),
+        ("redis://bob:se@c#ret@h:1/0", "***"),
+        ("redis://bob:se?cret@h:1/0", "***"),
+        ("unix:///run/a@b.sock", "unix:///run/a@b.sock"),
         ("redis://[:secret@h", "***"),
         ("embedded:///srv/redis", "embedded:///srv/redis"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h:1/0?foo=bar", "foo"),
+        ("unix:///tmp/x.sock?foo=1", "foo"),
+        ("redis://h:1/0?protocol=9", "protocol"),
+        ("rediss://h:1/0?ssl_cert_reqs=zzz", "zzz"),
+        ("redis://[::1/0", "must be like"),
+        ("redis://:se#cret@h:1/0", "%23"),
+        ("redis://h:port/0", "must be like"),
+    ],
+)
+def test_a_url_that_cannot_be_is_a_setting_that_is_wrong_before_anything_is_asked(
+    url: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said) as error:
+        connect(url)
+    assert "cret" not in str(error.value)
+    assert error.value.variable == "TEMP_FILE_REDIS_URL"
 
 
 # -- evicting

@@ -110,7 +110,7 @@ class Settings(BaseModel):
         SettingsError: from ``load()``; names the variable, the value got and what is allowed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     config_file: str = _env("TEMP_FILE_CONFIG", "", description="a TOML file")
     env_file: str = _env("TEMP_FILE_ENV_FILE", DEFAULT_ENV_FILE, description="a file of NAME=value lines")
@@ -227,7 +227,7 @@ class Settings(BaseModel):
     def _base_dir_is_a_place(cls, value: str) -> str:
         if not value or "\0" in value:
             raise ValueError("must be the path of a directory")
-        return os.path.abspath(value)
+        return _absolute(value)
 
     @field_validator("host", "namespace")
     @classmethod
@@ -240,7 +240,12 @@ class Settings(BaseModel):
     @classmethod
     def _split_like_path(cls, value: Any) -> Any:
         parts = value.split(os.pathsep) if isinstance(value, str) else value
-        return tuple(os.path.abspath(part) for part in parts if part)
+        return tuple(_absolute(part) for part in parts if part)
+
+    @field_validator("audit_log", "log_file")
+    @classmethod
+    def _file_is_a_place(cls, value: str) -> str:
+        return os.path.expanduser(value)
 
     @field_validator("plugins")
     @classmethod
@@ -378,6 +383,11 @@ def is_said(variable: str) -> bool:
     return variable in found_settings()
 
 
+def _absolute(path: str) -> str:
+    """No shell has seen what stands in a file, or in quotes: ``~`` is somebody's home there too."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(path)) for path in paths))
 
@@ -385,6 +395,10 @@ def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
 def _as_settings_error(exc: ValidationError, weaker: dict[str, Said]) -> SettingsError:
     first = exc.errors()[0]
     at = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        meant = difflib.get_close_matches(at, Settings.model_fields, n=1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        return SettingsError(f"{at} is not a setting of Tempfleet{hint}", variable=at)
     variable = variables().get(at, at)
     said = first["msg"].removeprefix("Value error, ")
     if not variable:

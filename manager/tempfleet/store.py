@@ -59,12 +59,12 @@ def connect(url: str) -> redis.Redis:
     Raises:
         SettingsError: *url* is not one.
     """
-    database = urlsplit(url).path.strip("/")
-    if not url.startswith("unix") and not (database.isdigit() or not database):
-        raise _not_a_url(url)
     tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
     try:
-        return redis.Redis.from_url(
+        database = urlsplit(url).path.strip("/")
+        if not url.startswith("unix") and not (database.isdigit() or not database):
+            raise _not_a_url(url)
+        client = redis.Redis.from_url(
             url,
             socket_timeout=30,
             socket_connect_timeout=5,
@@ -74,16 +74,27 @@ def connect(url: str) -> redis.Redis:
         )
     except ValueError:
         raise _not_a_url(url) from None
+    _check_options(client, url)
+    return client
 
 
-def _not_a_url(url: str) -> SettingsError:
+def _check_options(client: redis.Redis, url: str) -> None:
+    """What stands behind the ``?`` is the connection's, which is else made at the first command."""
+    pool = client.connection_pool
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, redis.RedisError) as exc:
+        said = str(exc).rpartition("() ")[2]
+        raise _not_a_url(url, f"an option behind the ? is wrong ({said})") from None
+
+
+def _not_a_url(url: str, why: str = "") -> SettingsError:
     shown = without_password(url)
-    return SettingsError(
-        f"TEMP_FILE_REDIS_URL={shown!r}: must be like redis://[user:password@]host:port/db, rediss://..., "
-        "unix:///path/of.socket or embedded:///some/directory",
-        variable="TEMP_FILE_REDIS_URL",
-        value=shown,
+    why = why or (
+        "must be like redis://[user:password@]host:port/db, rediss://..., unix:///path/of.socket or "
+        "embedded:///some/directory; in a password, # / ? @ are written %23 %2F %3F %40"
     )
+    return SettingsError(f"TEMP_FILE_REDIS_URL={shown!r}: {why}", variable="TEMP_FILE_REDIS_URL", value=shown)
 
 
 class Store:

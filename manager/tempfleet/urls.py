@@ -19,7 +19,9 @@ def without_password(url: str) -> str:
         shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
     except ValueError:
         return "***"
-    if "@" in url and not parts.netloc:  # "redis//:secret@host": the scheme was mistyped
+    # "redis//:secret@host", the scheme mistyped; "redis://:se#cret@host", the password not percent-encoded
+    beyond = url.partition(parts.netloc)[2] if parts.netloc else url
+    if "@" in beyond and not url.startswith(f"{parts.scheme}:///"):
         return "***"
     url = parts._replace(netloc=shown).geturl() if has_password else url
     return _PASSWORD_IN_QUERY.sub("***", url)

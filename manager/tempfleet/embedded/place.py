@@ -34,13 +34,21 @@ def is_embedded(url: str) -> bool:
 
 
 def directory_of(url: str) -> str:
-    """The DIR of ``embedded://DIR``: absolute, relative to the working directory, or below ``~``."""
+    """
+    The DIR of ``embedded://DIR``, absolute or below ``~``. A relative one is refused: it would be another registry in
+    each working directory, and is mostly a slash too few.
+    """
     named = url.removeprefix(SCHEME)
     if not named or "?" in named or "#" in named:
         raise EmbeddedServerError(f"{url!r} should be embedded://DIR, a directory and nothing behind it")
     directory = os.path.expanduser(unquote(named))
     if directory.startswith("~"):
         raise EmbeddedServerError(f"{url!r}: there is no such home directory; name an absolute DIR")
+    if not os.path.isabs(directory):
+        raise EmbeddedServerError(
+            f"{url!r}: DIR must be absolute; did you mean {SCHEME}/{named} (three slashes) or "
+            f"{SCHEME}{os.path.abspath(named)}?"
+        )
     return directory
 
 
