@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tempfleet.fleet import Fleet
 from tempfleet.moves import Kept
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
+from tempfleet.web.assembly import serving
 
 MakeManager = Callable[..., TempFileManager]
 
@@ -153,3 +155,24 @@ def test_files_of_a_host_that_no_worker_serves_are_degraded_in_a_fleet(
     assert "No worker of host web-1 is live (live: web-2)" in report["warning"]
     fleet.heartbeat("web-1")
     assert manager.health_check()["status"] == "healthy"
+
+
+def test_a_directory_that_this_user_may_not_write_to_is_told_before_anything_has_to_go(
+    make_manager: MakeManager,
+) -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as open_to_all:
+        os.chmod(open_to_all, 0o755)
+        manager = make_manager(Path(open_to_all) / "base")
+        assert manager.roots.no_rights() == ""
+        os.chmod(manager.base_dir, 0o555)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            health, ready = manager.health_check(), serving(manager, Fleet(manager.store))
+        finally:
+            os.seteuid(user)
+        os.chmod(manager.base_dir, 0o700)
+    assert health["status"] == "degraded"
+    assert "Nothing can be deleted" in health["warning"] and "run as its owner" in health["warning"]
+    assert "may not write" in ready["base_dir"]

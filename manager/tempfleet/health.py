@@ -50,6 +50,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         report.update(status=UNHEALTHY, error=str(exc))
         return report
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
+    if why := roots.no_rights():
+        warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
     warnings += [refusal(registry.volume, stats)] if stats.refused else []
     warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + beyond
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)

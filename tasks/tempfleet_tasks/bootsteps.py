@@ -73,10 +73,16 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         runtime = self.runtime_of()
         settings = runtime.settings
         try:
-            _ = runtime.manager  # asks the disk and the plug-ins: a root or a policy may be refused
+            roots = runtime.manager.roots  # asks the disk and the plug-ins: a root or a policy may be refused
         except SettingsError as exc:
             logger.critical("%s", exc)
             raise SystemExit(WRONG_SETTING) from None
+        if why := roots.no_rights():
+            logger.error(
+                "Nothing can be deleted in %s: %s; run this worker as its owner",
+                printable(roots.base.path),
+                why,
+            )
         self.tickers = [
             Ticker("heartbeat", settings.heartbeat_seconds, lambda _stop: beat(runtime)),
             Ticker("timer", settings.timer_interval_seconds, lambda stop: clean_host(runtime, stop)),

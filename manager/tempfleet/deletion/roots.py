@@ -170,6 +170,13 @@ class Roots:
         """
         return {root.path: reason for root in self._all if (reason := root.moved())}
 
+    def no_rights(self) -> str:
+        """What this user may not do in the base directory, so that nothing can be deleted there; "" if all is well."""
+        known = os.access in os.supports_effective_ids
+        if os.access(self.base.path, os.W_OK | os.X_OK, effective_ids=known):
+            return ""
+        return f"uid {os.geteuid()} may not write to it"
+
     def base_identity(self) -> str:
         """Which directory the base is, the same after a reboot or a remount; "" where that cannot be known."""
         reader = self.system.reader()

@@ -77,4 +77,5 @@ def serving(manager: TempFileManager, fleet: Fleet) -> Checks:
         redis, heartbeat = str(exc), "unknown without Redis"
     else:
         redis, heartbeat = "", "" if live else f"none of {host} is fresh"
-    return {"base_dir": missing.get(manager.roots.base.path, ""), "redis": redis, "heartbeat": heartbeat}
+    base = missing.get(manager.roots.base.path, "") or manager.roots.no_rights()
+    return {"base_dir": base, "redis": redis, "heartbeat": heartbeat}
