@@ -17,6 +17,7 @@ from support import assert_balanced, entries, python, wait_until
 from tempfleet import (
     FileRecord,
     InvalidTTL,
+    QuotaExceeded,
     RegistryUnavailable,
     Settings,
     State,
@@ -194,10 +195,68 @@ def test_without_redis_nothing_is_made(tmp_path: Path) -> None:
     manager.close()
 
 
+def test_what_a_created_file_holds_counts_from_its_close_on(manager: TempFileManager) -> None:
+    file = manager.create(tags=["report"])
+    file.write(b"12345")
+    assert manager.stats().bytes == 0
+    file.close()
+    file.close()
+    record = manager.get_record(file)
+    assert record is not None and (record.size_bytes, record.flags) == (5, "c")
+    assert (manager.stats().bytes, manager.registry.tag_totals()["report"].bytes) == (5, 5)
+    assert manager.clear_all() == 1
+    assert manager.stats().bytes == 0
+    assert_balanced(manager)
+
+
+def test_what_the_files_of_create_hold_counts_against_a_limit(make_manager: MakeManager) -> None:
+    manager = make_manager(max_bytes=10, quota="reject")
+    file = manager.create()
+    file.write(bytes(11))
+    file.close()
+    other = Path(manager.base_dir) / "other"
+    other.write_bytes(b"1")
+    with pytest.raises(QuotaExceeded):
+        manager.register(other)
+
+
+def test_a_file_that_ends_with_its_block_is_not_measured_first(manager: TempFileManager) -> None:
+    def round_trips(close: bool) -> int:
+        before = manager.registry.store.round_trips
+        with manager.create() as file:
+            if close:
+                file.close()
+        return manager.registry.store.round_trips - before
+
+    round_trips(close=False)  # connected
+    assert round_trips(close=True) == round_trips(close=False) + 1
+
+
+def test_a_file_closes_though_nobody_can_be_told_its_size(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        manager = TempFileManager(tmp_path / "base", redis_url=server.unix_url)
+        file = manager.create()
+        file.write(b"12345")
+    file.close()
+    assert Path(file.path).read_bytes() == b"12345"
+    assert "is not counted" in caplog.text
+    manager.close()
+
+
+def test_a_mode_in_which_nobody_could_write_is_refused_and_registers_nothing(
+    manager: TempFileManager,
+) -> None:
+    with pytest.raises(ValueError, match="only reads"):
+        manager.create(mode="rb")
+    assert len(manager.files) == 0
+
+
 # -- between registration and creation
 
 
-def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> TempFile:
+def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> TempFile[bytes]:
     """A created file, with something that happens after its registration and before it exists."""
     new = manager._new("", "", None, (), flags="c")
 
@@ -210,6 +269,7 @@ def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> Temp
         make=make,
         unmake=manager._unmake,
         delete=manager._delete_made,
+        measured=lambda record, size: None,
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import IO, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
 from .records import FileRecord
 from .verdicts import MAKING_SECONDS
@@ -61,7 +61,7 @@ class Created(Generic[Made]):
     def __fspath__(self) -> str:
         return self.record.path
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._entered_by = os.getpid()
         return self
 
@@ -85,15 +85,33 @@ class TempDirectory(Created[None]):
     """
 
 
-class TempFile(Created[IO[Any]]):
+class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
     """
     A file, open for reading and writing, with all methods of a file object.
 
     ``close()`` leaves it on disk until its time to live ends; leaving a ``with`` block deletes it.
+
+    Args:
+        measured: told the file's size (bytes) when ``close`` is called; until then the registry knows of none.
     """
 
+    def __init__(self, *, measured: Callable[[FileRecord, int], object], **made: Any) -> None:
+        self._measured = measured
+        super().__init__(**made)
+
+    def close(self) -> None:
+        """Close the file; what is in it counts from now on. Raises as any file's ``close``."""
+        if self.made.closed:
+            return
+        try:
+            self.made.flush()
+            size_bytes = os.fstat(self.made.fileno()).st_size
+        finally:
+            self.made.close()
+        self._measured(self.record, size_bytes)
+
     @property
-    def file(self) -> IO[Any]:
+    def file(self) -> IO[AnyStr]:
         return self.made
 
     @property
@@ -108,10 +126,25 @@ class TempFile(Created[IO[Any]]):
         finally:
             super().__exit__(kind, exc, trace)
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute == "made":  # not open yet
-            raise AttributeError(attribute)
-        return getattr(self.made, attribute)
-
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[AnyStr]:
         return iter(self.made)
+
+    if TYPE_CHECKING:  # what __getattr__ gives, for editors and type checkers
+        closed: bool
+
+        def fileno(self) -> int: ...
+        def flush(self) -> None: ...
+        def read(self, size: int = -1, /) -> AnyStr: ...
+        def readline(self, size: int = -1, /) -> AnyStr: ...
+        def readlines(self, hint: int = -1, /) -> list[AnyStr]: ...
+        def seek(self, offset: int, whence: int = 0, /) -> int: ...
+        def tell(self) -> int: ...
+        def truncate(self, size: int | None = None, /) -> int: ...
+        def write(self, content: AnyStr, /) -> int: ...
+        def writelines(self, lines: Iterable[AnyStr], /) -> None: ...
+    else:
+
+        def __getattr__(self, attribute):
+            if attribute == "made":  # not open yet
+                raise AttributeError(attribute)
+            return getattr(self.made, attribute)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any, Literal, overload
 
 from ..adoption import Finder, Found
 from ..created import TempDirectory, TempFile
@@ -18,6 +19,7 @@ from ..errors import (
     BatchError,
     FileMissing,
     QuotaExceeded,
+    RegistryError,
     TempfleetError,
     UnsafePath,
 )
@@ -33,12 +35,54 @@ from .connected import Connected, StrPath, words
 
 DIRECTORY_MODE = 0o700
 
+BinaryMode = Literal["wb", "w+b", "wb+", "xb", "x+b", "xb+", "ab", "a+b", "ab+", "r+b", "rb+"]
+TextMode = Literal["w", "w+", "wt", "w+t", "x", "x+", "xt", "x+t", "a", "a+", "at", "a+t", "r+", "r+t"]
+
 
 class Registering(Connected):
     """Create and register. What this object registered is its own; see the manager's life."""
 
     _own: dict[str, int] | None  # path -> the process that registered it, in a with block
     _mine: dict[str, int] | None  # the same, for who clears on shutdown
+
+    @overload
+    def create(
+        self,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        mode: BinaryMode = "w+b",
+        encoding: None = None,
+        compress: bool = False,
+    ) -> TempFile[bytes]: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        mode: TextMode,
+        encoding: str | None = None,
+        compress: bool = False,
+    ) -> TempFile[str]: ...
+
+    @overload
+    def create(
+        self,
+        *,
+        prefix: str = "",
+        suffix: str = "",
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        mode: str,
+        encoding: str | None = None,
+        compress: bool = False,
+    ) -> TempFile[Any]: ...
 
     def create(
         self,
@@ -50,17 +94,21 @@ class Registering(Connected):
         mode: str = "w+b",
         encoding: str | None = None,
         compress: bool = False,
-    ) -> TempFile:
+    ) -> TempFile[Any]:
         """
         Make an empty file, registered *before* it exists, so that a crash in between leaks nothing.
 
         It has an unguessable name, the permissions of the settings' mask, and is open for writing. Used in a
-        ``with`` statement it is deleted at the end; otherwise it lives for *ttl* seconds (``max_age`` unless given).
-        *compress* is as in ``register``; once compressed, the file is known by its identity and not by its name alone.
+        ``with`` statement it is deleted at the end; otherwise it lives for *ttl* seconds (``max_age`` unless given),
+        and its size counts from its ``close`` on. *compress* is as in ``register``; once compressed, the file is known
+        by its identity and not by its name alone.
 
         Raises:
             OSError: the file could not be made; its registration was taken back.
+            ValueError: in such a *mode* nobody could write to it; nothing was registered.
         """
+        if not set(mode) & set("wxa+"):
+            raise ValueError(f"a new file is to be written to; mode {mode!r} only reads")
         flags = Flag.CREATED + (Flag.MAY_COMPRESS if compress else "")
         new = self._new(prefix, suffix, ttl, tags, flags=flags)
 
@@ -72,6 +120,7 @@ class Registering(Connected):
             make=lambda name: open(new.path, mode, encoding=encoding, opener=opener),
             unmake=self._unmake,
             delete=self._delete_made,
+            measured=self._count_size,
         )
 
     def create_dir(
@@ -280,6 +329,19 @@ class Registering(Connected):
     def _unmake(self, record: FileRecord) -> None:
         unmake(self.roots, os.path.basename(record.path))
         self.registry.release([record.path], total="missing")
+
+    def _count_size(self, record: FileRecord, size_bytes: int) -> None:
+        """What the file came to hold; it is there and registered whether that can be told or not."""
+        try:
+            self.registry.amend(
+                record.path,
+                expected=record.identity,
+                identity=record.identity,
+                marks="",
+                size_bytes=size_bytes,
+            )
+        except RegistryError as exc:
+            logger.warning("The size of %s is not counted: %s", printable(record.path), exc)
 
     def _delete_made(self, record: FileRecord) -> None:
         self.cleaner.clean_paths([[record.path]], until_ms=self.registry.now_ms(), made=True)
