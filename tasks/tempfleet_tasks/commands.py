@@ -13,6 +13,7 @@ import click
 
 from tempfleet.cli import Console, pass_console
 from tempfleet.embedded import broker_url
+from tempfleet.errors import RegistryUnavailable
 from tempfleet.settings import LogLevel, variables
 from tempfleet.urls import without_password
 
@@ -46,6 +47,7 @@ def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> in
       TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
     """
     console.manager.close()  # what cannot be used says so here, in one sentence and not out of Celery
+    console.hand_over_log()
     return run_worker(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
@@ -59,6 +61,11 @@ def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
 
     One for the fleet is enough; two are the high availability, because a second sweep is empty.
     """
+    try:
+        console.fleet.hosts()
+    except RegistryUnavailable as exc:
+        console.warn(f"{exc} Until then no sweep is sent.")
+    console.hand_over_log()
     return run_beat(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 

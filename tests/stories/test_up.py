@@ -183,3 +183,39 @@ def test_a_worker_with_a_wrong_setting_says_so_in_one_sentence(
     assert (theirs.returncode, len(told)) == (2, 1), theirs.stderr
     assert why in told[0]
     assert "Traceback" not in theirs.stderr + theirs.stdout
+
+
+def started(tmp_path: Path, command: str) -> tuple[subprocess.Popen[str], Path]:
+    """A worker or a beat whose Redis is not there, and the file that it writes to."""
+    env = console_env(
+        tmp_path,
+        TEMP_FILE_BASE_DIR=str(tmp_path / "base"),
+        TEMP_FILE_REDIS_URL=f"unix://{tmp_path / 'nobody'}",
+        TEMP_FILE_BROKER_URL=f"redis+socket://{tmp_path / 'nobody'}",
+        PROMETHEUS_PORT="0",
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        return console(command, env=env, stdout=output, stderr=output), log
+
+
+def test_a_worker_says_a_warning_once(tmp_path: Path) -> None:
+    process, log = started(tmp_path, "worker")
+    try:
+        wait_until(lambda: "tempfleet-heartbeat: Redis at" in log.read_text())
+    finally:
+        process.kill()
+        process.wait()
+    lines = [line.partition("] ")[2] for line in log.read_text().splitlines() if "Redis at" in line]
+    assert not [line for line in lines if line.startswith("tempfleet: warning")], lines
+    assert len([line for line in lines if line.startswith("tempfleet-heartbeat: Redis at")]) == 1
+
+
+def test_a_beat_whose_redis_is_away_says_so_at_once(tmp_path: Path) -> None:
+    process, log = started(tmp_path, "beat")
+    try:
+        wait_until(lambda: "Until then no sweep is sent" in log.read_text())
+    finally:
+        process.kill()
+        process.wait()
+    assert log.read_text().count("gave no answer") == 1
