@@ -6,6 +6,7 @@ the attacker would have made as another user is made here and given to that user
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from attacks.support import delete, registered, settings_for
 from support import python
 from tempfleet import Settings, SettingsError, UnsafePath
-from tempfleet.deletion import Roots, inspect, new_name
+from tempfleet.deletion import Deleter, Roots, inspect, new_name
+from tempfleet.records import Outcome
 
 NOBODY = 65534
 
@@ -114,3 +117,27 @@ def test_registering_one_of_two_hard_links_narrows_no_mode_of_the_other(tmp_path
         other.unlink()
         inspect(str(path), roots, ttl_ms=1000)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("when", ["between two calls", "in the middle of one"])
+def test_a_private_directory_that_somebody_removed_costs_no_record(tmp_path: Path, when: str) -> None:
+    settings = settings_for(tmp_path)
+    with Roots.open(settings) as roots:
+        records = []
+        for name in ("first", "second"):
+            (tmp_path / "data" / name).write_text(name)
+            records.append(registered(roots, tmp_path / "data" / name))
+        second = records[1]
+        deleter = Deleter(roots, settings)
+        steps = deleter.delete(records, token=7, may_go_on=lambda: True)
+        assert next(steps).outcome is Outcome.DELETED
+        if when == "between two calls":
+            steps.close()
+        (root,) = (root for root in roots if root.path == str(tmp_path / "data"))
+        shutil.rmtree(root.private.path)
+        if when == "in the middle of one":
+            assert [(each.outcome, each.reason) for each in steps] == [
+                (Outcome.UNAVAILABLE, "no-private-directory")
+            ]
+        assert [each.outcome for each in delete(roots, second)] == [Outcome.DELETED]
+        assert not (tmp_path / "data" / "second").exists()

@@ -174,6 +174,8 @@ class Deleter:
             return by_name(record, name, session)
         except OSError as exc:
             outcome, reason = outcome_of(exc)
+            if outcome is Outcome.MISSING and session.has_lost_private(root):
+                return Deletion(record, _UNAVAILABLE, reason="no-private-directory")
             return Deletion(record, outcome, reason=reason)
         except NotPutBack:
             return Deletion(record, Outcome.FAILED, reason="not-put-back")

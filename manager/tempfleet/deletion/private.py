@@ -73,7 +73,8 @@ class Entry(NamedTuple):
 
 class PrivateDirectory:
     """
-    Opened at the first need and kept open; ``name`` is known from then on.
+    Opened at the first need and kept open; ``name`` is known from then on. Where somebody removed it (tmpreaper and
+    systemd-tmpfiles remove what is empty and old) it is made anew: nothing can be moved into the old one any more.
 
     Without a lock: a signal handler that cleans up on top of a clean-up would wait here for its own thread. Of two
     threads that open it at once, the first one's descriptor is kept.
@@ -82,6 +83,7 @@ class PrivateDirectory:
     def __init__(self, root: Root) -> None:
         self._root = root
         self._kept: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
+        self._removed: list[int] = []  # other threads may be using them still
 
     @property
     def name(self) -> str:
@@ -119,13 +121,20 @@ class PrivateDirectory:
             os.close(listing)
 
     def close(self) -> None:
+        self._let_go()
+        while self._removed:
+            os.close(self._removed.pop())
+
+    def _let_go(self) -> None:
         fd, _ = self._kept.pop(KEPT, (-1, ""))
         if fd >= 0:
-            os.close(fd)
+            self._removed.append(fd)
 
     def _open(self, *, create: bool) -> int:
-        if KEPT in self._kept:
-            return self._kept[KEPT][0]
+        if (kept := self._kept.get(KEPT)) is not None:
+            if self._is_there(*kept):
+                return kept[0]
+            self._let_go()
         names = [f"{private_name()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
         for name in names:
             if (fd := self._try(name)) >= 0:
@@ -140,6 +149,12 @@ class PrivateDirectory:
         if create:
             raise OSError(errno.EEXIST, "others hold the names of the private directory")
         return -1
+
+    def _is_there(self, fd: int, name: str) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._root.fd, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
 
     def _try(self, name: str) -> int:
         try:

@@ -84,6 +84,11 @@ class Session:
             self._privates[root.path] = fd
         return fd
 
+    def has_lost_private(self, root: Root) -> bool:
+        """Whether somebody removed the private directory since: then a move into it finds no directory, not no file."""
+        fd = self._privates.get(root.path)
+        return fd is not None and fd != root.private.peek()
+
     @property
     def is_noted(self) -> bool:
         """Whether what was moved so far, or is about to be, stands in a note; a full disk takes none."""
