@@ -141,3 +141,13 @@ def test_a_private_directory_that_somebody_removed_costs_no_record(tmp_path: Pat
             ]
         assert [each.outcome for each in delete(roots, second)] == [Outcome.DELETED]
         assert not (tmp_path / "data" / "second").exists()
+
+
+def test_below_a_root_that_hands_down_its_group_files_are_deleted_too(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    path = tmp_path / "data" / "file"
+    path.parent.chmod(0o2750)
+    with Roots.open(settings) as roots:
+        path.touch()
+        assert [each.outcome for each in delete(roots, registered(roots, path))] == [Outcome.DELETED]
+        assert len(list(path.parent.iterdir())) == 1

@@ -3,7 +3,8 @@ The private directory of a root: ``<root>/.tempfleet-<uid>``, where a file is co
 everybody's reach.
 
 It is on the root's own mount, so that moving a file there is one atomic rename. It must belong to this user
-with mode 0700 and be no symlink, which is checked by descriptor when it is opened. In a directory that
+with mode 0700 (and the set-group-ID bit where its root hands that down) and be no symlink, which is checked by
+descriptor when it is opened. In a directory that
 others may write to (``/tmp``) a stranger can take the name first; then the next of ten is used, ours before a
 new one. What is in it:
 
@@ -162,7 +163,7 @@ class PrivateDirectory:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
         found = os.fstat(fd)
-        if (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o700):
+        if (found.st_uid, stat.S_IMODE(found.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
             kept, _ = self._kept.setdefault(KEPT, (fd, name))
             if kept != fd:
                 os.close(fd)
