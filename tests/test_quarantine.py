@@ -9,6 +9,7 @@ import pytest
 
 from conftest import MakeManager
 from processes import files_in
+from support import assert_balanced
 from tempfleet import FileMissing, TempFileManager, UnsafePath
 from tempfleet.deletion import Deleter
 from tempfleet.records import NewFile
@@ -69,6 +70,30 @@ def test_a_file_can_be_restored_while_its_grace_period_lasts(
     assert path.exists()
     with pytest.raises(FileMissing):
         manager.restore(path)
+
+
+@pytest.mark.parametrize("grace", [GRACE, 0], ids=["set aside", "deleted, where there is no grace any more"])
+def test_a_created_file_whose_claimer_died_after_setting_it_aside_is_not_lost(
+    manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, base_dir: Path, grace: int
+) -> None:
+    with manager.create(ttl=5).file as file:
+        file.write(b"hello")
+    clock.advance(6)
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    deleter = manager.cleaner.deleter
+    [one] = deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True)
+    clock.advance(2)
+    later = make_manager(quarantine_seconds=grace)
+    assert later.registry.reap().recovered == 1
+    promised = [(each.outcome, each.reason) for each in later.preview()]
+    report = later.cleanup_report()
+    assert (report.set_aside, report.deleted) == ((1, 0) if grace else (0, 1))
+    assert promised == [("deleted", "quarantine" if grace else "")]
+    assert [each.aside_path for each in later.quarantined()] == ([one.new.path] if grace else [])
+    assert_balanced(later)
+    clock.advance(2 * GRACE)
+    later.cleanup()
+    assert (later.stats().active, files_in(base_dir)) == (0, [])
 
 
 def test_restoring_never_overwrites(manager: TempFileManager, clock: FakeClock, base_dir: Path) -> None:

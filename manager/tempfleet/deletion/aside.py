@@ -95,6 +95,9 @@ def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | De
 def set_aside_created(record: FileRecord, name: str, session: Session) -> SetAside | Deletion:
     """The same for a name made by ``create()``: it is ours, so it gets its identity only now, out of reach."""
     base = session.roots.base
+    if (left := direct.left_aside(record, session)) is not None:
+        found = with_identity(record, base, left.name, session)
+        return _moved(found, base, left.name, left.size_bytes, session, record)
     verdict = direct.look(record, name, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
@@ -104,7 +107,9 @@ def set_aside_created(record: FileRecord, name: str, session: Session) -> SetAsi
     private = session.private(base)
     entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
     os.symlink(record.path, Entry(entry, "", 0).from_name, dir_fd=private)
+    faults.reach("set-aside.noted")
     os.rename(name, entry, src_dir_fd=base.fd, dst_dir_fd=private)
+    faults.reach("set-aside.moved")
     return _moved(with_identity(record, base, entry, session), base, entry, size, session, record)
 
 
@@ -179,6 +184,8 @@ def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
 def look_before_created(record: FileRecord, name: str, session: Session) -> Deletion:
     """What ``set_aside_created`` would do, changing nothing."""
     verdict, base = direct.look(record, name, session), session.roots.base
+    if direct.left_aside(record, session) is not None:
+        return verdict._replace(reason=QUARANTINE, freed_bytes=0)
     return _in_grace(verdict, base, base.fd, name, verdict.freed_bytes, session)
 
 

@@ -4,6 +4,8 @@ The direct way: ``fstatat`` and ``unlinkat`` in the base directory, for names th
 It needs no identity. Nobody else can rename or remove a name in the base directory, and the name is never
 used twice, so whatever is under it is what we put there. Where others may write to the base directory too,
 the sticky bit keeps them from our names, and the owner recorded at creation is compared.
+
+For the same reason, what a claimer that died had set aside from the name (``aside``) is ours without a further look.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import os
 import stat
 
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
-from . import faults, usage
+from . import faults, guarded, usage
 from .inspection import kind_of
+from .private import Entry
 from .removal import remove
 from .session import Session
 
@@ -24,7 +27,12 @@ _DELETED, _DIRECT = Outcome.DELETED, Way.DIRECT
 
 def delete(record: FileRecord, name: str, session: Session) -> Deletion:
     """Remove what is under *name* in the base directory."""
-    verdict = _judge(record, name, session)
+    try:
+        verdict = _judge(record, name, session)
+    except FileNotFoundError:
+        if (left := left_aside(record, session)) is None:
+            raise
+        return guarded.finish(record, session.private(session.roots.base), left, session)
     if verdict.outcome is not _DELETED:
         return verdict
     faults.reach("direct.found")
@@ -47,13 +55,23 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
 
 def look(record: FileRecord, name: str, session: Session) -> Deletion:
     """What ``delete`` would do, changing nothing."""
-    verdict = _judge(record, name, session)
+    try:
+        verdict = _judge(record, name, session)
+    except FileNotFoundError:
+        if left_aside(record, session) is None:
+            raise
+        return Deletion(record, _DELETED, Way.GUARDED)
     if verdict.outcome is Outcome.DELETED:
         objection, held = usage.ask(record, session.roots.base.fd, name, session, Way.DIRECT)
         if held >= 0:
             os.close(held)
         return objection or verdict
     return verdict
+
+
+def left_aside(record: FileRecord, session: Session) -> Entry | None:
+    """What a claimer of *record* set aside and did not live to tell the registry."""
+    return next((left for left in session.entries_of(session.roots.base, record.path) if left.aside), None)
 
 
 def _judge(record: FileRecord, name: str, session: Session) -> Deletion:

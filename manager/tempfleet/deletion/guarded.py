@@ -273,7 +273,7 @@ def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None
         private = session.private(root)
         try:
             if is_same(record, root, private, left.name, session):
-                return _finish(record, private, left, session)
+                return finish(record, private, left, session)
             if not left.aside:  # what is in its grace period has a record of its own
                 _give_back(record, root, private, left, session)
         except FileNotFoundError:
@@ -281,7 +281,8 @@ def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None
     return None
 
 
-def _finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
+def finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
+    """Remove what is *left* of *record* in the private directory, proven to be it."""
     session.use = Use.NOT_ASKED
     found = session.reader.stat(private, left.name)
     freed = remove(private, left.name, session, directory=DIRECTORY in record.flags)
