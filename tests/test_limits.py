@@ -109,6 +109,24 @@ def test_what_waits_behind_a_claim_counts_from_its_registration(registry: Regist
     assert codes(registry, [new("b", 10)], bytes=100) == ["new"]
 
 
+@pytest.mark.parametrize("ended_by", ["its holder", "its lease"])
+def test_what_takes_the_place_of_a_file_that_was_not_deleted_counts_alone(
+    registry: Registry, clock: FakeClock, ended_by: str
+) -> None:
+    registry.register([new("a", 10, "x")])
+    clock.advance(60)
+    claim = registry.claim(limit=1, lease_ms=1000)
+    registry.register([new("a", 90, "y", identity="2")])
+    if ended_by == "its holder":
+        registry.nack(claim.token, [Kept("/base/a", reason="open")])
+    else:
+        clock.advance(2)
+        registry.reap()
+    assert registry.tag_totals() == {"y": TagTotal(1, 90)}
+    assert (registry.stats().bytes, registry.stats().total("behind_bytes")) == (90, 0)
+    assert codes(registry, [new("b", 10)], bytes=100) == ["new"]
+
+
 def test_a_tag_is_counted_through_failure_and_burial(registry: Registry, clock: FakeClock) -> None:
     registry.register([new("a", 10, "x"), new("b", 5, "x")])
     clock.advance(60)

@@ -242,7 +242,8 @@ class Walk(RuleBasedStateMachine):
         assert stats.imbalance == self.model.balance() == 0
         assert stats.records == len(self.registry) == stats.active == len(self.model.files)
         assert stats.bytes == sum(entry.size for entry in self.model.files.values())
-        assert stats.behind == sum(entry.behind is not None for entry in self.model.files.values())
+        behind = [entry.behind.size for entry in self.model.files.values() if entry.behind is not None]
+        assert (stats.behind, stats.total("behind_bytes")) == (len(behind), sum(behind))
         for name in ("registered", "deleted", "missing", "replaced", "released"):
             assert stats.total(name) == self.model.totals.get(name, 0), name
         assert stats.claims == len(self.model.leases)

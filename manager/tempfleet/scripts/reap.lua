@@ -107,6 +107,7 @@ if entered > 0 then
   redis.call('HINCRBY', stats, 'registered', entered)
   redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
+  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - entered_bytes))
 end
 for tag, n in pairs(tag_files) do
   redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
