@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support import python
 from tempfleet.deletion import Deleter, Roots, create_file, faults, in_use, inspect, new_name, normalise
 from tempfleet.deletion.syscalls import Capabilities, System
 from tempfleet.records import Deletion, FileRecord, Outcome
@@ -114,6 +115,38 @@ def test_a_directory_with_an_open_file_in_it_is_busy(tmp_path: Path, file: Path)
             assert delete(roots, record).outcome is Outcome.BUSY
         assert (tree / "sub" / "f").exists()
         assert delete(roots, record).outcome is Outcome.DELETED
+
+
+@leases
+@pytest.mark.parametrize("whole", [False, True], ids=["a file", "a directory with it"])
+def test_what_somebody_has_a_lease_on_is_busy(tmp_path: Path, whole: bool) -> None:
+    tree = tmp_path / "data" / "tree"
+    tree.mkdir(parents=True)
+    (tree / "f").write_text("x")
+    with opened_roots(tmp_path) as roots:
+        record = registered(roots, tree if whole else tree / "f", directory=whole)
+        with _leased(tree / "f"):
+            assert delete(roots, record).outcome is Outcome.BUSY
+        assert (tree / "f").exists()
+
+
+@contextmanager
+def _leased(path: Path) -> Iterator[None]:
+    """By a process that leaves the kernel's question whether it may be broken unanswered."""
+    code = """
+import fcntl, signal, sys
+with open(sys.argv[1]) as file:
+    fcntl.fcntl(file, 10, signal.SIGURG)
+    fcntl.fcntl(file, 1024, fcntl.F_WRLCK)
+    print("leased", flush=True)
+    sys.stdin.read()
+"""
+    holder = python(code, path)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "leased\n"
+        yield
+    finally:
+        holder.communicate()
 
 
 @leases

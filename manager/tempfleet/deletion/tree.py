@@ -203,8 +203,12 @@ def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
         if not stat.S_ISREG(found.st_mode):
             return Use.FREE, 0, False
         use, held = in_use.hold(fd, name, leases=session.leases)
-    except OSError:
+    except FileNotFoundError:
         return Use.FREE, 0, False
+    except BlockingIOError:  # somebody has a lease on it, and so has it open
+        return Use.OPEN, 0, False
+    except OSError:
+        return Use.UNKNOWN, 0, False
     if held >= 0:
         os.close(held)
     return use, min(found.st_size, found.st_blocks * 512), False
