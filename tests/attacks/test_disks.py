@@ -286,12 +286,13 @@ def _make_deep(tree: Path, levels: int) -> None:
     os.close(at)
 
 
-def test_a_wide_tree_is_emptied_at_flat_memory(tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("in_use", [InUse.DELETE, InUse.KEEP])
+def test_a_wide_tree_is_emptied_at_flat_memory(tmp_path: Path, data: Path, in_use: InUse) -> None:
     tree = data / "tree"
     (tree / "sub").mkdir(parents=True)
-    for n in range(20_000):
+    for n in range(50_000):
         os.close(os.open(tree / "sub" / str(n), os.O_CREAT, 0o600))
-    with Roots.open(settings_for(tmp_path)) as roots:
+    with Roots.open(settings_for(tmp_path, in_use=in_use)) as roots:
         record = registered(roots, tree, directory=True)
         tracemalloc.start()
         assert delete(roots, record)[0].outcome is Outcome.DELETED

@@ -176,18 +176,19 @@ def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
                 answer = Use.UNKNOWN
                 continue
             try:
-                for entry in os.listdir(inner):
-                    left -= 1
-                    if left < 0:
-                        return Use.UNKNOWN, size
-                    use, bytes_seen, is_directory = _ask(inner, entry, session)
-                    size += bytes_seen
-                    if is_directory:
-                        waiting.append(f"{at}/{entry}")
-                    elif use in (Use.OPEN, Use.LOCKED):
-                        return use, size
-                    elif use is Use.UNKNOWN:
-                        answer = use
+                with os.scandir(inner) as entries:  # not a list: there may be a million
+                    for entry in entries:
+                        left -= 1
+                        if left < 0:
+                            return Use.UNKNOWN, size
+                        use, bytes_seen, is_directory = _ask(inner, entry.name, session)
+                        size += bytes_seen
+                        if is_directory:
+                            waiting.append(f"{at}/{entry.name}")
+                        elif use in (Use.OPEN, Use.LOCKED):
+                            return use, size
+                        elif use is Use.UNKNOWN:
+                            answer = use
             finally:
                 os.close(inner)
     finally:
