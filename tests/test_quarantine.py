@@ -136,6 +136,32 @@ def test_forcing_does_not_cut_a_grace_period_short(
     assert path.exists()
 
 
+@pytest.mark.parametrize("selected", [{"force": True}, {"tags": ["t"]}, {"force": True, "tags": ["t"]}])
+def test_what_is_cleaned_by_force_or_by_a_tag_goes_when_its_grace_period_is_over(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path, selected: dict[str, object]
+) -> None:
+    due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    assert list(manager.preview(**selected)) == []
+    assert manager.cleanup_report(**selected).deleted == 0
+    clock.advance(GRACE)
+    assert [each.outcome for each in manager.preview(**selected)] == ["deleted"]
+    assert manager.cleanup_report(**selected).deleted == 1
+    assert files_in(base_dir) == []
+
+
+def test_forcing_does_not_cut_the_grace_period_of_a_file_that_was_held_short(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    (aside,) = manager.quarantined()
+    manager.hold(aside.aside_path, 5)
+    clock.advance(6)
+    assert list(manager.preview(force=True)) == []
+    assert manager.cleanup(force=True) == 0
+
+
 def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:

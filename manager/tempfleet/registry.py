@@ -150,7 +150,7 @@ class Registry(Looking):
     ) -> Claim:
         """
         Pop those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not; what
-        is in quarantine only if *aside*.
+        is in quarantine only if *aside*, or when its grace period is over.
         """
         more = [os.fsencode(path) for path in paths]
         limit = max(len(more), 1)

@@ -41,7 +41,9 @@ class Verdicts:
             for page in self.registry.reapable_paths():
                 now_ms, found = self.registry.look(page)
                 back = [
-                    r for r in found if r is not None and wanted(r) and (force or r.deadline_ms <= now_ms)
+                    r
+                    for r in found
+                    if r is not None and wanted(r) and (r.deadline_ms <= now_ms or (force and not r.is_aside))
                 ]
                 yield from (judged(each, now_ms) for each in self._on(back, look))
 

@@ -12,7 +12,7 @@
   ARGV[2]   lease_ms  int   above zero
   ARGV[3]   limit     int   1..1000
   ARGV[4]   until_ms  int   of the named, only those registered at or before it; '' takes what is due
-  ARGV[5]   aside     int   1: of the named, also those in quarantine
+  ARGV[5]   aside     int   1: of the named, also those in quarantine whose grace period is not over
   ARGV[6+]  files     1 each: path; none unless until_ms is given
 
   Returns  {token, now_ms, left, path, record, attempts, ...} left is how many are due beyond these;
@@ -42,8 +42,8 @@ local paths = {}
 if before then
   for i = 6, math.min(#ARGV, 5 + limit) do
     local record = redis.call('HGET', records, ARGV[i])
-    local registered, flags = string.match(record or '', '^1 (%d+) %d+ %d+ %S+ (%S+)')
-    local here = aside or not (flags and string.find(flags, 'q', 1, true))
+    local registered, deadline, flags = string.match(record or '', '^1 (%d+) (%d+) %d+ %S+ (%S+)')
+    local here = aside or not (flags and string.find(flags, 'q', 1, true)) or tonumber(deadline) <= now
     local wanted = not registered or (tonumber(registered) <= before and here)
     if wanted and redis.call('ZSCORE', registry, ARGV[i]) then
       paths[#paths + 1] = ARGV[i]
