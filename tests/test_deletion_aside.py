@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tempfleet.deletion import Deleter, Roots, SetAside, create_file, inspect, new_name, normalise
+from tempfleet.deletion.private import digest_of
 from tempfleet.errors import FileMissing, UnsafePath
 from tempfleet.records import Deletion, FileRecord, NewFile, Outcome
 from tempfleet.settings import Settings
@@ -107,6 +108,19 @@ def test_a_claim_after_a_crash_reports_the_file_set_aside_once_more(
     file.write_text("another")
     assert moved(deleter, record, token=9).new == first.new
     assert file.read_text() == "another"
+
+
+def test_what_a_claimer_without_a_grace_period_left_half_deleted_is_deleted_beside_a_new_file(
+    deleter: Deleter, roots: Roots, file: Path
+) -> None:
+    record = registered(roots, file)
+    root = roots.find(record.path)
+    assert root is not None
+    left = f"{digest_of(record.path)}.6"
+    os.rename(file, left, dst_dir_fd=root.private.open())
+    file.write_text("another")
+    assert [d.outcome for d in set_aside(deleter, record)] == [Outcome.DELETED]
+    assert (root.private.entries(), file.read_text()) == ([], "another")
 
 
 def test_a_new_file_at_the_old_path_is_not_mixed_up_with_the_one_set_aside(

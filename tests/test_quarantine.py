@@ -121,6 +121,28 @@ def test_a_path_that_is_used_again_has_a_life_of_its_own(
     assert manager.stats().imbalance == 0
 
 
+@pytest.mark.parametrize("unlinked", [False, True])
+def test_a_path_that_is_linked_to_the_same_file_again_is_accounted_for(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path, unlinked: bool
+) -> None:
+    original, path = base_dir / "original", base_dir / "a"
+    original.write_text("hello")
+    for _ in range(2):
+        os.link(original, path)
+        manager.register(path, ttl=5)
+        clock.advance(6)
+        if unlinked and manager.quarantined():
+            path.unlink()
+        manager.cleanup()
+        assert not path.exists()
+        assert_balanced(manager)
+    assert len(manager.quarantined()) == manager.stats().total("aside") == (1 if unlinked else 2)
+    clock.advance(GRACE)
+    manager.cleanup()
+    assert (manager.stats().active, files_in(base_dir)) == (0, [original])
+    assert_balanced(manager)
+
+
 def test_forcing_does_not_cut_a_grace_period_short(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:

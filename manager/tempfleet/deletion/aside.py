@@ -61,15 +61,29 @@ def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | De
 
     Beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` a file is deleted at once, with the reason "quarantine-full".
     """
-    for left in session.entries_of(root, record.path):
-        if left.aside and guarded.is_same(record, root, root.private.open(), left.name, session):
+    done = _set_aside_by_name(record, root, session)
+    if isinstance(done, Deletion) and done.outcome in (Outcome.MISSING, Outcome.REPLACED):
+        if (left := left_aside(record, root, session)) is not None:
             return _moved(record, root, left.name, left.size_bytes, session)
+        return guarded.delete(record, root, session)  # perhaps half done by an earlier claim
+    return done
+
+
+def left_aside(record: FileRecord, root: Root, session: Session) -> Entry | None:
+    """What a claimer of *record* set aside and did not live to tell the registry."""
+    for left in session.entries_of(root, record.path):
+        if left.aside and guarded.is_same(record, root, root.private.peek(), left.name, session):
+            return left
+    return None
+
+
+def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetAside | Deletion:
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]
         found = session.reader.stat(fd, name)
-    except (FileNotFoundError, NotADirectoryError):
-        return guarded.delete(record, root, session)  # missing, or half done by an earlier claim
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        return guarded.missing(record, exc)
     if record.is_unverified:
         known = guarded.verified(record, root, fd, name, found, session)
         if isinstance(known, Deletion):
@@ -171,7 +185,11 @@ def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
 
 def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``set_aside`` would do, changing nothing."""
-    verdict = guarded.look(record, root, session)
+    verdict = guarded.look_by_name(record, root, session)
+    if verdict.outcome in (Outcome.MISSING, Outcome.REPLACED):
+        if left_aside(record, root, session) is not None:
+            return Deletion(record, Outcome.DELETED, Way.GUARDED, reason=QUARANTINE)
+        return guarded.look(record, root, session)
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]

@@ -62,7 +62,7 @@ def delete(record: FileRecord, root: Root, session: Session) -> Deletion:
 
 def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``delete`` would do, changing nothing."""
-    deletion = _look_by_name(record, root, session)
+    deletion = look_by_name(record, root, session)
     if deletion.outcome in (Outcome.MISSING, Outcome.REPLACED):
         for entry in session.entries_of(root, record.path):
             if is_same(record, root, root.private.peek(), entry.name, session):
@@ -105,7 +105,8 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
     return Deletion(record, DELETED, GUARDED, freed)
 
 
-def _look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
+def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
+    """The same, with no eye for what an earlier claim left in the private directory."""
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]

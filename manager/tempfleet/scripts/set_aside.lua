@@ -15,8 +15,9 @@
   ARGV[3+]  files     9 each: old path, then new path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
 
   Returns  how many were settled; the others are not leased under this token, and nothing changed for them
-  Atomic   the old path leaves leases as the new one enters the registry: the file is counted once, throughout. A
-           file that waited behind the old one enters the registry too.
+  Atomic   the old path leaves leases as the new one enters the registry: the file is counted once, throughout. Where
+           the new one is there already, the old was another link to the same file, and counts as missing. A file
+           that waited behind the old one enters the registry too.
   Cost     O(files * log N); removes before it adds.
 ]]
 local registry, leases, claims, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -47,7 +48,7 @@ local function count_tags(record, n)
   end
 end
 
-local settled, aside_bytes, bytes, entered, entered_bytes = 0, 0, 0, 0, 0
+local settled, missing, aside_bytes, bytes, entered, entered_bytes = 0, 0, 0, 0, 0, 0
 for i = 3, #ARGV, 9 do
   local path, aside = ARGV[i], ARGV[i + 1]
   local holder = redis.call('ZSCORE', leases, path)
@@ -61,12 +62,16 @@ for i = 3, #ARGV, 9 do
     redis.call('HDEL', records, path)
     redis.call('HDEL', retries, path)
     redis.call('HDEL', errors, path)
-    local record = string.format('1 %.0f %.0f %.0f ', now, deadline, size)
-      .. ARGV[i + 5] .. ' ' .. ARGV[i + 6] .. ' ' .. ARGV[i + 7] .. '\n' .. ARGV[i + 8]
-    redis.call('HSET', records, aside, record)
-    redis.call('ZADD', registry, string.format('%.0f', deadline), aside)
-    aside_bytes = aside_bytes + size
-    bytes = bytes + size - (tonumber(old_size) or 0)
+    bytes = bytes - (tonumber(old_size) or 0)
+    if redis.call('HEXISTS', records, aside) == 1 then
+      missing = missing + 1
+    else
+      local record = string.format('1 %.0f %.0f %.0f ', now, deadline, size)
+        .. ARGV[i + 5] .. ' ' .. ARGV[i + 6] .. ' ' .. ARGV[i + 7] .. '\n' .. ARGV[i + 8]
+      redis.call('HSET', records, aside, record)
+      redis.call('ZADD', registry, string.format('%.0f', deadline), aside)
+      aside_bytes, bytes = aside_bytes + size, bytes + size
+    end
     local waiting = redis.call('HGET', next_, path)
     if waiting then
       local next_deadline, next_size = string.match(waiting, '^1 %d+ (%d+) (%d+)')
@@ -82,10 +87,13 @@ if redis.call('ZCOUNT', leases, ARGV[2], ARGV[2]) == 0 then
   redis.call('ZREM', claims, ARGV[2])
 end
 if settled > 0 then
-  redis.call('HINCRBY', stats, 'set_aside', settled)
-  redis.call('HINCRBY', stats, 'aside', settled)
+  redis.call('HINCRBY', stats, 'set_aside', settled - missing)
+  redis.call('HINCRBY', stats, 'aside', settled - missing)
   redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', aside_bytes))
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
+end
+if missing > 0 then
+  redis.call('HINCRBY', stats, 'missing', missing)
 end
 if entered > 0 then
   redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - entered_bytes))
