@@ -158,6 +158,24 @@ def test_forcing_does_not_cut_a_grace_period_short(
     assert path.exists()
 
 
+def test_a_file_that_stays_because_it_is_in_use_takes_no_room_in_quarantine(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=7)
+    used, fits, too_large = (base_dir / name for name in "abc")
+    for path in (used, fits, too_large):
+        path.write_text("hello")
+        manager.register(path, ttl=5)
+        clock.advance(1)
+    clock.advance(6)
+    with used.open():
+        promised = [(each.outcome, each.reason) for each in manager.preview()]
+        report = manager.cleanup_report()
+    assert promised == [("busy", "open"), ("deleted", "quarantine"), ("deleted", "quarantine-full")]
+    assert (report.kept, report.set_aside, report.deleted) == (1, 1, 1)
+    assert [one.path for one in manager.quarantined()] == [str(fits)]
+
+
 @pytest.mark.parametrize("selected", [{"force": True}, {"tags": ["t"]}, {"force": True, "tags": ["t"]}])
 def test_what_is_cleaned_by_force_or_by_a_tag_goes_when_its_grace_period_is_over(
     manager: TempFileManager, clock: FakeClock, base_dir: Path, selected: dict[str, object]

@@ -91,18 +91,20 @@ def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetA
         record = known
     if (no := guarded.objection(record, root, found, session)) is not None:
         return no
-    size = tree.look_into(fd, name, session)[1] if record.is_directory else found.size
-    if not session.room_aside(root, size):
-        return _full(guarded.delete(record, root, session))
     no, held = usage.ask(record, fd, name, session, Way.GUARDED)
     if no is not None:
         return no
-    entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
     try:
-        no = _set_aside(record, root, fd, name, entry, held, session)
+        size = tree.look_into(fd, name, session)[1] if record.is_directory else found.size
+        entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
+        fits = session.room_aside(root, size)  # asked last: what stays takes no room
+        if fits:
+            no = _set_aside(record, root, fd, name, entry, held, session)
     finally:
         if held >= 0:
             os.close(held)
+    if not fits:
+        return _full(guarded.delete(record, root, session))
     return no or _moved(record, root, entry, size, session)
 
 
