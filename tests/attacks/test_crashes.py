@@ -16,6 +16,7 @@ import pytest
 from attacks.support import delete, registered, settings_for
 from tempfleet.deletion import Deleter, Roots, SetAside, faults
 from tempfleet.deletion.private import digest_of
+from tempfleet.deletion.syscalls import System
 from tempfleet.records import FileRecord, Outcome
 
 POINTS = [point for point in faults.POINTS if point.startswith(("guarded.", "tree.", "secure."))]
@@ -156,17 +157,20 @@ def test_after_a_kill_on_the_way_aside_the_next_claim_finishes(data: Path, roots
     assert path.read_text() == "x"
 
 
-def test_a_lease_that_ends_in_a_tree_leaves_it_to_the_next_claim(data: Path, roots: Roots) -> None:
+def test_a_lease_that_ends_in_a_tree_leaves_it_to_the_next_claim(
+    tmp_path: Path, data: Path, system: System
+) -> None:
     tree = data / "tree"
-    tree.mkdir()
+    tree.mkdir(parents=True)
     for n in range(10):
         (tree / str(n)).touch()
-    record = registered(roots, tree, directory=True)
-    answers = iter([True] * 5 + [False])
-    deleter = Deleter(roots, roots.settings)
-    assert list(deleter.delete([record], token=7, may_go_on=lambda: next(answers))) == []
-    assert not tree.exists()
-    tree.write_text("new")
-    assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.DELETED]
-    assert tree.read_text() == "new"
-    assert left_over(roots) == []
+    with Roots.open(settings_for(tmp_path), system=system) as roots:
+        record = registered(roots, tree, directory=True)
+        answers = iter([True] * 5 + [False])
+        deleter = Deleter(roots, roots.settings)
+        assert list(deleter.delete([record], token=7, may_go_on=lambda: next(answers))) == []
+        assert not tree.exists()
+        tree.write_text("new")
+        assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.DELETED]
+        assert tree.read_text() == "new"
+        assert left_over(roots) == []

@@ -200,9 +200,9 @@ def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roo
 
 @pytest.mark.parametrize("created", [False, True])
 def test_secure_delete_of_a_file_too_large_for_one_budget_is_done_in_several(
-    tmp_path: Path, data: Path, created: bool
+    tmp_path: Path, data: Path, system: System, created: bool
 ) -> None:
-    with Roots.open(settings_for(tmp_path, secure_delete=True)) as roots:
+    with Roots.open(settings_for(tmp_path, secure_delete=True), system=system) as roots:
         path = Path(roots.base.path) / new_name() if created else data / "large"
         with path.open("wb") as file:
             file.write(b"x" * (3 << 20))

@@ -62,7 +62,9 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     Whether *found* can be the object: all that stat alone tells. A different object mostly fails here.
 
     Args:
-        moved: we renamed it, which changed its change time; a weak identity does without that.
+        moved: it is in our private directory, where it was pinned and compared as it came. Of a weak identity the
+            inode number is left, which is its own while it is there: what we did to it since (moving it, emptying
+            it, overwriting it) changed the rest.
     """
     if "+" in identity:
         return any(agrees(form, found, moved=moved) for form in forms(identity))
@@ -76,11 +78,9 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
         return identity.startswith(f"{found.ino:x}.", 1)
     if kind != WEAK:
         return False
-    then = identity[1:].split(".")
-    now = [f"{found.ino:x}", f"{found.change_ns:x}", f"{found.size:x}", f"{found.modified_ns:x}"]
     if moved:
-        then[1:2] = now[1:2] = []
-    return then == now
+        return identity.startswith(f"{found.ino:x}.", 1)
+    return identity[1:] == f"{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
 
 
 def handles_in(identity: str) -> list[str]:
