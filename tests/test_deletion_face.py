@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tempfleet.deletion import Deleter, Roots, create_directory, create_file, inspect, new_name, normalise
+from tempfleet.deletion.private import digest_of
+from tempfleet.deletion.syscalls import Capabilities, System
 from tempfleet.errors import FileMissing, SettingsError, UnsafePath, VolumeUnavailable
 from tempfleet.records import Deletion, FileRecord, NewFile, Outcome, Way
 from tempfleet.settings import Settings
@@ -78,6 +81,26 @@ def test_a_file_that_is_written_to_and_renamed_around_keeps_its_identity(file: P
         growing.write("more")
     file.chmod(0o400)
     assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@pytest.mark.parametrize("half_done", [False, True])
+def test_a_worker_that_cannot_tell_the_identity_leaves_the_file_to_one_that_can(
+    settings: Settings, file: Path, roots: Roots, half_done: bool
+) -> None:
+    if not Capabilities.probe().statx:
+        pytest.skip("nobody can tell more than the portable way here")
+    record = registered(roots, file)
+    root = roots.find(record.path)
+    if half_done and root is not None:
+        os.rename(file, f"{digest_of(record.path)}.6", dst_dir_fd=root.private.open())
+    with Roots.open(settings, system=System(Capabilities())) as portable:
+        assert Deleter(portable, settings).examine(record).outcome is Outcome.FAILED
+        assert [deletion.outcome for deletion in delete(portable, record)] == [Outcome.FAILED]
+    with Roots.open(settings, system=System(replace(Capabilities.probe(), statx=False))) as by_handle:
+        if root is not None and root.handles:
+            assert [deletion.outcome for deletion in delete(by_handle, record)] == [Outcome.DELETED]
+            return
+    assert [deletion.outcome for deletion in delete(roots, record)] == [Outcome.DELETED]
 
 
 @pytest.mark.parametrize("swap", ["symlink", "fifo", "directory"])

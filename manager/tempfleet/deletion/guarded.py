@@ -147,7 +147,7 @@ def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> 
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
-    if identity.needs_handle(record.identity) and not root.handles:
+    if not identity.is_told_by(record.identity, found, handles=root.handles):
         return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
 
@@ -217,11 +217,21 @@ def _pin(fd: int, name: str) -> int:
 
 
 def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
-    """Whether *entry* of the private directory is the registered object."""
+    """
+    Whether *entry* of the private directory is the registered object.
+
+    Raises:
+        OSError: EOPNOTSUPP where this process cannot tell.
+    """
     handles = identity.handles_in(record.identity) if root.handles else []
     if handles:
         return session.reader.handle(private, entry) in handles
-    return identity.agrees(record.identity, session.reader.stat(private, entry), moved=True)
+    found = session.reader.stat(private, entry)
+    if not identity.agrees(record.identity, found, moved=True):
+        return False
+    if not identity.is_told_by(record.identity, found, handles=False):
+        raise OSError(errno.EOPNOTSUPP, "the identity cannot be told")
+    return True
 
 
 def _remove(

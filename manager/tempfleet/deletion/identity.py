@@ -52,14 +52,20 @@ def is_weak(identity: str) -> bool:
     return identity[:1] == WEAK
 
 
-def needs_handle(identity: str) -> bool:
-    """Whether nothing but the handle tells the object from another with its inode number."""
-    return identity[:1] == "h"
+def is_told_by(identity: str, found: Stat, *, handles: bool) -> bool:
+    """
+    Whether what this process can see is enough to tell the object from another with its inode number. It may see less
+    than the one that registered it: a container's seccomp filter is enough.
+    """
+    if identity[:1] in ("g", "h") and handles:
+        return True
+    return is_weak(identity) or (identity[:1] in ("g", "b") and found.birth_ns is not None)
 
 
 def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     """
-    Whether *found* can be the object: all that stat alone tells. A different object mostly fails here.
+    Whether *found* can be the object: all that stat alone tells. A different object mostly fails here; whether this is
+    enough to go by, ``is_told_by`` says.
 
     Args:
         moved: it is in our private directory, where it was pinned and compared as it came. Of a weak identity the
@@ -69,13 +75,14 @@ def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
     if "+" in identity:
         return any(agrees(form, found, moved=moved) for form in forms(identity))
     kind = identity[:1]
-    if kind == "g":  # nearly every file: its birth time is 0 where the system does not tell
+    if kind == "g":  # nearly every file: most are settled here
         born_ns = found.birth_seconds * 1_000_000_000 + found.birth_rest_ns
-        return identity.startswith(f"{found.ino:x}.{born_ns:x}.", 1)
-    if kind == "b":
-        return identity[1:] == f"{found.ino:x}.{found.birth_ns or 0:x}"
-    if kind == "h":
+        if identity.startswith(f"{found.ino:x}.{born_ns:x}.", 1):
+            return True
+    if kind == "h" or (kind in ("g", "b") and found.birth_ns is None):
         return identity.startswith(f"{found.ino:x}.", 1)
+    if kind == "b":
+        return identity[1:] == f"{found.ino:x}.{found.birth_ns:x}"
     if kind != WEAK:
         return False
     if moved:
