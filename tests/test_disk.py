@@ -38,6 +38,9 @@ def test_a_directory_that_was_made_anew_is_not_claimed_from_until_a_person_says_
         other.cleanup()
     with pytest.raises(VolumeUnavailable):
         list(other.preview())
+    explained = other.explain(lasting / "a")
+    assert explained.verdict is not None
+    assert (explained.verdict.outcome, explained.verdict.reason) == ("unavailable", "another-disk")
     assert other.health_check()["status"] == "unhealthy"
     assert (other.stats().waiting, other.stats().total("missing")) == (1, 0)
 

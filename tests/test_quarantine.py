@@ -321,6 +321,16 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     assert "tempfleet restore" in str(manager.explain(path))
 
 
+def test_what_is_being_created_at_this_moment_is_explained_as_kept(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    made = manager.create_dir()
+    os.rmdir(made)
+    assert "may be making it" in str(manager.explain(made))
+    clock.advance(5)
+    assert "its record would be dropped" in str(manager.explain(made))
+
+
 def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:

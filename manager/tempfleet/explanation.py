@@ -12,6 +12,7 @@ from .deletion import QUARANTINE, Aside
 from .hooks import FAILED, VETO
 from .logs import printable
 from .records import Deletion, FileRecord, Outcome, State
+from .verdicts import UNMADE
 
 IF_DUE = {
     Outcome.DELETED: "it would be deleted",
@@ -24,6 +25,12 @@ IF_DUE = {
 }
 
 
+BY_REASON = {
+    QUARANTINE: "it would be set aside for its grace period, in which tempfleet restore brings it back",
+    UNMADE: "it would be kept and tried again, because whoever registered it may be making it at this moment",
+    "in-use-unknown": "it would be kept and tried again, because the system does not tell whether somebody uses it",
+}
+
 BY_PLUGIN = {
     VETO: "it would be kept and asked about again, because the plug-in {} wants it kept",
     FAILED: "it would be kept and tried again, because the plug-in {} fails (tempfleet plugins)",
@@ -31,8 +38,8 @@ BY_PLUGIN = {
 
 
 def _would_be(verdict: Deletion) -> str:
-    if verdict.reason == QUARANTINE:
-        return "it would be set aside for its grace period, in which tempfleet restore brings it back"
+    if verdict.reason in BY_REASON:
+        return BY_REASON[verdict.reason]
     kind, _, plugin = verdict.reason.partition(":")
     if kind in BY_PLUGIN:
         return BY_PLUGIN[kind].format(plugin)

@@ -15,6 +15,9 @@ from .settings import Settings
 MAKING_SECONDS = 2.0
 """create() registers before it makes: a created file that is not there may still come, for so long."""
 
+UNMADE = "unmade"
+"""The reason of such a file."""
+
 GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED)
 
 Look = Callable[[FileRecord], Deletion]
@@ -85,7 +88,7 @@ def may_be_unmade(record: FileRecord, now_ms: int) -> bool:
 def judged(deletion: Deletion, now_ms: int) -> Deletion:
     """*deletion*, but a created file that is not there yet is waited for."""
     if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
-        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason="unmade")
+        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason=UNMADE)
     return deletion
 
 

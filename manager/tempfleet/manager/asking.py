@@ -9,10 +9,12 @@ from typing import Any
 
 from ..deletion import Aside, normalise
 from ..doctor import Finding, examine
+from ..errors import VolumeUnavailable
 from ..explanation import Explanation
 from ..health import health_check
-from ..records import NEAR_EXPIRY, FileRecord, State
+from ..records import NEAR_EXPIRY, Deletion, FileRecord, Outcome, State
 from ..stats import VolumeStats
+from ..verdicts import judged
 from .connected import Connected, StrPath
 
 
@@ -63,9 +65,16 @@ class Asking(Connected):
         """What is known of *path*, and what would happen to it if it were due now; changes nothing."""
         absolute = normalise(path)
         now_ms, (record,) = self.registry.look([absolute])
-        verdict = None if record is None else self.cleaner.verdicts.on(record)
+        verdict = None if record is None else self._verdict_on(record, now_ms)
         aside = [one for one in self.quarantined() if one.path == absolute]
         return Explanation(absolute, now_ms, record, verdict, aside)
+
+    def _verdict_on(self, record: FileRecord, now_ms: int) -> Deletion:
+        try:
+            self.cleaner.check_volume()
+        except VolumeUnavailable as exc:
+            return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
+        return judged(self.cleaner.verdicts.on(record), now_ms)
 
     def quarantined(self) -> list[Aside]:
         """The files that can be restored, as the disk tells it."""
