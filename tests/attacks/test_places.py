@@ -10,14 +10,15 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from attacks.support import delete, registered, settings_for
+from attacks.support import delete, record_of, registered, settings_for
 from support import python
 from tempfleet import Settings, SettingsError, UnsafePath
-from tempfleet.deletion import Deleter, Roots, inspect, new_name
+from tempfleet.deletion import Deleter, Roots, SetAside, inspect, new_name
 from tempfleet.records import Outcome
 
 NOBODY = 65534
@@ -151,3 +152,28 @@ def test_below_a_root_that_hands_down_its_group_files_are_deleted_too(tmp_path: 
         path.touch()
         assert [each.outcome for each in delete(roots, registered(roots, path))] == [Outcome.DELETED]
         assert len(list(path.parent.iterdir())) == 1
+
+
+@needs_root
+@pytest.mark.parametrize("raced", [False, True])
+def test_what_the_owner_of_a_volume_set_aside_is_purged_by_root_too(tmp_path: Path, raced: bool) -> None:
+    settings = settings_for(tmp_path, quarantine_seconds=60)
+    path = tmp_path / "data" / "file"
+    path.write_text("x")
+    with Roots.open(settings) as roots:
+        deleter = Deleter(roots, settings)
+        [moved] = deleter.set_aside([registered(roots, path)], token=7, may_go_on=lambda: True)
+        assert isinstance(moved, SetAside)
+    # as if NOBODY had done all that
+    private = Path(moved.new.path).parent
+    his = private.rename(private.with_name(f".tempfleet-{NOBODY}"))
+    os.chown(his, NOBODY, NOBODY)
+    aside = record_of(replace(moved.new, path=str(his / Path(moved.new.path).name)))
+    if raced:
+        os.rename(aside.path, his / "kept")
+        Path(aside.path).write_text("precious")
+    with Roots.open(settings) as roots:
+        promised = Deleter(roots, settings).examine(aside).outcome
+        assert [each.outcome for each in delete(roots, aside)] == [promised]
+    assert promised is (Outcome.REPLACED if raced else Outcome.DELETED)
+    assert os.path.exists(aside.path) is raced

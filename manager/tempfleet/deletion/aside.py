@@ -6,6 +6,9 @@ own, and its record moves with it, in the registry, to that new path. There it i
 ends, and deleting that record is what frees the disk. A symlink beside the file, which nobody
 follows, says where it was, so that ``restore`` needs the disk alone, also when Redis was lost.
 
+Each user has a private directory of his own, and a volume's owner and root may both clean it. What another one of
+them set aside is deleted as any file of a caller's is: moved into our own directory and compared there.
+
 A crash leaves either nothing changed, or the file set aside while its record is still the old one. The next
 claim of that record finds it by its digest and reports it as set aside once more.
 """
@@ -22,7 +25,7 @@ from ..logs import printable
 from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
 from . import direct, faults, guarded, identity, tree, usage
 from .names import unsafe
-from .private import ASIDE, Entry, digest_of
+from .private import ASIDE, Entry, digest_of, is_private_name
 from .removal import remove
 from .roots import Root, Roots
 from .session import Session
@@ -173,6 +176,8 @@ def _moved(
 
 def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
     """Delete a file whose grace period ended: *record* has the path that ``set_aside`` gave it."""
+    if _is_anothers(record, root):
+        return guarded.delete(record, root, session)
     verdict = look(record, root, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
@@ -221,6 +226,8 @@ def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, sess
 
 def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``purge`` would do, changing nothing."""
+    if _is_anothers(record, root):
+        return guarded.look(record, root, session)
     private, name = root.private.peek(), _name_in(record, root)
     if private < 0 or not name:
         return Deletion(record, Outcome.REFUSED, reason="private")
@@ -231,6 +238,16 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     except FileNotFoundError:
         return Deletion(record, Outcome.MISSING, Way.GUARDED)
     return Deletion(record, Outcome.DELETED, Way.GUARDED, 0 if record.is_directory else found.freed_bytes)
+
+
+def _is_anothers(record: FileRecord, root: Root) -> bool:
+    """Whether *record* is of a file that another user set aside, in the private directory that is his."""
+    at = record.path.rpartition("/")[0]
+    private = at.removeprefix(root.prefix)
+    if not record.is_aside or "/" in private or not is_private_name(private):
+        return False
+    root.private.peek()
+    return at != root.private.path
 
 
 def _name_in(record: FileRecord, root: Root) -> str:
