@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tempfleet.deletion import Deleter, Roots, audit, inspect, normalise
@@ -63,6 +64,24 @@ def test_it_turns_over_and_keeps_two_older_ones(
     assert names == ["audit.log", "audit.log.1", "audit.log.2"]
     for name in names:
         assert lines_of(Path(roots.base.private.path, name).read_bytes())
+
+
+def test_a_log_that_cannot_be_turned_over_is_written_on(
+    tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(audit, "_TURN_OVER_BYTES", 1)
+    roots.base.private.open()
+    Path(roots.base.private.path, "audit.log.1").touch()
+    Path(roots.base.private.path, "audit.log.2").mkdir()
+    deleter = Deleter(roots, roots.settings)
+    numbers = []
+    for n in range(5):
+        record = record_for(roots, tmp_path / "data" / str(n))
+        list(deleter.delete([record], token=n, may_go_on=lambda: True))
+        numbers.append(psutil.Process().num_fds())
+    assert numbers == [numbers[0]] * 5
+    assert len(lines_of(Path(audit.usual_path(roots.base.path)).read_bytes())) == 5
+    assert "cannot be turned over: EISDIR" in caplog.text
 
 
 def test_a_log_that_cannot_be_written_never_stops_cleaning(

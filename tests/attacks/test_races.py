@@ -13,10 +13,11 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import psutil
 import pytest
 
 from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
-from tempfleet.deletion import Roots, faults, recover
+from tempfleet.deletion import Deleter, Roots, faults, recover
 from tempfleet.deletion.notes import Note
 from tempfleet.deletion.private import FROM
 from tempfleet.deletion.syscalls import System
@@ -275,6 +276,25 @@ def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) ->
 
 
 @needs_linux
+def test_a_note_that_cannot_be_removed_stops_nothing(data: Path, roots: Roots) -> None:
+    records = []
+    for name in "ab":
+        (data / name).write_text(name)
+        records.append(registered(roots, data / name))
+    steps = Deleter(roots, roots.settings).delete(records, token=7, may_go_on=lambda: True)
+    roots.base.private.open()
+    outcomes = [next(steps).outcome]
+    open_before = psutil.Process().num_fds()
+    (private,) = {root.private.path for root in roots if root.private.name and root.path == str(data)}
+    (note,) = Path(private).glob("note.*")
+    note.unlink()
+    note.mkdir()  # what the disk says otherwise: that it has become read-only
+    assert [*outcomes, *(each.outcome for each in steps)] == [Outcome.DELETED] * 2
+    assert psutil.Process().num_fds() < open_before
+    log = Path(roots.base.private.path, "audit.log")
+    assert len(log.read_text().splitlines()) == 2
+
+
 def test_a_recovery_scan_outlives_whoever_purges_at_the_same_time(roots: Roots) -> None:
     """The note of a file's origin stands alone for an instant: before the file comes, and after it went."""
     private = roots.base.private.open()

@@ -60,11 +60,16 @@ class AuditLog:
             return os.open(Path(self._path), flags, 0o600)
         at = self._private.open()
         fd = os.open(NAME, flags, 0o600, dir_fd=at)
-        if os.fstat(fd).st_size < _TURN_OVER_BYTES:
+        try:
+            if os.fstat(fd).st_size < _TURN_OVER_BYTES:
+                return fd
+            _turn_over(at, fd)
+            anew = os.open(NAME, flags, 0o600, dir_fd=at)
+        except OSError as exc:  # a full disk may have no room for another name; there is always this log
+            logger.warning("the audit log cannot be turned over: %s", name_of(exc))
             return fd
-        _turn_over(at, fd)
         os.close(fd)
-        return os.open(NAME, flags, 0o600, dir_fd=at)
+        return anew
 
 
 def _turn_over(at: int, fd: int) -> None:

@@ -64,13 +64,16 @@ class Note:
         """Done; a note is kept where a file could not be given its name back."""
         if self._fd < 0:
             return
-        if not keep:
-            try:
+        try:
+            if not keep:
                 os.unlink(self.name, dir_fd=self._private)
-            except FileNotFoundError:
-                pass
-        os.close(self._fd)
-        self._fd = -1
+        except FileNotFoundError:
+            pass
+        except OSError as exc:  # a disk that became read-only; a scan finds nothing of what is in it
+            logger.info("a note stays that is not needed: %s", name_of(exc))
+        finally:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _line(path: str, identity: str) -> bytes:
