@@ -17,10 +17,11 @@ import psutil
 import pytest
 
 from attacks.support import attacker, delete, exchange, needs_linux, registered, settings_for
-from tempfleet.deletion import Deleter, Roots, faults, recover
+from tempfleet.deletion import Deleter, Roots, faults, open_content, recover
 from tempfleet.deletion.notes import Note
 from tempfleet.deletion.private import FROM
 from tempfleet.deletion.syscalls import System
+from tempfleet.errors import UnsafePath
 from tempfleet.records import FileRecord, Outcome
 
 ROUNDS = 2000
@@ -261,6 +262,22 @@ def test_a_subdirectory_swapped_for_a_symlink_is_not_followed(
         faults.install(None)
         os.close(held)
     assert (outside / "precious").exists()
+
+
+@needs_linux
+def test_a_fifo_in_the_place_of_a_file_keeps_no_reader_waiting(data: Path, roots: Roots) -> None:
+    path, fifo = data / "file", data / "fifo"
+    path.write_text("content")
+    os.mkfifo(fifo)
+    seen = set()
+    with attacker(lambda: exchange(path, fifo)):
+        for _ in range(ROUNDS):
+            try:
+                with open_content(str(path), roots) as file:
+                    seen.add(file.read())
+            except UnsafePath as exc:
+                seen.add(exc.reason)
+    assert seen == {b"content", "fifo"}
 
 
 def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) -> None:

@@ -2,7 +2,8 @@
 Opening a managed file to read what was written into it, in whichever form it is now.
 
 No race: what is opened is one object, and it says itself whether it is compressed. Whoever compresses it meanwhile
-gives the name to another one, and this one can be read to its end.
+gives the name to another one, and this one can be read to its end. And no waiting for a FIFO that takes the name
+between the look and the opening: what was opened is looked at once more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import time
 
 from ..errors import FileMissing
 from ..logs import printable
@@ -18,6 +20,8 @@ from .inspection import kind_of
 from .names import unsafe
 from .roots import Roots
 from .syscalls import DIRECTORY_FLAGS
+
+_LET_GO_SECONDS = 0.01
 
 
 def open_content(path: str, roots: Roots) -> io.BufferedReader:
@@ -38,18 +42,34 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
     try:
         at = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
         try:
-            found = reader.stat(at, name)
-            if found.kind != stat.S_IFREG:  # a FIFO would let us wait for ever
-                raise unsafe(path, kind_of(found.mode))
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=at)
+            _refuse_special(path, reader.stat(at, name).mode)  # opening a device may do something
+            fd = _opened(at, name)
         finally:
             os.close(at)
     except FileNotFoundError:
         raise FileMissing(f"{printable(path)}: there is no such file.", path=path, reason="missing") from None
     file = io.FileIO(fd, "rb")
     try:
+        _refuse_special(path, os.fstat(fd).st_mode)
+        os.set_blocking(fd, True)
         form = packing.packed(fd, reader)
         return io.BufferedReader(file if form is None else packing.Unpacking(file, form))
     except BaseException:
         file.close()
         raise
+
+
+def _refuse_special(path: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise unsafe(path, kind_of(mode))
+
+
+def _opened(at: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    while True:
+        try:
+            return os.open(name, flags, dir_fd=at)
+        except (
+            BlockingIOError
+        ):  # who has a lease on it, perhaps to compress it, was told to let go, and has 45 s at most
+            time.sleep(_LET_GO_SECONDS)
