@@ -276,6 +276,20 @@ def test_a_tree_20000_deep_needs_no_recursion_and_few_descriptors(tmp_path: Path
         assert not tree.exists()
 
 
+def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: Path, system: System) -> None:
+    tree = data / "tree"
+    tree.mkdir(parents=True)
+    _make_deep(tree, 500)
+    with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT), system=system) as roots:
+        record = registered(roots, tree, directory=True)
+        examined = Deleter(roots, roots.settings).examine(record)
+        assert (examined.outcome, examined.reason) == (Outcome.BUSY, "in-use-unknown")
+        [weight] = Deleter(roots, roots.settings).weigh([record])
+        assert weight is not None and 64 <= weight.files <= 66
+    with Roots.open(settings_for(tmp_path, in_use=InUse.KEEP), system=system) as roots:
+        assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
 def _make_deep(tree: Path, levels: int) -> None:
     at = os.open(tree, os.O_RDONLY)
     for _ in range(levels):

@@ -42,7 +42,7 @@ these steps.
   reflinks* were never ours. ``secure`` says what overwriting is worth.
 - *In use* is evidence, not a promise: who opens the file between our last look and the unlink keeps an open
   file without a name, as with any unlink. Inside a directory only the first few thousand files are asked
-  about.
+  about, and none more than 64 levels down.
 - *A registration from afar* for a host that was silent (flag ``u``) is verified by age and place alone: below
   the roots of messages, a regular file, older than the registration.
 - *A stranger's file can be moved for an instant*, where it took the name between our look and our move. It

@@ -25,6 +25,12 @@ from .session import Session, Stopped
 LOOKED_INTO = 4096
 """Entries asked about before a directory is deleted; a larger one is decided on these."""
 
+DEEPEST = 64
+"""
+Levels below it that are looked into. Each is opened from the top, name by name where there is no openat2: a chain of a
+few thousand directories, which anybody can make, would take minutes.
+"""
+
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
@@ -158,8 +164,8 @@ def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
     """
     Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
 
-    Only the first few thousand entries are looked at: beyond, the answer is UNKNOWN and the size what was
-    seen.
+    Only the first few thousand entries are looked at, and none very deep: beyond, the answer is UNKNOWN and the size
+    what was seen.
     """
     system = session.roots.system
     top = system.open_beneath(fd, name, _OPEN)
@@ -170,6 +176,9 @@ def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
         waiting = ["."]
         while waiting:
             at = waiting.pop()
+            if at.count("/") > DEEPEST:
+                answer = Use.UNKNOWN
+                continue
             try:
                 inner = system.open_beneath(top, at, _OPEN)
             except OSError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..records import FileRecord
 from .roots import Root
 from .session import Session
-from .tree import LOOKED_INTO
+from .tree import DEEPEST, LOOKED_INTO
 
 _BLOCK = 512
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,7 +43,8 @@ def weigh(record: FileRecord, root: Root, session: Session) -> Weight | None:
     """
     The weight of what has the name of *record* now; None where that cannot be seen.
 
-    Of a directory only the first few thousand entries are weighed: a larger one weighs at least so much.
+    Of a directory only the first few thousand entries are weighed, and none very deep: a larger one weighs at least so
+    much.
     """
     weight = Weight()
     try:
@@ -73,7 +74,7 @@ def _add_tree(weight: Weight, fd: int, name: str, session: Session) -> None:
                         if left < 0:
                             return
                         weight.add(entry.stat(follow_symlinks=False))
-                        if entry.is_dir(follow_symlinks=False):
+                        if at.count("/") < DEEPEST and entry.is_dir(follow_symlinks=False):
                             waiting.append(f"{at}/{entry.name}")
             finally:
                 os.close(inner)
