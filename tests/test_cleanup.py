@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -611,3 +612,62 @@ def test_cleaners_in_several_threads_never_count_a_file_twice(manager: TempFileM
     assert sum(counts) == 160
     assert left(paths) == 0
     assert_balanced(manager)
+
+
+@pytest.mark.parametrize("directory", [False, True])
+def test_what_a_killed_process_had_in_hand_goes_though_its_path_was_used_again(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, directory: bool
+) -> None:
+    manager, path = make_manager(), base_dir / "name"
+    if directory:
+        (path / "sub").mkdir(parents=True)
+    else:
+        path.touch()
+    manager.register(path, ttl=5, directory=directory)
+    clock.advance(6)
+    _die_with_a_file_in_hand(manager)
+    assert not path.exists()
+    path.write_text("another")
+    manager.register(path, ttl=60)
+    clock.advance(2)
+    later = make_manager()
+    assert later.cleanup() == 0
+    assert path.read_text() == "another"
+    make_manager().cleanup()  # nothing is left of it, so its note goes
+    assert os.listdir(later.roots.base.private.path) == ["audit.log"]
+    assert (later.stats().waiting, later.stats().total("replaced"), later.stats().imbalance) == (1, 1, 0)
+
+
+def test_what_a_killed_process_had_in_hand_stays_where_no_record_says_that_it_was_replaced(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(), base_dir / "name"
+    path.write_text("first")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    _die_with_a_file_in_hand(manager)
+    manager.store.client.flushall()
+    path.write_text("another")
+    make_manager().cleanup()
+    assert len(manager.roots.base.private.entries()) == 1
+    path.unlink()
+    make_manager().cleanup()
+    assert path.read_text() == "first"
+
+
+def _die_with_a_file_in_hand(manager: TempFileManager) -> None:
+    """As a worker that is killed between the move and the unlink."""
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+
+    def die(point: str) -> None:
+        if point == "guarded.compared":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def child() -> None:
+        faults.install(die)
+        list(manager.cleaner.deleter.delete(claim.records, token=claim.token, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL

@@ -16,7 +16,7 @@ from functools import partial
 
 from . import disk
 from .batches import Batch, Lease
-from .deletion import Deleter, Roots, SetAside
+from .deletion import Deleter, Recovered, Roots, SetAside, stands_for_another
 from .errors import RegistryFull, VolumeUnavailable
 from .hands import Hand
 from .hooks import Hooks
@@ -238,7 +238,7 @@ class Cleaner:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
         asked = self.registry.store.round_trips
-        self._look_back()
+        self._look_back(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self._clean_batch(batch, may_start, report, made=made)
@@ -253,14 +253,29 @@ class Cleaner:
         self.hooks.note()
         return report
 
-    def _look_back(self) -> None:
+    def _look_back(self, may_go_on: Callable[[], bool]) -> None:
         """Once, before our first batch: what processes that died here had moved and not unlinked gets its name back."""
         if self._looked_back:
             return
         self._looked_back = True
+        left: list[Recovered] = []
         for found in self.deleter.recover():
             if found.back:
                 logger.info("Gave %s its name back; a process died deleting it", printable(found.path))
+            elif found.left is not None:
+                left.append(found)
+        self._finish(left, may_go_on)
+
+    def _finish(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
+        """
+        Delete what was half deleted when the next file of that name was registered: its record went to that one, and
+        it counts as replaced. No other claim will ever look for it.
+        """
+        _, records = self.registry.look([found.path for found in left])
+        for found, record in zip(left, records, strict=True):
+            if found.left is not None and record is not None and stands_for_another(record, found.left):
+                for done in self.deleter.delete([found.left], token=found.token, may_go_on=may_go_on):
+                    _log(done)
 
     def _clean_batch(
         self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool

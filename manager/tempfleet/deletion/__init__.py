@@ -64,13 +64,14 @@ from .inspection import inspect, is_below
 from .names import new_name, normalise
 from .private import is_private_name
 from .reading import open_content
-from .recovery import recover
+from .recovery import Recovered, recover, stands_for_another
 from .roots import Root, Roots
 
 __all__ = [
     "QUARANTINE",
     "Aside",
     "Deleter",
+    "Recovered",
     "Root",
     "Roots",
     "SetAside",
@@ -84,5 +85,6 @@ __all__ = [
     "open_content",
     "reason_of",
     "recover",
+    "stands_for_another",
     "unmake",
 ]

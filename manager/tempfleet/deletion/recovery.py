@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..logs import logger, printable
-from ..records import FileRecord
-from . import exchange, faults, guarded
+from ..records import NO_IDENTITY, FileRecord, Flag
+from . import exchange, faults, guarded, identity
 from .notes import Noted, abandoned
 from .private import ASIDE, FROM, digest_of
 from .roots import Root, Roots
@@ -27,10 +27,19 @@ class Recovered:
     Attributes:
         path: where it was, and is again if *back*.
         back: False where its name is taken by another file: it stays for the next claim of its record.
+        left: what it was claimed as, where it stays and is proven to be that; its record may be the other file's now.
+        token: of that claim.
     """
 
     path: str
     back: bool
+    left: FileRecord | None = None
+    token: int = 0
+
+
+def stands_for_another(record: FileRecord, left: FileRecord) -> bool:
+    """Whether *record*, of the same path, is of another object than *left*; False where it does not say of which."""
+    return record.identity != NO_IDENTITY and left.identity not in identity.forms(record.identity)
 
 
 def recover(roots: Roots) -> list[Recovered]:
@@ -46,8 +55,9 @@ def recover(roots: Roots) -> list[Recovered]:
             last = {line.path: line for line in noted}
             mine = [_recover_one(root, private, line, roots) for line in last.values()]
             found += [one for one in mine if one is not None]
-            if any(exchange.is_left(line, private) for line in last.values()):
-                continue  # no claim looks for it, so only this note can tell whose it is
+            stays = any(one is not None and not one.back for one in mine)
+            if stays or any(exchange.is_left(line, private) for line in last.values()):
+                continue  # perhaps no claim looks for it, so only this note can tell whose it is
             try:
                 os.unlink(name, dir_fd=private)
             except FileNotFoundError:
@@ -81,7 +91,8 @@ def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recover
             name = line.path[line.path.rindex("/") + 1 :]
             ours = guarded.is_same(record, root, private, entry, session)
             if ours and _is_taken(fd, name):
-                return Recovered(line.path, back=False)
+                flags = Flag.DIRECTORY.value if stat.S_ISDIR(mode) else ""
+                return Recovered(line.path, False, replace(record, flags=flags), line.token)
             guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
         except FileNotFoundError:
             return None
