@@ -153,6 +153,20 @@ def test_a_closed_manager_says_so_and_loses_nothing(
     assert make_manager().cleanup(force=True) == 1
 
 
+def test_a_directory_with_another_volumes_base_directory_in_it_is_refused(
+    make_manager: MakeManager, base_dir: Path
+) -> None:
+    inner = make_manager(base_dir / "tree" / "inner")
+    inner.create_dir()
+    (base_dir / "tree" / "inner-but-not").mkdir()
+    outer = make_manager()
+    for path in (base_dir / "tree", base_dir / "tree" / "inner"):
+        with pytest.raises(UnsafePath) as refused:
+            outer.register(path, directory=True)
+        assert refused.value.reason == "root"
+    assert outer.register(base_dir / "tree" / "inner-but-not", directory=True).is_directory
+
+
 def test_a_redis_that_may_evict_is_refused_before_anything_is_entrusted_to_it(
     real_client: redis.Redis, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, overload
 
 from ..adoption import Finder, Found
 from ..created import TempDirectory, TempFile
-from ..deletion import create_directory, create_file, inspect, new_name, normalise, unmake
+from ..deletion import create_directory, create_file, inspect, new_name, normalise, unmake, unsafe
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -295,8 +295,11 @@ class Registering(Connected):
         """
         if compress and directory:
             raise ValueError("compress is for files; a directory is not compressed")
+        absolute = normalise(path)
+        if directory:
+            self._refuse_volumes(absolute)
         found = inspect(
-            normalise(path),
+            absolute,
             self.roots,
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
             tags=words(tags),
@@ -307,6 +310,12 @@ class Registering(Connected):
         return check_size(
             replace(found, flags=found.flags + Flag.MAY_COMPRESS) if compress else found, self.settings
         )
+
+    def _refuse_volumes(self, path: str) -> None:
+        """The roots know of our own base directory; another volume's is as little to be deleted with all its files."""
+        volumes = Fleet(self.registry.store).volumes(host=self.settings.host)
+        if any(f"{volume.base_dir}/".startswith(f"{path}/") for volume in volumes):
+            raise unsafe(path, "root")
 
     def register_inspected(self, file: NewFile) -> FileRecord:
         """Register what ``inspect`` found."""
