@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	  || { echo "The packages could not be installed; the lines above say why (is a package index reachable?)."; exit 1; }
 	@touch $(STAMP)
 
-demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about a minute
+demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about half a minute
 	@$(BIN)/tempfleet demo
 
 test: setup lint floors ## lint, types, layers, the built wheel on its oldest libraries, then the whole suite
