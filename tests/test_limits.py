@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from support import assert_balanced, entries, python
+from support import Packages, assert_balanced, entries, python
 from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager, limits
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
@@ -321,6 +321,55 @@ def test_who_has_nothing_that_could_go_is_not_looked_through_at_each_refusal(
     assert rested < looked
     assert manager.register(file(manager, "new"), tags=["b"])
     assert not other.exists()
+
+
+def test_files_that_are_set_aside_make_room_at_once(make_manager: MakeManager, clock: FakeClock) -> None:
+    manager = make_manager(max_files=1, quota="evict", quarantine_seconds=600)
+    first, second = file(manager, "first"), file(manager, "second")
+    manager.register(first)
+    clock.advance(1)
+    manager.register(second)
+    assert manager.is_temp_file(second)
+    assert [one.path for one in manager.quarantined()] == [str(first)]
+
+
+def test_files_that_their_users_deleted_make_room_at_once(make_manager: MakeManager) -> None:
+    manager = make_manager(max_files=1, quota="evict")
+    gone, extra = file(manager, "gone"), file(manager, "extra")
+    manager.register(gone)
+    gone.unlink()
+    manager.register(extra)
+    assert list(manager.files) == [str(extra)]
+    assert_balanced(manager)
+
+
+INTERRUPTED = """
+    from tempfleet.plugins import hookimpl
+
+    def meanwhile():
+        pass
+
+    def first(file):
+        meanwhile()
+        return 0
+
+    @hookimpl
+    def tempfleet_eviction_policies():
+        return {"interrupted": first}
+"""
+
+
+def test_room_that_somebody_else_makes_of_the_same_files_is_room(
+    packages: Packages, make_manager: MakeManager
+) -> None:
+    packages.install("late", INTERRUPTED)
+    manager = make_manager(max_files=1, quota="evict", eviction_policy="interrupted")
+    path, extra = file(manager, "a"), file(manager, "extra")
+    manager.register(path)
+    packages.module("late").meanwhile = make_manager().clear_all  # between the choice and the claim
+    manager.register(extra)
+    assert list(manager.files) == [str(extra)]
+    assert_balanced(manager)
 
 
 def test_bytes_make_room_for_bytes(make_manager: MakeManager, clock: FakeClock) -> None:

@@ -202,7 +202,7 @@ class Admission:
         ]
 
     def _make_room(self, refused: Sequence[Registration], ours: set[str]) -> int:
-        """Delete files of the same registrants, in the policy's order; how many went."""
+        """Delete files of the same registrants, in the policy's order; how many count no more."""
         paths: dict[str, None] = {}
         looks: dict[Registrant, float] = {}
         for limit in dict.fromkeys(each.code for each in refused):
@@ -218,10 +218,10 @@ class Admission:
                 return 0
             looks[registrant] = time.monotonic() - began
             paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
-        deleted = self._delete(list(paths)) if paths else 0
-        if not deleted:
+        gone = self._delete(list(paths)) if paths else 0
+        if not gone:
             self._rest(looks)
-        return deleted
+        return gone
 
     def _rest(self, looks: Mapping[Registrant, float]) -> None:
         """After looks in vain, with the seconds that each took."""
@@ -233,6 +233,7 @@ class Admission:
                 self._rests_until[registrant] = now + REST * seconds
 
     def _delete(self, paths: list[str]) -> int:
+        """How many count no more: deleted, set aside, found missing, or taken by somebody else before us."""
         report = self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms(), early=True)
         logger.info(
             "Made room: wanted %d files to go, deleted %d and freed %d bytes",
@@ -240,7 +241,7 @@ class Admission:
         )  # fmt: skip
         if self.host is not None:
             self.host.forget()
-        return report.deleted
+        return len(paths) - report.kept - report.handed_back
 
     def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
         return [(place,) for place in self.order(candidates)]
