@@ -96,6 +96,21 @@ def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     assert holders({str(path)}, Path("/no/proc")) == {}
 
 
+def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    path = registered(manager, "used")
+    clock.advance(11)
+    with path.open():
+        assert manager.cleanup() == 0
+        assert manager.stats().due == 0
+        (finding,) = findings(manager, "failures")
+    assert finding.level is Level.WARNING
+    assert f"({os.getpid()})" in finding.said
+    manager.hold(path)
+    assert findings(manager, "failures")[0].level is Level.OK
+
+
 def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
     manager: TempFileManager, clock: FakeClock, redis_client: redis.Redis
 ) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -310,16 +311,21 @@ def _clock(registry: Registry, stats: VolumeStats) -> Finding:
 
 
 def _failures(registry: Registry) -> Iterator[Finding]:
-    _, dead = registry.look([path for page in registry.dead_paths() for path in page][:LOOKED_AT])
-    due = registry.due_within(within_ms=0, limit=LOOKED_AT)
-    failing = [
-        record for record in (*dead, *due) if record is not None and (record.last_error or record in dead)
-    ]
+    dead = list(islice(registry.all_records(state=State.DEAD), LOOKED_AT))
+    failing = dead + list(islice(_tried_again(registry), LOOKED_AT))
     held = holders({record.path for record in failing})
     for record in failing:
         yield _failure(record, held.get(record.path, []))
     if not failing:
         yield Finding("failures", Level.OK, "No file has failed to go")
+
+
+def _tried_again(registry: Registry) -> Iterator[FileRecord]:
+    """What failed and waits, due or not: the next try is up to an hour away."""
+    for page in registry.failed_paths():
+        for record in registry.look(page)[1]:
+            if record is not None and record.state is State.WAITING:
+                yield record
 
 
 def _failure(record: FileRecord, holding: list[str]) -> Finding:

@@ -76,6 +76,10 @@ class Looking:
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 
+    def failed_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """The paths that did not go when they last could, dead ones and those that wait for another try."""
+        yield from self._scan("errors", page)
+
     def all_records(self, *, state: State | None = None) -> Iterator[FileRecord]:
         """Every record, of one state if given; pages as in ``paths``."""
         pages = {State.WAITING: self.waiting_paths, State.DEAD: self.dead_paths}
@@ -168,7 +172,7 @@ class Looking:
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:
         key = volume_key(self.store.namespace, self.volume, name)
         client = self.store.client
-        scan: Callable[..., Any] = client.hscan if name == "records" else client.zscan
+        scan: Callable[..., Any] = client.hscan if name in ("records", "errors") else client.zscan
         cursor = 0
         while True:
             answer = self.store.call(partial(scan, key, cursor=cursor, count=page))
