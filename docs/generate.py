@@ -68,7 +68,7 @@ def _kind(annotation: Any) -> str:
 
 def _bound(bound: Any) -> str:
     signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    found = [f"{words} {getattr(bound, sign):g}" for sign, words in signs.items() if hasattr(bound, sign)]
+    found = [f"{words} {getattr(bound, sign):.15g}" for sign, words in signs.items() if hasattr(bound, sign)]
     return " ".join(found)
 
 

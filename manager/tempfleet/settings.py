@@ -35,7 +35,7 @@ from .units import Seconds, Size
 from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
-"""Nobody means more: a larger number is milliseconds taken for seconds."""
+"""Of any duration. Nobody means more: it is milliseconds taken for seconds, and no thread can wait for it."""
 
 MAX_BATCH = 1000
 """Members a script may move: 100,000 in one block every other client of the server for half a second."""
@@ -120,16 +120,16 @@ class Settings(BaseModel):
         description="a directory",
     )
     max_age_seconds: Seconds = _env("TEMP_FILE_MAX_AGE", 3600, gt=0, le=LONGEST_TTL_SECONDS)
-    cleanup_interval_seconds: Seconds = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0)
-    timer_interval_seconds: Seconds = _env("TEMP_FILE_TIMER_INTERVAL", 60, gt=0)
+    cleanup_interval_seconds: Seconds = _env("TEMP_FILE_CLEANUP_INTERVAL", 300, gt=0, le=LONGEST_TTL_SECONDS)
+    timer_interval_seconds: Seconds = _env("TEMP_FILE_TIMER_INTERVAL", 60, gt=0, le=LONGEST_TTL_SECONDS)
 
     batch_size: int = _env("TEMP_FILE_CLEANUP_BATCH_SIZE", 500, ge=1, le=MAX_BATCH)
     threads: int = _env("TEMP_FILE_CLEANUP_THREADS", 4, ge=1, le=64)
-    timeout_seconds: Seconds = _env("TEMP_FILE_CLEANUP_TIMEOUT", 30, gt=0)
+    timeout_seconds: Seconds = _env("TEMP_FILE_CLEANUP_TIMEOUT", 30, gt=0, le=LONGEST_TTL_SECONDS)
     lease_seconds: Seconds = _env("TEMP_FILE_LEASE", 120, ge=0.1, le=3600)
 
-    retry_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_DELAY", 5, gt=0)
-    retry_max_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0)
+    retry_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_DELAY", 5, gt=0, le=LONGEST_TTL_SECONDS)
+    retry_max_delay_seconds: Seconds = _env("TEMP_FILE_RETRY_MAX_DELAY", 3600, gt=0, le=LONGEST_TTL_SECONDS)
     max_attempts: int = _env("TEMP_FILE_MAX_ATTEMPTS", 25, ge=1)
 
     redis_url: str = _env(
@@ -147,8 +147,8 @@ class Settings(BaseModel):
     allowed_roots: tuple[str, ...] = _env("TEMP_FILE_ALLOWED_ROOTS", (), description=ROOTS_ALLOWED)
     message_roots: tuple[str, ...] = _env("TEMP_FILE_MESSAGE_ROOTS", (), description=ROOTS_ALLOWED)
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
-    heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0)
-    host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0)
+    heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0, le=LONGEST_TTL_SECONDS)
+    host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0, le=LONGEST_TTL_SECONDS)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
     permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
