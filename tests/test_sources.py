@@ -106,6 +106,18 @@ def test_toml_has_lists_numbers_and_truths(home: Path, monkeypatch: pytest.Monke
     assert (settings.permission_mask, settings.secure_delete, settings.lease_seconds) == (0o640, True, 2.5)
 
 
+@pytest.mark.parametrize(
+    "key", ["max_age", "size_limit", "max_temp_files", "prometheus_port", "permission_mask"]
+)
+@pytest.mark.parametrize("truth", ["true", "false"])
+def test_a_truth_is_no_number(key: str, truth: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "t.toml").write_text(f"{key} = {truth}\n")
+    monkeypatch.setenv("TEMP_FILE_CONFIG", "t.toml")
+    with pytest.raises(SettingsError, match=r"must not be true or false \(from t\.toml\)") as refused:
+        Settings.load()
+    assert str(refused.value.variable).endswith(key.upper())
+
+
 @pytest.mark.parametrize("variable", ["TEMP_FILE_CONFIG", "TEMP_FILE_ENV_FILE"])
 def test_a_named_file_that_cannot_be_read_stops_the_start(
     variable: str, home: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,8 @@ FORBIDDEN_IN_NAMES = frozenset("{}|")
 _TEXT = (str, str | None, tuple[str, ...])
 """The types in whose text a # is nothing special."""
 
+_TRUTHS = (bool, bool | None)
+
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
 POLICIES_ALLOWED = "oldest | largest | least-recently-used | size-age | a plug-in's"
@@ -284,6 +286,14 @@ class Settings(BaseModel):
     def _no_comment(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str) and cls.model_fields[str(info.field_name)].annotation not in _TEXT:
             return without_comment(value)
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts True as 1: of a TOML file's ``max_age = true`` files would live for a second."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in _TRUTHS:
+            raise ValueError("must not be true or false")
         return value
 
     @model_validator(mode="after")
