@@ -178,11 +178,44 @@ def test_10_1_3_a_plug_in_is_asked_before_a_deletion_and_may_say_no(new: New, pa
     assert manager.is_temp_file(kept)
 
 
-def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(
-    tmp_path: Path, real_server: EmbeddedServer
-) -> None:
+@pytest.mark.parametrize("command", main.list_commands(main.make_context("tempfleet", ["version"])))
+def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(command: str) -> None:
     """Manifests, probes and metrics for a cluster: tests/deploy/test_kubernetes.py."""
+    said = CliRunner().invoke(main, [command, "--json", "--no-such-option"])
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert json.loads(said.stderr)["error"] == "NoSuchOption"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["cleanup --dry-run", "config", "dead ls", "doctor --all", "health", "hosts", "ls", "plugins", "status", "version"],
+)  # fmt: skip
+def test_10_1_3_what_is_asked_is_answered_with_one_json_document(
+    command: str, tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
     (tmp_path / "base").mkdir(mode=0o700)
-    common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url]
-    said = CliRunner().invoke(main, [*common, "health", "--json"])
-    assert (said.exit_code, json.loads(said.stdout)["status"]) == (0, "healthy")
+    common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url, "--json"]
+    said = CliRunner().invoke(main, [*common, *command.split()])
+    assert isinstance(json.loads(said.stdout), dict)
+    assert said.exit_code == 0 or command == "doctor --all"  # which may find that the disk is full
+
+
+def test_10_1_3_health_is_an_exit_status(
+    tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir(mode=0o700)
+    monkeypatch.setenv("MAX_TEMP_FILES", "1")
+    common = ["--base-dir", str(base), "--redis-url", real_server.unix_url, "--json"]
+
+    def health() -> tuple[int, str]:
+        said = CliRunner().invoke(main, [*common, "health"])
+        return said.exit_code, json.loads(said.stdout)["status"]
+
+    assert health() == (0, "healthy")
+    for name in "ab":
+        (base / name).touch()
+        assert CliRunner().invoke(main, [*common, "register", str(base / name)]).exit_code == 0
+    assert health() == (1, "degraded")
+    base.rename(tmp_path / "away")
+    assert health() == (2, "unhealthy")
