@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support import console, console_env, python
-from tempfleet import SettingsError
+from support import console, console_env, python, wait_until
+from tempfleet import SettingsError, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.logs import configure, logger, printable
 
@@ -173,3 +175,26 @@ def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> 
     in_file = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
     assert in_file[-2:] == ["quiet", "loud"]
     assert [json.loads(line)["message"] for line in console_lines.splitlines()] == ["loud"]
+
+
+def test_a_worker_of_the_console_tells_an_event_once(tmp_path: Path, real_server: EmbeddedServer) -> None:
+    log, base = tmp_path / "log", tmp_path / "base"
+    taken = socket.create_server(("127.0.0.1", 0))
+    env = console_env(
+        tmp_path,
+        TEMP_FILE_REDIS_URL=real_server.unix_url,
+        TEMP_FILE_BASE_DIR=str(base),
+        TEMP_FILE_HOST="web-1",
+        PROMETHEUS_PORT=str(taken.getsockname()[1]),
+        LOG_FILE=str(log),
+        LOG_LEVEL="DEBUG",
+    )
+    with closing(TempFileManager(base, host="web-1", redis_url=real_server.unix_url)) as manager:
+        manager.create(ttl=0.001).close()
+    events = ("Removed temporary file", "Cleaned up 1", "is taken")
+    with taken, console("worker", "-P", "solo", env=env, stdout=-1, stderr=subprocess.STDOUT) as worker:
+        wait_until(lambda: log.exists() and all(event in log.read_text() for event in events), timeout=60)
+        worker.terminate()
+        shown, _ = worker.communicate(timeout=60)
+    assert [log.read_text().count(event) for event in events] == [1, 1, 1]
+    assert shown.count("is taken") == 1, shown

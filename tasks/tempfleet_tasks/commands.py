@@ -46,8 +46,8 @@ def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> in
       tempfleet worker
       TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
     """
-    console.manager.close()  # what cannot be used says so here, in one sentence and not out of Celery
-    console.hand_over_log()
+    _ = console.manager  # what cannot be used says so here, in one sentence and not out of Celery
+    console.close()  # from here on the worker logs, and an event is not to be told twice
     return run_worker(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
@@ -65,7 +65,7 @@ def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
         console.fleet.hosts()
     except RegistryUnavailable as exc:
         console.warn(f"{exc} Until then no sweep is sent.")
-    console.hand_over_log()
+    console.close()
     return run_beat(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 

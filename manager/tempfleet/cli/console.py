@@ -214,16 +214,12 @@ class Console:
         if not any(isinstance(handler, ToStderr) for handler in logger.handlers):
             logger.addHandler(ToStderr(self))
 
-    def hand_over_log(self) -> None:
-        """From here on somebody else shows the library's warnings: a worker has a log of its own."""
-        for handler in list(logger.handlers):
-            if isinstance(handler, ToStderr):
-                logger.removeHandler(handler)
-
     def close(self) -> None:
         if self._end_log is not None:
             self._end_log()
-        self.hand_over_log()
+        for handler in list(logger.handlers):
+            if isinstance(handler, ToStderr):
+                logger.removeHandler(handler)
         if "manager" in vars(self):
             self.manager.close()
         if "fleet" in vars(self):
