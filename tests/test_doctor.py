@@ -76,6 +76,7 @@ def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
     assert findings(manager, "disk space")[0].level is Level.WARNING
     assert findings(manager, "inodes")[0].level is Level.ERROR
     assert _share("memory", 0.5, "of it", "do").todo == ""
+    assert _share("memory", -0.5, "of it", "do").said == "0% of it is free"
 
 
 def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(

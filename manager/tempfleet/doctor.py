@@ -159,7 +159,7 @@ def _space(root: str) -> Iterator[Finding]:
 
 def _share(check: str, share: float, of: str, todo: str) -> Finding:
     level = Level.ERROR if share < EXHAUSTED else Level.WARNING if share < SCARCE else Level.OK
-    return Finding(check, level, f"{share:.0%} {of} is free", todo if level is not Level.OK else "")
+    return Finding(check, level, f"{max(share, 0):.0%} {of} is free", todo if level is not Level.OK else "")
 
 
 def _redis(registry: Registry) -> Iterator[Finding]:
