@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from click.testing import CliRunner
 
-from support import assert_balanced, python
+from support import assert_balanced, python, wait_until
 from tempfleet import TempFileManager
+from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.hands import Hand
 from tempfleet.testing import FakeClock
@@ -129,6 +131,36 @@ def test_unless_asked_files_live_on(life: Life, base_dir: Path) -> None:
     process = life("off")
     process.communicate("\n", timeout=30)
     assert len(left(base_dir)) == 41
+
+
+def test_a_worker_registers_for_others_and_clears_nothing_at_its_end(
+    beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path
+) -> None:
+    code = (
+        "import sys\nfrom tempfleet import Settings\nfrom tempfleet_tasks import make_app\n"
+        "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], host='web-1', clear_on_shutdown=True)\n"
+        "make_app(Settings.load(**given)).tasks['tempfleet.register'](sys.argv[3], host='web-1')\n"
+    )
+    report = base_dir / "report"
+    report.touch()
+    with python(code, base_dir, real_server.unix_url, report) as process:
+        assert process.wait(30) == 0
+    assert beside.is_temp_file(report)
+    assert report.exists()
+
+
+@pytest.mark.parametrize("command", [["cleanup", "--dry-run"], ["ls"], ["health"]], ids=" ".join)
+def test_the_console_deletes_nothing_for_being_started(
+    command: list[str], beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    due = beside.create(ttl=0.001)
+    due.close()
+    wait_until(lambda: beside.stats().due == 1)
+    monkeypatch.setenv("TEMP_FILE_CLEANUP_ON_START", "1")
+    common = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, "--host", "web-1"]
+    assert CliRunner().invoke(main, [*common, *command]).exit_code in (0, 1)
+    assert Path(due.path).exists()
 
 
 def test_a_new_manager_first_deletes_what_is_due_if_asked(

@@ -331,6 +331,10 @@ class Settings(BaseModel):
             raise SettingsError(f"{variable}={file!r}: the file is empty", variable=variable, value=file)
         return text
 
+    def of_a_tool(self) -> Settings:
+        """For our own programs, which act for others: looking deletes nothing, and what they register is not theirs."""
+        return self.model_copy(update={"cleanup_on_start": False, "clear_on_shutdown": False})
+
     @property
     def effective_broker_url(self) -> str:
         return self.broker_url or self.redis_url

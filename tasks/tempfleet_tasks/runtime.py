@@ -41,7 +41,7 @@ class Runtime:
     def manager(self) -> TempFileManager:
         """Our own volume: the settings' base directory on the settings' host."""
         with self.lock:
-            return TempFileManager(settings=self.settings)
+            return TempFileManager(settings=self.settings.of_a_tool())
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -114,7 +114,7 @@ class Console:
     def manager(self) -> TempFileManager:
         self._tell_warnings()
         try:
-            return TempFileManager(settings=self.settings)
+            return TempFileManager(settings=self.settings.of_a_tool())
         except OSError as exc:
             variable = self.settings.variable_of("base_dir")
             raise SettingsError(
