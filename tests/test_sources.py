@@ -90,7 +90,7 @@ def test_a_comment_that_another_reader_left_on_a_number_is_no_part_of_it(
 @pytest.mark.parametrize(
     ("text", "amount"),
     [("100MB", 104857600), ("100 MiB", 104857600), ("100m", 104857600), ("0.5kB", 512), ("7", 7), (7, 7),
-     ("2TB", 2 << 40), ("3b", 3)],
+     ("2TB", 2 << 40), ("3b", 3), ("0.1", 1), ("0", 0)],
 )  # fmt: skip
 def test_a_size_is_a_number_or_has_a_unit_of_1024(text: object, amount: int) -> None:
     assert size_bytes(text) == amount

@@ -4,6 +4,7 @@ Durations and sizes as people write them; inside they are numbers of seconds and
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -47,12 +48,14 @@ def seconds(value: Any) -> Any:
 def size_bytes(value: Any) -> Any:
     """
     ``104857600``, ``100MB`` and ``100 MiB`` are the same number: the unit is 1024, whichever way it is written.
+
+    A part of a byte is a byte, because 0 is no limit.
     """
     if not isinstance(value, str):
         return value
     if not (found := _SIZE.fullmatch(value)):
         raise ValueError("must be a size such as 104857600 or 100MB")
-    return round(float(found[1]) * 1024 ** _POWERS[found[2].upper()])
+    return math.ceil(float(found[1]) * 1024 ** _POWERS[found[2].upper()])
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]
