@@ -139,6 +139,7 @@ def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_di
     assert names("--sort", "size") == ["3", "2", "1", "0"]
     assert names("--tag", "odd") == ["3", "1"]
     assert names("--prefix", str(base_dir / "2")) == ["2"]
+    assert names("--prefix", os.path.relpath(base_dir / "2")) == ["2"]
     assert names("--due-within", "8m") == ["3", "2"]
     assert names("--due-within", "8m", "--limit", "1") == ["3"]
     assert names("--state", "held") == []

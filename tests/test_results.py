@@ -83,6 +83,19 @@ def test_a_clean_up_by_prefix_takes_what_is_due_and_begins_so(
     assert manager.cleanup() == 2
 
 
+@pytest.mark.parametrize("prefix", ["b", "./b", "../base/b", "../link/b"])
+def test_a_prefix_may_be_written_as_a_path_may(
+    prefix: str, manager: TempFileManager, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.register_many(paths)
+    base = Path(manager.base_dir)
+    base.with_name("link").symlink_to(base)
+    monkeypatch.chdir(base)
+    would = [Path(deletion.path).name for deletion in manager.preview(force=True, prefix=prefix)]
+    assert sorted(would) == ["b1", "b2"]
+    assert manager.cleanup_batch(force=True, prefix=prefix).deleted == 2
+
+
 def test_a_clean_up_by_tags_takes_files_that_have_all_of_them(
     manager: TempFileManager, paths: list[Path]
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from ..deletion import beginning
 from ..errors import BatchError
 from ..health import host_warnings
 from ..logs import printable
@@ -65,7 +66,7 @@ def ls(
       tempfleet ls --due-within 10m --json
       tempfleet ls --near-expiry --prefix /srv/reports/
     """
-    registry = console.registry
+    registry, prefix = console.registry, beginning(prefix)
     now_ms = registry.now_ms()
     until_ms = None if due_within is None else now_ms + due_within * 1000
 

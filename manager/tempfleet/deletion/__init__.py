@@ -61,7 +61,7 @@ from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
 from .errnos import name_of as reason_of
 from .inspection import inspect, is_below
-from .names import new_name, normalise, unsafe
+from .names import beginning, new_name, normalise, unsafe
 from .private import is_private_name
 from .reading import open_content
 from .recovery import Recovered, recover, stands_for_another
@@ -75,6 +75,7 @@ __all__ = [
     "Root",
     "Roots",
     "SetAside",
+    "beginning",
     "create_directory",
     "create_file",
     "inspect",

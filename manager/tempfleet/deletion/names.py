@@ -38,6 +38,15 @@ def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return f"/{resolved.strip('/')}/{name}" if resolved.strip("/") else f"/{name}"
 
 
+def beginning(text: str) -> str:
+    """
+    What paths that begin with *text* have in the registry: its last component may be part of a name, and the rest is
+    resolved as in ``normalise``. Nothing stays nothing.
+    """
+    parent, start = os.path.split(text)
+    return os.path.join(os.path.realpath(parent or os.curdir), start) if text else ""
+
+
 def new_name(prefix: str = "", suffix: str = "") -> str:
     """
     A name that nobody can guess and that is never used twice.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from .. import disk
+from ..deletion import beginning
 from ..descent import EvictionReport
 from ..records import Deletion, FileRecord
 from ..report import CleanupReport
@@ -45,10 +46,10 @@ class Deleting(Connected):
 
         Args:
             tags: only files that have all of these.
-            prefix: only paths that begin so.
+            prefix: only paths that begin so; relative to the working directory, as a path is.
         """
         if tags or prefix:
-            wanted = partial(FileRecord.matches, tags=words(tags), prefix=prefix)
+            wanted = partial(FileRecord.matches, tags=words(tags), prefix=beginning(prefix))
             return self.cleaner.clean_matching(wanted, force=force, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
         return clean(progress=progress)
@@ -89,7 +90,7 @@ class Deleting(Connected):
         What ``cleanup_report`` would do now with these arguments, file by file; changes nothing. A file that would be
         set aside for its grace period has the outcome ``deleted`` and the reason ``quarantine``.
         """
-        wanted = partial(FileRecord.matches, tags=words(tags), prefix=prefix)
+        wanted = partial(FileRecord.matches, tags=words(tags), prefix=beginning(prefix))
         return self.cleaner.preview(wanted, force=force)
 
     def accept_disk(self) -> None:
