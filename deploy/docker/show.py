@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tempfleet import Settings, TempFileManager
+from tempfleet.fleet import Fleet
 from tempfleet_tasks import make_app
 
 BY_LIBRARY, BY_MESSAGE = 40, 10
@@ -57,7 +58,12 @@ def by_library(manager: TempFileManager) -> Iterator[Path]:
 
 
 def by_message(manager: TempFileManager, settings: Settings) -> Iterator[Path]:
-    """As any other Celery app would do it: by the task's name, with nothing of ours installed."""
+    """
+    As any other Celery app would do it: by the task's name, with nothing of ours installed. A host that nobody has
+    heard of yet gets no message, so the first one waits until this host's worker has spoken.
+    """
+    fleet = Fleet(manager.store, live_seconds=settings.host_live_seconds)
+    told(f"the worker of {settings.host} is live", lambda: settings.host in fleet.live_hosts())
     with make_app(settings) as app:
         for i in range(BY_MESSAGE):
             path = Path(manager.base_dir, f"show-{os.getpid()}-{i}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from stack import fetch, fetch_json
+from stack import Stack, fetch, fetch_json
 from support import wait_until
+from tempfleet import TempFileManager
 
 from .engine import Engine, engine, provide_images
-from .tools import ROOT
+from .tools import DEPLOY, ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SHOW = ("worker-1", "python3", "/usr/local/share/tempfleet/show.py")
@@ -62,6 +64,18 @@ def test_two_hosts_have_a_disk_each_and_two_beats_sweep() -> None:
         "beat-1",
         "beat-2",
     ]
+
+
+def test_the_show_sends_no_message_before_its_hosts_worker_was_seen(stack: Stack) -> None:
+    stack.worker("worker-2", web=False)
+    show = stack.run(sys.executable, str(DEPLOY / "docker/show.py"), env=stack.env("worker-1"), name="show")
+    with TempFileManager(
+        stack.home / "worker-1", host="worker-1", redis_url=stack.server.unix_url
+    ) as manager:
+        wait_until(lambda: manager.stats().total("registered") == 40)
+        stack.worker("worker-1", web=False)
+        wait_until(lambda: "the registry counts them as deleted" in show.output, timeout=120)
+    assert "FAIL" not in show.output
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +135,7 @@ def test_the_image_is_nobodys_root_and_has_an_init_and_a_health_check(
 def test_one_command_shows_files_registered_deleted_and_seen_everywhere(up: Engine) -> None:
     said = up.compose("exec", "-T", *SHOW)
     assert "FAIL" not in said
-    assert said.count("ok  ") == 7
+    assert said.count("ok  ") == 8
 
 
 @pytest.mark.timeout(900)
