@@ -122,13 +122,14 @@ def test_no_user_can(urls: Urls, role: str, what: str) -> None:
     client.close()
 
 
-def test_a_producer_can_neither_read_messages_nor_reach_a_hosts_queue_nor_the_registry(urls: Urls) -> None:
+def test_a_producer_can_only_send_to_the_shared_queue(urls: Urls) -> None:
     client = redis.Redis.from_url(urls["producer"])
     for attempt in (
         lambda: client.brpop(["tempfleet"], timeout=1),
         lambda: client.lrange("tempfleet", 0, -1),
         lambda: client.lpush("tempfleet.host.web-1", "x"),
         lambda: client.zadd("tempfleet:hosts", {"web-9": 1}),
+        lambda: client.publish("/0.celery.pidbox", "shutdown"),
     ):
         with pytest.raises(redis.exceptions.NoPermissionError):
             attempt()

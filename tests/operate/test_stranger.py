@@ -49,6 +49,18 @@ def test_a_stranger_can_in_time_delete_regular_files_in_the_message_roots(
     wait_until(lambda: not victim.exists())
 
 
+def test_a_stranger_can_stop_a_worker_and_one_that_reads_no_queue_cleans_all_the_same(
+    worker: Worker, stranger: Celery
+) -> None:
+    stranger.control.cancel_consumer(OWN)
+    wait_until(lambda: f"{OWN} is not read" in worker.get("/readyz"))
+    with worker.manager() as manager:
+        manager.create(ttl=0.001).close()
+        wait_until(lambda: manager.stats().total("deleted") == 1)
+    stranger.control.shutdown()
+    assert worker.process.popen.wait(30) == 0
+
+
 Send = Callable[[Celery, Worker, Path], None]
 
 REFUSED: dict[str, Send] = {
