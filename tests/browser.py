@@ -31,10 +31,10 @@ class Seen:
     console: list[str]
 
 
-def look(url: str, *, profile: Path, wait_ms: int = 0) -> Seen:
+def look(url: str, *, profile: Path, wait_ms: int = 0, size: str = "1280,800") -> Seen:
     """Open *url*; with *wait_ms* let its scripts run that long."""
     waiting = [f"--virtual-time-budget={wait_ms}"] if wait_ms else []
-    done = _chromium("--dump-dom", *waiting, url, profile=profile)
+    done = _chromium("--dump-dom", f"--window-size={size}", *waiting, url, profile=profile)
     return Seen(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
 
@@ -74,6 +76,28 @@ def test_a_hostile_file_name_is_text_in_a_real_browser(tmp_path: Path) -> None:
     assert "<img" not in seen.dom
     assert "\x1b" not in seen.dom
     assert seen.console == []
+
+
+MEASURE = """<script>
+  const width = (selector) => [...document.querySelectorAll(selector)].map((e) => e.getBoundingClientRect());
+  document.title = JSON.stringify({
+    page: document.documentElement.scrollWidth - innerWidth,
+    path: Math.min(...width(".path").map((box) => box.width)),
+    mark: Math.min(...width(".mark").map((box) => box.height)),
+  });
+</script>"""
+
+
+def test_on_a_telephone_nothing_is_squeezed_beyond_reading(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(status_page(survey_of(told_fleet())) + MEASURE, encoding="utf-8")
+    seen = look(page.as_uri(), profile=tmp_path / "profile", size="390,844")
+    title = re.search(r"<title>(\{.*?\})</title>", seen.dom)
+    assert title is not None
+    boxes = json.loads(title[1])
+    assert boxes["page"] <= 0  # only a table may be scrolled sideways
+    assert boxes["path"] >= 150
+    assert boxes["mark"] >= 9
 
 
 def test_a_real_worker_serves_the_page_to_a_real_browser(stack: Stack, tmp_path: Path) -> None:
