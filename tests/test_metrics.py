@@ -128,6 +128,16 @@ def test_no_label_is_unbounded(collector: FleetCollector, registry: Registry, fl
     assert names == {"host", "volume", "outcome", "le"}
 
 
+def test_a_refusal_is_shown_before_the_first_so_that_its_increase_is_seen(
+    collector: FleetCollector, registry: Registry
+) -> None:
+    registry.register(files("a"))
+    first = "temp_file_rejected_messages_total UnsafePath"
+    assert samples(collector, labels=("outcome",))[first] == 0
+    registry.count("rejected:UnsafePath")
+    assert samples(collector, labels=("outcome",))[first] == 1
+
+
 def test_a_base_directory_of_any_bytes_makes_a_scrape_that_parses(fleet: Fleet) -> None:
     hostile = Volume("web-1", os.fsdecode(b'/ba\xffse"\n\\'))
     fleet.registry(hostile).register(files("a"))

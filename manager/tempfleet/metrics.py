@@ -70,6 +70,12 @@ WORD_COUNTERS = {
 }
 """Family -> (help, the family of totals); the word is the label ``outcome``."""
 
+REFUSALS = (
+    "BatchError", "ClearRefused", "FileMissing", "InvalidTTL", "MalformedMessage", "QuotaExceeded", "UnknownHost",
+    "UnsafePath",
+)  # fmt: skip
+"""What messages are refused for: shown as 0 before the first, whose increase Prometheus would not see otherwise."""
+
 GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
     "temp_files_active": ("Currently active temporary files, in whatever state", lambda s: s.active),
     "temp_files_waiting": ("Files that wait for their deadline or their next try", lambda s: s.waiting),
@@ -221,7 +227,8 @@ def volume_families(stats: Stats) -> Iterator[Metric]:
             counter.add_metric(labels_of(volume), of.total(total))
         yield counter
     for name, (help_, words) in WORD_COUNTERS.items():
-        yield by_outcome(name, help_, {volume: of.totals_of(words) for volume, of in stats.items()})
+        none = dict.fromkeys(REFUSALS if words == "rejected" else (), 0)
+        yield by_outcome(name, help_, {volume: none | of.totals_of(words) for volume, of in stats.items()})
     left = {volume: {word: of.total(word) for word in LEFT} for volume, of in stats.items()}
     yield by_outcome("temp_files_settled", "Files that left the registry, by what became of them", left)
     for name, (help_, read) in GAUGES.items():

@@ -5,6 +5,7 @@ What somebody who reaches the broker, and nothing else, can and cannot do. docs/
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +37,10 @@ def stranger(worker: Worker) -> Iterator[Celery]:
 
 def rejected(worker: Worker) -> float:
     return worker.samples().get("temp_file_rejected_messages_total", 0)
+
+
+def refusals(worker: Worker) -> set[str]:
+    return set(re.findall(r'temp_file_rejected_messages_total\{.*outcome="(\w+)"', worker.get("/metrics")))
 
 
 def test_a_stranger_can_in_time_delete_regular_files_in_the_message_roots(
@@ -107,8 +112,10 @@ def test_a_stranger_cannot(stack: Stack, worker: Worker, stranger: Celery, attem
     with worker.manager() as manager:
         kept = manager.create(ttl=3600)
         kept.close()
+        known = refusals(worker)
         REFUSED[attempt](stranger, worker, victim)
         wait_until(lambda: rejected(worker) == 1)
+        assert refusals(worker) == known
         assert os.path.exists(kept.path)
         assert manager.get_record(kept.path) is not None
         manager.release(kept.path)
