@@ -18,21 +18,27 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import redis
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tempfleet import Volume
+from tempfleet import TempFileManager, Volume
+from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet, Sweep
 from tempfleet.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
 from tempfleet.store import Store
 from tempfleet.testing import FakeClock
+from tempfleet_tasks import celery_commands
 
 TOP = Path(__file__).parent.parent
 DOCS = TOP / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+RUNBOOK = TOP / "deploy/prometheus/RUNBOOK.md"
+DOCUMENTS = [*PAGES, RUNBOOK, TOP / "README.md", TOP / "CHANGELOG.md", *sorted(TOP.glob("examples/**/*.md"))]
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("docker", "kubernetes")
 PRELUDE = """set -eu -o pipefail
@@ -93,11 +99,69 @@ def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str],
     assert code == 0, log.read_text(errors="replace")
 
 
-@pytest.mark.parametrize("page", [*PAGES, TOP / "README.md"], ids=lambda page: page.stem)
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(TOP)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+    for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
-            assert (page.parent / link).exists() or link == "CHANGELOG.md", link
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists() and (not anchor or anchor in anchors(target)), link
+
+
+def named(words: list[str]) -> click.Command:
+    """The command that *words* end at, each option that they show being one of its own."""
+    found: click.Command = celery_commands.tempfleet if words[0] == "celery" else main
+    options = set(found.get_help_option_names(click.Context(found)))
+    for word in words[words.index("tempfleet") + 1 :]:
+        if isinstance(found, click.Group) and not word.startswith("-"):
+            below = found.get_command(click.Context(found), word)
+            assert below is not None, word
+            found = below
+        options.update(option for param in found.params for option in param.opts)
+        assert not word.startswith("-") or word in options, word
+    return found
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in DOCUMENTS if page.parent.name != "reference"],
+    ids=lambda page: str(page.relative_to(TOP)),
+)
+def test_every_command_that_is_named_does_something(page: Path) -> None:
+    told = re.findall(r"`((?:celery -A \w+ )?tempfleet\s[^`]+)`", page.read_text(encoding="utf-8"))
+    for command in told:
+        found = named(command.split())
+        leads = isinstance(found, click.Group) and not found.invoke_without_command
+        assert not leads or "--help" in command, command
+
+
+def test_what_the_runbook_says_adopts_lost_files_and_corrects_the_totals(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    environment |= {"TEMP_FILE_BASE_DIR": str(base), "TEMP_FILE_HOST": "web-1"}
+    environment["TEMP_FILE_MAX_AGE"] = "0.001"  # what has not changed for so long is adopted
+    with TempFileManager(base, host="web-1", redis_url=environment["TEMP_FILE_REDIS_URL"]) as manager:
+        lost = manager.create(ttl=600)
+        lost.close()
+        client = redis.Redis.from_url(environment["TEMP_FILE_REDIS_URL"])
+        client.unlink(*client.keys("*:registry"), *client.keys("*:records"))
+        assert manager.stats().imbalance == 1
+        (adopt,) = re.findall(r"^```sh\n(.*?)^```$", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
+        subprocess.run(["bash", "-euc", adopt], env=environment, check=True)
+        assert list(manager.files) == [lost.path]
+        (correct,) = re.findall(r"`(HINCRBY [^`]+)`", RUNBOOK.read_text())
+        wrong_by = manager.stats().imbalance
+        for word, value in {"HOST": "web-1", "BASE_DIR": manager.base_dir, "NUMBER": str(-wrong_by)}.items():
+            correct = correct.replace(word, value)
+        client.execute_command(*correct.split())
+        client.close()
+        assert manager.stats().imbalance == 0
 
 
 def test_every_page_is_in_the_index() -> None:
