@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -45,7 +46,15 @@ def test_a_watched_status_answers_again_and_again_and_ends_in_order(environment:
     assert {answer["host"] for answer in answers} == {"web-1"}
 
 
-def test_on_a_terminal_a_watched_status_stays_in_its_place(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("more", "in_place"),
+    [({}, True), ({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)],
+    ids=["colours", "no colours", "dumb"],
+)
+def test_a_watched_status_stays_in_its_place_on_a_terminal_that_can(
+    environment: dict[str, str], more: dict[str, str], in_place: bool
+) -> None:
+    environment |= more
     ours, theirs = pty.openpty()
     watching = subprocess.Popen(
         tempfleet("status", "--watch", "0.1"), env=environment, stdin=theirs, stdout=theirs, stderr=theirs
@@ -65,7 +74,9 @@ def test_on_a_terminal_a_watched_status_stays_in_its_place(environment: dict[str
         watching.kill()
         watching.wait()
         os.close(ours)
-    assert b"\x1b[1A" in seen  # the cursor goes up, and draws over what was there
+    assert (b"\x1b[1A" in seen) is in_place  # the cursor goes up, and draws over what was there
+    if more:
+        assert not re.search(rb"\x1b\[[0-9;]*3[0-7]", seen)  # a colour
 
 
 def test_config_shows_every_setting_and_no_password(environment: dict[str, str]) -> None:

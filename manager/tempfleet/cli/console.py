@@ -178,10 +178,12 @@ class Console:
 
     def keep_answering(self, look: Callable[[], Answer], *, every_seconds: float) -> None:
         """
-        Show what *look* finds, again and again, until Ctrl-C: in place on a terminal, else one answer after another.
+        Show what *look* finds, again and again, until Ctrl-C: in place on a terminal that can, else one answer after
+        another.
         """
+        in_place = self.out.is_terminal and not self.out.is_dumb_terminal and not self.json
         try:
-            if not self.is_rich:
+            if not in_place:
                 while True:
                     self.answer(*look())
                     sys.stdout.flush()
