@@ -126,6 +126,25 @@ def test_every_worker_is_probed_where_it_answers(pod: Object) -> None:
         assert [port["containerPort"] for port in worker["ports"] if port["name"] == "metrics"] == [9090]
 
 
+def test_prometheus_finds_every_worker_through_a_headless_service() -> None:
+    headless = [
+        found["spec"]
+        for found in objects()
+        if found["kind"] == "Service" and found["spec"].get("clusterIP") == "None"
+    ]
+    for found in objects():
+        if found["kind"] not in ("DaemonSet", "Deployment") or found["metadata"]["name"] == "tempfleet-beat":
+            continue
+        labels = found["spec"]["template"]["metadata"]["labels"].items()
+        ports = [
+            port["targetPort"]
+            for service in headless
+            if service["selector"].items() <= labels
+            for port in service["ports"]
+        ]
+        assert ports == ["metrics"], named(found)
+
+
 def test_settings_in_the_config_map_are_settings() -> None:
     config = next(found for found in objects() if found["kind"] == "ConfigMap")
     assert set(config["data"]) <= set(variables().values())
