@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -387,13 +388,18 @@ def test_the_version_is_a_command_and_an_option(console: Run) -> None:
     assert console("--version").stdout.startswith("tempfleet ")
 
 
-def test_every_command_takes_json_and_has_help(console: Run) -> None:
+def test_every_command_takes_json_and_has_help_with_an_example(console: Run) -> None:
     def walk(command: click.Command, *path: str) -> None:
         assert any("--json" in param.opts for param in command.params), path
         assert command.help, path
         if isinstance(command, click.Group):
-            for name, member in command.commands.items():
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                member = command.get_command(context, name)
+                assert member is not None
                 walk(member, *path, name)
+        else:
+            assert re.search(rf"^ +(\w+=\S+ )?tempfleet .*{path[-1]}", command.help, re.MULTILINE), path
 
     walk(main)
     assert "Exit status" in console("--help").stdout

@@ -60,6 +60,9 @@ def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
     Run a beat: it sends a sweep every TEMP_FILE_CLEANUP_INTERVAL.
 
     One for the fleet is enough; two are the high availability, because a second sweep is empty.
+
+    \b
+      TEMP_FILE_CLEANUP_INTERVAL=60 tempfleet beat
     """
     try:
         console.fleet.hosts()

@@ -148,7 +148,12 @@ def dead() -> None:
 @dead.command("ls")
 @pass_console
 def dead_ls(console: Console) -> None:
-    """List them, with what the system said."""
+    """
+    List them, with what the system said.
+
+    \b
+      tempfleet dead ls
+    """
     records = list(console.registry.all_records(state=State.DEAD))
     rows = [(record.last_error, record.attempts, name(record.path)) for record in records]
     console.answer(
@@ -184,7 +189,12 @@ def retry(console: Console, paths: tuple[str, ...], everything: bool, dry_run: b
 @click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
 @pass_console
 def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: bool) -> int:
-    """Drop their records; a file that is still there stays, and nobody manages it any more."""
+    """
+    Drop their records; a file that is still there stays, and nobody manages it any more.
+
+    \b
+      tempfleet dead forget /tmp/report.pdf
+    """
 
     def forget_dead(path: str) -> None:
         _check_is_dead(console, path)

@@ -217,7 +217,12 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
 @click.argument("path")
 @pass_console
 def release(console: Console, path: str) -> None:
-    """Take a file out of management; it stays where it is, and is its user's again."""
+    """
+    Take a file out of management; it stays where it is, and is its user's again.
+
+    \b
+      tempfleet release /tmp/report.pdf
+    """
     console.manager.release(path)
     console.answer({"path": path, "released": True}, f"{printable(path)} is no longer managed.")
 
@@ -244,7 +249,12 @@ def hold(console: Console, path: str, seconds: float | None, reason: str) -> Non
 @click.argument("path")
 @pass_console
 def lift(console: Console, path: str) -> int:
-    """End a hold: the file falls due at its own deadline. Status 1 when it was not held."""
+    """
+    End a hold: the file falls due at its own deadline. Status 1 when it was not held.
+
+    \b
+      tempfleet lift /tmp/core.1234
+    """
     lifted = console.manager.lift(path)
     said = "falls due at its own deadline again" if lifted else "was not held"
     console.answer({"path": path, "lifted": lifted}, f"{printable(path)} {said}.")

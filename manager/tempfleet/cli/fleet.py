@@ -177,6 +177,9 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     Forget a host that does not come back: it is unknown until a worker of it speaks again.
 
     Its records stay in the registry, and its files on its disk.
+
+    \b
+      tempfleet hosts retire batch-7 --dry-run
     """
     fleet = console.fleet
     if host not in {each.name for each in fleet.hosts()}:
@@ -231,6 +234,9 @@ def health(console: Console) -> int:
       0  healthy
       1  degraded: it works, and somebody should look
       2  unhealthy: it does not work
+
+    \b
+      tempfleet health --json
     """
     try:
         report = console.existing.health_check()
@@ -251,7 +257,12 @@ def health(console: Console) -> int:
 @click.command()
 @pass_console
 def version(console: Console) -> None:
-    """Show the versions of Tempfleet and of what it stands on."""
+    """
+    Show the versions of Tempfleet and of what it stands on.
+
+    \b
+      tempfleet version --json
+    """
     versions = {"tempfleet": _version("tempfleet"), "python": platform.python_version()}
     versions |= {package: _version(package) for package in ("celery", "redis")}
     console.answer(versions, *(f"{package} {number}" for package, number in versions.items()))
@@ -272,6 +283,9 @@ def accept_disk(console: Console) -> None:
 
     Until then nothing is deleted there: its disk may just not be mounted. Afterwards records of files that are not
     there are dropped at their deadlines.
+
+    \b
+      tempfleet --base-dir /srv/scratch accept-disk
     """
     console.manager.accept_disk()
     console.answer({"accepted": True}, f"{printable(console.manager.base_dir)} is accepted.")
