@@ -140,6 +140,12 @@ def test_every_command_that_is_named_does_something(page: Path) -> None:
         assert not leads or "--help" in command, command
 
 
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(TOP)))
+def test_no_document_opens_flower_to_the_world(page: Path) -> None:
+    for said in re.findall(r"celery -A \w+ flower[^`\n#]*", page.read_text(encoding="utf-8")):
+        assert "--address=127.0.0.1" in said
+
+
 def test_what_the_runbook_says_adopts_lost_files_and_corrects_the_totals(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
