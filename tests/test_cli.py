@@ -474,6 +474,17 @@ def test_tables_have_style_on_a_terminal_and_none_with_no_color(
     assert "\x1b[" not in on_a_terminal(args, NO_COLOR="1")
 
 
+@pytest.mark.parametrize(("command", "what"), [("cleanup", "Deleting"), ("compress", "Compressing")])
+def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
+    console: Run, real_server: EmbeddedServer, base_dir: Path, command: str, what: str
+) -> None:
+    args = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, command]
+    idle = {"TEMP_FILE_COMPRESS_AFTER": "1"}
+    for env, shown in ({"NO_COLOR": "1"}, False), ({}, True):
+        answer(console("--json", "register", str(make(base_dir / command, "x")), "--ttl", "1h"))
+        assert (f"{what} " in on_a_terminal(args, **idle, **env)) is shown
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

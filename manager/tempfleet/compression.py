@@ -73,10 +73,14 @@ class Compressor:
         self._without_exchange: set[str] = set()
 
     def compress_idle(
-        self, *, budget_seconds: float | None = None, stop: threading.Event | None = None
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Callable[[CompressionReport], None] | None = None,
     ) -> CompressionReport:
         """
-        Compress idle files until all were looked at, the budget ends or *stop* is set.
+        Compress idle files until all were looked at, the budget ends or *stop* is set. *progress* is told after each.
 
         One bad file never stops the others: it stays as it is, and the report says why.
 
@@ -99,6 +103,8 @@ class Compressor:
             recover(self.roots)
             for record in self._candidates(may_start, report):
                 self._try(record, report, lambda record: self._compress(record, step))
+                if progress is not None:
+                    progress(report)
         report.seconds = time.monotonic() - began
         if report.compressed:
             logger.info(

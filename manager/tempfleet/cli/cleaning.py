@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..deletion import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
 from ..records import Deletion, FileRecord, State
-from ..report import CleanupReport
 from .console import Console, Table, name, pass_console, records_document
 from .formats import duration, size
 
@@ -37,8 +34,11 @@ def cleanup(console: Console, force: bool, tags: tuple[str, ...], prefix: str, d
     """
     if dry_run:
         return _preview(console, force, tags, prefix)
-    with _progress(console, force) as progress:
-        report = console.manager.cleanup_report(force=force, tags=tags, prefix=prefix, progress=progress)
+    stats = console.manager.stats()
+    with console.progress("Deleting", stats.waiting if force else stats.due) as done:
+        report = console.manager.cleanup_report(
+            force=force, tags=tags, prefix=prefix, progress=lambda report: done(sum(report.counts.values()))
+        )
     told = [
         f"{n} {outcome.value}" for outcome, n in report.counts.items() if n and outcome.value != "deleted"
     ]
@@ -77,19 +77,6 @@ def _preview(console: Console, force: bool, tags: tuple[str, ...], prefix: str) 
 def _would_be(deletion: Deletion) -> str:
     """Its outcome; what a grace period is for is counted apart, as the real clean-up does."""
     return "set_aside" if deletion.reason == QUARANTINE else deletion.outcome.value
-
-
-@contextmanager
-def _progress(console: Console, force: bool) -> Iterator[Callable[[CleanupReport], None] | None]:
-    """A bar on a terminal; nothing anywhere else."""
-    if not console.is_rich:
-        yield None
-        return
-    stats = console.manager.stats()
-    columns = (TextColumn("Deleting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console.out, transient=True) as bar:
-        task = bar.add_task("deleting", total=stats.waiting if force else stats.due)
-        yield lambda report: bar.update(task, completed=sum(report.counts.values()))
 
 
 @click.command()

@@ -33,7 +33,10 @@ def compress(console: Console, dry_run: bool) -> int:
         told = f"Nothing was changed; {len(found)} files would be tried."
         console.answer({"files": files}, *([Table(("Size", "Path"), rows)] if rows else []), told)
         return 0
-    report = manager.compress_idle()
+    with console.progress("Compressing", manager.stats().waiting) as done:
+        report = manager.compress_idle(
+            progress=lambda report: done(report.compressed + sum(report.kept.values()))
+        )
     console.answer(
         report.as_dict(),
         f"Compressed {report.compressed} files ({size(report.saved_bytes)} saved) in {duration(report.seconds)}"

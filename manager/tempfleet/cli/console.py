@@ -20,7 +20,7 @@ import click
 from rich import box
 from rich.console import Console as Terminal
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
@@ -195,6 +195,17 @@ class Console:
                     time.sleep(every_seconds)
         except KeyboardInterrupt:
             return
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, nothing anywhere else; it is moved by telling how many are done."""
+        if not self.is_rich:
+            yield lambda done: None
+            return
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.out, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
 
     def warn(self, message: str) -> None:
         """Say on stderr what does not stop the command."""

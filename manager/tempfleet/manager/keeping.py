@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from typing import IO, Any
 
 from ..compression import CompressionReport
@@ -106,13 +107,17 @@ class Keeping(Connected):
         return content if mode == "rb" else io.TextIOWrapper(content, encoding=encoding, errors=errors)
 
     def compress_idle(
-        self, *, budget_seconds: float | None = None, stop: threading.Event | None = None
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Callable[[CompressionReport], None] | None = None,
     ) -> CompressionReport:
         """
         Compress the files that were idle for TEMP_FILE_COMPRESS_AFTER and may be compressed. A worker does this by
         itself. Raises as ``Compressor.compress_idle``.
         """
-        return self.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
+        return self.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop, progress=progress)
 
     def decompress(self, path: StrPath) -> bool:
         """
