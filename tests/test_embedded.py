@@ -168,6 +168,14 @@ def test_a_broker_url_is_made_of_a_unix_url() -> None:
     assert broker_url("unix:///x.sock?password=p") == "redis+socket://:p@/x.sock?virtual_host=0"
 
 
+def test_a_broker_url_has_its_login_before_the_host() -> None:
+    assert broker_url("redis://h:1/2?password=p%40/s") == "redis://:p%40%2Fs@h:1/2"
+    url = "rediss://h/0?ssl_cert_reqs=required&username=me&password=p"
+    assert broker_url(url) == "rediss://me:p@h/0?ssl_cert_reqs=required"
+    with Connection(broker_url("redis://h/0?username=me&password=p%40s")) as connection:
+        assert (connection.userid, connection.password) == ("me", "p@s")
+
+
 # Sharing
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from ..errors import EmbeddedServerError
 from .keeper import GRACE_SECONDS
@@ -44,12 +44,19 @@ def connect_url(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """*url* as kombu, Celery and Flower want it: an embedded or ``unix://`` one as ``redis+socket://``."""
+    """
+    *url* as kombu, Celery and Flower want it: an embedded or ``unix://`` one as ``redis+socket://``, and no login
+    behind the question mark, where redis-py takes it and kombu fails over it.
+    """
     parts = urlsplit(connect_url(url))
-    if parts.scheme != "unix":
-        return url
     query = dict(parse_qsl(parts.query))
-    login = parts.netloc or _login(query.pop("username", ""), query.pop("password", ""))
+    if parts.scheme != "unix" and "password" not in query:
+        return url
+    login = _login(query.pop("username", ""), query.pop("password", ""))
+    if parts.scheme != "unix":
+        address = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=login + address, query=urlencode(query)).geturl()
+    login = parts.netloc or login
     database = {"virtual_host": query.pop("db", "0")}
     return f"redis+socket://{login}{parts.path}?{urlencode(database | query)}"
 
@@ -124,4 +131,4 @@ def _need(condition: bool, home: Path, otherwise: str) -> None:
 
 
 def _login(user: str, password: str) -> str:
-    return f"{user}:{password}@" if password else ""
+    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
