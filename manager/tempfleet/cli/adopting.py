@@ -8,7 +8,7 @@ from ..adoption import Found
 from ..logs import printable
 from ..results import REGISTERED, FileResult
 from . import formats
-from .console import Console, Table, counting, name, pass_console
+from .console import Console, Table, name, pass_console
 from .formats import duration, size
 
 SHOWN = 100
@@ -44,7 +44,7 @@ def adopt(
     if dry_run:
         return _preview(console, idle)
     manager, registered, amount, refused = console.manager, 0, 0, list[FileResult]()
-    with counting(console, "Adopting", "files") as count:
+    with console.progress("Adopting") as count:
         for page in manager.unregistered(idle=idle):
             result = manager.register_batch([found.path for found in page], ttl=ttl, tags=tags)
             registered, amount = registered + result.registered, amount + result.bytes

@@ -197,8 +197,11 @@ class Console:
             return
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar on a terminal, nothing anywhere else; it is moved by telling how many are done."""
+    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """
+        A bar on a terminal, nothing anywhere else; it is moved by telling how many are done. Without a *total* only
+        their number rises.
+        """
         if not self.is_rich:
             yield lambda done: None
             return
@@ -248,23 +251,6 @@ class ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.warn(record.getMessage())
-
-
-@contextmanager
-def counting(console: Console, doing: str, what: str) -> Iterator[Callable[[int], None]]:
-    """Long work whose end nobody knows: a number that rises on a terminal, nothing anywhere else."""
-    if not console.is_rich:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn(doing),
-        BarColumn(),
-        TextColumn(f"{{task.completed:,}} {what}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console.out, transient=True) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def records_document(records: Iterable[Any]) -> list[dict[str, Any]]:

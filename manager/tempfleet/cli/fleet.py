@@ -19,7 +19,7 @@ from ..keys import Volume
 from ..logs import printable
 from ..stats import VolumeStats
 from ..takeover import source
-from .console import Answer, Console, Table, counting, name, pass_console
+from .console import Answer, Console, Table, name, pass_console
 from .formats import duration, size
 
 STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
@@ -216,7 +216,7 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
             f"Nothing was changed; {records:,} records of {printable(host)} would be taken over.",
         )
         return 0
-    with counting(console, "Taking over", "records") as progress:
+    with console.progress("Taking over") as progress:
         done = manager.take_over(host, progress=progress)
     left = "".join(f", {n} {reason} stay there" for reason, n in sorted(done.left.items()))
     console.answer(done.as_dict(), f"Took over {done.entered:,} records of {printable(host)}{left}.")
