@@ -20,6 +20,7 @@ from tempfleet import CleanupReport, Outcome, Settings, State, TempFileManager, 
 from tempfleet.deletion import faults
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryUnavailable
+from tempfleet.moves import Kept
 from tempfleet.store import server_clock
 from tempfleet.testing import FakeClock
 from tempfleet.verdicts import MAKING_SECONDS
@@ -636,6 +637,31 @@ def test_what_a_killed_process_had_in_hand_goes_though_its_path_was_used_again(
     make_manager().cleanup()  # nothing is left of it, so its note goes
     assert os.listdir(later.roots.base.private.path) == ["audit.log"]
     assert (later.stats().waiting, later.stats().total("replaced"), later.stats().imbalance) == (1, 1, 0)
+
+
+def test_what_ran_out_of_time_half_way_goes_though_its_path_was_used_again(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(), base_dir / "name"
+    path.mkdir(parents=True)
+    for n in range(10):
+        (path / f"{n}").touch()
+    manager.register(path, ttl=5, directory=True)
+    clock.advance(6)
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    budget = iter([True] * 5)
+    left = manager.cleaner.deleter.delete(
+        claim.records, token=claim.token, may_go_on=lambda: next(budget, False)
+    )
+    assert list(left) == [] and not path.exists()
+    manager.registry.nack(claim.token, [Kept(str(path), counts=False)])
+    path.write_text("another")
+    manager.register(path, ttl=60)
+    later = make_manager()
+    assert later.cleanup() == 0
+    assert path.read_text() == "another"
+    make_manager().cleanup()
+    assert os.listdir(later.roots.base.private.path) == ["audit.log"]
 
 
 def test_what_a_killed_process_had_in_hand_stays_where_no_record_says_that_it_was_replaced(

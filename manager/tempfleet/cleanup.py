@@ -45,6 +45,9 @@ The system may deliver a signal to any thread; the main thread runs its handler 
 resolution of extending leases.
 """
 
+LOOK_BACK_SECONDS = 3600.0
+"""How often a private directory is looked through; what is in it waits for nothing but the next claim of its record."""
+
 Progress = Callable[[CleanupReport], None]
 
 
@@ -65,7 +68,7 @@ class Cleaner:
         self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
-        self._looked_back = False
+        self._looks_back_at = 0.0
         self._disk_confirmed = False
         self._seconds_a_file = 0.0
 
@@ -254,14 +257,14 @@ class Cleaner:
         return report
 
     def _look_back(self, may_go_on: Callable[[], bool]) -> None:
-        """Once, before our first batch: what processes that died here had moved and not unlinked gets its name back."""
-        if self._looked_back:
+        """At first, and now and then: what was moved here and not unlinked gets its name back, or goes."""
+        if time.monotonic() < self._looks_back_at:
             return
-        self._looked_back = True
+        self._looks_back_at = time.monotonic() + LOOK_BACK_SECONDS
         left: list[Recovered] = []
         for found in self.deleter.recover():
             if found.back:
-                logger.info("Gave %s its name back; a process died deleting it", printable(found.path))
+                logger.info("Gave %s its name back; its deletion was cut off", printable(found.path))
             elif found.left is not None:
                 left.append(found)
         self._finish(left, may_go_on)

@@ -173,4 +173,5 @@ def test_a_lease_that_ends_in_a_tree_leaves_it_to_the_next_claim(
         tree.write_text("new")
         assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.DELETED]
         assert tree.read_text() == "new"
+        assert deleter.recover() == []  # nothing is left of it, so its note goes
         assert left_over(roots) == []

@@ -32,7 +32,7 @@ from .inspection import is_below, is_younger, kind_of
 from .private import Entry
 from .removal import remove
 from .roots import Root
-from .session import Session
+from .session import Session, Stopped
 from .syscalls import O_PATH, Stat
 
 # Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
@@ -247,6 +247,11 @@ def _remove(
         freed = remove(private, entry, session, directory=DIRECTORY in record.flags, held=held)
     except FileNotFoundError:
         return 0  # an earlier claimer, not dead but slow, removed it
+    except Stopped:
+        # The next claim of the record goes on; but the record may go to another file of that name before. Then the note
+        # tells whose this is. What recovery puts back is no longer what a weak identity says, so there none is kept.
+        session.left_behind = session.left_behind or not identity.is_weak(record.identity)
+        raise
     except OSError:
         put_back(private, entry, fd, name, session, directory=DIRECTORY in record.flags)
         raise

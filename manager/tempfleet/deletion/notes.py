@@ -61,7 +61,7 @@ class Note:
         os.fsync(self._fd)
 
     def close(self, *, keep: bool) -> None:
-        """Done; a note is kept where a file could not be given its name back."""
+        """Done; a note is kept where something stays in the private directory."""
         if self._fd < 0:
             return
         try:
