@@ -528,6 +528,17 @@ def test_force_tries_each_file_at_most_once(
 # -- preview
 
 
+def test_a_preview_tells_what_a_directory_gives_back(manager: TempFileManager, base_dir: Path) -> None:
+    named, made = base_dir / "named", manager.create_dir()
+    for n, at in enumerate((named, named / "deep", Path(made.path))):
+        at.mkdir(exist_ok=True)
+        (at / "file").write_bytes(bytes(100 * (n + 1)))
+    manager.register(named, directory=True)
+    promised = {deletion.path: deletion.freed_bytes for deletion in manager.preview(force=True)}
+    assert promised == {str(named): 300, made.path: 300}
+    assert manager.cleanup_report(force=True).freed_bytes == 600
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_preview_tells_what_the_clean_up_then_does_and_changes_nothing(
     make_manager: MakeManager, base_dir: Path, redis_client: redis.Redis, clock: FakeClock, force: bool

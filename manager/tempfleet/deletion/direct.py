@@ -14,7 +14,7 @@ import os
 import stat
 
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
-from . import faults, guarded, usage
+from . import faults, guarded, tree, usage
 from .inspection import kind_of
 from .private import Entry
 from .removal import remove
@@ -61,12 +61,15 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
         if left_aside(record, session) is None:
             raise
         return Deletion(record, _DELETED, Way.GUARDED)
-    if verdict.outcome is Outcome.DELETED:
-        objection, held = usage.ask(record, session.roots.base.fd, name, session, Way.DIRECT)
-        if held >= 0:
-            os.close(held)
-        return objection or verdict
-    return verdict
+    if verdict.outcome is not Outcome.DELETED:
+        return verdict
+    base = session.roots.base.fd
+    objection, held = usage.ask(record, base, name, session, Way.DIRECT)
+    if held >= 0:
+        os.close(held)
+    if objection is None and _DIRECTORY in record.flags:
+        return verdict._replace(freed_bytes=tree.look_into(base, name, session)[1])
+    return objection or verdict
 
 
 def left_aside(record: FileRecord, session: Session) -> Entry | None:

@@ -26,7 +26,7 @@ from dataclasses import replace
 
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
-from . import faults, identity, in_use, usage
+from . import faults, identity, in_use, tree, usage
 from .in_use import Use
 from .inspection import is_below, is_younger, kind_of
 from .private import Entry
@@ -126,8 +126,10 @@ def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
     no, held = usage.ask(record, fd, name, session, Way.GUARDED)
     if held >= 0:
         os.close(held)
-    freed = 0 if DIRECTORY in record.flags else found.freed_bytes
-    return no or Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
+    if no is not None:
+        return no
+    freed = tree.look_into(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
+    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
 
 
 def missing(record: FileRecord, exc: OSError) -> Deletion:
