@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import redis
 
 from conftest import MakeManager
 from processes import files_in
@@ -345,3 +346,45 @@ def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to
     report = manager.cleaner.clean_paths(paths, until_ms=now_ms, early=True, outright=True)
     assert (report.deleted, report.set_aside, report.freed_bytes) == (2, 0, 10)
     assert (manager.quarantined(), files_in(base_dir), manager.stats().imbalance) == ([], [], 0)
+
+
+def test_what_redis_forgot_in_quarantine_waits_a_grace_period_more_and_goes(
+    manager: TempFileManager,
+    make_manager: MakeManager,
+    clock: FakeClock,
+    base_dir: Path,
+    redis_client: redis.Redis,
+) -> None:
+    path, tree = due(manager, clock, base_dir / "a"), base_dir / "tree"
+    tree.mkdir()
+    (tree / "inside").write_text("hello")
+    manager.register(tree, ttl=1, directory=True)
+    clock.advance(2)
+    manager.cleanup()
+    assert len(manager.quarantined()) == 2
+    redis_client.flushall()
+    later = make_manager(quarantine_seconds=GRACE)
+    assert later.cleanup() == 0
+    stats = later.stats()
+    assert (stats.waiting, stats.total("aside"), stats.total("aside_bytes")) == (2, 2, 10)
+    clock.advance(GRACE - 1)
+    assert later.cleanup() == 0
+    clock.advance(1)
+    assert later.cleanup() == 2
+    assert (later.quarantined(), files_in(base_dir), path.exists()) == ([], [], False)
+    stats = later.stats()
+    assert (stats.total("aside"), stats.total("aside_bytes"), stats.bytes, stats.imbalance) == (0, 0, 0, 0)
+
+
+def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(
+    manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    due(manager, clock, base_dir / "a")
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    list(manager.cleaner.deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True))
+    later = make_manager(quarantine_seconds=GRACE)
+    later.cleanup()
+    assert later.stats().total("aside") == 0
+    clock.advance(2)
+    assert later.cleanup_report().set_aside == 1
+    assert (later.stats().total("aside"), later.stats().imbalance) == (1, 0)

@@ -268,6 +268,7 @@ class Cleaner:
             elif found.left is not None:
                 left.append(found)
         self._finish(left, may_go_on)
+        self._register_lost_aside()
 
     def _finish(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
         """
@@ -279,6 +280,25 @@ class Cleaner:
             if found.left is not None and record is not None and stands_for_another(record, found.left):
                 for done in self.deleter.delete([found.left], token=found.token, may_go_on=may_go_on):
                     _log(done)
+
+    def _register_lost_aside(self) -> None:
+        """
+        What is in quarantine and in no record, as after Redis lost its data: else it would be there for ever, and take
+        its room. A record of the path that it had may be its own still, on its way there.
+        """
+        found = list(self.deleter.all_aside())
+        _, records = self.registry.look([aside.aside_path for aside in found])
+        lost = [aside for aside, record in zip(found, records, strict=True) if record is None]
+        _, records = self.registry.look([aside.path for aside in lost])
+        files = [
+            new
+            for aside, record in zip(lost, records, strict=True)
+            if (new := self.deleter.as_new(aside)) is not None
+            and (record is None or stands_for_another(record, new))
+        ]
+        if files:
+            self.registry.register(files)
+            logger.info("Registered %d files anew that were found in quarantine", len(files))
 
     def _clean_batch(
         self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool

@@ -10,13 +10,15 @@ Each user has a private directory of his own, and a volume's owner and root may 
 them set aside is deleted as any file of a caller's is: moved into our own directory and compared there.
 
 A crash leaves either nothing changed, or the file set aside while its record is still the old one. The next
-claim of that record finds it by its digest and reports it as set aside once more.
+claim of that record finds it by its digest and reports it as set aside once more. Where Redis lost the record, the
+clean-up registers what it finds here anew.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -267,6 +269,27 @@ def all_aside(roots: Roots) -> Iterator[Aside]:
                 except OSError:
                     origin = ""
                 yield Aside(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
+
+
+def as_new(aside: Aside, roots: Roots) -> NewFile | None:
+    """What registering *aside* anew sends, its record lost: a whole grace period from now. None once it is gone."""
+    root = roots.find(aside.aside_path)
+    if root is None:
+        return None
+    private, name, reader = root.private.peek(), os.path.basename(aside.aside_path), roots.system.reader()
+    try:
+        found = reader.stat(private, name)
+        taken = identity.take(reader, private, name, found, handles=root.handles)
+    except FileNotFoundError:
+        return None
+    return NewFile(
+        path=aside.aside_path,
+        ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
+        size_bytes=aside.size_bytes,
+        identity=taken,
+        flags=Flag.ASIDE + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
+        uid=found.uid,
+    )
 
 
 def restore(path: str, roots: Roots) -> Aside:

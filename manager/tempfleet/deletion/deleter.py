@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, Outcome
+from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..settings import Settings
 from . import aside, direct, guarded
 from .aside import Aside, SetAside
@@ -80,6 +80,10 @@ class Deleter:
     def all_aside(self) -> Iterator[Aside]:
         """Every file in its grace period, as the disk tells it; works without the registry."""
         return aside.all_aside(self._roots)
+
+    def as_new(self, found: Aside) -> NewFile | None:
+        """What registers a file in its grace period anew; see ``aside.as_new``."""
+        return aside.as_new(found, self._roots)
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 
 from ..logs import logger, printable
-from ..records import NO_IDENTITY, FileRecord, Flag
+from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from . import exchange, faults, guarded, identity
 from .notes import Noted, abandoned
 from .private import ASIDE, FROM, digest_of
@@ -37,7 +37,7 @@ class Recovered:
     token: int = 0
 
 
-def stands_for_another(record: FileRecord, left: FileRecord) -> bool:
+def stands_for_another(record: FileRecord, left: FileRecord | NewFile) -> bool:
     """Whether *record*, of the same path, is of another object than *left*; False where it does not say of which."""
     return record.identity != NO_IDENTITY and left.identity not in identity.forms(record.identity)
 

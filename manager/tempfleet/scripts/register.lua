@@ -68,6 +68,7 @@ local any_held = redis.call('ZCARD', held) > 0
 local any_dead = redis.call('ZCARD', dead) > 0
 local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
 local entered, entered_bytes, bytes, behind_bytes = 0, 0, 0, 0
+local aside, aside_bytes = 0, 0
 local reply = {}
 
 local tag_files, tag_bytes = {}, {}
@@ -188,6 +189,9 @@ for i = 9, #ARGV, 8 do
   end
   if code == 'new' then
     entered, entered_bytes, bytes = entered + 1, entered_bytes + size, bytes + size
+    if string.find(flags, 'q', 1, true) then  -- found in quarantine, its record lost
+      aside, aside_bytes = aside + 1, aside_bytes + size
+    end
   elseif code == 'again' or code == 'swapped' then
     bytes = bytes + size - tonumber(old_size or 0)
     if any_dead then
@@ -210,6 +214,10 @@ if entered > 0 then
 end
 if bytes ~= 0 then
   redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes))
+end
+if aside > 0 then
+  redis.call('HINCRBY', stats, 'aside', aside)
+  redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', aside_bytes))
 end
 if behind_bytes ~= 0 then
   redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', behind_bytes))
