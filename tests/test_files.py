@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from support import assert_balanced
-from tempfleet import AlreadyClaimed, FileMissing, TempFileManager, UnsafePath
+from tempfleet import AlreadyClaimed, FileMissing, TempFileManager, UnsafePath, VolumeUnavailable
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -170,3 +170,26 @@ def test_emptying_it_lets_everything_go_and_deletes_nothing(
     assert len(manager.files) == 0
     assert all(os.path.exists(path) for path in paths)
     assert_balanced(manager)
+
+
+def test_on_a_disk_that_is_away_no_record_is_dropped(manager: TempFileManager, base_dir: Path) -> None:
+    path = base_dir / "a"
+    path.touch()
+    manager.register(path)
+    base_dir.rename(base_dir.with_name("away"))
+    base_dir.mkdir(0o700)
+    with pytest.raises(VolumeUnavailable):
+        manager.files = {}  # type: ignore[assignment]
+    assert manager.is_temp_file(path)
+
+
+def test_below_a_root_that_is_away_no_record_is_dropped(make_manager: MakeManager, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir(0o700)
+    manager = make_manager(allowed_roots=(str(root),))
+    path = root / "a"
+    path.touch()
+    manager.register(path)
+    root.rename(tmp_path / "away")
+    manager.files = {}  # type: ignore[assignment]
+    assert manager.is_temp_file(path)

@@ -10,9 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
+from .cleanup import Cleaner
 from .deletion import normalise
 from .errors import AlreadyClaimed
 from .logs import logger, printable
+from .records import Outcome
 from .registry import Registry
 from .verdicts import may_be_unmade
 
@@ -29,8 +31,11 @@ class Files(MutableMapping[str, float]):
     While others register and clean, an iteration may show a path twice, and misses none that is there throughout.
     """
 
-    def __init__(self, registry: Registry, register_aged: RegisterAged, release: Release) -> None:
+    def __init__(
+        self, registry: Registry, cleaner: Cleaner, register_aged: RegisterAged, release: Release
+    ) -> None:
         self._registry = registry
+        self._cleaner = cleaner
         self._register_aged = register_aged
         self._release = release
 
@@ -47,7 +52,7 @@ class Files(MutableMapping[str, float]):
 
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
-        if os.path.lexists(absolute):
+        if not _is_gone(absolute):
             self._release(absolute)
             return
         code = self._registry.release([absolute], total="missing")[absolute]
@@ -74,23 +79,38 @@ class Files(MutableMapping[str, float]):
     def keep_only(self, wanted: Mapping[str, object]) -> int:
         """
         What assigning ``manager.files = wanted`` means: drop the records of files that are neither in *wanted* nor
-        on disk; how many. A record whose file is still there is never dropped: that would leak the file.
+        on disk; how many. A record whose file is there, or cannot be seen, is never dropped: that would leak the file.
+
+        Raises:
+            VolumeUnavailable: the disk is not here; nothing was dropped.
         """
         if isinstance(wanted, Files) and wanted._registry is self._registry:
             return 0
+        self._cleaner.check_volume()
         names = {normalise(path) for path in wanted}
         dropped = 0
-        for page in self._registry.paths():
-            now_ms, records = self._registry.look([path for path in page if path not in names])
-            gone = [
-                record.path
-                for record in records
-                if record is not None
-                and not may_be_unmade(record, now_ms)
-                and not os.path.lexists(record.path)
-            ]
-            codes = self._registry.release(gone, total="missing")
-            dropped += sum(code == "released" for code in codes.values())
+        with self._cleaner.deleter.examining() as look:
+            for page in self._registry.paths():
+                now_ms, records = self._registry.look([path for path in page if path not in names])
+                known = [record for record in records if record is not None]
+                gone = [
+                    record.path
+                    for record in known
+                    if not may_be_unmade(record, now_ms) and look(record).outcome is Outcome.MISSING
+                ]
+                codes = self._registry.release(gone, total="missing")
+                dropped += sum(code == "released" for code in codes.values())
         if dropped:
             logger.info("Dropped %d records of files that are not there any more", dropped)
         return dropped
+
+
+def _is_gone(path: str) -> bool:
+    """False where that cannot be seen."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
