@@ -229,3 +229,18 @@ def test_files_that_nobody_registered_are_counted_once_they_have_been_there_for_
     (finding,) = findings(manager, "unregistered")
     assert (finding.level, finding.said[:7]) == (Level.WARNING, "2 files")
     assert "tempfleet adopt" in finding.todo
+
+
+def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Redis, tmp_path: Path) -> None:
+    manager = TempFileManager(tmp_path / "base", client=real_client)
+    manager.registry.register([NewFile(f"{tmp_path}/base/{n}", 60_000) for n in range(1000)])
+    (finding,) = findings(manager, "registry")
+    memory = manager.registry.memory_bytes()
+    assert memory is not None and 100_000 < memory < 1_000_000
+    assert finding.said.endswith(f"in {memory} bytes of Redis")
+    real_client.execute_command("CONFIG", "SET", "maxmemory", 1 << 30)
+    try:
+        (finding,) = findings(manager, "redis memory")
+        assert f"of {1 << 30} bytes are used" in finding.said
+    finally:
+        real_client.execute_command("CONFIG", "SET", "maxmemory", 0)

@@ -365,3 +365,10 @@ def test_a_tilde_is_the_home_directory_though_no_shell_saw_it(
     assert settings.base_dir == str(tmp_path / "files")
     assert settings.allowed_roots == (str(tmp_path / "more"), "/srv")
     assert settings.log_file == str(tmp_path / "log")
+
+
+def test_words_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_BACKEND", "Prometheus")
+    monkeypatch.setenv("LOG_FORMAT", "JSON")
+    settings = Settings.load()
+    assert (settings.metrics_backend, settings.log_format) == ("prometheus", "json")

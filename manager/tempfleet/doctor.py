@@ -172,7 +172,8 @@ def _redis(registry: Registry) -> Iterator[Finding]:
         yield Finding("redis memory", Level.OK, f"Redis uses {memory.used_bytes} bytes, without a limit")
     else:
         yield _share(
-            "redis memory", 1 - memory.used_bytes / memory.max_bytes, "of Redis's maxmemory",
+            "redis memory", 1 - memory.used_bytes / memory.max_bytes,
+            f"of Redis's maxmemory ({memory.used_bytes} of {memory.max_bytes} bytes are used)",
             "Raise maxmemory: when it is reached, registering is refused.",
         )  # fmt: skip
     known = store.info("persistence")
@@ -194,7 +195,9 @@ def _redis(registry: Registry) -> Iterator[Finding]:
 
 
 def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
-    yield Finding("registry", Level.OK, f"{stats.records} records, {stats.bytes} bytes of files")
+    memory = registry.memory_bytes()
+    in_redis = "Redis does not tell in how many bytes" if memory is None else f"in {memory} bytes of Redis"
+    yield Finding("registry", Level.OK, f"{stats.records} records, {stats.bytes} bytes of files, {in_redis}")
     if stats.imbalance:
         yield Finding(
             "balance", Level.ERROR, f"Counts do not balance by {stats.imbalance}",

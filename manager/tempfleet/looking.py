@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from .keys import Volume, volume_key
+from .errors import RegistryError, RegistryUnavailable
+from .keys import VOLUME_KEYS, Volume, volume_key
 from .moves import TagTotal
 from .records import FileRecord, State, as_text, tag_of, unpack
 from .settings import LONGEST_TTL_SECONDS, MAX_BATCH
@@ -21,6 +22,9 @@ STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
 
 BROKEN_RECORD = b"1 0 0 0 ? - -1"
 """Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
+
+MEMORY_SAMPLES = 50
+"""Entries of each key that its memory is estimated from."""
 
 T = TypeVar("T")
 
@@ -42,6 +46,18 @@ class Looking:
 
     def stats(self) -> VolumeStats:
         return parse_stats(self._run("stats"))
+
+    def memory_bytes(self) -> int | None:
+        """What the registry takes of Redis's memory, estimated from samples; None where Redis does not tell."""
+        pipeline = self.store.client.pipeline(transaction=False)
+        for name in VOLUME_KEYS:
+            pipeline.memory_usage(volume_key(self.store.namespace, self.volume, name), samples=MEMORY_SAMPLES)
+        try:
+            return sum(found or 0 for found in self.store.call(pipeline.execute))
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            return None
 
     def tag_totals(self) -> dict[str, TagTotal]:
         """The files and bytes under each tag that has any, those in quarantine apart; in pages, not at one instant."""

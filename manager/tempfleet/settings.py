@@ -265,10 +265,10 @@ class Settings(BaseModel):
         level = {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(str(value).upper(), str(value).upper())
         return level if level in LogLevel.__members__ else value
 
-    @field_validator("log_format", mode="before")
+    @field_validator("log_format", "metrics_backend", mode="before")
     @classmethod
     def _in_lower_case(cls, value: Any) -> Any:
-        return str(value).lower() if str(value).lower() in ("text", "json") else value
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("permission_mask", mode="before")
     @classmethod
