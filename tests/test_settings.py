@@ -190,6 +190,12 @@ def test_every_variable_is_tested_here() -> None:
     assert all(name.startswith("TEMP_FILE_") or name in OLDER_NAMES for name in GOOD)
 
 
+def test_what_is_neither_on_nor_off_is_refused_in_these_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMP_FILE_OWNER_CHECK", "sometimes")
+    with pytest.raises(SettingsError, match="TEMP_FILE_OWNER_CHECK='sometimes': must be on or off"):
+        Settings.load()
+
+
 def test_a_url_that_is_not_given_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("redis", "broker"):
         (tmp_path / name).write_text(f"redis://me:secret@{name}/0\n")

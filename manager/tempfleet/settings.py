@@ -415,6 +415,8 @@ def _as_settings_error(exc: ValidationError, weaker: dict[str, Said]) -> Setting
         return SettingsError(f"{at} is not a setting of Tempfleet{hint}", variable=at)
     variable = variables().get(at, at)
     said = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("bool_parsing", "bool_type"):
+        said = "must be on or off"
     if not variable:
         return SettingsError(said)
     field = next((name for name, known in variables().items() if known == variable), "")
