@@ -141,6 +141,19 @@ def test_the_right_password_works_and_is_never_shown(locked: EmbeddedServer, tmp
     manager.close()
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://cache.internal/0", "cache.internal:6379"),
+        ("redis:///1", "localhost:6379"),
+        ("rediss://cache:6380", "cache:6380"),
+        ("unix:///run/redis.sock", "/run/redis.sock"),
+    ],
+)
+def test_what_a_url_leaves_out_is_shown_as_it_is_in_force(url: str, address: str) -> None:
+    assert Store(connect(url)).address == address
+
+
 def test_a_user_who_may_not_ask_for_info_works_all_the_same(
     locked: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

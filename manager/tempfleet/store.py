@@ -184,7 +184,7 @@ class Store:
     def address(self) -> str:
         """Where the registry is, without the password."""
         known = self.client.connection_pool.connection_kwargs
-        return str(known.get("path") or f"{known.get('host', '?')}:{known.get('port', '?')}")
+        return str(known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}")
 
     def check_policy(self) -> None:
         """
