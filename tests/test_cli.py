@@ -159,6 +159,14 @@ def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console
     assert answer(console("ls", "--json"))["files"] == []
 
 
+def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_file: Path) -> None:
+    console("register", str(a_file), "--ttl", "5h")
+    assert console("renew", str(a_file), "--ttl", "6h").stdout == f"{a_file} is due in 6 h.\n"
+    told = console("renew", str(a_file), "--ttl", "1h").stdout
+    assert told.startswith(f"{a_file} is due in 6 h already: it lives longer")
+    assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
+
+
 def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600
@@ -176,7 +184,9 @@ def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: R
     assert (listed["state"], listed["hold_reason"]) == ("held", "ticket\n117")
     assert listed["due_ms"] > listed["registered_ms"]
     assert "ticket\\n117" in console("ls").stdout
-    assert "is held for 3,600 s, because: ticket\\n117." in console("explain", str(a_file)).stdout
+    explained = console("explain", str(a_file)).stdout
+    assert "is held for 1 h, because: ticket\\n117." in explained
+    assert "The hold keeps it; were it lifted, and due now, it would be deleted." in explained
     assert (
         complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
         == "ReasonTooLong"
@@ -234,6 +244,8 @@ def test_dead_letters_are_listed_retried_and_forgotten(
     assert record is not None and record.state is State.WAITING
     assert console("dead", "forget", str(a_file)).exit_code == 1, "it waits, so it is no dead letter"
     bury(volume, a_file)
+    assert "It was tried once;" in console("explain", str(a_file)).stdout
+    assert console("dead", "retry", "--all", "--dry-run").stdout == "1 file was to be revived.\n"
     assert answer(console("dead", "forget", str(a_file), "--json"))["forgotten"] == 1
     assert a_file.exists()
     assert volume.stats().imbalance == 0
@@ -405,6 +417,11 @@ def test_every_command_takes_json_and_has_help_with_an_example(console: Run) -> 
     assert "Exit status" in console("--help").stdout
 
 
+def test_the_help_cuts_no_summary_short(console: Run) -> None:
+    for args in (["--help"], ["hosts", "--help"], ["dead", "--help"]):
+        assert "..." not in console(*args).stdout.partition("Commands:")[2]
+
+
 # -- plug-ins
 
 
@@ -527,6 +544,7 @@ def test_idle_files_are_compressed_when_that_is_asked_for(
     assert path.read_text() == text
     missing = answer(console("--json", "decompress", str(path), str(base_dir / "no")), status=1)
     assert (missing["decompressed"], missing["errors"][0]["error"]) == (0, "FileMissing")
+    assert console("decompress", str(base_dir / "no")).stderr.count(str(base_dir)) == 1
     complaint(console("--json", "register", str(path), "--compress", "--directory"), 2)
 
 
@@ -537,7 +555,7 @@ def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
     stray = make(base_dir / "stray\n", "12345")
     listed = answer(console("adopt", "--dry-run", "--idle", "0.001s", "--json"))
     assert [(each["path"], each["size_bytes"]) for each in listed["files"]] == [(str(stray), 5)]
-    assert "1 files (5 B) would be adopted" in console("adopt", "--dry-run", "--idle", "0.001s").stdout
+    assert "1 file (5 B) would be adopted" in console("adopt", "--dry-run", "--idle", "0.001s").stdout
     assert not volume.is_temp_file(stray)
     told = answer(console("adopt", "--idle", "0.001s", "--ttl", "1h", "--tag", "found", "--json"))
     assert told == {"registered": 1, "bytes": 5, "errors": []}
@@ -566,7 +584,7 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
     told = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"))
     assert told == {"host": "web-7", "base_dir": str(base_dir), "records": 1}
     assert not volume.is_temp_file(base_dir / "a")
-    assert console("hosts", "adopt", "web-7").stdout == "Took over 1 records of web-7.\n"
+    assert console("hosts", "adopt", "web-7").stdout == "Took over 1 record of web-7.\n"
     assert volume.is_temp_file(base_dir / "a")
     assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
     Fleet(volume.store).heartbeat("web-7")

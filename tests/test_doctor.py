@@ -119,7 +119,7 @@ def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
     clock.advance(11)
     manager.registry.claim(limit=1, lease_ms=1000)
     clock.advance(2)
-    assert findings(manager, "leases")[0].said.startswith("1 files are under leases or holds that ran out")
+    assert findings(manager, "leases")[0].said.startswith("1 file is under leases or holds that ran out")
     keys = {key.rpartition(b":")[2]: key for key in redis_client.keys("tempfleet:{*")}
     redis_client.hdel(keys[b"records"], str(Path(manager.base_dir) / "a"))
     assert [finding.level for finding in findings(manager, "record")] == [Level.ERROR]
@@ -135,7 +135,7 @@ def test_a_silent_host_is_told_with_the_files_that_wait_there(
     fleet.heartbeat("web-2")
     clock.advance(100)
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "web-2 has been silent for 100 s; 1 files wait there"
+    assert finding.said == "web-2 has been silent for 2 min; 1 file waits there"
     assert "tempfleet hosts retire web-2" in finding.todo
 
 
@@ -146,7 +146,7 @@ def test_files_of_a_host_that_no_worker_ever_served_are_told(
     assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
     fleet.heartbeat("web-2")
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "1 files are registered for typo-host, and no worker of it was ever seen"
+    assert finding.said == "1 file is registered for typo-host, and no worker of it was ever seen"
 
 
 def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in_it(

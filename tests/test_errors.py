@@ -86,7 +86,7 @@ def test_a_file_that_is_missing_reads_like_a_sentence_and_not_like_an_errno() ->
 
 def test_a_batch_error_tells_how_many_and_shows_the_first() -> None:
     error = BatchError(records=[1, 2], errors={"/a": FileMissing("no /a"), "/b": FileMissing("no /b")})
-    assert str(error) == "2 files could not be registered, 2 were. The first: no /a"
+    assert str(error) == "2 files could not be registered, 2 could. The first: no /a"
     assert BatchError().errors == {}
 
 

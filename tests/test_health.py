@@ -96,7 +96,7 @@ def test_dead_letters_are_degraded(manager: TempFileManager, clock: FakeClock) -
     assert [record.state for record in manager.records()] == [State.DEAD]
     health = manager.health_check()
     assert (health["status"], health["dead"]) == ("degraded", 1)
-    assert "1 files could not be deleted" in health["warning"]
+    assert "1 file could not be deleted" in health["warning"]
 
 
 def test_files_that_stay_overdue_are_degraded(make_manager: MakeManager, clock: FakeClock) -> None:
@@ -133,7 +133,7 @@ def test_a_name_that_was_used_again_is_told_and_degrades_nothing_for_ever(
     assert manager.clear_all() == 0
     health = manager.health_check()
     assert health["status"] == "healthy"
-    assert health["notes"] == ["1 names were re-used for other files; those files were kept"]
+    assert health["notes"] == ["1 name was re-used for other files, which were kept"]
 
 
 @pytest.mark.parametrize("key", ["status", "base_dir", "max_age", "host", "timestamp"])

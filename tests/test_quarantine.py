@@ -306,7 +306,7 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     path.write_text("hello")
     manager.register(path, ttl=60)
     told = str(manager.explain(path))
-    assert "is due in 60 s" in told and "it would be set aside" in told and "a\\nb" in told
+    assert "is due in 1 min" in told and "it would be set aside" in told and "a\\nb" in told
     manager.hold(path)
     assert "held until it is lifted" in str(manager.explain(path))
     manager.lift(path)

@@ -30,6 +30,7 @@ from .records import FileRecord, State
 from .registry import FULL, Registry
 from .settings import Settings
 from .stats import VolumeStats
+from .units import counted, duration
 
 T = TypeVar("T")
 
@@ -110,7 +111,8 @@ def _absent(base_dir: str, stats: VolumeStats) -> Finding:
     if not stats.records:
         return Finding("permissions", Level.OK, f"{printable(base_dir)} is made with its first file")
     return Finding(
-        "permissions", Level.ERROR, f"{printable(base_dir)} is not there, and has {stats.records} registered files",
+        "permissions", Level.ERROR,
+        f"{printable(base_dir)} is not there, and has {counted(stats.records, 'registered file')}",
         "Is its disk mounted? Mount it; nothing is claimed meanwhile.",
     )  # fmt: skip
 
@@ -197,7 +199,11 @@ def _redis(registry: Registry) -> Iterator[Finding]:
 def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     memory = registry.memory_bytes()
     in_redis = "Redis does not tell in how many bytes" if memory is None else f"in {memory} bytes of Redis"
-    yield Finding("registry", Level.OK, f"{stats.records} records, {stats.bytes} bytes of files, {in_redis}")
+    yield Finding(
+        "registry",
+        Level.OK,
+        f"{counted(stats.records, 'record')}, {counted(stats.bytes, 'byte')} of files, {in_redis}",
+    )
     if stats.imbalance:
         yield Finding(
             "balance", Level.ERROR, f"Counts do not balance by {stats.imbalance}",
@@ -227,7 +233,8 @@ def _unregistered(registry: Registry, settings: Settings) -> Iterator[Finding]:
         return
     if files:
         yield Finding(
-            "unregistered", Level.WARNING, f"{files} files of the base directory were never registered, or forgotten",
+            "unregistered", Level.WARNING,
+            f"{counted(files, 'file')} in the base directory without a record: never registered, or forgotten",
             "tempfleet adopt --dry-run lists them; without it they are registered, and go in time.",
         )  # fmt: skip
     else:
@@ -266,7 +273,7 @@ def _leases(registry: Registry) -> Iterator[Finding]:
         yield Finding("leases", Level.OK, "No lease and no hold has run out")
         return
     yield Finding(
-        "leases", Level.WARNING, f"{expired} files are under leases or holds that ran out",
+        "leases", Level.WARNING, f"{counted(expired, 'file is', 'files are')} under leases or holds that ran out",
         "A worker died; the next clean-up takes them back. Does a worker of this host run?",
     )  # fmt: skip
 
@@ -281,19 +288,21 @@ def _hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
     for host in silent:
         yield Finding(
             "hosts", Level.WARNING,
-            f"{printable(host.name)} has been silent for {host.silent_seconds:.0f} s; "
-            f"{files[host.name]} files wait there",
+            f"{printable(host.name)} has been silent for {duration(host.silent_seconds)}; "
+            f"{counted(files[host.name], 'file waits', 'files wait')} there",
             f"Start its worker, or tempfleet hosts retire {printable(host.name)}.",
         )  # fmt: skip
     unknown = {name: n for name, n in files.items() if n and name not in hosts}
     for name, n in unknown.items() if hosts else ():
         yield Finding(
             "hosts", Level.WARNING,
-            f"{n} files are registered for {printable(name)}, and no worker of it was ever seen",
+            f"{counted(n, 'file is', 'files are')} registered for {printable(name)}, and no worker of it was ever seen",
             f"Start a worker there; or is its name wrong? tempfleet --host {printable(name)} ls, and release them.",
         )  # fmt: skip
     if not (silent or (hosts and unknown)):
-        yield Finding("hosts", Level.OK, f"{len(hosts)} hosts are live, none is silent")
+        yield Finding(
+            "hosts", Level.OK, f"{counted(len(hosts), 'host is', 'hosts are')} live, none is silent"
+        )
 
 
 def _clock(registry: Registry, stats: VolumeStats) -> Finding:
@@ -343,7 +352,10 @@ def _failure(record: FileRecord, holding: list[str]) -> Finding:
             "Mend the reason, then tempfleet dead retry; or tempfleet dead forget.",
         )  # fmt: skip
     return Finding(
-        "failures", Level.WARNING, f"{said}; {record.attempts} attempts", "It is tried again by itself."
+        "failures",
+        Level.WARNING,
+        f"{said}; {counted(record.attempts, 'attempt')}",
+        "It is tried again by itself.",
     )
 
 

@@ -70,9 +70,10 @@ class BatchError(TempfleetError):
         self.records = list(records)
         self.errors = dict(errors or {})
         first = next(iter(self.errors.values()), None)
+        plural = "" if len(self.errors) == 1 else "s"
         super().__init__(
             message
-            or f"{len(self.errors)} files could not be registered, {len(self.records)} were. The first: {first}"
+            or f"{len(self.errors)} file{plural} could not be registered, {len(self.records)} could. The first: {first}"
         )
 
 

@@ -12,6 +12,7 @@ from .deletion import QUARANTINE, Aside
 from .hooks import FAILED, VETO
 from .logs import printable
 from .records import Deletion, FileRecord, Outcome, State
+from .units import counted, duration
 from .verdicts import UNMADE
 
 IF_DUE = {
@@ -24,6 +25,11 @@ IF_DUE = {
     Outcome.FAILED: "it would be kept and tried again, because the system refuses",
 }
 
+CONDITION: dict[State | None, str] = {
+    State.DEAD: "Were it retried now",
+    State.HELD: "The hold keeps it; were it lifted, and due now",
+}
+"""What must be so for the verdict to come about, where that is not the deadline alone."""
 
 BY_REASON = {
     QUARANTINE: "it would be set aside for its grace period, in which tempfleet restore brings it back",
@@ -71,14 +77,15 @@ class Explanation:
             said = [f"{name} is not registered: nothing will happen to it."]
         else:
             said = [f"{name} {self._when(record)}."]
-            condition = "Were it retried" if record.state is State.DEAD else "Were it due"
-            said.append(f"{condition} now, {_would_be(verdict)}.")
+            said.append(f"{CONDITION.get(record.state, 'Were it due now')}, {_would_be(verdict)}.")
             if record.is_compressed:
                 said.append(
                     "It is compressed: manager.open reads it, tempfleet decompress makes it plain again."
                 )
             if record.attempts:
-                said.append(f"It was tried {record.attempts} times; the last error was {record.last_error}.")
+                said.append(
+                    f"It was tried {_times(record.attempts)}; the last error was {record.last_error}."
+                )
         said += [
             "A file from there is in quarantine; tempfleet restore brings it back." for _ in self.aside[:1]
         ]
@@ -108,4 +115,8 @@ class Explanation:
         return "is due" if ahead <= 0 else f"is due in {self._in(record.due_ms or 0)}"
 
     def _in(self, then_ms: int) -> str:
-        return f"{max(then_ms - self.now_ms, 0) / 1000:,.0f} s"
+        return duration(max(then_ms - self.now_ms, 0) / 1000)
+
+
+def _times(attempts: int) -> str:
+    return "once" if attempts == 1 else counted(attempts, "time")

@@ -19,6 +19,7 @@ from .plugins import BEFORE, HOOKS, LOAD
 from .registry import Registry
 from .settings import Settings
 from .stats import Note, VolumeStats
+from .units import counted, duration
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 
@@ -58,7 +59,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
     if replaced := stats.total("replaced"):
-        report["notes"] = [f"{replaced} names were re-used for other files; those files were kept"]
+        names = counted(replaced, "name was", "names were")
+        report["notes"] = [f"{names} re-used for other files, which were kept"]
     return report
 
 
@@ -75,10 +77,13 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     if stats.imbalance:
         found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
     if stats.dead:
-        found.append(f"{stats.dead} files could not be deleted and wait for a person (tempfleet dead ls)")
+        files = counted(stats.dead, "file")
+        found.append(f"{files} could not be deleted; a person must decide (tempfleet dead ls)")
     found += [_plugin_warning(note) for note in stats.plugins_off]
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
-        found.append(f"Files are overdue by {stats.overdue_seconds:.0f} s: does a worker of this host run?")
+        found.append(
+            f"Files are overdue by {duration(stats.overdue_seconds)}: does a worker of this host run?"
+        )
     return found
 
 

@@ -105,7 +105,7 @@ def test_a_real_worker_serves_the_page_to_a_real_browser(stack: Stack, tmp_path:
     with worker.manager() as manager:
         manager.create(ttl=120).close()
         seen = look(worker.url + "/", profile=tmp_path / "profile")
-        assert "1 files fall due within the hour" in seen.dom
+        assert "1 file falls due within the hour" in seen.dom
         assert str(worker.base_dir) in seen.dom
         assert seen.console == []
         screenshot(worker.url + "/", tmp_path / "page.png", profile=tmp_path / "profile")

@@ -79,7 +79,7 @@ def test_2_1_debugging_who_asks_is_told_what_became_of_a_file(new: New, tmp_path
     log = tmp_path / "audit.log"
     manager = new(audit_log=str(log))
     (path,) = registered(manager, 1)
-    assert "is due in 3,600 s" in str(manager.explain(path))
+    assert "is due in 1 h" in str(manager.explain(path))
     manager.clear_all()
     (line,) = log.read_text().splitlines()
     assert (json.loads(line)["path"], json.loads(line)["outcome"]) == (str(path), "deleted")

@@ -100,9 +100,9 @@ def test_4_3_the_oldest_are_found_to_be_treated_first(new: New, clock: FakeClock
 def test_4_3_who_debugs_is_told_what_will_happen_to_a_file_when_and_why(new: New, clock: FakeClock) -> None:
     manager = new(max_age=60)
     (path,) = registered(manager, 1)
-    assert "is due in 60 s" in str(manager.explain(path))
+    assert "is due in 1 min" in str(manager.explain(path))
     manager.hold(path, 600, reason="ticket 117")
-    assert "is held for 600 s, because: ticket 117" in str(manager.explain(path))
+    assert "is held for 10 min, because: ticket 117" in str(manager.explain(path))
     assert "is not registered" in str(manager.explain(path.parent / "another"))
 
 

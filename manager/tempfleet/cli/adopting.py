@@ -7,9 +7,10 @@ import click
 from ..adoption import Found
 from ..logs import printable
 from ..results import REGISTERED, FileResult
+from ..units import counted, duration
 from . import formats
 from .console import Console, Table, name, pass_console
-from .formats import duration, size
+from .formats import size
 
 SHOWN = 100
 """Files that are told one by one; the totals tell of all."""
@@ -56,7 +57,7 @@ def adopt(
             "bytes": amount,
             "errors": [{"path": each.path, "message": each.reason} for each in refused],
         },
-        f"Adopted {registered} files ({size(amount)}).",
+        f"Adopted {counted(registered, 'file')} ({size(amount)}).",
     )
     if not console.json:
         for each in refused[:SHOWN]:
@@ -84,7 +85,7 @@ def _preview(console: Console, idle: float | None) -> int:
         },
         *([Table(("Idle", "Size", "Path"), rows)] if rows else []),
         *more,
-        f"Nothing was changed; {files} files ({size(amount)}) would be adopted.",
+        f"Nothing was changed; {counted(files, 'file')} ({size(amount)}) would be adopted.",
     )
     return 0
 

@@ -11,8 +11,9 @@ from ..deletion import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
 from ..records import Deletion, FileRecord, State
+from ..units import counted, duration
 from .console import Console, Table, name, pass_console, records_document
-from .formats import duration, size
+from .formats import size
 
 
 @click.command()
@@ -44,7 +45,7 @@ def cleanup(console: Console, force: bool, tags: tuple[str, ...], prefix: str, d
     ]
     console.answer(
         report.as_dict(),
-        f"Deleted {report.deleted} files ({size(report.freed_bytes)}) in {duration(report.seconds)}"
+        f"Deleted {counted(report.deleted, 'file')} ({size(report.freed_bytes)}) in {duration(report.seconds)}"
         + (f", {report.set_aside} set aside" if report.set_aside else "")
         + "".join(f", {part}" for part in told)
         + ".",
@@ -214,7 +215,7 @@ def _each(
 
 def _tell_each(console: Console, word: str, done: int, errors: Sequence[tuple[str, TempfleetError]]) -> int:
     document = {word.replace(" ", "_"): done, "errors": [_error(*each) for each in errors]}
-    console.answer(document, f"{done} files were {word}.")
+    console.answer(document, f"{counted(done, 'file was', 'files were')} {word}.")
     if not console.json:
         for _, error in errors:
             console.fail(type(error).__name__, str(error))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from ..errors import TempfleetError
+from ..errors import PathError, RegistryError, TempfleetError
 from ..logs import printable
+from ..units import counted, duration
 from .console import Console, Table, name, pass_console
-from .formats import duration, size
+from .formats import size
 
 
 @click.command()
@@ -30,7 +31,7 @@ def compress(console: Console, dry_run: bool) -> int:
         found = list(manager.compressor.preview())
         files = [{"path": record.path, "size_bytes": record.size_bytes} for record in found]
         rows = [(size(record.size_bytes), name(record.path)) for record in found]
-        told = f"Nothing was changed; {len(found)} files would be tried."
+        told = f"Nothing was changed; {counted(len(found), 'file')} would be tried."
         console.answer({"files": files}, *([Table(("Size", "Path"), rows)] if rows else []), told)
         return 0
     with console.progress("Compressing", manager.stats().waiting) as done:
@@ -39,7 +40,8 @@ def compress(console: Console, dry_run: bool) -> int:
         )
     console.answer(
         report.as_dict(),
-        f"Compressed {report.compressed} files ({size(report.saved_bytes)} saved) in {duration(report.seconds)}"
+        f"Compressed {counted(report.compressed, 'file')} ({size(report.saved_bytes)} saved) "
+        f"in {duration(report.seconds)}"
         + "".join(f", {n} {reason}" for reason, n in sorted(report.kept.items()))
         + ".",
     )
@@ -69,11 +71,12 @@ def decompress(console: Console, paths: tuple[str, ...]) -> int:
                 {"path": path, "error": type(exc).__name__, "message": str(exc)} for path, exc in errors
             ],
         },
-        f"{done} files were decompressed.",
+        f"{counted(done, 'file was', 'files were')} decompressed.",
     )
     if not console.json:
         for path, error in errors:
-            console.fail(type(error).__name__, f"{printable(path)}: {error}")
+            named = isinstance(error, PathError | RegistryError)  # they say of which file they speak
+            console.fail(type(error).__name__, str(error) if named else f"{printable(path)}: {error}")
     return 1 if errors else 0
 
 

@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from ..doctor import Level, examine
+from ..units import counted
 from .console import Console, Table, pass_console
 
 STATUS = {Level.OK: 0, Level.WARNING: 1, Level.ERROR: 2}
@@ -44,7 +45,7 @@ def doctor(console: Console, everything: bool) -> int:
         {"findings": [asdict(finding) for finding in shown]},
         Table(("Level", "Check", "What is so", "What to do"), rows)
         if rows
-        else f"{len(found)} checks, all is well.",
+        else f"{counted(len(found), 'check')}, all is well.",
     )
     return max(STATUS[finding.level] for finding in found)
 

@@ -6,8 +6,9 @@ import click
 
 from ..descent import EvictionReport
 from ..pressure import is_watched
+from ..units import counted, duration
 from .console import Console, Table, name, pass_console
-from .formats import duration, size
+from .formats import size
 
 
 @click.command()
@@ -17,8 +18,11 @@ def evict(console: Console, dry_run: bool) -> int:
     """
     Delete files before their time where a disk is too full, down to the low mark.
 
-    Above TEMP_FILE_EVICT_ABOVE percent of its bytes or inodes, or TEMP_FILE_EVICT_MEMORY_ABOVE of the memory for files
-    in it; workers do this by themselves. Held files, files in use and files that are not registered stay.
+    The high mark, above which it begins, is TEMP_FILE_EVICT_ABOVE percent of the disk's bytes or inodes, the low one
+    TEMP_FILE_EVICT_DOWN_TO; for files in memory TEMP_FILE_EVICT_MEMORY_ABOVE and _DOWN_TO percent of that. Workers do
+    this by themselves. Held files, files in use and files that are not registered stay.
+
+    A disk that is more than 71 percent full, down to 70:
 
     \b
       tempfleet evict --dry-run
@@ -54,11 +58,11 @@ def _table(report: EvictionReport) -> Table:
 def _sentence(report: EvictionReport) -> str:
     if not report.before:
         return "Nothing is above its high mark."
-    wanted = f"{size(report.wanted_bytes)} and {report.wanted_files} inodes"
-    freed = f"{size(report.freed_bytes)} and {report.freed_files} inodes"
+    wanted = f"{size(report.wanted_bytes)} and {counted(report.wanted_files, 'inode')}"
+    freed = f"{size(report.freed_bytes)} and {counted(report.freed_files, 'inode')}"
     verb, outcome = ("Would evict", "would free") if report.dry_run else ("Evicted", "freed")
     stuck = " It is still too full, and nothing more can go." if report.is_stuck else ""
-    return f"{verb} {report.evicted} files: wanted to free {wanted}, {outcome} {freed}.{stuck}"
+    return f"{verb} {counted(report.evicted, 'file')}: wanted to free {wanted}, {outcome} {freed}.{stuck}"
 
 
 COMMANDS: tuple[click.Command, ...] = (evict,)

@@ -15,9 +15,13 @@ from ..health import host_warnings
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
+from ..units import duration
 from . import formats
 from .console import Console, Table, name, pass_console, records_document
-from .formats import duration, size, when
+from .formats import size, when
+
+MILLISECOND = 0.001
+"""The registry's resolution: a time to live is rounded up to it."""
 
 Key = Callable[[FileRecord], tuple[float | str, str]]
 
@@ -205,11 +209,15 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
     \b
       tempfleet renew /tmp/report.pdf --ttl 1d
     """
-    deadline = console.manager.renew(path, ttl=ttl)
-    left = deadline - console.manager.registry.now_ms() / 1000
+    manager = console.manager
+    deadline = manager.renew(path, ttl=ttl)
+    left = deadline - manager.registry.now_ms() / 1000
+    asked = manager.max_age if ttl is None else ttl
+    moved = left <= asked + MILLISECOND  # what was asked for, less the time since
+    kept = "" if moved else " already: it lives longer than that, and no deadline is moved earlier"
     console.answer(
-        {"path": path, "deadline_ms": round(deadline * 1000)},
-        f"{printable(path)} is due in {duration(max(left, 0))}.",
+        {"path": path, "deadline_ms": round(deadline * 1000), "moved": moved},
+        f"{printable(path)} is due in {duration(max(left, 0))}{kept}.",
     )
 
 

@@ -19,8 +19,9 @@ from ..keys import Volume
 from ..logs import printable
 from ..stats import VolumeStats
 from ..takeover import source
+from ..units import counted, duration
 from .console import Answer, Console, Table, name, pass_console
-from .formats import duration, size
+from .formats import size
 
 STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
 COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}
@@ -61,7 +62,7 @@ def _status(console: Console) -> Answer:
         ("Host", name(volume.host)),
         ("Base directory", name(volume.base_dir + absent)),
         ("Registry", name(console.fleet.store.address)),
-        ("Managed", f"{stats.active:,} files, {size(stats.bytes)}"),
+        ("Managed", f"{counted(stats.active, 'file')}, {size(stats.bytes)}"),
         ("Waiting", f"{stats.waiting:,}" + (f" ({stats.retrying:,} to be tried again)" if stats.retrying else "")),
         ("Due", f"{stats.due:,}{overdue}"),
         ("Being deleted", f"{stats.leased:,}"),
@@ -190,7 +191,7 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     told = "would be retired" if dry_run else "is retired"
     console.answer(
         {"host": host, "retired": not dry_run, "records": left},
-        f"{printable(host)} {told}; its {left} records stay.",
+        f"{printable(host)} {told}; its {counted(left, 'record stays', 'records stay')}.",
     )
 
 
@@ -213,13 +214,13 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
         records = source(host, manager.registry, console.fleet).stats().records
         console.answer(
             {"host": host, "base_dir": manager.roots.base.path, "records": records},
-            f"Nothing was changed; {records:,} records of {printable(host)} would be taken over.",
+            f"Nothing was changed; {counted(records, 'record')} of {printable(host)} would be taken over.",
         )
         return 0
     with console.progress("Taking over") as progress:
         done = manager.take_over(host, progress=progress)
     left = "".join(f", {n} {reason} stay there" for reason, n in sorted(done.left.items()))
-    console.answer(done.as_dict(), f"Took over {done.entered:,} records of {printable(host)}{left}.")
+    console.answer(done.as_dict(), f"Took over {counted(done.entered, 'record')} of {printable(host)}{left}.")
     return 1 if done.left else 0
 
 

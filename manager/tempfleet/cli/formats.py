@@ -1,11 +1,11 @@
-"""Durations, sizes and instants, as people write and read them."""
+"""Durations, sizes and instants on the console; see also units.py."""
 
 from __future__ import annotations
 
 import click
 
 from ..records import FileRecord, State
-from ..units import parse_seconds
+from ..units import duration, parse_seconds
 
 
 def seconds(text: str) -> float:
@@ -14,24 +14,6 @@ def seconds(text: str) -> float:
         return parse_seconds(text)
     except ValueError as exc:
         raise click.BadParameter(f"{text!r} {exc}.") from None
-
-
-def duration(seconds: float) -> str:
-    """At most two units: ``0.4 s``, ``42 s``, ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return _two(minutes // 60, "h", minutes % 60, "min")
-    return _two(minutes // 1440, "d", minutes // 60 % 24, "h")
-
-
-def _two(large: int, unit: str, small: int, smaller: str) -> str:
-    return f"{large} {unit} {small} {smaller}" if small else f"{large} {unit}"
 
 
 def size(amount: float) -> str:

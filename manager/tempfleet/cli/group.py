@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from inspect import cleandoc
 from typing import Any, NoReturn
 
 import click
@@ -99,6 +100,7 @@ class CommandGroup(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         _give_json(cmd)
+        _give_summary(cmd)
         super().add_command(cmd, name)
 
     def _load_plugins(self, ctx: click.Context) -> None:
@@ -133,6 +135,15 @@ def _give_json(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for member in command.commands.values():
             _give_json(member)
+
+
+def _give_summary(command: click.Command) -> None:
+    """The first sentence of its help, whole: what click makes of it ends in three dots."""
+    if not command.short_help and command.help:
+        paragraph = " ".join(cleandoc(command.help).partition("\n\n")[0].split())
+        command.short_help = paragraph.partition(". ")[0].removesuffix(".") + "."
+    for member in command.commands.values() if isinstance(command, click.Group) else ():
+        _give_summary(member)
 
 
 def _json_option() -> click.Option:

@@ -10,6 +10,7 @@ from importlib import resources
 
 from ..logs import printable
 from ..metrics import installed_version
+from ..units import counted
 from . import figures
 from .charts import bars, shares
 from .html import Child, Html, element, joined
@@ -106,14 +107,15 @@ def _tiles(survey: Survey) -> Html:
 
 
 def _forecast(survey: Survey) -> Html:
-    titles = [f"{n:,} files in {i} to {i + 1} min" for i, n in enumerate(survey.forecast)]
+    titles = [f"{counted(n, 'file')} in {i} to {i + 1} min" for i, n in enumerate(survey.forecast)]
     marks = [(at, f"{at * STEP_SECONDS // 60} min" if at else "now") for at in range(0, 60, 10)]
     total = sum(survey.forecast)
     return joined(
         bars(survey.forecast, titles=titles, marks=marks, label="Files that fall due, by minute"),
         element(
             "p",
-            f"{total:,} files fall due within the hour, {survey.total('due'):,} are due now.",
+            f"{counted(total, 'file falls', 'files fall')} due within the hour, "
+            f"{counted(survey.total('due'), 'is', 'are')} due now.",
             class_="quiet",
         ),
     )
@@ -128,7 +130,7 @@ def _lag(survey: Survey) -> Html:
         for name, share in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
     ]
     texts = ["> 1 d" if bound == "+Inf" else f"≤ {figures.seconds(float(bound))}" for bound in lag.buckets]
-    titles = [f"{text}: {n:,} files" for text, n in zip(texts, lag.buckets.values(), strict=True)]
+    titles = [f"{text}: {counted(n, 'file')}" for text, n in zip(texts, lag.buckets.values(), strict=True)]
     marks = [(i, text) for i, text in enumerate(texts) if i % 3 == 0]
     return joined(
         bars(

@@ -11,6 +11,7 @@ from ..fleet import Fleet, Host, Memory, Sweep
 from ..keys import Volume
 from ..records import FileRecord
 from ..stats import Histogram, VolumeStats
+from ..units import counted
 
 STEP_SECONDS = 60
 STEPS = 60
@@ -81,7 +82,7 @@ class Survey:
         if imbalance := sum(abs(stats.imbalance) for stats in self.volumes.values()):
             found.append(f"Counts do not balance by {imbalance:,}")
         if dead := self.total("dead"):
-            found.append(f"{dead:,} files could not be deleted and wait for a person")
+            found.append(f"{counted(dead, 'file')} could not be deleted; a person must decide")
         for volume, stats in self.volumes.items():
             found += [
                 f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
