@@ -17,6 +17,7 @@ from tempfleet import (
     AlreadyClaimed,
     EvictingRedis,
     FileMissing,
+    InvalidTag,
     InvalidTTL,
     RegistryDenied,
     RegistryUnavailable,
@@ -171,6 +172,42 @@ def test_a_time_to_live_that_is_none_changes_nothing(
             call()
         assert error.value.value is ttl
         assert len(str(error.value)) < 700
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize(
+    ("tags", "error"),
+    [
+        ([""], InvalidTag), (["two\nlines"], InvalidTag), (["\x1b[2J"], InvalidTag), (["\u2028"], InvalidTag),
+        (["good", "x" * 201], InvalidTag), ("report", TypeError), (b"report", TypeError), ([7], TypeError),
+        ([None], TypeError),
+    ],
+    ids=lambda value: repr(value)[:12],
+)  # fmt: skip
+def test_what_is_no_tag_is_refused_and_changes_nothing(
+    manager: TempFileManager, base_dir: Path, path: Path, tags: list[str], error: type[Exception]
+) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: manager.register(path, tags=tags),
+        lambda: manager.register_many([path], tags=tags),
+        lambda: manager.register_batch([path], tags=tags),
+        lambda: manager.create(tags=tags),
+        lambda: manager.create_dir(tags=tags),
+        lambda: manager.cleanup_report(tags=tags),
+        lambda: list(manager.preview(tags=tags)),
+    ]
+    for call in calls:
+        with pytest.raises(error) as refused:
+            call()
+        assert str(refused.value).isprintable()
+
+
+def test_a_tag_may_be_long_and_have_spaces_and_a_hold_no_reason(manager: TempFileManager, path: Path) -> None:
+    tags = ("x" * 200, "größe in €", "a,b:c")
+    assert manager.register(path, tags=tags).tags == tags
+    manager.hold(path, reason=None)
+    record = manager.get_record(path)
+    assert record is not None and record.hold_reason == ""
 
 
 def test_a_path_that_is_being_deleted_right_now_is_refused(

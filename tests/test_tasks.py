@@ -15,6 +15,7 @@ from support import wait_until
 from tempfleet import (
     BatchError,
     FileMissing,
+    InvalidTag,
     InvalidTTL,
     RegistryUnavailable,
     Settings,
@@ -165,6 +166,8 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("tempfleet.register", ["/a"], {"host": "web-1", "ttl": "soon"}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "ttl": -1}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "tags": "report"}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "tags": ["two\nlines"]}),
+    ("tempfleet.register_many", [["/a"]], {"host": "web-2", "tags": [""]}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "colour": "red"}),
     ("tempfleet.register", ["/a\ud800"], {"host": "web-1"}),
     ("tempfleet.register", ["/a\ud800"], {"host": "web-2"}),
@@ -185,7 +188,7 @@ def test_a_malformed_message_is_a_clear_error_and_counted(
     app: Celery, manager: TempFileManager, task: str, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     manager.store.client.zadd("tempfleet:hosts", {"web-2": 1})  # silent
-    with pytest.raises((MalformedMessage, InvalidTTL)):
+    with pytest.raises((MalformedMessage, InvalidTag, InvalidTTL)):
         app.tasks[task](*args, **kwargs)
     assert sum(rejected(manager).values()) == 1
     assert len(manager.files) == 0

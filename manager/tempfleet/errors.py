@@ -36,6 +36,14 @@ class InvalidTTL(TempfleetError, ValueError):
         self.value = value
 
 
+class InvalidTag(TempfleetError, ValueError):
+    """A tag has 1 to 200 characters, and no control characters; nothing was changed."""
+
+    def __init__(self, message: str | None = None, *, value: str = "") -> None:
+        super().__init__(message)
+        self.value = value
+
+
 class ReasonTooLong(TempfleetError, ValueError):
     """The reason of a hold has at most 500 characters; say where to read more."""
 

@@ -11,8 +11,9 @@ import numbers
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import category
 
-from .errors import InvalidTTL, ReasonTooLong, SettingsError
+from .errors import InvalidTag, InvalidTTL, ReasonTooLong, SettingsError
 from .moves import Kept
 from .records import GONE, Deletion, FileRecord, Outcome
 from .settings import LONGEST_TTL_SECONDS, Settings, variables
@@ -46,14 +47,41 @@ LONGEST_REASON = 500
 """Characters of a hold's reason: each costs Redis memory, once a held file."""
 
 
-def hold_reason(words: str) -> str:
+def hold_reason(words: str | None) -> str:
     """
+    None is no reason.
+
     Raises:
         ReasonTooLong: it has more than 500 characters.
     """
-    if len(words) > LONGEST_REASON:
+    if words is not None and len(words) > LONGEST_REASON:
         raise ReasonTooLong
-    return words
+    return words or ""
+
+
+LONGEST_TAG = 200
+"""Characters: each file with the tag carries it, and so does each of its totals."""
+
+ENDS_A_LINE = frozenset(("Cc", "Zl", "Zp"))
+"""The Unicode categories of control characters and of what else begins a new line somewhere."""
+
+
+def words(tags: Sequence[str]) -> tuple[str, ...]:
+    """
+    *tags*, each of them a tag.
+
+    Raises:
+        InvalidTag: one is empty, has more than 200 characters, or control characters among them.
+        TypeError: they are no strings; or one string, which would be taken for a list of its letters.
+    """
+    if isinstance(tags, str | bytes):
+        raise TypeError(f"tags is a list of words: [{tags!r:.200}]")
+    for tag in (found := tuple(tags)):
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag is a string, not {tag!r:.200}")
+        if not 0 < len(tag) <= LONGEST_TAG or any(category(c) in ENDS_A_LINE for c in tag):
+            raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is no tag. {InvalidTag.__doc__}", value=tag)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
-from tempfleet.policies import ttl_ms
+from tempfleet.policies import ttl_ms, words
 from tempfleet.records import Flag, NewFile
 from tempfleet.registry import Registry
 from tempfleet.unseen import RECORDED
@@ -123,7 +123,7 @@ def _check(path: object, host: object, ttl: object, tags: object) -> None:
     """
     Raises:
         MalformedMessage: an argument is not of its form.
-        InvalidTTL: the time to live is not one.
+        InvalidTTL, InvalidTag: the time to live, or a tag, is not one.
     """
     if not isinstance(path, str) or not os.path.isabs(path) or "\0" in path:
         raise MalformedMessage(f"path is an absolute path, not {path!r:.200}.")
@@ -139,5 +139,6 @@ def _check(path: object, host: object, ttl: object, tags: object) -> None:
         )
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise MalformedMessage(f"tags is a list of words, not {tags!r:.200}.")
+    words(tags)
     if ttl is not None:
         ttl_ms(ttl)

@@ -13,6 +13,7 @@ from ..deletion import beginning
 from ..errors import BatchError
 from ..health import host_warnings
 from ..logs import printable
+from ..policies import words
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
 from ..units import duration
@@ -70,7 +71,7 @@ def ls(
       tempfleet ls --due-within 10m --json
       tempfleet ls --near-expiry --prefix /srv/reports/
     """
-    registry, prefix = console.registry, beginning(prefix)
+    tags, prefix, registry = words(tags), beginning(prefix), console.registry
     now_ms = registry.now_ms()
     until_ms = None if due_within is None else now_ms + due_within * 1000
 

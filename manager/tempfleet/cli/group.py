@@ -19,6 +19,7 @@ import click
 
 from ..errors import (
     EmbeddedServerError,
+    InvalidTag,
     InvalidTTL,
     ReasonTooLong,
     RegistryDenied,
@@ -125,7 +126,7 @@ def status_of(exc: BaseException) -> int:
     """The exit status that an error ends the console with."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
-    return WRONG_USE if isinstance(exc, SettingsError | InvalidTTL | ReasonTooLong) else REFUSED
+    return WRONG_USE if isinstance(exc, SettingsError | InvalidTag | InvalidTTL | ReasonTooLong) else REFUSED
 
 
 def _give_json(command: click.Command) -> None:

@@ -5,7 +5,6 @@ What a manager stands on: its directories, its registry, and the engines of its 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import redis
 
@@ -107,10 +106,3 @@ class Connected:
         if not self._policy_checked:
             self.store.check_policy()
             self._policy_checked = True
-
-
-def words(tags: Sequence[str]) -> tuple[str, ...]:
-    """Tags, one string refused: it would be taken for a list of its letters."""
-    if isinstance(tags, str):
-        raise TypeError(f"tags is a list of words: [{tags!r}]")
-    return tuple(tags)

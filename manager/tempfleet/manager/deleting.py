@@ -10,11 +10,12 @@ from functools import partial
 from .. import disk
 from ..deletion import beginning
 from ..descent import EvictionReport
+from ..policies import words
 from ..records import Deletion, FileRecord
 from ..report import CleanupReport
 from ..results import BatchResult, FileResult, of_deletions
 from ..unseen import verify_unseen
-from .connected import Connected, words
+from .connected import Connected
 
 
 class Deleting(Connected):

@@ -34,7 +34,7 @@ class Keeping(Connected):
         life = ttl_ms(self.max_age if ttl is None else ttl)
         return self.registry.renew(normalise(path), ttl_ms=life) / 1000
 
-    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str = "") -> None:
+    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str | None = None) -> None:
         """
         Keep a file for *seconds* whatever its deadline; for ever, without. Holding it again sets both anew.
 

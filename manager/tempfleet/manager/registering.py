@@ -27,11 +27,11 @@ from ..fleet import Fleet
 from ..limits import check_size, refusal
 from ..logs import logger, printable
 from ..moves import Registration
-from ..policies import ttl_ms
+from ..policies import ttl_ms, words
 from ..records import FileRecord, Flag, NewFile, Outcome
 from ..results import REFUSED, BatchResult, FileResult, of_record
 from ..takeover import Takeover, take_over
-from .connected import Connected, StrPath, words
+from .connected import Connected, StrPath
 
 DIRECTORY_MODE = 0o700
 
@@ -174,6 +174,7 @@ class Registering(Connected):
             AlreadyClaimed: exactly this file is being deleted now.
             QuotaExceeded: it is too large, or a limit is reached; the file stays its caller's.
             InvalidTTL: not a number of seconds above zero, at most 366 days.
+            InvalidTag: a tag that is empty, has more than 200 characters, or control characters.
         """
         file = self.inspect(path, ttl=ttl, tags=tags, directory=directory, compress=compress)
         (registration,) = self._register([file])
