@@ -213,6 +213,25 @@ def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
     assert (report["set_aside"], report["deleted"]) == (1, 0)
 
 
+def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    stays = "1 file stays in quarantine until its grace period ends; tempfleet cleanup --quarantine"
+    assert stays in console("cleanup", "--force").stdout
+    assert stays in console("cleanup", "--force", "--dry-run").stdout
+    assert answer(console("cleanup", "--force", "--json"))["quarantined"] == 1
+    assert console("cleanup", "--force", "--quarantine").exit_code == 2
+    would = answer(console("cleanup", "--quarantine", "--dry-run", "--json"))
+    assert [(each["outcome"], each["original_path"]) for each in would["files"]] == [("deleted", str(a_file))]
+    assert str(a_file) in console("cleanup", "--quarantine", "--dry-run").stdout
+    report = answer(console("cleanup", "--quarantine", "--json"))
+    assert (report["deleted"], report["quarantined"]) == (1, 0)
+    assert "nothing is in quarantine" in console("cleanup", "--quarantine", "--dry-run").stdout
+    assert console("restore", str(a_file)).exit_code == 1
+
+
 def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
     console: Run, volume: TempFileManager, base_dir: Path
 ) -> None:

@@ -203,6 +203,27 @@ def test_forcing_does_not_cut_the_grace_period_of_a_file_that_was_held_short(
     assert manager.cleanup(force=True) == 0
 
 
+def test_a_purge_deletes_what_is_in_quarantine_and_nothing_else(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path
+) -> None:
+    first, second = due(manager, clock, base_dir / "a"), due(manager, clock, base_dir / "b")
+    manager.cleanup()
+    waiting = base_dir / "c"
+    waiting.write_text("hello")
+    manager.register(waiting, ttl=1)
+    clock.advance(2)
+    would = list(manager.preview(quarantine=True, prefix=str(first)))
+    assert [(each.outcome, each.freed_bytes > 0) for each in would] == [("deleted", True)]
+    assert manager.purge_quarantine(tags=["other"]).deleted == 0
+    assert manager.purge_quarantine(tags=["t"], prefix=str(first)).deleted == 1
+    assert [one.path for one in manager.quarantined()] == [str(second)]
+    report = manager.purge_quarantine()
+    assert (report.deleted, report.set_aside, waiting.exists()) == (1, 0, True)
+    assert manager.quarantined() == []
+    stats = manager.stats()
+    assert (stats.total("deleted"), stats.total("aside"), stats.waiting, stats.imbalance) == (2, 0, 1, 0)
+
+
 def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:

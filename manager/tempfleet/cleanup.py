@@ -161,11 +161,13 @@ class Cleaner:
         wanted: Callable[[FileRecord], bool],
         *,
         force: bool = False,
+        outright: bool = False,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
     ) -> CleanupReport:
         """
-        As ``clean_due``, or ``clean_all`` with *force*, but only of *wanted* files. Looks at every record that waits.
+        As ``clean_due``, or ``clean_all`` with *force*, but only of *wanted* files; *outright* is as in
+        ``clean_paths``. Looks at every record that waits.
         """
         recovered = self._reap()
         now_ms = self.registry.now_ms()
@@ -182,14 +184,20 @@ class Cleaner:
                     and wanted(record)
                 ]
 
-        return self.clean_paths(pages(), until_ms=now_ms, stop=stop, progress=progress, recovered=recovered)
+        return self.clean_paths(
+            pages(), until_ms=now_ms, stop=stop, progress=progress, outright=outright, recovered=recovered
+        )
 
     def preview(
-        self, wanted: Callable[[FileRecord], bool] = lambda _: True, *, force: bool = False
+        self,
+        wanted: Callable[[FileRecord], bool] = lambda _: True,
+        *,
+        force: bool = False,
+        outright: bool = False,
     ) -> Iterator[Deletion]:
         """What clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
         self.check_volume()
-        return self.verdicts.on_all(wanted, force=force)
+        return self.verdicts.on_all(wanted, force=force, outright=outright)
 
     def prepare(self) -> None:
         """

@@ -33,20 +33,26 @@ class Verdicts:
         self.hooks = hooks
         self.settings = settings
 
-    def on_all(self, wanted: Wanted, *, force: bool) -> Iterator[Deletion]:
-        """What cleaning what is due, or with *force* all, would do to each *wanted* file, in its order; in pages."""
-        with self.deleter.examining(set_aside=self._has_grace) as look:
+    def on_all(self, wanted: Wanted, *, force: bool, outright: bool = False) -> Iterator[Deletion]:
+        """
+        What cleaning what is due, or with *force* all, would do to each *wanted* file, in its order; in pages. Without
+        a grace period if *outright*, and what is in one would go too.
+        """
+
+        def may_go(record: FileRecord) -> bool:
+            """Before its time."""
+            return force and (outright or not record.is_aside)
+
+        with self.deleter.examining(set_aside=self._has_grace and not outright) as look:
             for page in self.registry.waiting_paths() if force else self.registry.due_paths():
                 now_ms, found = self.registry.look(page)
                 records = [r for r in found if r is not None and r.state is State.WAITING and wanted(r)]
-                due = [r for r in records if is_due(r, now_ms) or (force and not r.is_aside)]
+                due = [r for r in records if is_due(r, now_ms) or may_go(r)]
                 yield from (judged(each, now_ms) for each in self._on(due, look))
             for page in self.registry.reapable_paths():
                 now_ms, found = self.registry.look(page)
                 back = [
-                    r
-                    for r in found
-                    if r is not None and wanted(r) and (r.deadline_ms <= now_ms or (force and not r.is_aside))
+                    r for r in found if r is not None and wanted(r) and (r.deadline_ms <= now_ms or may_go(r))
                 ]
                 yield from (judged(each, now_ms) for each in self._on(back, look))
 

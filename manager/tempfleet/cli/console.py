@@ -24,12 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from ..deletion import origin_of
 from ..embedded import connect_url
 from ..errors import SettingsError, VolumeUnavailable
 from ..fleet import Fleet
 from ..keys import Volume
 from ..logs import configure, logger, printable
 from ..manager import TempFileManager
+from ..records import FileRecord
 from ..registry import Registry
 from ..settings import Settings
 from ..store import Store, connect
@@ -91,6 +93,16 @@ def as_text(cell: Cell) -> Text:
 def name(path: str) -> Text:
     """A file's name, harmless on a terminal."""
     return Text(printable(path))
+
+
+def known_name(record: FileRecord) -> Text:
+    """The name that people know a record's file by: in quarantine, the one that it had before."""
+    return name((origin_of(record.path) if record.is_aside else "") or record.path)
+
+
+def origin(record: FileRecord) -> dict[str, str]:
+    """The same for programs, beside the path that it has."""
+    return {"original_path": origin_of(record.path)} if record.is_aside else {}
 
 
 Answer = tuple[Any, str | Table]

@@ -56,7 +56,7 @@ period), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files)
 and ``deleter``, the face.
 """
 
-from .aside import QUARANTINE, Aside, SetAside
+from .aside import QUARANTINE, Aside, SetAside, origin_of
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
 from .errnos import name_of as reason_of
@@ -84,6 +84,7 @@ __all__ = [
     "new_name",
     "normalise",
     "open_content",
+    "origin_of",
     "reason_of",
     "recover",
     "stands_for_another",

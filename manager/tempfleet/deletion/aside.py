@@ -292,6 +292,15 @@ def as_new(aside: Aside, roots: Roots) -> NewFile | None:
     )
 
 
+def origin_of(aside_path: str) -> str:
+    """Where a file in quarantine was, as the symlink beside it tells people; "" where nothing does."""
+    at, _, name = aside_path.rpartition("/")
+    try:
+        return os.readlink(f"{at}/{Entry(name, '', 0).from_name}")
+    except (OSError, ValueError):
+        return ""
+
+
 def restore(path: str, roots: Roots) -> Aside:
     """
     Give the file that was last set aside from *path* its name back, never over an existing one.

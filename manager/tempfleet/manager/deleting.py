@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from .. import disk
-from ..deletion import beginning
+from ..deletion import beginning, origin_of
 from ..descent import EvictionReport
 from ..policies import words
 from ..records import Deletion, FileRecord
@@ -24,7 +24,8 @@ class Deleting(Connected):
     def cleanup(self, force: bool = False) -> int:
         """
         Delete what is due in this volume, whoever registered it; with *force* everything that was registered before
-        this call, held files excepted. Returns how many files this call removed.
+        this call, save held files and those in quarantine (see ``purge_quarantine``). Returns how many files this call
+        removed.
 
         A file that cannot be deleted keeps its record and is tried again later. Raises as ``Cleaner.clean_due``.
         """
@@ -54,6 +55,24 @@ class Deleting(Connected):
             return self.cleaner.clean_matching(wanted, force=force, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
         return clean(progress=progress)
+
+    def purge_quarantine(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        prefix: str = "",
+        progress: Callable[[CleanupReport], None] | None = None,
+    ) -> CleanupReport:
+        """
+        Delete what is in quarantine without waiting for its grace period to end; none of it can be restored then. What
+        was not deleted yet stays as it is.
+
+        Args:
+            tags: only files that have all of these.
+            prefix: only files from paths that begin so.
+        """
+        wanted = partial(_is_quarantined, tags=words(tags), prefix=beginning(prefix))
+        return self.cleaner.clean_matching(wanted, force=True, outright=True, progress=progress)
 
     def cleanup_batch(
         self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
@@ -85,12 +104,16 @@ class Deleting(Connected):
         return self.evictor.evict(dry_run=dry_run, names=True)
 
     def preview(
-        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = "", quarantine: bool = False
     ) -> Iterator[Deletion]:
         """
-        What ``cleanup_report`` would do now with these arguments, file by file; changes nothing. A file that would be
-        set aside for its grace period has the outcome ``deleted`` and the reason ``quarantine``.
+        What ``cleanup_report``, or with *quarantine* ``purge_quarantine``, would do now with these arguments, file by
+        file; changes nothing. A file that would be set aside for its grace period has the outcome ``deleted`` and the
+        reason ``quarantine``.
         """
+        if quarantine:
+            aside = partial(_is_quarantined, tags=words(tags), prefix=beginning(prefix))
+            return self.cleaner.preview(aside, force=True, outright=True)
         wanted = partial(FileRecord.matches, tags=words(tags), prefix=beginning(prefix))
         return self.cleaner.preview(wanted, force=force)
 
@@ -106,3 +129,12 @@ class Deleting(Connected):
         Look at the files that were recorded for this host while it was silent; how many are there. See unseen.py.
         """
         return verify_unseen(self.registry, self.roots, self.settings)
+
+
+def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> bool:
+    """Whether it is in quarantine, and matches by the path that it had before."""
+    return (
+        record.is_aside
+        and record.matches(tags=tags)
+        and (origin_of(record.path) or record.path).startswith(prefix)
+    )
