@@ -232,6 +232,42 @@ def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
     assert console("restore", str(a_file)).exit_code == 1
 
 
+def test_a_file_in_quarantine_is_shown_by_the_path_that_it_had(
+    console: Run, a_file: Path, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    console("cleanup", "--force")
+    console("register", str(make(base_dir / "b.txt")))
+    quarantined, waiting = console("ls", "--sort", "due").stdout.splitlines()[1:]
+    assert (quarantined.split()[0], quarantined.split()[-1]) == ("quarantined", str(a_file))
+    assert (waiting.split()[0], waiting.split()[-1]) == ("waiting", str(base_dir / "b.txt"))
+    for args in (["--state", "quarantined"], ["--prefix", str(a_file)]):
+        (file,) = answer(console("ls", *args, "--json"))["files"]
+        assert (file["quarantined"], file["original_path"]) == (True, str(a_file))
+    assert len(answer(console("ls", "--state", "waiting", "--json"))["files"]) == 1
+    counts = dict(line.rsplit(maxsplit=1) for line in console("status").stdout.splitlines()[1:])
+    assert (counts["Waiting"], counts["In quarantine"]) == ("1", "1")
+    assert answer(console("status", "--json"))["quarantined"] == 1
+
+
+def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
+    console: Run, volume: TempFileManager, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    console("cleanup", "--force")
+    assert console("restore").stdout.splitlines()[1].split() == ["in", "1", "h", "4", "B", str(a_file)]
+    listed = answer(console("restore", "--json"))
+    assert 0 < listed["files"][0]["due_ms"] - listed["now_ms"] <= 3600 * 1000
+    make(a_file)
+    assert "cannot be restored: the name is taken" in console("restore", str(a_file)).stderr
+    a_file.unlink()
+    volume.registry.release([listed["files"][0]["aside_path"]])
+    assert console("restore").stdout.splitlines()[1].startswith("not registered")
+    assert console("restore", str(a_file)).stdout == "1 file was restored.\n"
+
+
 def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
     console: Run, volume: TempFileManager, base_dir: Path
 ) -> None:

@@ -145,6 +145,7 @@ class FileRecord:
             "size_bytes": self.size_bytes,
             "directory": self.is_directory,
             "compressed": self.is_compressed,
+            "quarantined": self.is_aside,
             "tags": list(self.tags),
             "attempts": self.attempts,
             "last_error": self.last_error,

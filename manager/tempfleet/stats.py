@@ -101,6 +101,11 @@ class VolumeStats:
         return self.waiting + self.leased + self.held + self.dead
 
     @property
+    def quarantined(self) -> int:
+        """Files in their grace period; until it ends they are among those that wait."""
+        return self.total("aside")
+
+    @property
     def overdue_seconds(self) -> float:
         return max(self.now_ms - self.oldest_ms, 0) / 1000 if self.oldest_ms is not None else 0.0
 
@@ -152,6 +157,7 @@ class VolumeStats:
         return {
             "waiting": self.waiting, "leased": self.leased, "held": self.held, "dead": self.dead,
             "active": self.active, "due": self.due, "overdue_seconds": self.overdue_seconds,
-            "retrying": self.retrying, "behind": self.behind, "bytes": self.bytes,
+            "retrying": self.retrying, "behind": self.behind, "quarantined": self.quarantined,
+            "bytes": self.bytes,
             "imbalance": self.imbalance, "totals": dict(sorted(self.totals.items())),
         }  # fmt: skip

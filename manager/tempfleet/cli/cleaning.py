@@ -14,7 +14,7 @@ from ..records import Deletion, FileRecord, State
 from ..report import CleanupReport
 from ..units import counted, duration
 from .console import Console, Table, known_name, name, origin, pass_console, records_document
-from .formats import size
+from .formats import size, when
 
 
 @click.command()
@@ -52,7 +52,7 @@ def cleanup(
     if dry_run:
         return _preview(console, force, quarantine, tags, prefix)
     manager, stats = console.manager, console.manager.stats()
-    total = stats.total("aside") if quarantine else stats.waiting if force else stats.due
+    total = stats.quarantined if quarantine else stats.waiting if force else stats.due
     with console.progress("Deleting", total) as done:
 
         def progress(report: CleanupReport) -> None:
@@ -62,7 +62,7 @@ def cleanup(
             report = manager.purge_quarantine(tags=tags, prefix=prefix, progress=progress)
         else:
             report = manager.cleanup_report(force=force, tags=tags, prefix=prefix, progress=progress)
-    staying = manager.stats().total("aside")
+    staying = manager.stats().quarantined
     told = [
         f"{n} {outcome.value}" for outcome, n in report.counts.items() if n and outcome.value != "deleted"
     ]
@@ -103,7 +103,7 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
     table = [Table(("Would be", "Reason", "Frees", "Path"), rows)] if rows else []
     told = ", ".join(f"{n} would be {outcome.replace('_', ' ')}" for outcome, n in counts.items())
     nothing = "nothing is in quarantine" if quarantine else "nothing is due"
-    staying = _staying(manager.stats().total("aside") if force else 0)
+    staying = _staying(manager.stats().quarantined if force else 0)
     console.answer(document, *table, f"Nothing was changed; {told or nothing}.", *staying)
     return 0
 
@@ -133,7 +133,8 @@ def explain(console: Console, path: str) -> int:
 @pass_console
 def restore(console: Console, paths: tuple[str, ...]) -> int:
     """
-    Bring deleted files back while their grace period lasts (TEMP_FILE_QUARANTINE); without a PATH, list them.
+    Bring deleted files back while their grace period lasts (TEMP_FILE_QUARANTINE); without a PATH, list them and the
+    time that is left.
 
     Never over another file. A restored file is its user's again: nobody deletes it.
 
@@ -143,12 +144,23 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
     """
     if not paths:
         aside = console.existing.quarantined()
-        rows = [(size(one.size_bytes), name(one.path)) for one in aside]
-        files = [
-            {"path": one.path, "aside_path": one.aside_path, "size_bytes": one.size_bytes} for one in aside
+        now_ms, records = console.registry.look([one.aside_path for one in aside])
+        rows = [
+            (
+                "not registered" if record is None else when(record, now_ms),
+                size(one.size_bytes),
+                name(one.path),
+            )
+            for one, record in zip(aside, records, strict=True)
         ]
+        files = [
+            {"path": one.path, "aside_path": one.aside_path, "size_bytes": one.size_bytes,
+             "due_ms": None if record is None else record.due_ms}
+            for one, record in zip(aside, records, strict=True)
+        ]  # fmt: skip
         console.answer(
-            {"files": files}, Table(("Size", "Path"), rows) if rows else "No files are in quarantine."
+            {"now_ms": now_ms, "files": files},
+            Table(("Deleted", "Size", "Path"), rows) if rows else "No files are in quarantine.",
         )
         return 0
     errors = []
@@ -176,7 +188,7 @@ def dead_ls(console: Console) -> None:
       tempfleet dead ls
     """
     records = list(console.registry.all_records(state=State.DEAD))
-    rows = [(record.last_error, record.attempts, name(record.path)) for record in records]
+    rows = [(record.last_error, record.attempts, known_name(record)) for record in records]
     console.answer(
         {"files": records_document(records)},
         Table(("Error", "Tries", "Path"), rows) if rows else "No dead letters.",

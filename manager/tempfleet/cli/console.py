@@ -95,9 +95,13 @@ def name(path: str) -> Text:
     return Text(printable(path))
 
 
+def known_path(record: FileRecord) -> str:
+    """The path that people know its file by: in quarantine, where its disk is here, the one that it had before."""
+    return (origin_of(record.path) if record.is_aside else "") or record.path
+
+
 def known_name(record: FileRecord) -> Text:
-    """The name that people know a record's file by: in quarantine, the one that it had before."""
-    return name((origin_of(record.path) if record.is_aside else "") or record.path)
+    return name(known_path(record))
 
 
 def origin(record: FileRecord) -> dict[str, str]:
@@ -265,8 +269,8 @@ class ToStderr(logging.Handler):
         self.console.warn(record.getMessage())
 
 
-def records_document(records: Iterable[Any]) -> list[dict[str, Any]]:
-    return [record.as_dict() for record in records]
+def records_document(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
+    return [record.as_dict() | origin(record) for record in records]
 
 
 pass_console = click.make_pass_decorator(Console, ensure=True)

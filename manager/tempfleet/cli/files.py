@@ -18,11 +18,14 @@ from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
 from ..units import duration
 from . import formats
-from .console import Console, Table, name, pass_console, records_document
+from .console import Console, Table, known_name, known_path, pass_console, records_document
 from .formats import size, when
 
 MILLISECOND = 0.001
 """The registry's resolution: a time to live is rounded up to it."""
+
+QUARANTINED = "quarantined"
+"""What waits until its grace period ends is waiting to the registry; people tell it apart."""
 
 Key = Callable[[FileRecord], tuple[float | str, str]]
 
@@ -36,7 +39,9 @@ ORDERS: dict[str, Key] = {
 
 @click.command("ls")
 @click.option(
-    "--state", type=click.Choice([state.value for state in State]), help="Only files in this state."
+    "--state",
+    type=click.Choice([*(state.value for state in State), QUARANTINED]),
+    help="Only files in this state.",
 )
 @click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
 @click.option("--prefix", default="", help="Only paths that begin so.")
@@ -65,6 +70,8 @@ def ls(
     """
     List the files under management, the next one due first.
 
+    Files in quarantine are shown by the paths that they had, where their disk is; tempfleet restore brings them back.
+
     \b
       tempfleet ls --state dead
       tempfleet ls --tag report --prefix /tmp/ --sort size --limit 20
@@ -77,7 +84,9 @@ def ls(
 
     def wanted(record: FileRecord) -> bool:
         return (
-            record.matches(tags=tags, prefix=prefix)
+            record.matches(tags=tags)
+            and (not prefix or known_path(record).startswith(prefix))
+            and (state is None or state_of(record) == state)
             and (until_ms is None or (record.state is State.WAITING and (record.due_ms or 0) <= until_ms))
             and (not near_expiry or record.is_near_expiry(now_ms))
         )
@@ -99,9 +108,13 @@ def ls(
 
 def _candidates(registry: Registry, state: str | None, waiting: bool) -> Iterator[FileRecord]:
     """What falls due is in the registry proper, so no other state need be read for it."""
-    if waiting and state is None:
+    if state == QUARANTINED or (waiting and state is None):
         return registry.all_records(state=State.WAITING)
     return registry.all_records(state=State(state) if state else None)
+
+
+def state_of(record: FileRecord) -> str:
+    return QUARANTINED if record.is_aside and record.state is State.WAITING else str(record.state)
 
 
 def files_table(records: list[FileRecord], now_ms: int) -> Table:
@@ -109,13 +122,13 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
         ("State", "Due", "Size", "Tries", "Tags", "Reason", "Path"),
         [
             (
-                str(record.state),
+                state_of(record),
                 when(record, now_ms),
                 size(record.size_bytes),
                 record.attempts,
                 printable(" ".join(record.tags)),
                 printable(record.hold_reason or record.last_error),
-                name(record.path),
+                known_name(record),
             )
             for record in records
         ],

@@ -63,8 +63,9 @@ def _status(console: Console) -> Answer:
         ("Base directory", name(volume.base_dir + absent)),
         ("Registry", name(console.fleet.store.address)),
         ("Managed", f"{counted(stats.active, 'file')}, {size(stats.bytes)}"),
-        ("Waiting", f"{stats.waiting:,}" + (f" ({stats.retrying:,} to be tried again)" if stats.retrying else "")),
+        ("Waiting", f"{_waiting(stats):,}" + (f" ({stats.retrying:,} to be tried again)" if stats.retrying else "")),
         ("Due", f"{stats.due:,}{overdue}"),
+        ("In quarantine", f"{stats.quarantined:,}"),
         ("Being deleted", f"{stats.leased:,}"),
         ("Held", f"{stats.held:,}"),
         ("Dead letters", Text(f"{stats.dead:,}", "red" if stats.dead else "")),
@@ -76,10 +77,15 @@ def _status(console: Console) -> Answer:
     return document, Table(("Status", ""), rows)
 
 
+def _waiting(stats: VolumeStats) -> int:
+    """Those that are where their users put them; too few by what is being purged at this moment."""
+    return max(stats.waiting - stats.quarantined, 0)
+
+
 def _status_of_all(console: Console) -> Answer:
     stats = console.fleet.stats(console.fleet.volumes())
     rows = [
-        (name(volume.host), name(volume.base_dir), each.waiting, each.due,
+        (name(volume.host), name(volume.base_dir), _waiting(each), each.quarantined, each.due,
          duration(each.overdue_seconds) if each.due else "", each.leased, each.held, each.dead,
          size(each.bytes), each.total("deleted"))
         for volume, each in stats.items()
@@ -88,6 +94,7 @@ def _status_of_all(console: Console) -> Answer:
         "Host",
         "Base directory",
         "Waiting",
+        "Quarantined",
         "Due",
         "Overdue",
         "Leased",

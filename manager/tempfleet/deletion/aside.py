@@ -315,7 +315,7 @@ def restore(path: str, roots: Roots) -> Aside:
     """
     root = roots.find(path)
     if root is None:
-        raise unsafe(path, "outside-roots")
+        raise unsafe(path, "outside-roots", deed="restored")
     mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
     if not mine:
         raise FileMissing(f"{printable(path)} is not set aside", path=path, reason="missing")
@@ -332,13 +332,15 @@ def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
         fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
     except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.EXDEV):
-            raise unsafe(path, "symlink" if exc.errno == errno.ELOOP else "mount") from None
+            reason = "symlink" if exc.errno == errno.ELOOP else "mount"
+            raise unsafe(path, reason, deed="restored") from None
         raise
     try:
         directory = guarded.is_directory(private, entry.name)
         roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
     except FileExistsError:
-        raise unsafe(path, "exists", "the name is taken; move that file away first") from None
+        taken = "the name is taken; move that file away first"
+        raise unsafe(path, "exists", taken, deed="restored") from None
     finally:
         os.close(fd)
     faults.reach("restore.moved")

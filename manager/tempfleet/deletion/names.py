@@ -87,7 +87,7 @@ WHY = {
 """What is wrong with a path and what to do, by the reason on the error."""
 
 
-def unsafe(path: str, reason: str, why: str = "") -> UnsafePath:
-    """The error, its message with the name made printable."""
+def unsafe(path: str, reason: str, why: str = "", *, deed: str = "managed") -> UnsafePath:
+    """The error, its message with the name made printable; *deed* is what cannot be done with it."""
     said = why or WHY.get(reason, reason)
-    return UnsafePath(f"{printable(path) or repr('')} cannot be managed: {said}.", path=path, reason=reason)
+    return UnsafePath(f"{printable(path) or repr('')} cannot be {deed}: {said}.", path=path, reason=reason)
