@@ -291,6 +291,7 @@ def test_dead_letters_are_listed_retried_and_forgotten(
     bury(volume, a_file)
     (letter,) = answer(console("dead", "ls", "--json"))["files"]
     assert (letter["path"], letter["last_error"]) == (str(a_file), "EACCES")
+    assert "EACCES: the worker may not write to the directory that holds it." in console("dead", "ls").stdout
     assert answer(console("dead", "retry", "--all", "--dry-run", "--json"))["to_be_revived"] == 1
     record = volume.get_record(a_file)
     assert record is not None and record.state is State.DEAD, "nothing was changed"
@@ -299,7 +300,11 @@ def test_dead_letters_are_listed_retried_and_forgotten(
     assert record is not None and record.state is State.WAITING
     assert console("dead", "forget", str(a_file)).exit_code == 1, "it waits, so it is no dead letter"
     bury(volume, a_file)
-    assert "It was tried once;" in console("explain", str(a_file)).stdout
+    explained = console("explain", str(a_file)).stdout
+    assert (
+        "It was tried once; the last error was EACCES: the worker may not write to the directory" in explained
+    )
+    assert "run the worker as its owner." in explained
     assert console("dead", "retry", "--all", "--dry-run").stdout == "1 file was to be revived.\n"
     assert answer(console("dead", "forget", str(a_file), "--json"))["forgotten"] == 1
     assert a_file.exists()

@@ -85,7 +85,7 @@ def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     path = registered(manager, "used")
     failed(manager, clock, bury=True)
     (alone,) = findings(manager, "failures")
-    assert (alone.level, "EPERM; it was given up" in alone.said) == (Level.ERROR, True)
+    assert (alone.level, "immutable" in alone.said and "it was given up" in alone.said) == (Level.ERROR, True)
     with python("import sys; f = open(sys.argv[1]); print(1, flush=True); sys.stdin.read()", path) as process:
         assert process.stdout is not None and process.stdout.readline()
         assert holders({str(path)})[str(path)][0].endswith(f"({process.pid})")
@@ -110,6 +110,20 @@ def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
     assert f"({os.getpid()})" in finding.said
     manager.hold(path)
     assert findings(manager, "failures")[0].level is Level.OK
+
+
+def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    path = registered(manager, "a")
+    failed(manager, clock, delay_ms=3_600_000)
+    assert manager.registry.due_within(within_ms=0, limit=10) == []
+    (finding,) = findings(manager, "failures")
+    assert (finding.level, finding.said.startswith(f"{path} does not go (EPERM: ")) == (Level.WARNING, True)
+    assert finding.said.endswith("; 1 attempt")
+    assert "chattr -i" in finding.todo and finding.todo.endswith("It is tried again by itself.")
+    manager.hold(path)
+    assert [each.level for each in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
 
 
 def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(

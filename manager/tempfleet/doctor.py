@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .adoption import Finder
-from .deletion import Roots
+from .deletion import Roots, in_words, meaning_of
 from .errors import SettingsError, TempfleetError
 from .fleet import Fleet
 from .hooks import Hooks
@@ -341,7 +341,8 @@ def _tried_again(registry: Registry) -> Iterator[FileRecord]:
 
 
 def _failure(record: FileRecord, holding: list[str]) -> Finding:
-    said = f"{printable(record.path)} does not go: {record.last_error or 'unknown'}"
+    reason = record.last_error or "unknown"
+    said, todo = f"{printable(record.path)} does not go ({in_words(reason)})", meaning_of(reason).todo
     if holding:
         return Finding(
             "failures", Level.WARNING, f"{said}; open in {', '.join(holding)}", "End those, or wait."
@@ -349,14 +350,12 @@ def _failure(record: FileRecord, holding: list[str]) -> Finding:
     if record.state is State.DEAD:
         return Finding(
             "failures", Level.ERROR, f"{said}; it was given up",
-            "Mend the reason, then tempfleet dead retry; or tempfleet dead forget.",
+            f"{todo or 'Mend the reason.'} Then tempfleet dead retry; or tempfleet dead forget.",
         )  # fmt: skip
     return Finding(
-        "failures",
-        Level.WARNING,
-        f"{said}; {counted(record.attempts, 'attempt')}",
-        "It is tried again by itself.",
-    )
+        "failures", Level.WARNING, f"{said}; {counted(record.attempts, 'attempt')}",
+        f"{todo} It is tried again by itself.".lstrip(),
+    )  # fmt: skip
 
 
 def holders(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .deletion import QUARANTINE, Aside
+from .deletion import QUARANTINE, Aside, in_words, meaning_of
 from .hooks import FAILED, VETO
 from .logs import printable
 from .records import Deletion, FileRecord, Outcome, State
@@ -49,7 +49,7 @@ def _would_be(verdict: Deletion) -> str:
     kind, _, plugin = verdict.reason.partition(":")
     if kind in BY_PLUGIN:
         return BY_PLUGIN[kind].format(plugin)
-    return IF_DUE[verdict.outcome] + (f" ({verdict.reason})" if verdict.reason else "")
+    return IF_DUE[verdict.outcome] + (f" ({in_words(verdict.reason)})" if verdict.reason else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,10 @@ class Explanation:
                 )
             if record.attempts:
                 said.append(
-                    f"It was tried {_times(record.attempts)}; the last error was {record.last_error}."
+                    f"It was tried {_times(record.attempts)}; the last error was {in_words(record.last_error)}."
                 )
+            for reason in dict.fromkeys((verdict.reason, record.last_error)):
+                said += [todo] if (todo := meaning_of(reason).todo) else []
         said += [
             "A file from there is in quarantine; tempfleet restore brings it back." for _ in self.aside[:1]
         ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ..deletion import QUARANTINE
+from ..deletion import QUARANTINE, legend
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..logs import printable
 from ..records import Deletion, FileRecord, State
@@ -192,6 +192,7 @@ def dead_ls(console: Console) -> None:
     console.answer(
         {"files": records_document(records)},
         Table(("Error", "Tries", "Path"), rows) if rows else "No dead letters.",
+        *legend(record.last_error for record in records),
     )
 
 

@@ -59,6 +59,7 @@ and ``deleter``, the face.
 from .aside import QUARANTINE, Aside, SetAside, origin_of
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
+from .errnos import in_words, legend, meaning_of
 from .errnos import name_of as reason_of
 from .inspection import inspect, is_below
 from .names import beginning, new_name, normalise, unsafe
@@ -78,9 +79,12 @@ __all__ = [
     "beginning",
     "create_directory",
     "create_file",
+    "in_words",
     "inspect",
     "is_below",
     "is_private_name",
+    "legend",
+    "meaning_of",
     "new_name",
     "normalise",
     "open_content",
