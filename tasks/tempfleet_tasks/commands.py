@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from shlex import quote
 from typing import Any
 
 import click
@@ -14,16 +15,19 @@ import click
 from tempfleet.cli import Console, pass_console
 from tempfleet.embedded import broker_url
 from tempfleet.errors import RegistryUnavailable
-from tempfleet.settings import LogLevel, variables
+from tempfleet.settings import LogLevel, Settings, variables
 from tempfleet.urls import without_password
 
 from . import routing
 from .demo import demo
 from .node import run_beat, run_worker
-from .up import Up, default_redis_url, is_url_set
+from .up import Up, default_redis_url, is_said_itself, is_url_set
 
 LEVELS = [level.value for level in LogLevel]
 PASS_THROUGH = {"ignore_unknown_options": True}
+REACHED_BY = ("base_dir", "host", "namespace", "redis_url")
+"""The settings that say which volume is meant, and where it is."""
+
 COLOURS = {"tempfleet": "bright_white", "worker": "cyan", "beat": "magenta"}
 
 log_level = click.option(
@@ -140,7 +144,7 @@ def _greeting(console: Console, private: bool) -> list[str]:
         "",
         "To have a file deleted, in another terminal:",
         "",
-        *(f"  export {name}='{value}'" for name, value in _to_export(console, private).items()),
+        *(f"  export {name}={quote(value)}" for name, value in _to_export(console).items()),
         "  tempfleet register FILE --ttl 10m",
         "",
         "or from any Celery app, for files that messages may name:",
@@ -154,12 +158,19 @@ def _greeting(console: Console, private: bool) -> list[str]:
     ]
 
 
-def _to_export(console: Console, private: bool) -> dict[str, str]:
-    """The variables that another terminal lacks: it has our environment, but not our options."""
-    fields = {field for field, value in console.given.items() if value and field != "redis_url"}
-    if private:
-        fields.add("redis_url")
-    return {variables()[field]: str(getattr(console.settings, field)) for field in sorted(fields)}
+def _to_export(console: Console) -> dict[str, str]:
+    """
+    What another terminal must be told to reach this volume: it need have neither our options nor our environment. A
+    password is not shown; a file that has the URL is named instead.
+    """
+    settings, told = console.settings, dict[str, str]()
+    for field in REACHED_BY:
+        value = getattr(settings, field)
+        if field == "redis_url" and settings.redis_url_file and not is_said_itself(console.given):
+            told[variables()["redis_url_file"]] = os.path.abspath(settings.redis_url_file)
+        elif value != Settings.model_fields[field].get_default(call_default_factory=True):
+            told[variables()[field]] = without_password(value) if field == "redis_url" else value
+    return told
 
 
 def commands() -> list[click.Command]:

@@ -54,6 +54,11 @@ def default_redis_url() -> str:
 
 
 def is_url_set(given: Mapping[str, str | None]) -> bool:
+    """Whether somebody named a Redis, or a file that names one."""
+    return is_said_itself(given) or is_said(variables()["redis_url_file"])
+
+
+def is_said_itself(given: Mapping[str, str | None]) -> bool:
     return bool(given.get("redis_url") or is_said(variables()["redis_url"]))
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 from celery import Celery
 
 from support import console, console_env, is_gone, wait_until
+from tempfleet.embedded import EmbeddedServer
 
 
 class UpAndRunning:
     """``tempfleet up`` with a state directory, a base directory and a host of its own."""
 
-    def __init__(self, directory: Path, *args: str) -> None:
+    def __init__(self, directory: Path, *args: str, **env: str) -> None:
         self.base_dir = directory / "base"
         self.base_dir.mkdir(mode=0o700)
         self.log = directory / "up.log"
@@ -31,6 +33,7 @@ class UpAndRunning:
             TEMP_FILE_BASE_DIR=str(self.base_dir),
             TEMP_FILE_CLEANUP_INTERVAL="0.5",
             TEMP_FILE_HEARTBEAT="1",
+            **env,
         )
         self.redis = {"TEMP_FILE_REDIS_URL": f"embedded://{directory / 'state' / 'tempfleet' / 'redis'}"}
         self.out = directory / "up.out"
@@ -145,13 +148,29 @@ def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> N
     assert "Traceback" not in said
 
 
-def test_up_tells_another_terminal_the_options_that_it_was_given(tmp_path: Path) -> None:
+def test_a_terminal_that_knows_nothing_reaches_the_volume_by_what_up_tells_it(tmp_path: Path) -> None:
     running = UpAndRunning(tmp_path, "--host", "web-7")
     try:
-        wait_until(lambda: running.said("Tempfleet is up on host web-7"), 40)
-        assert "export TEMP_FILE_HOST='web-7'" in running.all()
-        assert "export TEMP_FILE_REDIS_URL='embedded://" in running.all()
-        assert "export TEMP_FILE_BASE_DIR" not in running.all(), "that is in the environment of both"
+        wait_until(lambda: running.said("tempfleet register FILE"), 40)
+        told = dict(re.findall(r"  export (TEMP_FILE_\w+)=(\S+)", running.all()))
+        assert set(told) == {"TEMP_FILE_BASE_DIR", "TEMP_FILE_HOST", "TEMP_FILE_REDIS_URL"}
+        with console("status", "--json", env=console_env(tmp_path, **told), stdout=subprocess.PIPE) as other:
+            out, _ = other.communicate(timeout=30)
+        status = json.loads(out)
+        assert (status["host"], status["base_dir"]) == ("web-7", str(running.base_dir))
+    finally:
+        running.end()
+
+
+def test_a_file_that_names_the_redis_is_used_and_named_to_another_terminal(
+    tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    (tmp_path / "url").write_text(real_server.unix_url)
+    running = UpAndRunning(tmp_path, TEMP_FILE_REDIS_URL_FILE=str(tmp_path / "url"))
+    try:
+        wait_until(lambda: running.said("tempfleet register FILE"), 40)
+        assert f"export TEMP_FILE_REDIS_URL_FILE={tmp_path / 'url'}" in running.all()
+        assert "private Redis" not in running.all()
     finally:
         running.end()
 
