@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -124,6 +125,18 @@ def test_a_path_that_cannot_be_managed_is_refused_with_a_reason(
     assert error.value.reason
     assert len(str(error.value).splitlines()) == 1
     assert str(error.value).isprintable()
+
+
+def test_a_path_outside_the_roots_is_refused_with_the_roots(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    manager = make_manager(allowed_roots=(str(tmp_path / "other"),))
+    named = f"(TEMP_FILE_ALLOWED_ROOTS): {manager.roots.base.path}, {(tmp_path / 'other').resolve()}."
+    for call in (manager.register, manager.open, manager.restore):
+        with pytest.raises(UnsafePath, match=re.escape(named)) as error:
+            call("/etc/passwd")
+        assert error.value.reason == "outside-roots"
 
 
 @pytest.mark.usefixtures("unchanged")

@@ -315,7 +315,7 @@ def restore(path: str, roots: Roots) -> Aside:
     """
     root = roots.find(path)
     if root is None:
-        raise unsafe(path, "outside-roots", deed="restored")
+        raise roots.outside(path, deed="restored")
     mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
     if not mine:
         raise FileMissing(f"{printable(path)} is not set aside", path=path, reason="missing")

@@ -112,7 +112,7 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
             raise VolumeUnavailable(
                 f"the root of {printable(path)} is not here", base_dir=path, reason=reason
             )
-        raise unsafe(path, "outside-roots")
+        raise roots.outside(path)
     if reason := root.moved():
         raise VolumeUnavailable(
             f"{printable(root.path)} is not the directory that was opened", base_dir=root.path, reason=reason

@@ -36,7 +36,7 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
     """
     root = roots.find(path)
     if root is None:
-        raise unsafe(path, "outside-roots")
+        raise roots.outside(path)
     parent, name = os.path.split(path[len(root.prefix) :])
     reader = roots.system.reader()
     try:

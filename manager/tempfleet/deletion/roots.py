@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import SettingsError, VolumeUnavailable
+from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings, default_base_dir
 from . import identity
 from .errnos import name_of
+from .names import WHY, unsafe
 from .private import PREFIX, PrivateDirectory, is_private_name
 from .syscalls import DIRECTORY_FLAGS, System
 
@@ -147,6 +148,12 @@ class Roots:
                 hidden = self.unavailable and self.is_unavailable(path, below=root.path)
                 return None if hidden or path in self._never else root
         return None
+
+    def outside(self, path: str, *, deed: str = "managed") -> UnsafePath:
+        """The error for a path that is below none of them; it names them, so that nobody has to look them up."""
+        names = dict.fromkeys((self.base.path, *(root.path for root in self._all)))
+        why = f"{WHY['outside-roots']}: {', '.join(map(printable, names))}"
+        return unsafe(path, "outside-roots", why, deed=deed)
 
     def holds_a_root(self, path: str) -> bool:
         """Whether *path* is a root or has one below it: such a directory is never deleted."""
