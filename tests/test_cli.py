@@ -97,6 +97,11 @@ def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base
     wide.chmod(0o644)
     (made,) = answer(console("register", str(wide), "--json"))["registered"]
     assert (made["mode_before"], made["mode"]) == ("0644", "0600")
+    link = base_dir / "link"
+    link.symlink_to(wide)
+    wide.chmod(0o644)
+    (made,) = answer(console("register", str(wide), str(link), "--json"), status=1)["registered"]
+    assert made["mode_before"] == "0644", "a link that is refused has a mode of its own"
 
 
 def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import click
 
-from ..deletion import beginning
-from ..errors import BatchError
+from ..deletion import beginning, normalise
+from ..errors import BatchError, UnsafePath
 from ..health import host_warnings
 from ..logs import printable
 from ..policies import words
@@ -164,7 +165,7 @@ def register(
     if compress and directory:
         raise click.UsageError("--compress is for files; a directory is not compressed.")
     manager, errors = console.manager, {}
-    before = {os.path.realpath(path): _mode(path) for path in paths if "\0" not in path}
+    before = _modes(paths)
     try:
         records = manager.register_many(paths, ttl=ttl, tags=tags, directory=directory, compress=compress)
     except BatchError as exc:
@@ -192,6 +193,15 @@ def register(
         for error in errors.values():
             console.fail(type(error).__name__, str(error))
     return 1 if errors else 0
+
+
+def _modes(paths: Sequence[str]) -> dict[str, str]:
+    """By the names that records have; a link keeps its own, and a name that none can have is refused in a moment."""
+    found = {}
+    for path in paths:
+        with suppress(UnsafePath):
+            found[normalise(path)] = _mode(path)
+    return found
 
 
 def _mode(path: str) -> str:
