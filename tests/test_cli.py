@@ -463,6 +463,19 @@ def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command
         assert "is not there: nothing was registered here yet" in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [("status", 0), ("health", 2), ("doctor", 2), ("explain x", 1)]
+)
+def test_a_base_directory_that_is_a_file_is_told_for_what_it_is(
+    console: Run, base_dir: Path, command: str, status: int
+) -> None:
+    base_dir.rmdir()
+    base_dir.write_text("a file")
+    said = console(*command.split())
+    assert said.exit_code == status, said.output
+    assert "not a directory" in said.output and "not ours to write" not in said.output
+
+
 def test_the_version_is_a_command_and_an_option(console: Run) -> None:
     assert answer(console("--version", "--json")) == answer(console("version", "--json"))
     assert console("--version").stdout.startswith("tempfleet ")

@@ -125,6 +125,11 @@ def _permissions(root: str) -> Finding:
             "permissions", Level.ERROR, f"{printable(root)}: {exc.strerror}",
             "Make it, mount it, or take it out of TEMP_FILE_ALLOWED_ROOTS.",
         )  # fmt: skip
+    if not stat.S_ISDIR(found.st_mode):
+        return Finding(
+            "permissions", Level.ERROR, f"{printable(root)} is not a directory",
+            "Move that file away; or correct TEMP_FILE_BASE_DIR, or TEMP_FILE_ALLOWED_ROOTS.",
+        )  # fmt: skip
     shown = f"{printable(root)} is {stat.filemode(found.st_mode)}, owned by uid {found.st_uid}"
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         return Finding(

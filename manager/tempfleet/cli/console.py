@@ -145,9 +145,15 @@ class Console:
         The manager, for commands that only look: a base directory that is not there is not made.
 
         Raises:
-            VolumeUnavailable: it is not there.
+            VolumeUnavailable: it is not there, or no directory.
         """
         path = self.settings.base_dir
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise VolumeUnavailable(
+                f"{printable(path)} is not a directory: TEMP_FILE_BASE_DIR (--base-dir) names a file.",
+                base_dir=path,
+                reason="ENOTDIR",
+            )
         if not os.path.isdir(path):
             raise VolumeUnavailable(
                 f"{printable(path)} is not there: nothing was registered here yet, its disk is not mounted, or "

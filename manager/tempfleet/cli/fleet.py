@@ -57,6 +57,8 @@ def status(console: Console, everything: bool, watch: float | None) -> None:
 def _status(console: Console) -> Answer:
     stats, volume = console.registry.stats(), console.registry.volume
     absent = "" if os.path.isdir(volume.base_dir) else " (not here)"
+    if absent and os.path.exists(volume.base_dir):
+        absent = " (not a directory)"
     overdue = f", the first since {duration(stats.overdue_seconds)}" if stats.due else ""
     rows: list[tuple[str, str | Text]] = [
         ("Host", name(volume.host)),
