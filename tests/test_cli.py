@@ -450,6 +450,17 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
     assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
 
 
+def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
+    console: Run, a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_AUDIT_LOG", str(tmp_path / "none" / "audit.log"))
+    said = complaint(console("register", str(a_file), "--json"), 2)
+    assert (said["error"], "its directory is not there" in said["message"]) == ("SettingsError", True)
+    assert "TEMP_FILE_AUDIT_LOG" in console("doctor").stdout
+    (tmp_path / "none").mkdir()
+    assert console("register", str(a_file)).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "status"),
     [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 0), ("health", 2),

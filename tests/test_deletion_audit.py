@@ -87,11 +87,36 @@ def test_a_log_that_cannot_be_turned_over_is_written_on(
 def test_a_log_that_cannot_be_written_never_stops_cleaning(
     tmp_path: Path, roots: Roots, caplog: pytest.LogCaptureFixture
 ) -> None:
+    log = tmp_path / "no" / "log"
+    deleter = Deleter(roots, roots.settings.model_copy(update={"audit_log": str(log)}))
+
+    def delete(name: str) -> None:
+        record = record_for(roots, tmp_path / "data" / name)
+        list(deleter.delete([record], token=1, may_go_on=lambda: True))
+        assert not os.path.exists(record.path)
+
+    delete("a")
+    delete("b")
+    (warning,) = caplog.messages
+    assert f"The audit log {log} cannot be written (ENOENT: no such file" in warning
+    assert "TEMP_FILE_AUDIT_LOG" in warning
+    log.parent.mkdir()
+    delete("c")
+    log.unlink()
+    log.parent.rmdir()
+    delete("d")
+    assert len(caplog.messages) == 2, "it could be written meanwhile, so that is news"
+
+
+def test_a_usual_log_that_cannot_be_written_is_named_by_its_path(
+    tmp_path: Path, roots: Roots, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Path(audit.usual_path(roots.base.path))
+    log.parent.mkdir(mode=0o700)
+    log.mkdir()
     record = record_for(roots, tmp_path / "data" / "f")
-    settings = roots.settings.model_copy(update={"audit_log": str(tmp_path / "no" / "log")})
-    list(Deleter(roots, settings).delete([record], token=1, may_go_on=lambda: True))
-    assert not os.path.exists(record.path)
-    assert "audit log cannot be written: ENOENT" in caplog.text
+    list(Deleter(roots, roots.settings).delete([record], token=1, may_go_on=lambda: True))
+    assert f"The audit log {log} cannot be written (EISDIR" in caplog.text
 
 
 def test_a_named_log_is_appended_to(tmp_path: Path, roots: Roots) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .adoption import Finder
-from .deletion import Roots, in_words, meaning_of
+from .deletion import Roots, check_place, in_words, meaning_of
 from .errors import SettingsError, TempfleetError
 from .fleet import Fleet
 from .hooks import Hooks
@@ -97,6 +97,7 @@ def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
 def _settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
     """What can be set and does not work; what cannot be set at all has stopped us before."""
     try:
+        check_place(settings.audit_log)
         Hooks(installed(settings), registry, settings).order()
     except SettingsError as exc:
         yield Finding("settings", Level.ERROR, str(exc), "Correct it; workers do not start with it.")

@@ -177,6 +177,7 @@ def test_a_file_that_names_the_redis_is_used_and_named_to_another_terminal(
 
 WRONG = {
     "a policy that nobody knows": ("TEMP_FILE_EVICTION_POLICY", "foo", "must be one of"),
+    "an audit log in no directory": ("TEMP_FILE_AUDIT_LOG", "/no/such/log", "its directory is not there"),
     "a root that may be none": ("TEMP_FILE_ALLOWED_ROOTS", "/", "is the root directory"),
 }
 

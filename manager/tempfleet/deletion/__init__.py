@@ -57,6 +57,7 @@ and ``deleter``, the face.
 """
 
 from .aside import QUARANTINE, Aside, SetAside, origin_of
+from .audit import check_place
 from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
 from .errnos import in_words, legend, meaning_of
@@ -77,6 +78,7 @@ __all__ = [
     "Roots",
     "SetAside",
     "beginning",
+    "check_place",
     "create_directory",
     "create_file",
     "in_words",

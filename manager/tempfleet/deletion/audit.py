@@ -8,7 +8,7 @@ business.
 Lines are gathered and written with one ``write`` to a descriptor in append mode, so lines of several
 processes never mix. Everything is ASCII, control characters and foreign bytes as JSON escapes: no file name
 can forge a line. Where the log cannot be written (a full disk above all), cleaning goes on and a warning says
-so.
+so, once until it can be again. A named log in a directory that is not there never could, so it stops the start.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
-from ..logs import logger
+from ..errors import SettingsError
+from ..logs import logger, printable
 from ..records import Deletion
-from .errnos import name_of
+from .errnos import in_words, name_of
 from .in_use import Use
 from .private import PrivateDirectory, private_name
 
@@ -36,12 +37,34 @@ def usual_path(base_dir: str) -> str:
     return os.path.join(base_dir, private_name(), NAME)
 
 
+def check_place(path: str) -> None:
+    """
+    Raises:
+        SettingsError: the directory of the log that TEMP_FILE_AUDIT_LOG names is not there.
+    """
+    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise SettingsError(
+            f"TEMP_FILE_AUDIT_LOG={path!r}: cannot be written: its directory is not there",
+            variable="TEMP_FILE_AUDIT_LOG",
+            value=path,
+        )
+
+
 class AuditLog:
     """Where the lines go; opened anew for each write, so that a turn-over by another process is noticed."""
 
     def __init__(self, path: str, private: PrivateDirectory) -> None:
         self._path = path
         self._private = private
+        self._warned = False
+
+    @property
+    def where(self) -> str:
+        """Its path, or what that would be."""
+        if self._path:
+            return self._path
+        at = self._private.path
+        return os.path.join(at, NAME) if self._private.name else usual_path(os.path.dirname(at))
 
     def write(self, text: str) -> None:
         try:
@@ -50,8 +73,15 @@ class AuditLog:
                 os.write(fd, text.encode("ascii"))
             finally:
                 os.close(fd)
+            self._warned = False
         except OSError as exc:
-            logger.warning("the audit log cannot be written: %s", name_of(exc))
+            if not self._warned:
+                logger.warning(
+                    "The audit log %s cannot be written (%s): what is decided goes on, without its lines. Let this "
+                    "user write there, or name another file in TEMP_FILE_AUDIT_LOG.",
+                    printable(self.where), in_words(name_of(exc)),
+                )  # fmt: skip
+            self._warned = True
 
     def _open(self) -> int:
         # Non-blocking: a FIFO that somebody put there would keep us waiting for its reader.

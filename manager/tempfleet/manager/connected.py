@@ -11,7 +11,7 @@ import redis
 from .. import disk
 from ..cleanup import Cleaner
 from ..compression import Compressor
-from ..deletion import Roots
+from ..deletion import Roots, check_place
 from ..embedded import connect_url
 from ..eviction import Evictor
 from ..keys import Volume
@@ -34,6 +34,7 @@ class Connected:
 
     def _connect(self) -> None:
         self._policy_checked = False
+        check_place(self.settings.audit_log)
         self.roots = Roots.open(self.settings)
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
