@@ -583,15 +583,37 @@ def test_tables_have_style_on_a_terminal_and_none_with_no_color(
     assert "\x1b[" not in on_a_terminal(args, NO_COLOR="1")
 
 
-@pytest.mark.parametrize(("command", "what"), [("cleanup", "Deleting"), ("compress", "Compressing")])
+LONG_WORK = {
+    "cleanup": "Deleting",
+    "compress": "Compressing",
+    "evict": "Evicting",
+    "adopt": "Adopting",
+    "dead retry --all": "Dead letters",
+    "decompress FILE": "Decompressing",
+}
+
+
+@pytest.mark.parametrize(("command", "what"), LONG_WORK.items())
 def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
     console: Run, real_server: EmbeddedServer, base_dir: Path, command: str, what: str
 ) -> None:
-    args = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, command]
-    idle = {"TEMP_FILE_COMPRESS_AFTER": "1"}
+    path = str(make(base_dir / "file", "x"))
+    words = command.replace("FILE", path).split()
+    args = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url, *words]
+    asked = {
+        "TEMP_FILE_COMPRESS_AFTER": "1",
+        "TEMP_FILE_EVICT_ABOVE": "99",
+        "TEMP_FILE_EVICT_DOWN_TO": "98",
+    }
     for env, shown in ({"NO_COLOR": "1"}, False), ({}, True):
-        answer(console("--json", "register", str(make(base_dir / command, "x")), "--ttl", "1h"))
-        assert (f"{what} " in on_a_terminal(args, **idle, **env)) is shown
+        answer(console("--json", "register", path, "--ttl", "1h"))
+        volume = TempFileManager(
+            settings=Settings.load(base_dir=str(base_dir), host="web-1", redis_url=real_server.unix_url)
+        )
+        if words[0] == "dead":
+            bury(volume, Path(path))
+        volume.close()
+        assert (f"{what} " in on_a_terminal(args, **asked, **env)) is shown
 
 
 @pytest.mark.parametrize(

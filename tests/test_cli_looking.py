@@ -46,6 +46,22 @@ def test_a_watched_status_answers_again_and_again_and_ends_in_order(environment:
     assert {answer["host"] for answer in answers} == {"web-1"}
 
 
+def test_a_watched_status_outlives_a_redis_that_goes_away(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with EmbeddedServer.start(tmp_path / "going") as server:
+        environment["TEMP_FILE_REDIS_URL"] = server.unix_url
+    with subprocess.Popen(
+        tempfleet("status", "--watch", "0.1", "--json"), env=environment, stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["error"] == "RegistryUnavailable"
+        with EmbeddedServer.start(tmp_path / "going"):
+            wait_until(lambda: json.loads(watching.stdout.readline()).get("host") == "web-1")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "in_place"),
     [({}, True), ({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)],

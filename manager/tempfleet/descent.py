@@ -16,7 +16,7 @@ a million (54 us each). It is made once for as many as 10,000 files, and again f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -29,6 +29,7 @@ from .logs import logger
 from .policies import Candidate, Order
 from .pressure import Kind, Reading, again
 from .records import Deletion, FileRecord, Outcome, State
+from .report import CleanupReport
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ class Descent:
         *,
         names: bool,
         stop: Event | None,
+        progress: Callable[[int], None] | None,
     ) -> None:
         self.cleaner = cleaner
         self.registry = cleaner.registry
@@ -99,6 +101,7 @@ class Descent:
         self.report = report
         self.names = names
         self.stop = stop
+        self.progress = progress
         self.need = Need(
             bytes=max((reading.wanted for reading in above if reading.kind is not Kind.INODES), default=0),
             files=max((reading.wanted for reading in above if reading.kind is Kind.INODES), default=0),
@@ -119,10 +122,15 @@ class Descent:
             self._pages(),
             until_ms=self._began_ms,
             stop=self.stop,
-            progress=lambda done: self._account(done.latest),
+            progress=self._move_on,
             early=True,
             outright=True,
         )
+
+    def _move_on(self, done: CleanupReport) -> None:
+        self._account(done.latest)
+        if self.progress is not None:
+            self.progress(self.report.evicted)
 
     def _pages(self) -> Iterator[list[str]]:
         """What is to go next, in batches, until enough is gone or nothing is left that could."""

@@ -9,7 +9,7 @@ tries again ever more rarely: a choice looks at every record.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
 
 from .cleanup import Cleaner
@@ -43,7 +43,12 @@ class Evictor:
         self._known_stuck: bool | None = None
 
     def evict(
-        self, *, dry_run: bool = False, names: bool = False, stop: Event | None = None
+        self,
+        *,
+        dry_run: bool = False,
+        names: bool = False,
+        stop: Event | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> EvictionReport:
         """
         Bring every file system of this volume that is above its high mark down to the low one, if its files can.
@@ -51,6 +56,7 @@ class Evictor:
         Args:
             dry_run: change nothing; what the report has in ``files`` is what evicting would delete now.
             names: fill ``files``.
+            progress: told after each batch how many files went so far.
 
         Raises:
             VolumeUnavailable, RegistryUnavailable: as ``Cleaner.clean_due``.
@@ -62,7 +68,15 @@ class Evictor:
             above = [reading for reading in self._high() if reading.device == device]
             if above:  # unless one file system made room for all: several may lie in one memory
                 report.before += above
-                Descent(self.cleaner, self.order, above, report, names=names or dry_run, stop=stop).run()
+                Descent(
+                    self.cleaner,
+                    self.order,
+                    above,
+                    report,
+                    names=names or dry_run,
+                    stop=stop,
+                    progress=progress,
+                ).run()
         report.after = again(report.before, self.cleaner.roots, self.settings)
         report.seconds = time.monotonic() - began
         if not dry_run:

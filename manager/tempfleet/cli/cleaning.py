@@ -164,7 +164,7 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
         )
         return 0
     errors = []
-    for path in paths:
+    for path in console.each("Restoring", paths, len(paths)):
         try:
             console.manager.restore(path)
         except PathError as exc:
@@ -250,7 +250,10 @@ def _each(
     if bool(paths) == everything:  # neither, or both
         raise click.UsageError("Name the paths, or say --all.")
     moved, errors = 0, list[tuple[str, TempfleetError]]()
-    for path in map(_path_of, console.manager.records(state=State.DEAD)) if everything else paths:
+    named = map(_path_of, console.manager.records(state=State.DEAD)) if everything else iter(paths)
+    for path in console.each(
+        "Dead letters", named, console.manager.stats().dead if everything else len(paths)
+    ):
         try:
             move(path)
             moved += 1

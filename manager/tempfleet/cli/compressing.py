@@ -59,7 +59,7 @@ def decompress(console: Console, paths: tuple[str, ...]) -> int:
       tempfleet decompress /tmp/report.csv
     """
     done, errors = 0, list[tuple[str, Exception]]()
-    for path in paths:
+    for path in console.each("Decompressing", paths, len(paths)):
         try:
             done += console.manager.decompress(path)
         except (TempfleetError, OSError) as exc:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich import box
@@ -26,7 +26,7 @@ from rich.text import Text
 
 from ..deletion import origin_of
 from ..embedded import connect_url
-from ..errors import SettingsError, VolumeUnavailable
+from ..errors import RegistryError, SettingsError, VolumeUnavailable
 from ..fleet import Fleet
 from ..keys import Volume
 from ..logs import configure, logger, printable
@@ -37,6 +37,7 @@ from ..settings import Settings
 from ..store import Store, connect
 
 Cell = str | int | Text
+T = TypeVar("T")
 
 LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "State", "")
 """The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
@@ -201,22 +202,36 @@ class Console:
     def keep_answering(self, look: Callable[[], Answer], *, every_seconds: float) -> None:
         """
         Show what *look* finds, again and again, until Ctrl-C: in place on a terminal that can, else one answer after
-        another.
+        another. Who watches wants to see a Redis that went away, and that it came back: neither ends it.
         """
+
+        def seen() -> Answer:
+            try:
+                return look()
+            except RegistryError as exc:
+                return {"error": type(exc).__name__, "message": str(exc)}, str(exc)
+
         in_place = self.out.is_terminal and not self.out.is_dumb_terminal and not self.json
         try:
             if not in_place:
                 while True:
-                    self.answer(*look())
+                    self.answer(*seen())
                     sys.stdout.flush()
                     time.sleep(every_seconds)
             with Live(console=self.out, auto_refresh=False) as live:
                 while True:
-                    _, view = look()
+                    _, view = seen()
                     live.update(view if isinstance(view, str) else view.on_terminal(), refresh=True)
                     time.sleep(every_seconds)
         except KeyboardInterrupt:
             return
+
+    def each(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
+        """*items*, with a bar that moves as they are taken."""
+        with self.progress(what, total) as done:
+            for number, item in enumerate(items, 1):
+                yield item
+                done(number)
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:

@@ -36,7 +36,8 @@ def evict(console: Console, dry_run: bool) -> int:
         report = EvictionReport(dry_run)
         console.answer(report.as_dict(), "Eviction is off; TEMP_FILE_EVICT_ABOVE turns it on.")
         return 0
-    report = console.manager.evict(dry_run=dry_run)
+    with console.progress("Evicting") as progress:
+        report = console.manager.evict(dry_run=dry_run, progress=progress)
     table = [_table(report)] if dry_run and report.files else []
     console.answer(report.as_dict(), *table, _sentence(report))
     return 1 if report.is_stuck else 0

@@ -87,7 +87,9 @@ class Deleting(Connected):
         )
         return BatchResult(found, report.seconds)
 
-    def evict(self, *, dry_run: bool = False) -> EvictionReport:
+    def evict(
+        self, *, dry_run: bool = False, progress: Callable[[int], None] | None = None
+    ) -> EvictionReport:
         """
         Delete files before their time, if a file system of this volume is fuller than TEMP_FILE_EVICT_ABOVE (or memory
         than TEMP_FILE_EVICT_MEMORY_ABOVE, for what lies in it), until it is down to the low mark.
@@ -97,11 +99,12 @@ class Deleting(Connected):
 
         Args:
             dry_run: change nothing; the report's ``files`` are those that evicting would delete now.
+            progress: told after each batch how many files went so far.
 
         Raises:
             VolumeUnavailable, RegistryUnavailable: what was deleted by then stays deleted, and is accounted for.
         """
-        return self.evictor.evict(dry_run=dry_run, names=True)
+        return self.evictor.evict(dry_run=dry_run, names=True, progress=progress)
 
     def preview(
         self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = "", quarantine: bool = False
