@@ -1,7 +1,7 @@
 """
 A fleet with a past: four hosts at work, one silent, dead letters, and a file with a hostile name.
 
-    python -m tests.operate.fleet_story docs/images/status-page.png     draws it
+    PYTHONPATH=tests python -m tests.operate.fleet_story docs/images/status-page.png     draws it
 """
 
 from __future__ import annotations
