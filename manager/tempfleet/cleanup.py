@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from . import disk
+from .aftermath import Aftermath
 from .batches import Batch, Lease
-from .deletion import Deleter, Recovered, Roots, SetAside, stands_for_another
+from .deletion import Deleter, Roots, SetAside
 from .errors import RegistryFull, VolumeUnavailable
 from .hands import Hand
 from .hooks import Hooks
@@ -26,7 +27,7 @@ from .plugins import Plugin
 from .policies import RetryPolicy
 from .records import GONE, Deletion, FileRecord, Outcome, State
 from .registry import Registry
-from .report import CleanupReport
+from .report import CleanupReport, log
 from .settings import Settings
 from .verdicts import Verdicts, is_due, judged
 
@@ -45,9 +46,6 @@ The system may deliver a signal to any thread; the main thread runs its handler 
 resolution of extending leases.
 """
 
-LOOK_BACK_SECONDS = 3600.0
-"""How often a private directory is looked through; what is in it waits for nothing but the next claim of its record."""
-
 Progress = Callable[[CleanupReport], None]
 
 
@@ -65,10 +63,10 @@ class Cleaner:
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
+        self.aftermath = Aftermath(registry, self.deleter)
         self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
-        self._looks_back_at = 0.0
         self._disk_confirmed = False
         self._seconds_a_file = 0.0
 
@@ -249,7 +247,7 @@ class Cleaner:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
         asked = self.registry.store.round_trips
-        self._look_back(may_start)
+        self.aftermath.look(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self._clean_batch(batch, may_start, report, made=made)
@@ -263,50 +261,6 @@ class Cleaner:
         self._tell(report, round_trips=self.registry.store.round_trips - asked)
         self.hooks.note()
         return report
-
-    def _look_back(self, may_go_on: Callable[[], bool]) -> None:
-        """At first, and now and then: what was moved here and not unlinked gets its name back, or goes."""
-        if time.monotonic() < self._looks_back_at:
-            return
-        self._looks_back_at = time.monotonic() + LOOK_BACK_SECONDS
-        left: list[Recovered] = []
-        for found in self.deleter.recover():
-            if found.back:
-                logger.info("Gave %s its name back; its deletion was cut off", printable(found.path))
-            elif found.left is not None:
-                left.append(found)
-        self._finish(left, may_go_on)
-        self._register_lost_aside()
-
-    def _finish(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
-        """
-        Delete what was half deleted when the next file of that name was registered: its record went to that one, and
-        it counts as replaced. No other claim will ever look for it.
-        """
-        _, records = self.registry.look([found.path for found in left])
-        for found, record in zip(left, records, strict=True):
-            if found.left is not None and record is not None and stands_for_another(record, found.left):
-                for done in self.deleter.delete([found.left], token=found.token, may_go_on=may_go_on):
-                    _log(done)
-
-    def _register_lost_aside(self) -> None:
-        """
-        What is in quarantine and in no record, as after Redis lost its data: else it would be there for ever, and take
-        its room. A record of the path that it had may be its own still, on its way there.
-        """
-        found = list(self.deleter.all_aside())
-        _, records = self.registry.look([aside.aside_path for aside in found])
-        lost = [aside for aside, record in zip(found, records, strict=True) if record is None]
-        _, records = self.registry.look([aside.path for aside in lost])
-        files = [
-            new
-            for aside, record in zip(lost, records, strict=True)
-            if (new := self.deleter.as_new(aside)) is not None
-            and (record is None or stands_for_another(record, new))
-        ]
-        if files:
-            self.registry.register(files)
-            logger.info("Registered %d files anew that were found in quarantine", len(files))
 
     def _clean_batch(
         self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool
@@ -382,7 +336,7 @@ class Cleaner:
         report.handed_back += len(back)
         report.lost += len(claim.records) - settled
         for deletion in deletions:
-            _log(deletion)
+            log(deletion)
         for path, _ in moved:
             logger.debug("Set temporary file aside: %s", printable(path))
 
@@ -417,15 +371,3 @@ class Cleaner:
                 report.kept,
                 report.seconds,
             )
-
-
-def _log(deletion: Deletion) -> None:
-    path = printable(deletion.path)
-    if deletion.outcome is Outcome.DELETED:
-        logger.debug("Removed temporary file: %s", path)
-    elif deletion.outcome in GONE:
-        logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
-    elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):
-        logger.error("Failed to remove temporary file %s: %s", path, deletion.reason)
-    else:
-        logger.info("Kept temporary file %s for now: %s", path, deletion.reason or deletion.outcome.value)
