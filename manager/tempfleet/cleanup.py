@@ -17,8 +17,9 @@ from functools import partial
 from . import disk
 from .aftermath import Aftermath
 from .batches import Batch, Lease
-from .deletion import Deleter, Roots, SetAside
+from .deletion import Deleter, Roots, SetAside, parents_of, remove_empty
 from .errors import RegistryFull, VolumeUnavailable
+from .fleet import Fleet
 from .hands import Hand
 from .hooks import Hooks
 from .logs import logger, printable
@@ -339,6 +340,20 @@ class Cleaner:
             log(deletion)
         for path, _ in moved:
             logger.debug("Set temporary file aside: %s", printable(path))
+        if self.settings.remove_empty_parents:
+            self._remove_empty_parents(deletions)
+
+    def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
+        """Those that nobody registered, and that are no volume's base directory."""
+        paths = [deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED]
+        parents = list(dict.fromkeys(at for path in paths for at in parents_of(path, self.roots)))
+        if not parents:
+            return
+        _, records = self.registry.look(parents)
+        bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
+        free = [at for at, record in zip(parents, records, strict=True) if record is None and at not in bases]
+        for path in remove_empty(free, self.roots):
+            logger.debug("Removed empty directory: %s", printable(path))
 
     def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
         hands = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1

@@ -156,6 +156,7 @@ class Settings(BaseModel):
     permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
     secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
+    remove_empty_parents: bool = _env("TEMP_FILE_REMOVE_EMPTY_PARENTS", False)
     quarantine_seconds: Seconds = _env("TEMP_FILE_QUARANTINE", 0, ge=0, le=LONGEST_TTL_SECONDS)
     quarantine_max_bytes: Size = _env("TEMP_FILE_QUARANTINE_MAX_BYTES", 1 << 30, ge=0)
     compress_after_seconds: Seconds = _env("TEMP_FILE_COMPRESS_AFTER", 0, ge=0, le=LONGEST_TTL_SECONDS)

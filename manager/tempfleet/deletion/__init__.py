@@ -51,9 +51,9 @@ these steps.
 
 **The modules**, from the ground up: ``syscalls``, ``errnos`` (what an error means for a record), ``names``,
 ``identity``, ``private``, ``roots``, ``inspection`` and ``creation``; ``in_use``, ``secure``, ``tree``;
-``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace
-period), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``, ``weighing``, ``audit``;
-and ``deleter``, the face.
+``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace period),
+``parents`` (emptied ones), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``,
+``weighing``, ``audit``; and ``deleter``, the face.
 """
 
 from .aside import QUARANTINE, Aside, SetAside, origin_of
@@ -64,6 +64,7 @@ from .errnos import in_words, legend, meaning_of
 from .errnos import name_of as reason_of
 from .inspection import inspect, is_below
 from .names import beginning, new_name, normalise, unsafe
+from .parents import parents_of, remove_empty
 from .private import is_private_name
 from .reading import open_content
 from .recovery import Recovered, recover, stands_for_another
@@ -91,8 +92,10 @@ __all__ = [
     "normalise",
     "open_content",
     "origin_of",
+    "parents_of",
     "reason_of",
     "recover",
+    "remove_empty",
     "stands_for_another",
     "unmake",
     "unsafe",
