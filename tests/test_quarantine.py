@@ -409,3 +409,24 @@ def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(
     clock.advance(2)
     assert later.cleanup_report().set_aside == 1
     assert (later.stats().total("aside"), later.stats().imbalance) == (1, 0)
+
+
+def test_what_another_volume_set_aside_keeps_its_record_and_its_grace_period(
+    make_manager: MakeManager, clock: FakeClock, tmp_path: Path
+) -> None:
+    shared, outer = tmp_path / "shared", tmp_path / "outer"
+    shared.mkdir()
+    roots = [str(shared), str(outer)]
+    owner = make_manager(outer / "base", quarantine_seconds=GRACE, allowed_roots=roots)
+    other = make_manager(outer)
+    paths = [due(owner, clock, directory / "a") for directory in (shared, outer)]
+    owner.cleanup()
+    assert len(owner.quarantined()) == 2
+    make_manager(tmp_path / "third", allowed_roots=roots).cleanup()
+    other.cleanup()
+    clock.advance(1)
+    assert other.cleanup() == other.stats().active == 0
+    for path in paths:
+        owner.restore(path)
+    assert [path.read_text() for path in paths] == ["hello", "hello"]
+    assert_balanced(owner), assert_balanced(other)

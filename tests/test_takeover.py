@@ -104,6 +104,22 @@ def test_what_is_in_quarantine_comes_along_and_is_purged_when_its_time_is_over(
     assert_balanced(old), assert_balanced(heir)
 
 
+def test_an_heir_that_cleans_before_it_takes_over_leaves_the_quarantine_to_its_records(
+    make_manager: MakeManager, clock: FakeClock
+) -> None:
+    old, heir = (make_manager(host=host, quarantine_seconds=50) for host in ("old", "heir"))
+    path = file(old, "aside", ttl=1, tags=["t"])
+    clock.advance(2)
+    old.cleanup()
+    heir.cleanup()
+    assert heir.stats().active == 0
+    done = heir.take_over("old")
+    assert (done.entered, done.left) == (1, {})
+    assert [aside.path for aside in heir.quarantined()] == [path]
+    assert [record.tags for record in records_of(heir).values()] == [("t",)]
+    assert_balanced(old), assert_balanced(heir)
+
+
 def test_a_takeover_that_was_cut_off_is_finished_by_the_next(
     old: TempFileManager, heir: TempFileManager, clock: FakeClock
 ) -> None:

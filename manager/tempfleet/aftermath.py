@@ -8,10 +8,12 @@ file of that name, or with Redis; then only the notes beside the files, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from .deletion import Deleter, Recovered, stands_for_another
+from .deletion import Aside, Deleter, Recovered, Roots, stands_for_another
+from .fleet import Fleet
 from .logs import logger, printable
+from .records import FileRecord
 from .registry import Registry
 from .report import log
 
@@ -22,8 +24,9 @@ LOOK_SECONDS = 3600.0
 class Aftermath:
     """Puts in order what is in the private directories of one volume."""
 
-    def __init__(self, registry: Registry, deleter: Deleter) -> None:
+    def __init__(self, registry: Registry, roots: Roots, deleter: Deleter) -> None:
         self.registry = registry
+        self.roots = roots
         self.deleter = deleter
         self._looks_at = 0.0
 
@@ -55,18 +58,42 @@ class Aftermath:
     def _register_lost_aside(self) -> None:
         """
         What is in quarantine and in no record, as after Redis lost its data: else it would be there for ever, and take
-        its room. A record of the path that it had may be its own still, on its way there.
+        its room. Only in the base directory: the other roots, like the system's temp directory, are also those of
+        volumes that we know nothing of, whose records are in another Redis perhaps.
         """
-        found = list(self.deleter.all_aside())
-        _, records = self.registry.look([aside.aside_path for aside in found])
-        lost = [aside for aside, record in zip(found, records, strict=True) if record is None]
-        _, records = self.registry.look([aside.path for aside in lost])
-        files = [
-            new
-            for aside, record in zip(lost, records, strict=True)
-            if (new := self.deleter.as_new(aside)) is not None
-            and (record is None or stands_for_another(record, new))
+        lost = [
+            aside
+            for aside in self.deleter.all_aside()
+            if self.roots.find(aside.aside_path) is self.roots.base
         ]
+        if lost and (lost := self._unknown_to(self.registry, lost)):
+            for registry in self._neighbours():
+                lost = self._unknown_to(registry, lost)
+        files = [new for aside in lost if (new := self.deleter.as_new(aside)) is not None]
         if files:
             self.registry.register(files)
             logger.info("Registered %d files anew that were found in quarantine", len(files))
+
+    def _unknown_to(self, registry: Registry, found: Sequence[Aside]) -> list[Aside]:
+        """
+        Those that *registry* has no record of. That of the path which a file had may be its own still, on its way
+        there; it is looked at first, as it leaves when the other one comes.
+        """
+        _, before = registry.look([aside.path for aside in found])
+        _, now = registry.look([aside.aside_path for aside in found])
+        return [
+            aside
+            for aside, was, known in zip(found, before, now, strict=True)
+            if known is None and (was is None or self._is_of_another(was, aside))
+        ]
+
+    def _is_of_another(self, record: FileRecord, aside: Aside) -> bool:
+        new = self.deleter.as_new(aside)
+        return new is not None and stands_for_another(record, new)
+
+    def _neighbours(self) -> Iterator[Registry]:
+        """Who may have set a file aside here too: this host's other volumes, and whose disk this was before."""
+        fleet, ours = Fleet(self.registry.store), self.registry.volume
+        for volume in fleet.volumes():
+            if volume != ours and (volume.host == ours.host or volume.base_dir == ours.base_dir):
+                yield fleet.registry(volume)

@@ -64,7 +64,7 @@ class Cleaner:
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
-        self.aftermath = Aftermath(registry, self.deleter)
+        self.aftermath = Aftermath(registry, roots, self.deleter)
         self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)

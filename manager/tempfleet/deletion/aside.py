@@ -11,7 +11,7 @@ them set aside is deleted as any file of a caller's is: moved into our own direc
 
 A crash leaves either nothing changed, or the file set aside while its record is still the old one. The next
 claim of that record finds it by its digest and reports it as set aside once more. Where Redis lost the record, the
-clean-up registers what it finds here anew.
+clean-up registers what it finds in the base directory anew.
 """
 
 from __future__ import annotations
