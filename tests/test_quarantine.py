@@ -11,7 +11,7 @@ import redis
 from conftest import MakeManager
 from processes import files_in
 from support import assert_balanced
-from tempfleet import FileMissing, TempFileManager, UnsafePath
+from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
 from tempfleet.deletion import Deleter
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
@@ -395,6 +395,24 @@ def test_what_redis_forgot_in_quarantine_waits_a_grace_period_more_and_goes(
     assert (later.quarantined(), files_in(base_dir), path.exists()) == ([], [], False)
     stats = later.stats()
     assert (stats.total("aside"), stats.total("aside_bytes"), stats.bytes, stats.imbalance) == (0, 0, 0, 0)
+
+
+def test_what_redis_forgot_in_quarantine_keeps_no_clean_up_from_cleaning_while_redis_is_full(
+    clock: FakeClock, base_dir: Path, real_client: redis.Redis
+) -> None:
+    settings = Settings.load(base_dir=str(base_dir), host="web-1", quarantine_seconds=GRACE)
+    first, later = (TempFileManager(settings=settings, client=real_client, clock=clock) for _ in range(2))
+    due(first, clock, base_dir / "forgotten")
+    first.cleanup()
+    real_client.flushall()
+    path = due(first, clock, base_dir / "a")
+    real_client.config_set("maxmemory", "1")
+    try:
+        later.cleanup()
+    finally:
+        real_client.config_set("maxmemory", "0")
+    first.close(), later.close()
+    assert not path.exists()
 
 
 def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from .deletion import Aside, Deleter, Recovered, Roots, stands_for_another
+from .errors import RegistryFull
 from .fleet import Fleet
 from .logs import logger, printable
 from .records import FileRecord
@@ -70,8 +71,13 @@ class Aftermath:
             for registry in self._neighbours():
                 lost = self._unknown_to(registry, lost)
         files = [new for aside in lost if (new := self.deleter.as_new(aside)) is not None]
-        if files:
+        if not files:
+            return
+        try:
             self.registry.register(files)
+        except RegistryFull as exc:  # and cleaning goes on
+            logger.warning("%d files in quarantine are in no record yet: %s", len(files), exc)
+        else:
             logger.info("Registered %d files anew that were found in quarantine", len(files))
 
     def _unknown_to(self, registry: Registry, found: Sequence[Aside]) -> list[Aside]:
