@@ -202,6 +202,18 @@ def test_records_of_files_on_another_disk_are_not_taken_over(
     assert len(records_of(old)) == 1
 
 
+def test_the_temp_directory_of_another_machine_is_another_disk(
+    make_manager: MakeManager, old: TempFileManager, base_dir: Path
+) -> None:
+    path = file(old, "a")
+    os.rename(base_dir, base_dir.with_name("on-the-other-machine"))
+    heir = make_manager(host="heir")
+    assert heir.roots.base.path == os.path.dirname(path)
+    with pytest.raises(VolumeUnavailable, match="tempfleet adopt"):
+        heir.take_over("old")
+    assert [*records_of(old)] == [path]
+
+
 def test_thousands_of_records_take_three_round_trips_a_thousand(
     old: TempFileManager, heir: TempFileManager
 ) -> None:

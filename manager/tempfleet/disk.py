@@ -30,15 +30,18 @@ def identity_of(roots: Roots) -> str:
     return PASSING + identity if identity and _is_passing(roots) else identity
 
 
-def confirm(stats: VolumeStats, roots: Roots) -> None:
+def confirm(stats: VolumeStats, roots: Roots, *, anew: bool = True) -> None:
     """
+    Args:
+        anew: a directory that is expected to be made anew may have been, since.
+
     Raises:
         VolumeUnavailable: the registry has files, and they are on another disk.
     """
     here, there = identity_of(roots), stats.meta.get("disk", "")
     if not (here and there and stats.records) or here == there:
         return
-    if here.startswith(PASSING) and there.startswith(PASSING):
+    if anew and here.startswith(PASSING) and there.startswith(PASSING):
         return
     path = roots.base.path
     raise VolumeUnavailable(

@@ -76,7 +76,7 @@ def take_over(
 
 def _confirm_disk(old: Registry, roots: Roots) -> None:
     try:
-        disk.confirm(old.stats(), roots)
+        disk.confirm(old.stats(), roots, anew=False)  # every machine has a temp directory of that name
     except VolumeUnavailable as exc:
         raise VolumeUnavailable(
             f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
