@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -703,3 +704,20 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
     assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
     Fleet(volume.store).heartbeat("web-7")
     assert complaint(console("hosts", "adopt", "web-7", "--json"), 1)["error"] == "HostLive"
+
+
+def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_nothing(
+    console: Run, base_dir: Path, real_client: redis.Redis
+) -> None:
+    gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
+    gone.register(make(base_dir / "a"))
+    gone.registry.bind("g1.2.another")
+    for how in ("--dry-run", "--json"):
+        assert console("hosts", "adopt", "web-7", how).exit_code == 1
+    gone.close()
+    shutil.rmtree(base_dir)
+    assert (
+        complaint(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)["error"]
+        == "VolumeUnavailable"
+    )
+    assert not base_dir.exists()

@@ -61,9 +61,8 @@ def take_over(
         VolumeUnavailable: its records are of files on another disk than the one that is here.
         RegistryError: what was taken over by then is ours, the rest is still there; say it again.
     """
-    old = source(host, registry, fleet)
+    old = source(host, registry, roots, fleet)
     fleet.reap([old.volume])
-    _confirm_disk(old, roots)
     done = Takeover(host, old.volume.base_dir)
     for page in old.paths():
         codes = registry.take_over(old, page).values()
@@ -74,19 +73,7 @@ def take_over(
     return done
 
 
-def _confirm_disk(old: Registry, roots: Roots) -> None:
-    try:
-        disk.confirm(old.stats(), roots, anew=False)  # every machine has a temp directory of that name
-    except VolumeUnavailable as exc:
-        raise VolumeUnavailable(
-            f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
-            "are of: mount its disk. Where this is a copy of it, tempfleet adopt registers the files anew.",
-            base_dir=exc.base_dir,
-            reason=exc.reason,
-        ) from None
-
-
-def source(host: str, registry: Registry, fleet: Fleet) -> Registry:
+def source(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Registry:
     """The registry that would be taken over; raises as ``take_over`` does."""
     ours = registry.volume
     theirs = [volume.base_dir for volume in fleet.volumes(host=host)]
@@ -101,4 +88,18 @@ def source(host: str, registry: Registry, fleet: Fleet) -> Registry:
         raise HostLive(
             f"A worker of {printable(host)} is live: its files are its own. Stop it first.", host=host
         )
-    return fleet.registry(Volume(host, ours.base_dir))
+    old = fleet.registry(Volume(host, ours.base_dir))
+    _confirm_disk(old, roots)
+    return old
+
+
+def _confirm_disk(old: Registry, roots: Roots) -> None:
+    try:
+        disk.confirm(old.stats(), roots, anew=False)  # every machine has a temp directory of that name
+    except VolumeUnavailable as exc:
+        raise VolumeUnavailable(
+            f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
+            "are of: mount its disk. Where this is a copy of it, tempfleet adopt registers the files anew.",
+            base_dir=exc.base_dir,
+            reason=exc.reason,
+        ) from None

@@ -218,16 +218,16 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
     \b
       tempfleet --base-dir /srv/scratch hosts adopt web-7
     """
-    manager = console.manager
     if dry_run:
-        records = source(host, manager.registry, console.fleet).stats().records
+        manager = console.existing
+        records = source(host, manager.registry, manager.roots, console.fleet).stats().records
         console.answer(
             {"host": host, "base_dir": manager.roots.base.path, "records": records},
             f"Nothing was changed; {counted(records, 'record')} of {printable(host)} would be taken over.",
         )
         return 0
     with console.progress("Taking over") as progress:
-        done = manager.take_over(host, progress=progress)
+        done = console.manager.take_over(host, progress=progress)
     left = "".join(f", {n} {reason} stay there" for reason, n in sorted(done.left.items()))
     console.answer(done.as_dict(), f"Took over {counted(done.entered, 'record')} of {printable(host)}{left}.")
     return 1 if done.left else 0
