@@ -8,7 +8,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&]password=)[^&#]*")
+_PASSWORD_IN_QUERY = re.compile(r"([?&;][^=&;]*pass[^=&;]*=)[^&]*", re.IGNORECASE)
+"""Also ssl_password and what was mistyped; a # in it is not percent-encoded."""
 
 
 def without_password(url: str) -> str:
@@ -17,6 +18,7 @@ def without_password(url: str) -> str:
         parts = urlsplit(url)
         has_password = parts.password is not None
         shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
+        _ = has_password or parts.port  # "redis://:secret", the host forgotten, is no port
     except ValueError:
         return "***"
     # "redis//:secret@host", the scheme mistyped; "redis://:se#cret@host", the password not percent-encoded
@@ -24,7 +26,7 @@ def without_password(url: str) -> str:
     if "@" in beyond and not url.startswith(f"{parts.scheme}:///"):
         return "***"
     url = parts._replace(netloc=shown).geturl() if has_password else url
-    return _PASSWORD_IN_QUERY.sub("***", url)
+    return _PASSWORD_IN_QUERY.sub(r"\1***", url)
 
 
 def is_loopback(address: str) -> bool:
