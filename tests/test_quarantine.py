@@ -224,6 +224,36 @@ def test_a_purge_deletes_what_is_in_quarantine_and_nothing_else(
     assert (stats.total("deleted"), stats.total("aside"), stats.waiting, stats.imbalance) == (2, 0, 1, 0)
 
 
+@pytest.mark.parametrize("settled", [True, False], ids=["recorded there", "its claimer died before"])
+def test_a_preview_tells_what_a_purge_gives_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, settled: bool
+) -> None:
+    manager = make_manager(quarantine_seconds=GRACE)
+    named, made = base_dir / "named", manager.create_dir(ttl=5)
+    for at in (named, Path(made.path)):
+        at.mkdir(exist_ok=True)
+        (at / "file").write_bytes(bytes(300))
+    manager.register(named, directory=True, ttl=5)
+    due(manager, clock, base_dir / "a")
+    if settled:
+        assert manager.cleanup_report().set_aside == 3
+        purge = manager.purge_quarantine
+        would = manager.preview(quarantine=True)
+    else:
+        claim = manager.registry.claim(limit=3, lease_ms=1)
+        set_aside = manager.cleaner.deleter.set_aside(
+            claim.records, token=claim.token, may_go_on=lambda: True
+        )
+        assert len(list(set_aside)) == 3
+        clock.advance(1)
+        later = make_manager(quarantine_seconds=0)
+        purge = later.cleanup_report
+        would = later.preview()
+    promised = sorted(each.freed_bytes for each in would)
+    assert promised == [5, 300, 300]
+    assert purge().freed_bytes == 605
+
+
 def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:

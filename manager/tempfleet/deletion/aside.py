@@ -180,7 +180,7 @@ def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
     """Delete a file whose grace period ended: *record* has the path that ``set_aside`` gave it."""
     if _is_anothers(record, root):
         return guarded.delete(record, root, session)
-    verdict = look(record, root, session)
+    verdict = _judge(record, root, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     private, name = root.private.peek(), _name_in(record, root)
@@ -230,6 +230,14 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``purge`` would do, changing nothing."""
     if _is_anothers(record, root):
         return guarded.look(record, root, session)
+    verdict = _judge(record, root, session)
+    if verdict.outcome is not Outcome.DELETED or not record.is_directory:
+        return verdict
+    private, name = root.private.peek(), _name_in(record, root)
+    return verdict._replace(freed_bytes=guarded.given_back(record, private, name, session))
+
+
+def _judge(record: FileRecord, root: Root, session: Session) -> Deletion:
     private, name = root.private.peek(), _name_in(record, root)
     if private < 0 or not name:
         return Deletion(record, Outcome.REFUSED, reason="private")

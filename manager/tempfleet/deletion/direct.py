@@ -58,9 +58,12 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
     try:
         verdict = _judge(record, name, session)
     except FileNotFoundError:
-        if left_aside(record, session) is None:
+        if (left := left_aside(record, session)) is None:
             raise
-        return Deletion(record, _DELETED, Way.GUARDED)
+        private = session.roots.base.private.peek()
+        return Deletion(
+            record, _DELETED, Way.GUARDED, guarded.given_back(record, private, left.name, session)
+        )
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     base = session.roots.base.fd

@@ -64,10 +64,19 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``delete`` would do, changing nothing."""
     deletion = look_by_name(record, root, session)
     if deletion.outcome in (Outcome.MISSING, Outcome.REPLACED):
+        private = root.private.peek()
         for entry in session.entries_of(root, record.path):
-            if is_same(record, root, root.private.peek(), entry.name, session):
-                return Deletion(record, Outcome.DELETED, Way.GUARDED)
+            if is_same(record, root, private, entry.name, session):
+                freed = given_back(record, private, entry.name, session)
+                return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
     return deletion
+
+
+def given_back(record: FileRecord, fd: int, name: str, session: Session) -> int:
+    """The bytes that removing *name* of directory *fd* would give back, as far as that is looked into."""
+    if DIRECTORY in record.flags:
+        return tree.look_into(fd, name, session)[1]
+    return session.reader.stat(fd, name).freed_bytes
 
 
 def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
