@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import redis
 
 from support import assert_balanced
-from tempfleet import Outcome, State, TempFileManager
+from tempfleet import Outcome, Settings, State, TempFileManager
 from tempfleet.keys import VOLUME_KEYS, volume_key
 from tempfleet.settings import MAX_BATCH
 from tempfleet.testing import FakeClock
@@ -60,6 +61,23 @@ def test_our_own_directories_and_other_volumes_are_not_entered(
     write(base_dir / f".tempfleet-{os.geteuid()}" / "entry")
     assert found_in(manager) == set()
     assert found_in(other) == {str(base_dir / "other" / "stray of theirs")}
+
+
+@pytest.mark.parametrize("home", ["redis", "."])
+def test_the_embedded_registry_and_our_logs_are_not_found(base_dir: Path, home: str) -> None:
+    base_dir.mkdir()
+    for name in ("audit.log.1", "workers.log"):
+        write(base_dir / name)
+    settings = Settings.load(
+        base_dir=str(base_dir),
+        redis_url=f"embedded://{base_dir / home}",
+        audit_log=str(base_dir / "audit.log"),
+        log_file=str(base_dir / "workers.log"),
+    )
+    with contextlib.closing(TempFileManager(settings=settings)) as manager:
+        manager.create().close()
+        assert (base_dir / home / "server.pid").exists()
+        assert found_in(manager) == set()
 
 
 def test_links_are_not_followed_and_special_files_are_not_found(

@@ -7,8 +7,9 @@ while ago is left alone: its user may be about to register it.
 
 Looking is one walk, beneath the base directory, without following a link or crossing a mount. It asks the registry
 about a thousand entries at a time, so neither its memory nor its round trips grow with the files of one directory.
-What is registered as a whole directory is not entered; nor are our own private directories, and the base directories
-of other volumes of this host.
+What is registered as a whole directory is not entered; nor are our own private directories, the one of an embedded
+Redis, and the base directories of other volumes of this host. Our logs are not found either: adopted, the registry
+itself would be deleted in time.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from .deletion import Roots, is_private_name
+from .embedded import directory_of, is_embedded
 from .fleet import Fleet
 from .keys import Volume
 from .logs import logger, printable
 from .registry import Registry
-from .settings import MAX_BATCH
+from .settings import MAX_BATCH, Settings
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -60,14 +62,21 @@ class Finder:
         base = self.roots.base.path
         volumes = Fleet(self.registry.store).volumes(host=self.registry.volume.host)
         others = {volume.base_dir for volume in volumes if volume != Volume(self.registry.volume.host, base)}
-        waiting = [base]
+        others |= _embedded(self.roots.settings)
+        logs = _logs(self.roots.settings)
+        if base in others:
+            logger.warning(
+                "Did not look for files in %s: the embedded Redis has its own there", printable(base)
+            )
+        waiting = [base] if base not in others else []
         while waiting:
             entries = self._walk(waiting)
             while page := list(islice(entries, MAX_BATCH)):
                 _, records = self.registry.look([entry.path for entry in page])
                 unknown = [entry for entry, record in zip(page, records, strict=True) if record is None]
                 waiting += [e.path for e in unknown if e.is_directory and e.path not in others]
-                if files := [e for e in unknown if not e.is_directory and e.idle_seconds >= idle_seconds]:
+                files = [e for e in unknown if not e.is_directory and e.idle_seconds >= idle_seconds]
+                if files := [e for e in files if not e.path.startswith(logs)]:
                     yield files
 
     def _walk(self, waiting: list[str]) -> Iterator[Found]:
@@ -91,6 +100,16 @@ class Finder:
                         yield found
         finally:
             os.close(fd)
+
+
+def _embedded(settings: Settings) -> set[str]:
+    urls = (settings.redis_url, settings.effective_broker_url)
+    return {os.path.realpath(directory_of(url)) for url in urls if is_embedded(url)}
+
+
+def _logs(settings: Settings) -> tuple[str, ...]:
+    """What their paths begin with, turned over or not."""
+    return tuple(os.path.realpath(path) for path in (settings.audit_log, settings.log_file) if path)
 
 
 def _found(at: str, entry: os.DirEntry[str]) -> Found | None:

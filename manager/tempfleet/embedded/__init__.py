@@ -25,7 +25,15 @@ port (every user of the host could connect).
 """
 
 from .client import broker_url, connect_url, disconnect_url
-from .place import is_embedded
+from .place import directory_of, is_embedded
 from .server import EmbeddedServer, find_server
 
-__all__ = ["EmbeddedServer", "broker_url", "connect_url", "disconnect_url", "find_server", "is_embedded"]
+__all__ = [
+    "EmbeddedServer",
+    "broker_url",
+    "connect_url",
+    "directory_of",
+    "disconnect_url",
+    "find_server",
+    "is_embedded",
+]
