@@ -274,6 +274,19 @@ def test_what_is_released_is_forgotten_and_counted(registry: Registry) -> None:
     assert stats.imbalance == 0
 
 
+def test_what_was_registered_after_it_was_looked_at_is_not_released_for_what_was_seen(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([new("/base/a"), new("/base/b")])
+    seen_ms, _ = registry.look(["/base/a", "/base/b"])
+    clock.advance(0.001)
+    registry.register([new("/base/a")])
+    codes = registry.release(["/base/a", "/base/b"], total="missing", until_ms=seen_ms)
+    assert codes == {"/base/a": "newer", "/base/b": "released"}
+    stats = registry.stats()
+    assert (stats.active, stats.total("missing"), stats.imbalance) == (1, 1, 0)
+
+
 def test_nothing_can_be_said_of_a_path_that_is_not_registered(registry: Registry) -> None:
     with pytest.raises(NotRegistered, match=r"^/base/a is not registered on host web-1 in /base\.$"):
         registry.renew("/base/a", ttl_ms=1)

@@ -98,7 +98,7 @@ class Files(MutableMapping[str, float]):
                     for record in known
                     if not may_be_unmade(record, now_ms) and look(record).outcome is Outcome.MISSING
                 ]
-                codes = self._registry.release(gone, total="missing")
+                codes = self._registry.release(gone, total="missing", until_ms=now_ms)
                 dropped += sum(code == "released" for code in codes.values())
         if dropped:
             logger.info("Dropped %d records of files that are not there any more", dropped)

@@ -92,16 +92,22 @@ class Registry(Looking):
         self._expect(code, path)
         return bool(code == b"lifted")
 
-    def release(self, paths: Iterable[str], *, total: str = "released") -> dict[str, str]:
+    def release(
+        self, paths: Iterable[str], *, total: str = "released", until_ms: int | None = None
+    ) -> dict[str, str]:
         """
         Take files out of management without touching them; the code of each: released, claimed, compressed (it is
-        to be decompressed before) or absent.
+        to be decompressed before), newer or absent.
 
-        *total* names the counter: "released", "missing" (the file is gone), "moved_out" (another registry has it).
+        Args:
+            total: names the counter: "released", "missing" (the file is gone), "moved_out" (another registry has it).
+            until_ms: when they were looked at; what was registered later is newer, and stays.
         """
+        before = "" if until_ms is None else until_ms
         codes: dict[str, str] = {}
         for part in parts(list(paths)):
-            answer = self._run("release", more=[os.fsencode(path) for path in part], total=total)
+            more = [os.fsencode(path) for path in part]
+            answer = self._run("release", more=more, total=total, until_ms=before)
             codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
         return codes
 

@@ -12,10 +12,12 @@
   KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
   KEYS[10]  reasons   hash  path -> why it is held
   ARGV[1]   total     str   the total that counts them: released, missing or moved_out
-  ARGV[2+]  files     1 each: path
+  ARGV[2]   until_ms  int   only those registered at or before it; '' for all
+  ARGV[3+]  files     1 each: path
 
   Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), compressed
-           (nothing changed: its user would meet bytes that he cannot read; only when released), absent
+           (nothing changed: its user would meet bytes that he cannot read; only when released), newer (registered
+           after until_ms: nothing changed), absent
   Atomic   a path leaves all sets and its record together.
   Cost     O(files * log N); removes before it adds.
 ]]
@@ -23,7 +25,7 @@ local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local records, retries, errors, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local tags, reasons = KEYS[9], KEYS[10]
 
-local total = ARGV[1]
+local total, before = ARGV[1], tonumber(ARGV[2])
 if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
   return redis.error_reply('ERR no such total: ' .. total)
 end
@@ -39,13 +41,15 @@ local function count_tags(record, n)
 end
 
 local reply, left, left_bytes, aside, aside_bytes = {}, 0, 0, 0, 0
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local path, code = ARGV[i], 'released'
   local record = redis.call('HGET', records, path)
   if not record then
     code = 'absent'
   elseif redis.call('ZSCORE', leases, path) then
     code = 'claimed'
+  elseif before and tonumber(string.match(record, '^1 (%d+)') or 0) > before then
+    code = 'newer'
   elseif total == 'released' and string.find(string.match(record, '^1 %d+ %d+ %d+ %S+ (%S+)') or '', '^[^q]*z[^q]*$') then
     code = 'compressed'
   else
