@@ -136,7 +136,7 @@ class Walk(RuleBasedStateMachine):
             if p in files
             and files[p].state == "waiting"
             and files[p].registered <= until
-            and (outright or not files[p].is_aside)
+            and (outright or not files[p].is_aside or files[p].deadline <= self.model.now)
         ]
         claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until, aside=outright)
         assert [record.path for record in claim.records] == expected
