@@ -133,8 +133,11 @@ def test_a_takeover_that_was_cut_off_is_finished_by_the_next(
         if dump is not None:
             client.restore(key, 0, dump)
     assert len(records_of(old)) == len(records_of(heir)) == 5
+    renewed = os.path.join(old.base_dir, "waiting\n\udcff")
+    deadline = heir.renew(renewed, ttl=5000)
     done = heir.take_over("old")
     assert (done.entered, done.left, records_of(old)) == (5, {}, {})
+    assert records_of(heir)[renewed].deadline_ms == deadline * 1000
     assert_balanced(old), assert_balanced(heir)
 
 

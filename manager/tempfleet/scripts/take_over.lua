@@ -17,8 +17,8 @@
   ARGV[4+]  files     8 each: path, record, its score in registry, held and dead (it is in one of them), attempts,
                       error, reason; '' for what there is not
 
-  Returns  {code, ...} one for each file, in order: entered; known (this very record is here), taken (the path has
-           another record here), damaged (nobody can read the record): nothing changed
+  Returns  {code, ...} one for each file, in order: entered; known (this registration is here, perhaps renewed since),
+           taken (the path has another one here), damaged (nobody can read the record): nothing changed
   Atomic   a path enters one set and the records together. Limits are not asked: these files are on the disk already.
   Cost     O(files * log N). Its first write adds, so under maxmemory it is refused whole.
 ]]
@@ -60,13 +60,17 @@ local function count_tags(record, n)
   end
 end
 
+local function registration(record)
+  return (string.gsub(record, '^(1 %d+) %d+ %d+ (%S+).*$', '%1 %2'))
+end
+
 local reply, entered, bytes, aside, aside_bytes = {}, 0, 0, 0, 0
 for i = 4, #ARGV, 8 do
   local path, record, code = ARGV[i], ARGV[i + 1], 'entered'
   local size, flags = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) %S+\n')
   local here = redis.call('HGET', records, path)
   if here then
-    code = here == record and 'known' or 'taken'
+    code = registration(here) == registration(record) and 'known' or 'taken'
   elseif not size then
     code = 'damaged'
   else
