@@ -181,3 +181,14 @@ def test_a_file_that_was_registered_meanwhile_keeps_the_later_deadline(
     record = manager.get_record(path)
     assert record is not None and record.deadline_ms >= known.deadline_ms
     assert manager.cleanup_report(force=True).counts[Outcome.DELETED] == 1
+
+
+def test_adopting_deletes_nothing_to_make_room(make_manager: MakeManager, base_dir: Path) -> None:
+    manager = make_manager(max_files=2, quota="evict")
+    live = [write(base_dir / name) for name in ("a", "b")]
+    for path in live:
+        manager.register(path)
+    stray = write(base_dir / "stray")
+    result = manager.adopt(idle=0)
+    assert [(each.path, each.outcome) for each in result.files] == [(str(stray), "refused")]
+    assert all(path.exists() for path in (*live, stray))

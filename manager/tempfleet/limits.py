@@ -169,13 +169,13 @@ class Admission:
         self.host = HostTotals(Fleet(registry.store), settings) if has_host_limit else None
         self._rests_until: dict[Registrant, float] = {}
 
-    def register(self, files: Sequence[NewFile]) -> list[Registration]:
+    def register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
         """
         As ``Registry.register``; a file that a limit does not let in has a code that ``refusal`` explains. Raises as
-        it does, and where it makes room as ``Cleaner.clean_paths``.
+        it does, and where it makes room as ``Cleaner.clean_paths``; without *make_room* nothing is deleted for them.
         """
         done = dict(enumerate(self._try(files)))
-        for _ in range(ROUNDS if self.evicts else 0):
+        for _ in range(ROUNDS if self.evicts and make_room else 0):
             refused = {at: each for at, each in done.items() if each.code.startswith(OVER)}
             if not refused or not self._make_room(list(refused.values()), {file.path for file in files}):
                 break

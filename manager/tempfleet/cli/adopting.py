@@ -47,7 +47,8 @@ def adopt(
     manager, registered, amount, refused = console.manager, 0, 0, list[FileResult]()
     with console.progress("Adopting") as count:
         for page in manager.unregistered(idle=idle):
-            result = manager.register_batch([found.path for found in page], ttl=ttl, tags=tags)
+            paths = [found.path for found in page]
+            result = manager.register_batch(paths, ttl=ttl, tags=tags, make_room=False)
             registered, amount = registered + result.registered, amount + result.bytes
             refused += [each for each in result.files if each.outcome != REGISTERED]
             count(registered)

@@ -189,10 +189,12 @@ class Registering(Connected):
         directory: bool = False,
         confined: Sequence[str] | None = None,
         compress: bool = False,
+        make_room: bool = True,
     ) -> list[FileRecord]:
         """
         Register files in batches: one round trip for each thousand. *confined* is as in ``inspect``, *compress* as in
-        ``register``.
+        ``register``. Without *make_room* no other file is deleted for them where a limit is reached and
+        TEMP_FILE_QUOTA=evict: they are refused.
 
         Raises:
             BatchError: some could not be registered. All others were; both lists are on the error.
@@ -210,7 +212,7 @@ class Registering(Connected):
             except (FileMissing, UnsafePath, QuotaExceeded) as exc:
                 errors[os.fsdecode(path)] = exc
         records = []
-        for registration in self._register(files):
+        for registration in self._register(files, make_room=make_room):
             try:
                 records.append(self._accepted(registration))
             except (AlreadyClaimed, QuotaExceeded) as exc:
@@ -220,14 +222,19 @@ class Registering(Connected):
         return records
 
     def register_batch(
-        self, paths: Sequence[StrPath], *, ttl: float | None = None, tags: Sequence[str] = ()
+        self,
+        paths: Sequence[StrPath],
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        make_room: bool = True,
     ) -> BatchResult:
         """As ``register_many``; a file that cannot be registered is a line of the result, and no error."""
         began = time.monotonic()
         records: Sequence[FileRecord] = ()
         errors: Mapping[str, TempfleetError] = {}
         try:
-            records = self.register_many(paths, ttl=ttl, tags=tags)
+            records = self.register_many(paths, ttl=ttl, tags=tags, make_room=make_room)
         except BatchError as exc:
             records, errors = exc.records, exc.errors
         results = [of_record(record) for record in records] + [
@@ -255,12 +262,13 @@ class Registering(Connected):
         """
         Register every file of the base directory that nobody registered (after Redis lost its data, say), to live for
         *ttl* seconds from now, ``max_age`` unless given. What was found is as in ``unregistered``; what cannot be
-        registered is a line of the result.
+        registered is a line of the result. Nothing is deleted to make room for it.
         """
         began = time.monotonic()
         results: list[FileResult] = []
         for page in self.unregistered(idle=idle):
-            results += self.register_batch([found.path for found in page], ttl=ttl, tags=tags).files
+            paths = [found.path for found in page]
+            results += self.register_batch(paths, ttl=ttl, tags=tags, make_room=False).files
         return BatchResult(results, time.monotonic() - began)
 
     def take_over(self, host: str, *, progress: Callable[[int], None] | None = None) -> Takeover:
@@ -356,8 +364,8 @@ class Registering(Connected):
     def _delete_made(self, record: FileRecord) -> None:
         self.cleaner.clean_paths([[record.path]], until_ms=self.registry.now_ms(), made=True)
 
-    def _register(self, files: Sequence[NewFile]) -> list[Registration]:
-        registrations, own = self.admission.register(files), self._own
+    def _register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
+        registrations, own = self.admission.register(files, make_room=make_room), self._own
         for registration in registrations:
             if not registration.is_accepted:
                 continue
