@@ -11,6 +11,7 @@ from pathlib import Path
 import redis
 
 from tempfleet import Settings, TempFileManager
+from tempfleet.aftermath import Aftermath
 from tempfleet.embedded import EmbeddedServer
 
 DYING = """
@@ -46,3 +47,12 @@ def test_the_next_process_to_clean_gives_the_file_its_name_back_before_its_lease
     assert path.read_text() == "text"
     assert [name for _, _, names in os.walk(base_dir) for name in names] == ["a.txt"]
     manager.close()
+
+
+def test_a_name_that_is_no_note_of_ours_stops_no_clean_up(manager: TempFileManager, base_dir: Path) -> None:
+    manager.create().close()
+    manager.clear_all()
+    (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()
+    manager.create().close()
+    manager.cleaner.aftermath = Aftermath(manager.registry, manager.roots, manager.cleaner.deleter)
+    assert manager.clear_all() == 1

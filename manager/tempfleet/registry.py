@@ -117,7 +117,7 @@ class Registry(Looking):
         entered; or it stays there: leased, taken (the path has a record of its own here), damaged, absent.
 
         Two volumes may lie in two cluster slots, so no script moves a record. It enters here first: a crash in between
-        leaves it in both, and the next call ends that. Nothing must claim from *other* meanwhile.
+        leaves it in both, and the next call ends that. Nothing must claim from *other* meanwhile, nor change it.
 
         Raises:
             SchemaMismatch: another version wrote this registry; nothing was changed.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from ..logs import logger
 from ..records import FileRecord
 from .errnos import name_of
 from .private import NOTE
+
+_HEXADECIMAL = re.compile("[0-9a-f]+")
 
 _TRIES = 10
 """A recovery scan may take a note away before it is locked; ten scans in ten such instants are an enemy."""
@@ -93,7 +96,8 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[No
     """The notes among *names* that no living process holds, with what is in them."""
     for name in names:
         kind, _, rest = name.partition(".")
-        if kind != NOTE:
+        token = rest.partition(".")[0]
+        if kind != NOTE or not _HEXADECIMAL.fullmatch(token):
             continue
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private)
@@ -101,7 +105,7 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[No
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield name, _parse(_read(fd), int(rest.partition(".")[0], 16))
+            yield name, _parse(_read(fd), int(token, 16))
         except BlockingIOError:
             continue
         finally:
