@@ -271,7 +271,9 @@ def test_a_missing_base_directory_is_made_private_or_reported(tmp_path: Path) ->
         assert os.stat(roots.base.path).st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("root", ["/", os.path.expanduser("~")])
+@pytest.mark.parametrize(
+    "root", ["/", os.path.expanduser("~"), "/etc", "/etc/ssl", "/proc/self", "/usr", "/var", "/dev"]
+)
 def test_a_root_that_would_be_a_disaster_is_refused(tmp_path: Path, root: str) -> None:
     with pytest.raises(SettingsError):
         Roots.open(Settings(base_dir=str(tmp_path / "base"), allowed_roots=(root,)))

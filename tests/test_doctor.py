@@ -171,7 +171,7 @@ def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in
     assert Level.ERROR not in {finding.level for finding in findings(manager, "permissions")}
     manager.registry.register([NewFile(str(base / "x"), 1000)])
     (finding,) = [each for each in findings(manager, "permissions") if each.level is Level.ERROR]
-    assert "Is its disk mounted?" in finding.todo
+    assert "Is it elsewhere?" in finding.todo
 
 
 def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
@@ -258,3 +258,37 @@ def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Red
         assert f"of {1 << 30} bytes are used" in finding.said
     finally:
         real_client.execute_command("CONFIG", "SET", "maxmemory", 0)
+
+
+def test_a_base_directory_on_another_disk_is_told(manager: TempFileManager) -> None:
+    registered(manager, "a")
+    manager.registry.bind("g1.2.another")
+    (finding,) = findings(manager, "disk")
+    assert (finding.level, "accept-disk" in finding.todo) == (Level.ERROR, True)
+
+
+def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    registered(manager, "a")
+    base_dir.rename(base_dir.with_name("away"))
+    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    assert "Put it back before anything cleans" in finding.todo
+    manager.registry.bind("g1.2.lasting")
+    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    assert "nothing is claimed meanwhile" in finding.todo
+
+
+def test_a_directory_in_which_nothing_was_ever_registered_is_not_to_be_adopted(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    (base_dir / "somebody's").touch()
+    manager.settings = manager.settings.model_copy(update={"max_age_seconds": 0.001})
+    (finding,) = findings(manager, "unregistered")
+    assert (finding.level, "TEMP_FILE_BASE_DIR" in finding.todo) == (Level.WARNING, True)
+
+
+def test_roots_that_cannot_be_are_a_wrong_setting(manager: TempFileManager) -> None:
+    manager.settings = manager.settings.model_copy(update={"allowed_roots": ("/",)})
+    (finding,) = findings(manager, "settings")
+    assert finding.level is Level.ERROR and "TEMP_FILE_ALLOWED_ROOTS" in finding.said

@@ -21,7 +21,8 @@ from typing import TypeVar
 
 from .adoption import Finder
 from .deletion import Roots, check_place, in_words, meaning_of
-from .errors import SettingsError, TempfleetError
+from .disk import PASSING, confirm
+from .errors import SettingsError, TempfleetError, VolumeUnavailable
 from .fleet import Fleet
 from .hooks import Hooks
 from .logs import printable
@@ -83,7 +84,7 @@ def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
         if not os.path.lexists(settings.base_dir):
             yield _absent(settings.base_dir, stats)
         yield from _registry(registry, stats)
-        yield from _unregistered(registry, settings)
+        yield from _directory(registry, settings, stats)
         yield from _eviction(stats)
         yield from _plugins(stats, settings)
         yield from _leases(registry)
@@ -99,6 +100,8 @@ def _settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
     try:
         check_place(settings.audit_log)
         Hooks(installed(settings), registry, settings).order()
+        if os.path.isdir(settings.base_dir):
+            Roots.open(settings, create=False).close()
     except SettingsError as exc:
         yield Finding("settings", Level.ERROR, str(exc), "Correct it; workers do not start with it.")
     if settings.compress_after_seconds and find_spec("zstandard") is None:
@@ -111,10 +114,13 @@ def _settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
 def _absent(base_dir: str, stats: VolumeStats) -> Finding:
     if not stats.records:
         return Finding("permissions", Level.OK, f"{printable(base_dir)} is made with its first file")
+    if stats.meta.get("disk", "").startswith(PASSING):
+        todo = "Is it elsewhere? Put it back before anything cleans: in memory and in temp it is made anew, empty."
+    else:
+        todo = "Is its disk mounted? Mount it; nothing is claimed meanwhile."
     return Finding(
         "permissions", Level.ERROR,
-        f"{printable(base_dir)} is not there, and has {counted(stats.records, 'registered file')}",
-        "Is its disk mounted? Mount it; nothing is claimed meanwhile.",
+        f"{printable(base_dir)} is not there, and has {counted(stats.records, 'registered file')}", todo,
     )  # fmt: skip
 
 
@@ -225,23 +231,36 @@ def _registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
         yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
 
 
-def _unregistered(registry: Registry, settings: Settings) -> Iterator[Finding]:
+def _directory(registry: Registry, settings: Settings, stats: VolumeStats) -> Iterator[Finding]:
+    """Whether it is the one that the records are of, and what is in it that has none."""
     if not os.path.isdir(settings.base_dir):
         return
     try:
         with Roots.open(settings, create=False) as roots:
+            confirm(stats, roots)
             pages = Finder(registry, roots).unregistered(idle_seconds=settings.max_age_seconds)
             files = sum(map(len, pages))
-    except (SettingsError, OSError) as exc:
+    except SettingsError:
+        return  # a finding of its own
+    except VolumeUnavailable as exc:
+        yield Finding("disk", Level.ERROR, str(exc), "Mount its disk; or tempfleet accept-disk.")
+        return
+    except OSError as exc:
         yield Finding(
-            "unregistered", Level.ERROR, f"Not looked for: {exc}", "Correct that; see the other findings."
+            "unregistered", Level.ERROR, f"Not looked for: {exc}", "See the findings on permissions."
         )
         return
-    if files:
+    if files and stats.total("registered"):
         yield Finding(
             "unregistered", Level.WARNING,
             f"{counted(files, 'file')} in the base directory without a record: never registered, or forgotten",
             "tempfleet adopt --dry-run lists them; without it they are registered, and go in time.",
+        )  # fmt: skip
+    elif files:
+        yield Finding(
+            "unregistered", Level.WARNING,
+            f"{counted(files, 'file')} in the base directory, where nothing was ever registered",
+            "Is TEMP_FILE_BASE_DIR right? It is for temporary files alone.",
         )  # fmt: skip
     else:
         yield Finding("unregistered", Level.OK, "Every file that has been here for a while is registered")

@@ -26,6 +26,10 @@ from .syscalls import DIRECTORY_FLAGS, System
 
 BASE_MODE = 0o700
 
+_BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
+_SYSTEM = {*(path.rstrip("/") for path in _BELOW_SYSTEM), "/dev", "/run", "/usr", "/var"}
+"""Where nobody keeps temporary files, and a mistyped root would be a disaster; below the last four it may be meant."""
+
 _MOST_STEPS = 4096
 """PATH_MAX; a loop of links ends here."""
 
@@ -274,6 +278,8 @@ def _refuse_wide(path: str, settings: Settings) -> None:
         raise _refused(path, "is the root directory", settings)
     if path in settings.homes:
         raise _refused(path, "is a home directory", settings)
+    if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
+        raise _refused(path, "belongs to the system", settings)
     if any(is_private_name(name) for name in path.split("/")):
         raise _refused(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
 
