@@ -697,9 +697,24 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
     gone.register(make(base_dir / "a"))
     told = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"))
-    assert told == {"host": "web-7", "base_dir": str(base_dir), "records": 1}
+    assert told == {"host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {}, "taken": []}
     assert not volume.is_temp_file(base_dir / "a")
-    assert console("hosts", "adopt", "web-7").stdout == "Took over 1 record of web-7.\n"
+    both = make(base_dir / "both")
+    ours = volume.register(both)
+    wait_until(lambda: volume.registry.now_ms() > ours.registered_ms)
+    gone.register(both, ttl=9000)
+    would = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)
+    assert would == {
+        "host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {"taken": 1}, "taken": [str(both)]
+    }  # fmt: skip
+    done = console("hosts", "adopt", "web-7")
+    assert done.exit_code == 1
+    assert done.stdout.startswith(
+        "Took over 1 record of web-7.\n1 record stayed there: this host has a record"
+    )
+    assert f"TEMP_FILE_HOST=web-7 tempfleet release {both}\n" in done.stdout
+    gone.release(both)
+    assert console("hosts", "adopt", "web-7").exit_code == 0
     assert volume.is_temp_file(base_dir / "a")
     assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
     Fleet(volume.store).heartbeat("web-7")
@@ -721,3 +736,18 @@ def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_n
         == "VolumeUnavailable"
     )
     assert not base_dir.exists()
+
+
+def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_file: Path) -> None:
+    for wrong in (["--ttl", "400d"], ["--ttl", "0"], ["--tag", ""]):
+        for dry in ([], ["--dry-run"]):
+            assert console("adopt", "--idle", "0", *wrong, *dry).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["adopt", "hosts adopt web-7"])
+def test_adopting_makes_no_directory(command: str, real_server: EmbeddedServer, tmp_path: Path) -> None:
+    absent = tmp_path / "mistyped"
+    args = ["--base-dir", str(absent), "--redis-url", real_server.unix_url, *command.split()]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 1 and "is not there" in result.stderr
+    assert not absent.exists()

@@ -235,3 +235,26 @@ def test_a_wrong_value_ends_config_with_one_sentence(
     code, out, err = config("config", capsys=capsys)
     assert (code, out) == (2, "")
     assert err.startswith("tempfleet: TEMP_FILE_CLEANUP_THREADS='none': ") and err.count("\n") == 1
+
+
+def test_a_line_of_an_env_file_that_says_nothing_stops_the_start_with_its_number(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.env"
+    broken.write_text('# well\nTEMP_FILE_MAX_AGE=7\nTEMP_FILE_HOST="web\n')
+    monkeypatch.setenv("TEMP_FILE_ENV_FILE", str(broken))
+    with pytest.raises(SettingsError, match="line 3 is not NAME=value") as error:
+        Settings.load()
+    assert str(broken) in str(error.value)
+
+
+def test_what_others_write_into_the_working_directorys_env_file_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TEMP_FILE_ENV_FILE", raising=False)
+    (tmp_path / ".env").write_text('TEMP_FILE_MAX_AGE=7\nGREETING="hello\n')
+    assert Settings.load().max_age_seconds == 7
+    (tmp_path / ".env").write_text('TEMP_FILE_MAX_AGE="7\n')
+    with pytest.raises(SettingsError, match="line 1"):
+        Settings.load()

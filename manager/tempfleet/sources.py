@@ -15,9 +15,12 @@ import tomllib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from .errors import SettingsError
 
@@ -48,7 +51,7 @@ def gather(environ: Mapping[str, str], known: Collection[str]) -> dict[str, Said
     named = said.get(ENV_FILE)
     env_file = DEFAULT_ENV_FILE if named is None else str(named.value)
     if env_file and (named is not None or _is_ours(env_file)):
-        said = _said(_env_file(env_file), known, env_file) | said
+        said = _said(_env_file(env_file, named=named is not None), known, env_file) | said
     if (config := said.get(CONFIG)) is not None and config.value:
         said = _said(_toml_file(str(config.value), known), known, str(config.value)) | said
     return said
@@ -83,10 +86,15 @@ def _is_ours(path: str) -> bool:
     return False
 
 
-def _env_file(path: str) -> dict[str, Any]:
+def _env_file(path: str, *, named: bool) -> dict[str, Any]:
     def parse() -> dict[str, Any]:
-        with open(path, encoding="utf-8") as file:
-            return {name: value for name, value in dotenv_values(stream=file).items() if value is not None}
+        text = Path(path).read_text(encoding="utf-8")
+        for binding in parse_stream(StringIO(text)):
+            if binding.error and (named or PREFIX in binding.original.string):  # else it is not for us
+                raise ValueError(f"line {binding.original.line} is not NAME=value")
+        return {
+            name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value is not None
+        }
 
     return _readable(ENV_FILE, path, parse)
 
@@ -110,6 +118,6 @@ def _readable(variable: str, path: str, parse: Callable[[], dict[str, Any]]) -> 
         return parse()
     except OSError as exc:
         said = exc.strerror or type(exc).__name__
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except ValueError as exc:  # of either kind of file, and of their encodings
         said = str(exc).partition("\n")[0]
     raise SettingsError(f"{variable}={path!r}: cannot be read: {said}", variable=variable, value=path)

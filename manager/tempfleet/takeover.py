@@ -19,7 +19,11 @@ from .errors import HostLive, UnknownHost, VolumeUnavailable
 from .fleet import Fleet
 from .keys import Volume
 from .logs import printable
+from .records import FileRecord, State
 from .registry import Registry
+
+TOLD = 100
+"""Paths that are told one by one."""
 
 
 @dataclass(slots=True)
@@ -31,16 +35,19 @@ class Takeover:
         entered: records that are ours now.
         left: records that stayed, by reason: ``leased`` (a dead claimer has them until its lease runs out: say it
             again then), ``taken`` (the path has a record of its own here), ``damaged``.
+        taken: the paths of the taken, the first hundred: a person decides which record is right.
     """
 
     host: str
     base_dir: str
     entered: int = 0
     left: Counter[str] = field(default_factory=Counter)
+    taken: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "host": self.host, "base_dir": self.base_dir, "entered": self.entered, "left": dict(self.left)
+            "host": self.host, "base_dir": self.base_dir, "entered": self.entered, "left": dict(self.left),
+            "taken": self.taken,
         }  # fmt: skip
 
 
@@ -65,12 +72,40 @@ def take_over(
     fleet.reap([old.volume])
     done = Takeover(host, old.volume.base_dir)
     for page in old.paths():
-        codes = registry.take_over(old, page).values()
-        done.entered += sum(code == "entered" for code in codes)
-        done.left += Counter(code for code in codes if code not in ("entered", "absent"))
+        codes = registry.take_over(old, page)
+        done.entered += sum(code == "entered" for code in codes.values())
+        done.left += Counter(code for code in codes.values() if code not in ("entered", "absent"))
+        taken = [path for path, code in codes.items() if code == "taken"]
+        done.taken += taken[: TOLD - len(done.taken)]
         if progress is not None:
             progress(done.entered)
     return done
+
+
+def foresee(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Takeover:
+    """What ``take_over`` would come to now; changes nothing, and raises as it does."""
+    old = source(host, registry, roots, fleet)
+    back = {path for page in old.reapable_paths() for path in page}
+    seen = Takeover(host, old.volume.base_dir)
+    for page in old.paths():
+        _, theirs = old.look(page)
+        _, ours = registry.look(page)
+        for record, known in zip(theirs, ours, strict=True):
+            if record is None:
+                continue
+            if record.state is State.LEASED and record.path not in back:
+                seen.left["leased"] += 1
+            elif known is not None and not _is_same(known, record):
+                seen.left["taken"] += 1
+                seen.taken += [record.path][: TOLD - len(seen.taken)]
+            else:
+                seen.entered += 1
+    return seen
+
+
+def _is_same(ours: FileRecord, theirs: FileRecord) -> bool:
+    """One that a takeover which was cut off had brought here already."""
+    return (ours.registered_ms, ours.identity) == (theirs.registered_ms, theirs.identity)
 
 
 def source(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Registry:

@@ -6,6 +6,7 @@ import click
 
 from ..adoption import Found
 from ..logs import printable
+from ..policies import ttl_ms, words
 from ..results import REGISTERED, FileResult
 from ..units import counted, duration
 from . import formats
@@ -34,7 +35,8 @@ def adopt(
 ) -> int:
     """
     Register the files of the base directory that nobody registered: after Redis lost its data, or where programs
-    wrote and forgot. They are deleted when their time to live, from now, is over.
+    wrote and forgot. They are deleted when their time to live, from now, is over; rights beyond
+    TEMP_FILE_PERMISSION_MASK are taken away from them, as by register.
 
     Status 1 if one could not be registered.
 
@@ -42,9 +44,10 @@ def adopt(
       tempfleet adopt --dry-run
       tempfleet adopt --idle 1d --ttl 1h --tag adopted
     """
+    words(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
     if dry_run:
         return _preview(console, idle)
-    manager, registered, amount, refused = console.manager, 0, 0, list[FileResult]()
+    manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
     with console.progress("Adopting") as count:
         for page in manager.unregistered(idle=idle):
             paths = [found.path for found in page]
@@ -62,7 +65,12 @@ def adopt(
     )
     if not console.json:
         for each in refused[:SHOWN]:
-            console.fail(each.outcome, f"{printable(each.path)}: {each.reason}")
+            told = (
+                each.reason
+                if printable(each.path) in each.reason
+                else f"{printable(each.path)}: {each.reason}"
+            )
+            console.fail(each.outcome, told)
     return 1 if refused else 0
 
 

@@ -7,6 +7,7 @@ import platform
 from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
+from shlex import quote
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from ..health import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..keys import Volume
 from ..logs import printable
 from ..stats import VolumeStats
-from ..takeover import source
+from ..takeover import foresee
 from ..units import counted, duration
 from .console import Answer, Console, Table, name, pass_console
 from .formats import size
@@ -204,6 +205,13 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     )
 
 
+WHY_LEFT = {
+    "leased": "a claimer that died has them until its lease runs out; say it again then",
+    "taken": "this host has a record of its own for the path; if that is the right one, let go of the other",
+    "damaged": "nobody can read them (tempfleet doctor)",
+}
+
+
 @hosts.command("adopt")
 @click.argument("host", metavar="NAME")
 @click.option("--dry-run", is_flag=True, help="Say what would be taken over, and change nothing.")
@@ -218,18 +226,24 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
     \b
       tempfleet --base-dir /srv/scratch hosts adopt web-7
     """
+    manager = console.existing
     if dry_run:
-        manager = console.existing
-        records = source(host, manager.registry, manager.roots, console.fleet).stats().records
-        console.answer(
-            {"host": host, "base_dir": manager.roots.base.path, "records": records},
-            f"Nothing was changed; {counted(records, 'record')} of {printable(host)} would be taken over.",
-        )
-        return 0
-    with console.progress("Taking over") as progress:
-        done = console.manager.take_over(host, progress=progress)
-    left = "".join(f", {n} {reason} stay there" for reason, n in sorted(done.left.items()))
-    console.answer(done.as_dict(), f"Took over {counted(done.entered, 'record')} of {printable(host)}{left}.")
+        done = foresee(host, manager.registry, manager.roots, console.fleet)
+        told = f"Nothing was changed; {counted(done.entered, 'record')} of {printable(host)} would be taken over."
+    else:
+        with console.progress("Taking over") as progress:
+            done = manager.take_over(host, progress=progress)
+        told = f"Took over {counted(done.entered, 'record')} of {printable(host)}."
+    stays = "would stay" if dry_run else "stayed"
+    console.answer(
+        done.as_dict(),
+        told,
+        *(f"{counted(n, 'record')} {stays} there: {WHY_LEFT[why]}." for why, n in sorted(done.left.items())),
+        *(
+            f"  TEMP_FILE_HOST={printable(host)} tempfleet release {quote(printable(path))}"
+            for path in done.taken
+        ),
+    )
     return 1 if done.left else 0
 
 
