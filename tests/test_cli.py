@@ -744,6 +744,38 @@ def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_
             assert console("adopt", "--idle", "0", *wrong, *dry).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hold", "FILE", "--for", "1000d"], "without a time it is for ever"),
+        (["dead", "retry", "FILE", "--all"], "not both"),
+        (["restore", "FILE"], "its grace period is over"),
+        (["status", "--watch", "soon"], "must be a duration"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_this_very_call(
+    console: Run, a_file: Path, words: list[str], said: str
+) -> None:
+    result = console(*[str(a_file) if word == "FILE" else word for word in words])
+    assert result.exit_code in (1, 2) and said in result.stderr
+
+
+def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path: Path) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        manager = TempFileManager(
+            settings=Settings.load(base_dir=str(base_dir), redis_url=server.unix_url, quarantine_seconds=60)
+        )
+        path = make(base_dir / "a")
+        manager.register(path, ttl=0.001)
+        wait_until(lambda: manager.cleanup_report().set_aside == 1)
+        common = ["--base-dir", str(base_dir), "--redis-url", server.unix_url]
+    manager.close()
+    result = CliRunner().invoke(main, [*common, "restore", str(path)])
+    assert result.exit_code == 0, result.output
+    assert path.read_text() == "text"
+    assert "could not be told" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["adopt", "hosts adopt web-7"])
 def test_adopting_makes_no_directory(command: str, real_server: EmbeddedServer, tmp_path: Path) -> None:
     absent = tmp_path / "mistyped"

@@ -8,9 +8,12 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
     manager.cleanup()
 """
 
+from .adoption import Found
 from .compression import CompressionReport
 from .created import TempDirectory, TempFile
+from .deletion import Aside
 from .descent import EvictionReport
+from .doctor import Finding
 from .errors import (
     AlreadyClaimed,
     BatchError,
@@ -36,6 +39,7 @@ from .errors import (
     UnsafePath,
     VolumeUnavailable,
 )
+from .explanation import Explanation
 from .keys import Volume
 from .manager import TempFileManager
 from .records import Deletion, FileRecord, Outcome, State
@@ -43,9 +47,11 @@ from .report import CleanupReport
 from .results import BatchResult, FileResult
 from .settings import Settings
 from .stats import VolumeStats
+from .takeover import Takeover
 
 __all__ = [
     "AlreadyClaimed",
+    "Aside",
     "BatchError",
     "BatchResult",
     "CleanupReport",
@@ -54,9 +60,12 @@ __all__ = [
     "Deletion",
     "EvictingRedis",
     "EvictionReport",
+    "Explanation",
     "FileMissing",
     "FileRecord",
     "FileResult",
+    "Finding",
+    "Found",
     "HostLive",
     "InvalidTTL",
     "InvalidTag",
@@ -74,6 +83,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "State",
+    "Takeover",
     "TempDirectory",
     "TempFile",
     "TempFileManager",

@@ -43,6 +43,22 @@ def ttl_ms(seconds: object) -> int:
     return max(math.ceil(value * 1000), 1)
 
 
+def hold_ms(seconds: object) -> int | None:
+    """
+    How long a hold lasts; None, as *seconds*, is for ever.
+
+    Raises:
+        InvalidTTL: as ``ttl_ms``.
+    """
+    try:
+        return None if seconds is None else ttl_ms(seconds)
+    except InvalidTTL:
+        raise InvalidTTL(
+            f"A hold is above zero seconds and at most 366 days, not {seconds!r}; without a time it is for ever.",
+            value=seconds,
+        ) from None
+
+
 LONGEST_REASON = 500
 """Characters of a hold's reason: each costs Redis memory, once a held file."""
 

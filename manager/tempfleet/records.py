@@ -88,6 +88,8 @@ class FileRecord:
         tags: the caller's own words.
         state: None in a claim, where it is leased by definition.
         due_ms: when it is tried next, or its hold ends; None for ever, or where the state has no such time.
+        attempts: how often deleting it has failed.
+        last_error: why it last did not go, in one word; "" where nothing was in the way.
         hold_reason: why it is held, in the holder's words; "" for none.
     """
 
@@ -236,6 +238,8 @@ class Deletion(NamedTuple):
     What became of one file, told by the deleter.
 
     Attributes:
+        record: of the file; ``path`` is its path.
+        outcome: one of Outcome's words.
         way: None where it was settled before a way was chosen.
         freed_bytes: what the disk got back: 0 for a file with another hard link or an open reader.
         reason: one short word for people and metrics ("symlink", "EACCES"), "" when it simply worked.

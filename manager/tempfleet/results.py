@@ -33,7 +33,13 @@ class FileResult:
 
 @dataclass(slots=True)
 class BatchResult:
-    """What became of each file of a batch, in its order, and how long that took."""
+    """
+    What became of each file of a batch, in its order, and how long that took.
+
+    Attributes:
+        files: one FileResult each.
+        seconds: how long it took.
+    """
 
     files: list[FileResult] = field(default_factory=list)
     seconds: float = 0.0

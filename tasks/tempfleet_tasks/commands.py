@@ -82,8 +82,9 @@ def up(console: Console) -> int:
     """
     Run everything here, in the foreground: Redis, a worker and a beat.
 
-    A private Redis is started, unless TEMP_FILE_REDIS_URL or --redis-url names one. What dies is started again.
-    One Ctrl-C ends all in order, a second one at once.
+    A private Redis is started, unless TEMP_FILE_REDIS_URL or --redis-url names one: in ~/.local/state/tempfleet/redis,
+    one for all that this user ever starts so, with what was registered there before. What dies is started again. One
+    Ctrl-C ends all in order, a second one at once.
 
     \b
       tempfleet up

@@ -248,7 +248,7 @@ def _each(
     console: Console, paths: tuple[str, ...], everything: bool, move: Callable[[str], None], word: str
 ) -> int:
     if bool(paths) == everything:  # neither, or both
-        raise click.UsageError("Name the paths, or say --all.")
+        raise click.UsageError("Name the paths, or say --all" + (", not both." if paths else "."))
     moved, errors = 0, list[tuple[str, TempfleetError]]()
     named = map(_path_of, console.manager.records(state=State.DEAD)) if everything else iter(paths)
     for path in console.each(

@@ -50,7 +50,7 @@ ORDERS: dict[str, Key] = {
     "--due-within",
     type=formats.seconds,
     metavar="DURATION",
-    help="Only files that fall due in this time, or are due.",
+    help="Only waiting files that fall due in this time, or are due.",
 )
 @click.option(
     "--near-expiry", is_flag=True, help=f"Only files that have spent {NEAR_EXPIRY:.0%} of their lives."

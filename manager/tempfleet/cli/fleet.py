@@ -21,6 +21,7 @@ from ..logs import printable
 from ..stats import VolumeStats
 from ..takeover import foresee
 from ..units import counted, duration
+from . import formats
 from .console import Answer, Console, Table, name, pass_console
 from .formats import size
 
@@ -32,10 +33,10 @@ COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}
 @click.option("--all", "everything", is_flag=True, help="Every volume of every host, a line each.")
 @click.option(
     "--watch",
-    type=click.FloatRange(min=0.1),
+    type=formats.seconds,
     is_flag=False,
-    flag_value=2.0,
-    metavar="[SECONDS]",
+    flag_value="2s",
+    metavar="[DURATION]",
     help="Look again every so often, 2 s unless said, until Ctrl-C.",
 )
 @pass_console
@@ -52,7 +53,7 @@ def status(console: Console, everything: bool, watch: float | None) -> None:
     if watch is None:
         console.answer(*look())
     else:
-        console.keep_answering(look, every_seconds=watch)
+        console.keep_answering(look, every_seconds=max(watch, 0.1))
 
 
 def _status(console: Console) -> Answer:

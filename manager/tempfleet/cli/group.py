@@ -53,7 +53,7 @@ Exit status:
   1    the answer is no, or not all could be done; for health: degraded
   2    wrong usage or a wrong setting; for health: unhealthy
   3    Redis cannot be reached, or refuses us
-  130  interrupted
+  130  interrupted; what runs until Ctrl-C (up, status --watch, exporter) ends with 0
 """
 
 Plugin = click.Group | Callable[[], click.Group | Sequence[click.Command]]

@@ -326,7 +326,11 @@ def restore(path: str, roots: Roots) -> Aside:
         raise roots.outside(path, deed="restored")
     mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
     if not mine:
-        raise FileMissing(f"{printable(path)} is not set aside", path=path, reason="missing")
+        raise FileMissing(
+            f"{printable(path)} is not in quarantine: it was not deleted there, or its grace period is over.",
+            path=path,
+            reason="missing",
+        )
     last = max(mine, key=lambda entry: entry.token)
     _rename_back(path, last, root, roots)
     _forget_origin(root.private.peek(), last)

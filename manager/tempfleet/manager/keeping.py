@@ -15,9 +15,10 @@ from ..errors import (
     AlreadyClaimed,
     FileMissing,
     NotRegistered,
+    RegistryUnavailable,
 )
 from ..logs import logger, printable
-from ..policies import hold_reason, ttl_ms
+from ..policies import hold_ms, hold_reason, ttl_ms
 from .connected import Connected, StrPath
 
 
@@ -45,8 +46,7 @@ class Keeping(Connected):
             NotRegistered, AlreadyClaimed: nothing changed.
             ReasonTooLong: it has more than 500 characters; nothing changed.
         """
-        hold_ms = None if seconds is None else ttl_ms(seconds)
-        self.registry.hold(normalise(path), hold_ms=hold_ms, reason=hold_reason(reason))
+        self.registry.hold(normalise(path), hold_ms=hold_ms(seconds), reason=hold_reason(reason))
 
     def lift(self, path: StrPath) -> bool:
         """End a hold; False when there was none. The file falls due at its own deadline again."""
@@ -134,17 +134,21 @@ class Keeping(Connected):
         Bring a file back from the quarantine (TEMP_FILE_QUARANTINE), never over another one; it is its user's again,
         and what was compressed is decompressed.
 
-        The disk alone decides, so this works as long as the file is there, also when Redis was lost.
+        The disk alone decides, so this works as long as the file is there, also when Redis has lost its records, or
+        does not answer: then a warning says that it could not be told.
 
         Raises:
             FileMissing: nothing from that path is in quarantine; the grace period may be over.
             UnsafePath: the name is taken; the file stays in quarantine.
         """
-        aside = self.cleaner.deleter.restore(normalise(path))
-        self.registry.release([aside.aside_path])
-        self.registry.count("restored")
-        self._decompress_if_there(aside.path)
+        aside = self._cleaner.deleter.restore(normalise(path))
         logger.info("Restored temporary file: %s", printable(aside.path))
+        try:
+            self.registry.release([aside.aside_path])
+            self.registry.count("restored")
+            self._decompress_if_there(aside.path)
+        except RegistryUnavailable as exc:  # in time its record is found missing
+            logger.warning("%s is back, and the registry could not be told: %s", printable(aside.path), exc)
 
     def _decompress_if_there(self, path: str) -> bool:
         try:
