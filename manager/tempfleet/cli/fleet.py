@@ -309,6 +309,9 @@ def accept_disk(console: Console) -> None:
     Until then nothing is deleted there: its disk may just not be mounted. Afterwards records of files that are not
     there are dropped at their deadlines.
 
+    Not asked for in memory (tmpfs) and below the system's temp directory, where a directory is expected to be made
+    anew: records of files that went with the old one are dropped.
+
     \b
       tempfleet --base-dir /srv/scratch accept-disk
     """
