@@ -181,12 +181,60 @@ def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Pat
                 file.touch()
             records = [registered(roots, path), registered(roots, tree, directory=True)]
             subprocess.run(["chattr", "+i", path, tree / "f"], check=True)
+            foretold = Deleter(roots, roots.settings).examine(records[0])
+            assert (foretold.outcome, foretold.reason) == (Outcome.FAILED, "EPERM")
             done = delete(roots, *records)
             assert [(d.outcome, d.reason) for d in done] == [(Outcome.FAILED, "EPERM")] * 2
             assert path.exists()
             assert (tree / "f").exists()
             subprocess.run(["chattr", "-i", path, tree / "f"], check=True)
             assert [d.outcome for d in delete(roots, *records)] == [Outcome.DELETED] * 2
+
+
+@needs_root
+@needs_linux
+def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
+    with file_system("ext4", tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path, kept = at.resolve() / "data" / "f", at.resolve() / "data" / "fixed" / "f"
+            kept.parent.mkdir()
+            for file in (path, kept):
+                file.touch()
+            records = [registered(roots, path), registered(roots, kept)]
+            deleter = Deleter(roots, roots.settings)
+            with deleter.examining() as look:
+                assert [look(record).outcome for record in records] == [Outcome.DELETED] * 2
+            for change, undo, expected in (
+                (["chattr", "+i", kept.parent], ["chattr", "-i", kept.parent], (Outcome.FAILED, "EPERM")),
+                (
+                    ["mount", "-o", "remount,ro", at],
+                    ["mount", "-o", "remount,rw", at],
+                    (Outcome.UNAVAILABLE, "EROFS"),
+                ),
+            ):
+                subprocess.run(change, check=True)
+                try:
+                    foretold = deleter.examine(records[1])
+                    (done,) = delete(roots, records[1])
+                finally:
+                    subprocess.run(undo, check=True)
+                assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == expected
+
+
+def test_a_directory_that_may_not_be_written_to_is_foretold(data: Path, roots: Roots) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    path = data / "closed" / "f"
+    path.parent.mkdir()
+    path.touch()
+    record = registered(roots, path)
+    path.parent.chmod(0o500)
+    try:
+        foretold, (done,) = Deleter(roots, roots.settings).examine(record), delete(roots, record)
+    finally:
+        path.parent.chmod(0o700)
+    assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
 
 
 def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roots: Roots) -> None:

@@ -53,7 +53,7 @@ these steps.
 ``identity``, ``private``, ``roots``, ``inspection`` and ``creation``; ``in_use``, ``secure``, ``tree``;
 ``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace period),
 ``parents`` (emptied ones), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``,
-``weighing``, ``audit``; and ``deleter``, the face.
+``weighing``, ``rights``, ``audit``; and ``deleter``, the face.
 """
 
 from .aside import QUARANTINE, Aside, SetAside, origin_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -16,6 +17,7 @@ from .guarded import NotPutBack
 from .in_use import Use
 from .private import PREFIX
 from .recovery import Recovered, recover
+from .rights import hindrance
 from .roots import Root, Roots
 from .session import Session, Stopped
 from .weighing import Weight, weigh
@@ -103,7 +105,24 @@ class Deleter:
             (aside.look_before_created, aside.look_before) if set_aside else (direct.look, guarded.look)
         )
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            yield lambda record: self._settle(record, session, by_name, by_identity, aside.look)
+            yield lambda record: self._foretold(
+                self._settle(record, session, by_name, by_identity, aside.look), session
+            )
+
+    def _foretold(self, verdict: Deletion, session: Session) -> Deletion:
+        """*verdict*, but what the system would not let go does not go."""
+        path = verdict.path
+        root = self._roots.find(path)
+        if verdict.outcome is not Outcome.DELETED or root is None:
+            return verdict
+        try:
+            code = hindrance(session.parent(root, path), path.rpartition("/")[2], session.reader)
+        except OSError:  # it is not under its name: an earlier claim has it in hand
+            return verdict
+        if not code:
+            return verdict
+        outcome, reason = outcome_of(OSError(code, os.strerror(code)))
+        return Deletion(verdict.record, outcome, verdict.way, reason=reason)
 
     def weigh(self, records: Sequence[FileRecord]) -> list[Weight | None]:
         """What the disk would get back for each of *records*; None where that cannot be seen. See weighing.py."""

@@ -49,6 +49,9 @@ _HANDLE_BYTES: Final = 128
 ENCODING: Final = sys.getfilesystemencoding()
 """What os.fsencode uses, without its price; the errors are surrogateescape."""
 
+_ATTRIBUTES: Final = struct.Struct("=Q")
+_FIXED: Final = 0x10 | 0x20  # STATX_ATTR_IMMUTABLE, STATX_ATTR_APPEND
+
 _STATX: Final = struct.Struct("=I12xII4xH2xQQQ24xqI4xqI4xqI12xIIQ")
 
 _LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
@@ -252,6 +255,13 @@ class Reader:
             return self._statx.read(fd, b"", _AT_EMPTY_PATH)
         return _from_os(os.fstat(fd))
 
+    def is_fixed(self, fd: int, name: str) -> bool:
+        """Whether *name* of directory *fd*, "" for itself, is immutable or append-only: nobody unlinks such a file."""
+        if self._statx is None:
+            return False
+        flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
+        return bool(self._statx.attributes(fd, name.encode(ENCODING, "surrogateescape"), flags) & _FIXED)
+
     def handle(self, fd: int, name: str) -> str:
         """
         The kernel's file handle in hexadecimal: inode and generation, never used twice. Empty where there is
@@ -317,6 +327,10 @@ class _Statx:
         ):
             raise last_error()
         return tuple.__new__(Stat, _STATX.unpack_from(self._buffer))
+
+    def attributes(self, fd: int, name: bytes, flags: int) -> int:
+        self.read(fd, name, flags)
+        return int(_ATTRIBUTES.unpack_from(self._buffer, 8)[0])
 
 
 class _Handle:
