@@ -13,9 +13,10 @@ import redis
 
 from support import console, console_env, python, snapshot
 from tempfleet import TempFileManager
-from tempfleet.doctor import Finding, Level, _share, examine, holders
+from tempfleet.doctor import Finding, Level, _share, examine
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
+from tempfleet.holders import holders
 from tempfleet.moves import Kept
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock

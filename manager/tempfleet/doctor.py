@@ -11,19 +11,18 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
-from typing import TypeVar
 
 from .adoption import Finder
 from .deletion import Roots, check_place, in_words, meaning_of
 from .disk import PASSING, confirm
 from .errors import SettingsError, TempfleetError, VolumeUnavailable
 from .fleet import Fleet
+from .holders import holders
 from .hooks import Hooks
 from .logs import printable
 from .plugins import installed
@@ -32,8 +31,6 @@ from .registry import FULL, Registry
 from .settings import Settings
 from .stats import VolumeStats
 from .units import counted, duration
-
-T = TypeVar("T")
 
 LOOKED_AT = 100
 """Files that are asked who holds them."""
@@ -381,38 +378,3 @@ def _failure(record: FileRecord, holding: list[str]) -> Finding:
         "failures", Level.WARNING, f"{said}; {counted(record.attempts, 'attempt')}",
         f"{todo} It is tried again by itself.".lstrip(),
     )  # fmt: skip
-
-
-def holders(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:
-    """
-    Which processes have *paths* open, as ``name (pid)``; of other users' processes only root learns it. Nothing
-    where there is no /proc.
-    """
-    found: dict[str, list[str]] = {}
-    if not paths:
-        return found
-    for process in _listed(proc):
-        if process.name.isdigit():
-            for path in paths & {_link(entry) for entry in _listed(process / "fd")}:
-                found.setdefault(path, []).append(f"{_name(process)} ({process.name})")
-    return found
-
-
-def _listed(directory: Path) -> list[Path]:
-    return _or_nothing(lambda: list(directory.iterdir()), [])
-
-
-def _link(entry: Path) -> str:
-    return _or_nothing(lambda: os.readlink(entry), "")
-
-
-def _name(process: Path) -> str:
-    return printable(_or_nothing(lambda: (process / "comm").read_text().strip(), "?"))
-
-
-def _or_nothing(look: Callable[[], T], nothing: T) -> T:
-    """Processes end and belong to others while one looks."""
-    try:
-        return look()
-    except OSError:
-        return nothing

@@ -32,8 +32,6 @@ from .logs import logger
 from .scripts import Argument
 from .urls import without_password
 
-URL_SCHEMES = ("redis://", "rediss://", "unix://")
-
 NOT_NOW = re.compile(
     r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
 )

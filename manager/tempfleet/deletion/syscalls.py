@@ -237,10 +237,9 @@ class System:
 class Reader:
     """Reads entries into buffers of its own: quick, and for one thread at a time."""
 
-    __slots__ = ("_can", "_handle", "_statx")
+    __slots__ = ("_handle", "_statx")
 
     def __init__(self, can: Capabilities) -> None:
-        self._can = can
         self._statx = _Statx() if can.statx else None
         self._handle = _Handle() if can.handles else None
 
