@@ -96,9 +96,8 @@ def test_a_script_that_cleans_removes_before_it_adds(name: str) -> None:
     writes = [command for command, _ in calls(body) if command in ADDING | REMOVING]
     if name in FIRST_ADDS or not writes:
         return
-    main = (
-        body[body.rindex("\nend\n\nlocal ") :] if name == "reap" else body
-    )  # its function adds, called later
+    # The functions of reap.lua add; they are called later.
+    main = body[body.rindex("\nend\n\nlocal ") :] if name == "reap" else body
     first = next(command for command, _ in calls(main) if command in ADDING | REMOVING)
     if name == "ack":  # the histogram's functions are defined above their use
         first = next(c for c, _ in calls(body[body.index("local any_failed") :]) if c in ADDING | REMOVING)

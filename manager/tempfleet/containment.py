@@ -88,9 +88,8 @@ class Contained:
             try:
                 answers.append(work())
             except BaseException as exc:
-                words.append(
-                    f"{type(exc).__name__}: {exc}"
-                )  # here, because a stranger's __str__ may raise, or hang
+                # Formatted on this thread, because a plug-in's __str__ may raise or hang.
+                words.append(f"{type(exc).__name__}: {exc}")
                 raise
 
         hand = Hand(run, apart=True)

@@ -68,9 +68,8 @@ class Created(Generic[Made]):
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (
-            self._entered_by == os.getpid()
-        ):  # a forked child that falls out of its parent's block deletes nothing
+        # A forked child that leaves its parent's block deletes nothing.
+        if self._entered_by == os.getpid():
             self._delete(self.record)
 
     def __repr__(self) -> str:

@@ -29,9 +29,8 @@ class Hand:
         self._latch.acquire()
         try:
             _thread.start_new_thread(self._run, ())
-        except (
-            RuntimeError
-        ) as exc:  # the interpreter is ending and has no more threads to give: then this one works
+        except RuntimeError as exc:
+            # The interpreter is ending and starts no more threads, so the calling thread does the work.
             if not apart:
                 self._run()
                 return

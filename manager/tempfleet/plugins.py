@@ -192,9 +192,8 @@ class Plugin:
 
         def work() -> list[float]:
             places = [float(key(candidate)) for candidate in candidates]
-            if any(
-                map(math.isnan, places)
-            ):  # neither before nor behind anything: it would spoil the order of all
+            # NaN compares as neither less nor greater, so a single one would make the order of all undefined.
+            if any(map(math.isnan, places)):
                 raise Nonsense("its key is not a number")
             return places
 

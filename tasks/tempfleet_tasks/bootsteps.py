@@ -121,9 +121,8 @@ def clean_host(runtime: Runtime, stop: threading.Event) -> None:
     """
     try:
         runtime.manager.verify_unseen()
-    except (
-        TempfleetError
-    ) as exc:  # its disk is away, or the registry full: it will be looked at the next time
+    except TempfleetError as exc:
+        # The disk is not there or the registry is full. The next pass tries again.
         logger.warning("Could not look at what was recorded from afar: %s", exc)
     volumes = runtime.own_volumes()
     _in_each(volumes, stop, lambda volume: runtime.clean(volume, stop=stop), "clean")

@@ -5,11 +5,12 @@ A pair of device and inode number is no identity: ext4 gives a freed inode to th
 stored device number changes with a reboot or a remount. The word starts with a letter that says what it is
 made of:
 
-    g<ino>.<birth>.<handle>   inode, birth time and the kernel's file handle (which has the inode's
-    generation) b<ino>.<birth>            where the file system's handles are not kept over its own life
-    (FUSE, overlay, NFS) h<ino>.<handle>           where it keeps no birth time (tmpfs before Linux 6.6)
-    w<ino>.<change>.<size>.<modified>   weak: where there is neither. A write to the file changes it; then the
-    file stays.
+    g<ino>.<birth>.<handle>                  inode, birth time and the kernel's file handle (which contains
+                                             the inode's generation)
+    b<ino>.<birth>                           where file handles do not outlive a remount (FUSE, overlay, NFS)
+    h<ino>.<handle>                          where the file system stores no birth time (tmpfs before Linux 6.6)
+    w<ino>.<change>.<size>.<modified>        weak: where there is neither. A write to the file changes it; then
+                                             the file is kept.
 
 Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renaming, linking, chmod and chown.
 

@@ -2,16 +2,15 @@
 The private directory of a root: ``<root>/.tempfleet-<uid>``, where a file is compared with its record out of
 everybody's reach.
 
-It is on the root's own mount, so that moving a file there is one atomic rename. It must belong to this user
-with mode 0700 (and the set-group-ID bit where its root hands that down) and be no symlink, which is checked by
-descriptor when it is opened. In a directory that
-others may write to (``/tmp``) a stranger can take the name first; then the next of ten is used, ours before a
-new one. What is in it:
+It is on the root's own mount, so that moving a file there is one atomic rename. It must belong to this user with
+mode 0700 (and the set-group-ID bit if its root hands that down). It must not be a symlink. Both are checked by
+descriptor when it is opened. In a directory that others may write to (``/tmp``) a stranger can take the name first.
+Then the next of ten names is used; a directory of ours that exists goes before a new one. It contains:
 
-    <digest>.<token>                  a file between its rename and its unlink; more than an instant only
-    after a crash <digest>.<token>.<size>.aside     a file in its grace period (TEMP_FILE_QUARANTINE)
-    <digest>.<token>.<size>.from      a symlink that nobody follows: its text is where that file was
-    <digest>.<token>.form             a file's other form, before it has the name or after it had it (exchange.py)
+    <digest>.<token>                  a file between its rename and its unlink; for longer only after a crash
+    <digest>.<token>.<size>.aside     a file in quarantine (TEMP_FILE_QUARANTINE)
+    <digest>.<token>.<size>.from      a symlink that nobody follows; its text is the path the file had
+    <digest>.<token>.form             a file's other form, before or after it has the name (exchange.py)
     note.<token>.<random>             the paths of one delete call, locked while it runs
     audit.log, audit.log.1, ...
 

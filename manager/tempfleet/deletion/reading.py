@@ -69,7 +69,7 @@ def _opened(at: int, name: str) -> int:
     while True:
         try:
             return os.open(name, flags, dir_fd=at)
-        except (
-            BlockingIOError
-        ):  # who has a lease on it, perhaps to compress it, was told to let go, and has 45 s at most
+        except BlockingIOError:
+            # Another process holds a kernel lease on the file, perhaps to compress it. The kernel has told it to give
+            # the lease up and waits at most 45 s.
             time.sleep(_LET_GO_SECONDS)
