@@ -19,5 +19,6 @@ def requirements(project: dict[str, object], groups: dict[str, list[str]]) -> li
 
 
 if __name__ == "__main__":
-    document = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    top = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
+    document = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))
     print("\n".join(requirements(document["project"], document["dependency-groups"])))

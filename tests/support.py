@@ -22,6 +22,9 @@ from tempfleet import TempFileManager, plugins
 
 T = TypeVar("T")
 
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
+"""The project's directory, wherever a test lies."""
+
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
     """The first true value of *condition*; an AssertionError when there was none within *timeout* seconds."""
@@ -95,7 +98,7 @@ def console_env(directory: Path, **env: str) -> dict[str, str]:
     """
     paths = [*sys.path]
     if not entry_points(group="tempfleet.commands"):
-        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         info = directory / "installed" / "tempfleet-0.dist-info"
         info.mkdir(parents=True, exist_ok=True)
         lines = [f"{name} = {where}" for name, where in project["entry-points"]["tempfleet.commands"].items()]

@@ -24,6 +24,7 @@ import redis
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from support import ROOT
 from tempfleet import TempFileManager, Volume
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
@@ -34,11 +35,16 @@ from tempfleet.store import Store
 from tempfleet.testing import FakeClock
 from tempfleet_tasks import celery_commands
 
-TOP = Path(__file__).parent.parent
-DOCS = TOP / "docs"
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-RUNBOOK = TOP / "deploy/prometheus/RUNBOOK.md"
-DOCUMENTS = [*PAGES, RUNBOOK, TOP / "README.md", TOP / "CHANGELOG.md", *sorted(TOP.glob("examples/**/*.md"))]
+RUNBOOK = ROOT / "deploy/prometheus/RUNBOOK.md"
+DOCUMENTS = [
+    *PAGES,
+    RUNBOOK,
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("examples/**/*.md")),
+]
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("docker", "kubernetes")
 PRELUDE = """set -eu -o pipefail
@@ -70,7 +76,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "TEMP_FILE_REDIS_URL": server.unix_url,
             "TEMP_FILE_BROKER_URL": f"redis+socket://{server.socket_path}",
-            "TEMPFLEET_SOURCE": str(TOP),
+            "TEMPFLEET_SOURCE": str(ROOT),
             "TMPDIR": str(tmp_path),
         }
 
@@ -104,7 +110,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(TOP)))
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
@@ -130,7 +136,7 @@ def named(words: list[str]) -> click.Command:
 @pytest.mark.parametrize(
     "page",
     [page for page in DOCUMENTS if page.parent.name != "reference"],
-    ids=lambda page: str(page.relative_to(TOP)),
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_every_command_that_is_named_does_something(page: Path) -> None:
     told = re.findall(r"`((?:celery -A \w+ )?tempfleet\s[^`]+)`", page.read_text(encoding="utf-8"))
@@ -140,7 +146,7 @@ def test_every_command_that_is_named_does_something(page: Path) -> None:
         assert not leads or "--help" in command, command
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(TOP)))
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_document_opens_flower_to_the_world(page: Path) -> None:
     for said in re.findall(r"celery -A \w+ flower[^`\n#]*", page.read_text(encoding="utf-8")):
         assert "--address=127.0.0.1" in said
@@ -178,7 +184,7 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_every_test_that_a_guarantee_names_is_there() -> None:
     for name in re.findall(r"`(tests/\S+)`", (DOCS / "guarantees.md").read_text()):
-        assert (TOP / name).exists(), name
+        assert (ROOT / name).exists(), name
 
 
 def test_the_reference_is_what_the_code_says() -> None:

@@ -12,13 +12,13 @@ import psutil
 import pytest
 import redis
 
-from support import wait_until
+from support import ROOT, wait_until
 from tempfleet import VolumeStats
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
 from tempfleet.store import Store
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = ROOT / "examples"
 EVERY = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
 Law = Callable[[VolumeStats, list[str]], bool]

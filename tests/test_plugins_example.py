@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from support import Packages, console, console_env, wait_until
+from support import ROOT, Packages, console, console_env, wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "tempfleet-archive"
+EXAMPLE = ROOT / "examples" / "tempfleet-archive"
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from support import ROOT
 from tempfleet.cli import main
 from tempfleet.settings import variables
 
-TOP = Path(__file__).parent.parent
-README = (TOP / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_quick_start_runs_as_it_stands(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_the_commands_that_are_shown_exist(command: str) -> None:
 
 def test_the_folders_that_are_shown_exist() -> None:
     for folder in re.findall(r"^    ((?:manager|tasks|tests|examples)/\S*)", README, re.MULTILINE):
-        assert (TOP / folder).is_dir(), folder
+        assert (ROOT / folder).is_dir(), folder

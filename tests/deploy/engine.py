@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import wait_until
+from support import ROOT, wait_until
 
-from .tools import ROOT, run, tool
+from .tools import run, tool
 
 START = "TEMPFLEET_TEST_CONTAINERS"
 """Set by `make test-containers`: a test suite does not start a daemon unasked."""

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from stack import Stack, fetch, fetch_json
-from support import wait_until
+from support import ROOT, wait_until
 from tempfleet import TempFileManager
 
 from .engine import Engine, engine, provide_images
-from .tools import DEPLOY, ROOT
+from .tools import DEPLOY
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SHOW = ("worker-1", "python3", "/usr/local/share/tempfleet/show.py")

@@ -12,7 +12,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from .tools import DEPLOY, ROOT
+from support import ROOT
+
+from .tools import DEPLOY
 
 GRAFANA = DEPLOY / "grafana"
 

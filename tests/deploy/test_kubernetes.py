@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from support import ROOT
 from tempfleet.settings import variables
 
-from .tools import DEPLOY, ROOT, run, tool
+from .tools import DEPLOY, run, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
 HOW_TO = ROOT / "docs/how-to/kubernetes.md"

@@ -13,15 +13,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from specification.material import New, registered
-from support import python
+from support import ROOT, python
 from tempfleet import TempFileManager
 from tempfleet.cli import main
 from tempfleet.fleet import Fleet
 from tempfleet.metrics import FleetCollector, prometheus_registry
 from tempfleet.settings import variables
 
-TOP = Path(__file__).parent.parent.parent
-PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_7_2_the_library_starts_without_the_optional_packages() -> None:
@@ -44,7 +43,7 @@ def test_7_2_tests_types_and_form_are_checked_by_the_development_group() -> None
 
 def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> None:
     """Built and run: tests/deploy/test_containers.py."""
-    text = (TOP / "Dockerfile").read_text()
+    text = (ROOT / "Dockerfile").read_text()
     assert "TEMP_FILE_BASE_DIR=/var/lib/tempfleet/files" in text
     assert "chmod 0750 /var/lib/tempfleet" in text
     program, command = json.loads(text.rpartition("CMD ")[2])
@@ -54,7 +53,7 @@ def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> Non
 
 def test_7_3_kubernetes_is_given_directory_and_age_and_bounds() -> None:
     """Every form, against Kubernetes' own schemas: tests/deploy/test_kubernetes.py."""
-    folder = TOP / "deploy" / "kubernetes"
+    folder = ROOT / "deploy" / "kubernetes"
     config = yaml.safe_load((folder / "config" / "config.yaml").read_text())["data"]
     assert {"TEMP_FILE_BASE_DIR", "TEMP_FILE_MAX_AGE"} <= set(config) <= set(variables().values())
     worker = yaml.safe_load((folder / "base" / "worker.yaml").read_text())["spec"]["template"]["spec"]

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from specification.material import New, exist, registered, temporary_file
-from support import assert_balanced, python
+from support import ROOT, assert_balanced, python
 from tempfleet.deletion import faults
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.fleet import Fleet
@@ -151,6 +151,6 @@ def test_9_3_two_threads_register_and_a_clean_up_runs_and_each_sees_whole_steps_
 
 def test_9_4_the_count_over_time_is_drawn(new: New) -> None:
     """With data of a real worker: tests/deploy/test_prometheus.py."""
-    dashboard = Path(__file__).parent.parent.parent / "deploy" / "grafana" / "dashboards" / "tempfleet.json"
+    dashboard = ROOT / "deploy" / "grafana" / "dashboards" / "tempfleet.json"
     panels = json.loads(dashboard.read_text())["panels"]
     assert any("temp_files_active" in json.dumps(panel) for panel in panels)

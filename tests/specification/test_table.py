@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parent.parent.parent
+from support import ROOT
+
 HERE = Path(__file__).parent
-PAGE = (TOP / "docs" / "specification.md").read_text()
+PAGE = (ROOT / "docs" / "specification.md").read_text()
 
 ROWS = [
     [cell.strip() for cell in row.strip("|").split("|")]
@@ -49,7 +50,7 @@ def test_every_test_that_is_named_exists() -> None:
             if not file.startswith(("tests/", "examples/")):
                 assert name in OURS, name
             else:
-                text = (TOP / file).read_text()
+                text = (ROOT / file).read_text()
                 assert not function or f"def {function}(" in text, name
 
 
@@ -61,7 +62,7 @@ def test_every_test_of_this_folder_is_named() -> None:
 def test_every_place_exists() -> None:
     for _, _, where, _ in ROWS:
         for name in re.findall(r"`([a-z_/]+\.(?:py|lua|toml)|Dockerfile|[a-z_]+/[a-z_/]*)`", where):
-            assert any((top / name).exists() for top in (TOP, TOP / "manager" / "tempfleet")), name
+            assert any((top / name).exists() for top in (ROOT, ROOT / "manager" / "tempfleet")), name
 
 
 def test_a_test_is_named_after_its_section_and_stands_in_that_sections_file() -> None:
