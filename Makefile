@@ -35,9 +35,9 @@ test: setup lint floors ## lint, types, layers, the built wheel on its oldest li
 
 # The wheel, not the checkout, on the oldest libraries that pyproject.toml allows.
 FLOORS := .venv-floors
-FLOOR_TESTS := tests/test_registry.py tests/test_fleet.py tests/test_store.py tests/test_settings.py \
-  tests/test_manager.py tests/test_tasks.py tests/test_metrics.py tests/test_pressure.py tests/test_hooks.py \
-  tests/test_plugins.py tests/stories/test_two_hosts.py
+FLOOR_TESTS := tests/registry/test_registry.py tests/registry/test_fleet.py tests/registry/test_store.py tests/settings/test_settings.py \
+  tests/manager/test_manager.py tests/tasks/test_tasks.py tests/monitoring/test_metrics.py tests/capacity/test_usage.py tests/plugins/test_hooks.py \
+  tests/plugins/test_plugins.py tests/system/stories/test_two_hosts.py
 
 floors: $(FLOORS)/.set-up ## the built wheel, tested on the oldest libraries that it allows
 	@rm -rf dist && $(FLOORS)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . 2>&1 \
@@ -63,7 +63,7 @@ test-tools: ## as root on Debian: install the programs that the operating tests 
 	  code=$$?; test -z "$$made" || rm -f $(POLICY); exit $$code
 
 test-containers: setup ## the image and docker-compose.yml on a Docker engine, started for it if need be
-	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy/test_containers.py
+	@TEMPFLEET_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/system/deploy/test_containers.py
 
 lint: setup
 	@$(BIN)/ruff check manager tasks tests docs deploy examples

@@ -15,11 +15,13 @@ from typing import Any
 import click
 
 import tempfleet
-from tempfleet import Settings, metrics
+from tempfleet import Settings
 from tempfleet.cli import main as console
-from tempfleet.stats import BOUNDS_SECONDS
+from tempfleet.monitoring import metrics
+from tempfleet.registry.stats import BOUNDS_SECONDS
+from tempfleet.settings.settings import variables
 from tempfleet_tasks.app import DELETE_TASKS, FILE_TASKS
-from tempfleet_tasks.sweep import sweep
+from tempfleet_tasks.messages.sweep import sweep
 
 TOP = Path(__file__).parent.parent
 REFERENCE = TOP / "docs" / "reference"
@@ -46,7 +48,7 @@ def settings() -> Iterator[str]:
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (TOP / "README.md").read_text(), re.MULTILINE)
     told = {variable: (default, meaning) for variable, default, meaning in rows}
     for name, field in Settings.model_fields.items():
-        variable = tempfleet.settings.variables()[name]
+        variable = variables()[name]
         default, meaning = told[variable]
         bounds = " and ".join(_bound(bound) for bound in field.metadata if _bound(bound))
         yield f"| `{variable}` | {_kind(field.annotation)} | {bounds} | {default} | {meaning} |"

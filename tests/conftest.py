@@ -15,13 +15,14 @@ import pytest
 import redis
 
 from support import Packages
-from tempfleet import Settings, TempFileManager, Volume, plugins
+from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.fleet import Fleet
-from tempfleet.keys import FLEET_KEYS, VOLUME_KEYS
-from tempfleet.registry import Registry
-from tempfleet.settings import variables
-from tempfleet.store import Store, connect
+from tempfleet.plugins import plugin as plugins
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.keys import FLEET_KEYS, VOLUME_KEYS
+from tempfleet.registry.registry import Registry
+from tempfleet.registry.store import Store, connect
+from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
 
 

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import psutil
 import redis
 
-from tempfleet import TempFileManager, plugins
+from tempfleet import TempFileManager
+from tempfleet.plugins import plugin as plugins
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ somewhere.
 
 A page is one shell session. Its ``sh`` blocks are run as they stand, its ``python`` blocks by Python between them (or
 written down, where they name a file). Blocks marked ``docker`` and ``kubernetes`` are run where an engine or kubectl
-is: tests/deploy.
+is: tests/system/deploy.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from support import ROOT
 from tempfleet import TempFileManager, Volume
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.fleet import Fleet, Sweep
-from tempfleet.metrics import FleetCollector, prometheus_registry
+from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
-from tempfleet.store import Store
+from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.store import Store
 from tempfleet.testing import FakeClock
-from tempfleet_tasks import celery_commands
+from tempfleet_tasks.console import celery_commands
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
-from tempfleet.moves import Kept
-from tempfleet.policies import (
+from tempfleet.records import GONE
+from tempfleet.registry.values import Kept
+from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
+from tempfleet.validation import (
     Candidate,
     RetryPolicy,
     eviction_policies,
@@ -19,8 +21,6 @@ from tempfleet.policies import (
     hold_reason,
     ttl_ms,
 )
-from tempfleet.records import GONE
-from tempfleet.settings import LONGEST_TTL_SECONDS, Settings
 
 POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)
 

@@ -11,7 +11,7 @@ import pytest
 
 from support import ROOT
 from tempfleet.cli import main
-from tempfleet.settings import variables
+from tempfleet.settings.settings import variables
 
 README = (ROOT / "README.md").read_text()
 

@@ -8,12 +8,12 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
     manager.cleanup()
 """
 
-from .adoption import Found
-from .compression import CompressionReport
-from .created import TempDirectory, TempFile
-from .deletion import Aside
-from .descent import EvictionReport
-from .doctor import Finding
+from .capacity.eviction_pass import EvictionReport
+from .cleanup.report import CleanupReport
+from .compression.compressor import CompressionReport
+from .deletion.quarantine import Aside
+from .diagnostics.doctor import Finding
+from .diagnostics.explanation import Explanation
 from .errors import (
     AlreadyClaimed,
     BatchError,
@@ -39,15 +39,15 @@ from .errors import (
     UnsafePath,
     VolumeUnavailable,
 )
-from .explanation import Explanation
-from .keys import Volume
-from .manager import TempFileManager
+from .manager.manager import TempFileManager
+from .manager.results import BatchResult, FileResult
+from .manager.temp_file import TempDirectory, TempFile
+from .reconciliation.takeover import Takeover
+from .reconciliation.unregistered import Found
 from .records import Deletion, FileRecord, Outcome, State
-from .report import CleanupReport
-from .results import BatchResult, FileResult
-from .settings import Settings
-from .stats import VolumeStats
-from .takeover import Takeover
+from .registry.keys import Volume
+from .registry.stats import VolumeStats
+from .settings.settings import Settings
 
 __all__ = [
     "AlreadyClaimed",

@@ -36,11 +36,13 @@ from tempfleet.embedded import broker_url
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger, printable
 
-from . import delete, register, remote, routing, schedule, sweep, transport
-from .bootsteps import HostStep
-from .logging import log_as_set
+from . import routing, schedule
+from .messages import delete, register, sweep
 from .runtime import Runtime, RuntimeOf
-from .web import WebStep
+from .worker import remote, transport
+from .worker.bootsteps import HostStep
+from .worker.logging import log_as_set
+from .worker.web import WebStep
 
 REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
 """Celery keeps these for all apps of the process; one without Tempfleet answers with an error."""

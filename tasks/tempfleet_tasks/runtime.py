@@ -13,14 +13,14 @@ from functools import cached_property
 from celery import Celery
 
 from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
-from tempfleet.announcer import Announcer
-from tempfleet.cleanup import Cleaner
-from tempfleet.compression import Compressor
-from tempfleet.descent import EvictionReport
-from tempfleet.eviction import Evictor
-from tempfleet.fleet import Fleet
+from tempfleet.capacity.eviction_pass import EvictionReport
+from tempfleet.capacity.evictor import Evictor
+from tempfleet.cleanup.cleaner import Cleaner
+from tempfleet.cleanup.report import CleanupReport
+from tempfleet.compression.compressor import Compressor
 from tempfleet.logs import logger, printable
-from tempfleet.report import CleanupReport
+from tempfleet.plugins.near_expiry import Announcer
+from tempfleet.registry.fleet import Fleet
 
 
 class Runtime:

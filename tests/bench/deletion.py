@@ -23,9 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tempfleet.deletion import Deleter, Roots, create_file, in_use, inspect, new_name
+from tempfleet.deletion.deleter import Deleter
+from tempfleet.filesystem import in_use
+from tempfleet.filesystem.creation import create_file
+from tempfleet.filesystem.inspection import inspect
+from tempfleet.filesystem.paths import new_name
+from tempfleet.filesystem.roots import Roots
 from tempfleet.records import FileRecord, Outcome
-from tempfleet.settings import InUse, Settings
+from tempfleet.settings.settings import InUse, Settings
 
 FILES = 4000
 BATCH = 500

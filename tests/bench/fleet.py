@@ -21,8 +21,8 @@ import redis
 from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
-from tempfleet.registry import Registry
-from tempfleet.store import Store, connect
+from tempfleet.registry.registry import Registry
+from tempfleet.registry.store import Store, connect
 
 FILES = 10_000
 RECORDS = 300_000

@@ -26,11 +26,11 @@ from hypothesis.stateful import (
 
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
-from tempfleet.keys import volume_key
-from tempfleet.moves import Kept, TagTotal
 from tempfleet.records import FileRecord, NewFile
-from tempfleet.registry import Registry
-from tempfleet.store import Store
+from tempfleet.registry.keys import volume_key
+from tempfleet.registry.registry import Registry
+from tempfleet.registry.store import Store
+from tempfleet.registry.values import Kept, TagTotal
 from tempfleet.testing import FakeClock
 
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])

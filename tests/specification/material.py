@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tempfleet import TempFileManager
-from tempfleet.deletion import faults
+from tempfleet.deletion import failpoints as faults
 
 New = Callable[..., TempFileManager]
 

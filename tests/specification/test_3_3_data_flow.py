@@ -30,7 +30,7 @@ def test_3_3_registered_looked_at_recorded_logged_then_aged_deleted_logged_and_t
 
 
 def test_3_3_the_periodic_look_is_beats_and_each_workers_own(new: New) -> None:
-    """The real ones: tests/stories/test_two_hosts.py."""
+    """The real ones: tests/system/stories/test_two_hosts.py."""
     app = make_app(new().settings)
     app.finalize()
     assert app.conf.beat_schedule["tempfleet.sweep"]["schedule"] == 300

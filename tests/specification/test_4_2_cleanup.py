@@ -81,7 +81,7 @@ def test_4_2_what_never_goes_is_buried_for_a_person_and_not_lost(new: New, clock
 
 
 def test_4_2_a_timer_of_ones_own_cleans_regularly(new: New, clock: FakeClock) -> None:
-    """A worker's timer and beat's sweeps are this, as processes: tests/stories/test_two_hosts.py."""
+    """A worker's timer and beat's sweeps are this, as processes: tests/system/stories/test_two_hosts.py."""
     manager, ticks = new(max_age=30), []
     for _ in range(6):
         registered(manager, 1)

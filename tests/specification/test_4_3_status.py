@@ -7,8 +7,8 @@ import os
 import pytest
 
 from specification.material import New, registered, temporary_file
-from tempfleet.fleet import Fleet
-from tempfleet.metrics import FleetCollector
+from tempfleet.monitoring.metrics import FleetCollector
+from tempfleet.registry.fleet import Fleet
 from tempfleet.testing import FakeClock
 
 

@@ -80,7 +80,7 @@ def test_4_4_a_starting_system_first_cleans_what_is_old(new: New, clock: FakeClo
 
 
 def test_4_4_storage_is_kept_clean_by_repeated_batches(new: New, clock: FakeClock) -> None:
-    """By workers and beat, as processes: tests/stories/test_two_hosts.py."""
+    """By workers and beat, as processes: tests/system/stories/test_two_hosts.py."""
     manager = new(max_age=10, batch_size=10)
     for _ in range(3):
         registered(manager, 25)

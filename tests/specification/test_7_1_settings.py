@@ -19,13 +19,14 @@ from specification.material import New, registered, temporary_file
 from stack import fetch
 from tempfleet import QuotaExceeded, Settings, SettingsError, State
 from tempfleet.cli import main
-from tempfleet.deletion import faults
+from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.fleet import Fleet
 from tempfleet.logs import logger
-from tempfleet.settings import variables
+from tempfleet.monitoring.assembly import make_site
+from tempfleet.monitoring.server import serve
+from tempfleet.registry.fleet import Fleet
+from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
-from tempfleet.web import make_site, serve
 from tempfleet_tasks import make_app
 
 Set = Callable[..., None]
@@ -226,7 +227,7 @@ def test_7_1_owner_check_keeps_a_file_that_was_given_to_somebody_else(
 def test_7_1_enable_metrics_decides_whether_a_worker_serves_them(
     set_: Set, tmp_path: Path, enabled: bool
 ) -> None:
-    """A real worker's: tests/operate/test_worker_pages.py."""
+    """A real worker's: tests/system/operate/test_worker_pages.py."""
     set_(ENABLE_TEMP_FILE_METRICS=str(enabled), TEMP_FILE_BASE_DIR=str(tmp_path / "base"))
     (web,) = (step for step in make_app().steps["worker"] if step.__name__ == "TempfleetWeb")
     assert web(None).include_if(None) is enabled

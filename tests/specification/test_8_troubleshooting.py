@@ -17,7 +17,7 @@ import pytest
 from specification.material import New, exist, registered, temporary_file, undeletable
 from support import assert_balanced
 from tempfleet import State, TempFileManager
-from tempfleet.doctor import Finding
+from tempfleet.diagnostics.doctor import Finding
 from tempfleet.testing import FakeClock
 
 
@@ -29,7 +29,7 @@ def finding(manager: TempFileManager, check: str) -> Finding:
 
 
 def test_8_1_the_five_key_figures_are_counted(new: New, clock: FakeClock) -> None:
-    """Asked of a real Prometheus, with the specification's queries: tests/deploy/test_prometheus.py."""
+    """Asked of a real Prometheus, with the specification's queries: tests/system/deploy/test_prometheus.py."""
     manager = new(max_age=60)
     registered(manager, 4)
     clock.advance(60)

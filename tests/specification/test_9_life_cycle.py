@@ -13,10 +13,10 @@ import redis
 
 from specification.material import New, exist, registered, temporary_file
 from support import ROOT, assert_balanced, python
-from tempfleet.deletion import faults
+from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.fleet import Fleet
-from tempfleet.metrics import FleetCollector
+from tempfleet.monitoring.metrics import FleetCollector
+from tempfleet.registry.fleet import Fleet
 from tempfleet.testing import FakeClock
 
 # -- 9.1: from one box to the next
@@ -82,7 +82,7 @@ def test_9_1_force_leads_straight_to_cleaning(new: New) -> None:
 def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_asked_for(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
-    """On SIGTERM, on an exit, with handlers of the application's own: tests/test_ending.py."""
+    """On SIGTERM, on an exit, with handlers of the application's own: tests/manager/test_shutdown.py."""
     life = (
         "import sys\nfrom tempfleet import Settings, TempFileManager\n"
         "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], clear_on_shutdown=True)\n"
@@ -150,7 +150,7 @@ def test_9_3_two_threads_register_and_a_clean_up_runs_and_each_sees_whole_steps_
 
 
 def test_9_4_the_count_over_time_is_drawn(new: New) -> None:
-    """With data of a real worker: tests/deploy/test_prometheus.py."""
+    """With data of a real worker: tests/system/deploy/test_prometheus.py."""
     dashboard = ROOT / "deploy" / "grafana" / "dashboards" / "tempfleet.json"
     panels = json.loads(dashboard.read_text())["panels"]
     assert any("temp_files_active" in json.dumps(panel) for panel in panels)

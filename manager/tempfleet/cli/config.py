@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..effective import DEFAULT, explain
+from ..diagnostics.configuration import DEFAULT, explain
 from ..logs import printable
 from .console import Console, Table, pass_console
 

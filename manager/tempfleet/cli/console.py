@@ -24,17 +24,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from ..deletion import origin_of
+from ..deletion.quarantine import origin_of
 from ..embedded import connect_url
 from ..errors import RegistryError, SettingsError, VolumeUnavailable
-from ..fleet import Fleet
-from ..keys import Volume
 from ..logs import configure, logger, printable
-from ..manager import TempFileManager
+from ..manager.manager import TempFileManager
 from ..records import FileRecord
-from ..registry import Registry
-from ..settings import Settings
-from ..store import Store, connect
+from ..registry.fleet import Fleet
+from ..registry.keys import Volume
+from ..registry.registry import Registry
+from ..registry.store import Store, connect
+from ..settings.settings import Settings
 
 Cell = str | int | Text
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..doctor import Level, examine
-from ..units import counted
+from ..diagnostics.doctor import Level, examine
+from ..settings.units import counted
 from .console import Console, Table, pass_console
 
 STATUS = {Level.OK: 0, Level.WARNING: 1, Level.ERROR: 2}

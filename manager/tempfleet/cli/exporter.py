@@ -6,7 +6,8 @@ import signal
 
 import click
 
-from ..web import make_site, serve
+from ..monitoring.assembly import make_site
+from ..monitoring.server import serve
 from .console import Console, pass_console
 
 ENDS = {signal.SIGINT, signal.SIGTERM}

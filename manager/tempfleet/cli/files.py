@@ -10,14 +10,14 @@ from contextlib import suppress
 
 import click
 
-from ..deletion import beginning, normalise
+from ..diagnostics.health import host_warnings
 from ..errors import BatchError, UnsafePath
-from ..health import host_warnings
+from ..filesystem.paths import beginning, normalise
 from ..logs import printable
-from ..policies import words
 from ..records import NEAR_EXPIRY, FileRecord, State
-from ..registry import Registry
-from ..units import duration
+from ..registry.registry import Registry
+from ..settings.units import duration
+from ..validation import words
 from . import formats
 from .console import Console, Table, known_name, known_path, pass_console, records_document
 from .formats import size, when

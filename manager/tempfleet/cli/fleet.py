@@ -13,14 +13,14 @@ from typing import Any
 import click
 from rich.text import Text
 
+from ..diagnostics.health import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..errors import TempfleetError, UnknownHost
-from ..fleet import Host
-from ..health import DEGRADED, HEALTHY, UNHEALTHY, refusal
-from ..keys import Volume
 from ..logs import printable
-from ..stats import VolumeStats
-from ..takeover import foresee
-from ..units import counted, duration
+from ..reconciliation.takeover import foresee
+from ..registry.fleet import Host
+from ..registry.keys import Volume
+from ..registry.stats import VolumeStats
+from ..settings.units import counted, duration
 from . import formats
 from .console import Answer, Console, Table, name, pass_console
 from .formats import size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..records import FileRecord, State
-from ..units import duration, parse_seconds
+from ..settings.units import duration, parse_seconds
 
 
 def seconds(text: str) -> float:

@@ -27,7 +27,11 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import adopting, cleaning, compressing, config, doctor, eviction, exporter, files, fleet, plugins
+from . import adopt as adopting
+from . import cleanup as cleaning
+from . import compress as compressing
+from . import config, doctor, exporter, files, fleet, plugins
+from . import evict as eviction
 from .console import Console
 
 PLUGINS = "tempfleet.commands"

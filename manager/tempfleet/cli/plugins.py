@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ..errors import RegistryError
 from ..logs import printable
-from ..plugins import installed
-from ..stats import Note
+from ..plugins.plugin import installed
+from ..registry.stats import Note
 from .console import Console, Table, pass_console
 
 

@@ -24,7 +24,7 @@ handle has the inode's generation, and the birth time is the next best; see ``id
 
 **After a crash** a file has its own name, or is in the private directory under a digest of it. The next
 claim of the record looks there; a locked ``notes`` file lets ``recovery`` do it without the record. A tree
-that was half emptied is a directory again, and goes on. tests/attacks kills a process between every two of
+that was half emptied is a directory again, and goes on. tests/system/attacks kills a process between every two of
 these steps.
 
 **What is not proven.**
@@ -56,47 +56,22 @@ these steps.
 ``weighing``, ``rights``, ``audit``; and ``deleter``, the face.
 """
 
-from .aside import QUARANTINE, Aside, SetAside, origin_of
 from .audit import check_place
-from .creation import create_directory, create_file, unmake
 from .deleter import Deleter
-from .errnos import in_words, legend, meaning_of
-from .errnos import name_of as reason_of
-from .inspection import inspect, is_below
-from .names import beginning, new_name, normalise, unsafe
-from .parents import parents_of, remove_empty
-from .private import is_private_name
-from .reading import open_content
+from .empty_parents import parents_of, remove_empty
+from .quarantine import QUARANTINE, Aside, SetAside, origin_of
 from .recovery import Recovered, recover, stands_for_another
-from .roots import Root, Roots
 
 __all__ = [
     "QUARANTINE",
     "Aside",
     "Deleter",
     "Recovered",
-    "Root",
-    "Roots",
     "SetAside",
-    "beginning",
     "check_place",
-    "create_directory",
-    "create_file",
-    "in_words",
-    "inspect",
-    "is_below",
-    "is_private_name",
-    "legend",
-    "meaning_of",
-    "new_name",
-    "normalise",
-    "open_content",
     "origin_of",
     "parents_of",
-    "reason_of",
     "recover",
     "remove_empty",
     "stands_for_another",
-    "unmake",
-    "unsafe",
 ]

@@ -20,11 +20,11 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
 from ..errors import SettingsError
+from ..filesystem.errnos import in_words, name_of
+from ..filesystem.in_use import Use
+from ..filesystem.private_directory import PrivateDirectory, private_name
 from ..logs import logger, printable
 from ..records import Deletion
-from .errnos import in_words, name_of
-from .in_use import Use
-from .private import PrivateDirectory, private_name
 
 NAME = "audit.log"
 _TURN_OVER_BYTES = 10 << 20

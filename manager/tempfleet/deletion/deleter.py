@@ -7,20 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ..filesystem.errnos import outcome_of
+from ..filesystem.in_use import Use
+from ..filesystem.private_directory import PREFIX
+from ..filesystem.roots import Root, Roots
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
-from ..settings import Settings
-from . import aside, direct, guarded
-from .aside import Aside, SetAside
+from ..settings.settings import Settings
+from . import direct, guarded
+from . import quarantine as aside
 from .audit import AuditLines, AuditLog
-from .errnos import outcome_of
+from .footprint import Weight, weigh
 from .guarded import NotPutBack
-from .in_use import Use
-from .private import PREFIX
+from .quarantine import Aside, SetAside
 from .recovery import Recovered, recover
 from .rights import hindrance
-from .roots import Root, Roots
 from .session import Session, Stopped
-from .weighing import Weight, weigh
 
 T = TypeVar("T")
 _PRIVATE = "/" + PREFIX

@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 import stat
 
+from ..filesystem.inspection import kind_of
+from ..filesystem.private_directory import Entry
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
-from . import faults, guarded, tree, usage
-from .inspection import kind_of
-from .private import Entry
+from . import failpoints as faults
+from . import guarded, usage
+from . import unlink as tree
 from .removal import remove
 from .session import Session
 

@@ -32,15 +32,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from ..filesystem import identity, in_use
+from ..filesystem.in_use import Use
+from ..filesystem.private_directory import FORM, digest_of
+from ..filesystem.roots import Root
+from ..filesystem.syscalls import Stat
 from ..records import FileRecord
-from . import faults, guarded, identity, in_use
-from .in_use import Use
-from .notes import Noted
-from .private import FORM, digest_of
+from . import failpoints as faults
+from . import guarded
+from .journal import Noted
 from .removal import remove
-from .roots import Root
 from .session import Session
-from .syscalls import Stat
 
 NO_EXCHANGE: Final = "no-exchange"
 """The system, or the file system, cannot let two names change places."""

@@ -24,16 +24,19 @@ import os
 import stat
 from dataclasses import replace
 
+from ..filesystem import identity, in_use
+from ..filesystem.in_use import Use
+from ..filesystem.inspection import is_below, is_younger, kind_of
+from ..filesystem.private_directory import Entry
+from ..filesystem.roots import Root
+from ..filesystem.syscalls import O_PATH, Stat
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
-from . import faults, identity, in_use, tree, usage
-from .in_use import Use
-from .inspection import is_below, is_younger, kind_of
-from .private import Entry
+from . import failpoints as faults
+from . import unlink as tree
+from . import usage
 from .removal import remove
-from .roots import Root
 from .session import Session, Stopped
-from .syscalls import O_PATH, Stat
 
 # Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
 DELETED, MISSING, REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED

@@ -7,12 +7,14 @@ import stat
 import time
 from dataclasses import dataclass, replace
 
+from ..filesystem import identity
+from ..filesystem.private_directory import ASIDE, FROM, digest_of
+from ..filesystem.roots import Root, Roots
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
-from . import exchange, faults, guarded, identity
-from .notes import Noted, abandoned
-from .private import ASIDE, FROM, digest_of
-from .roots import Root, Roots
+from . import exchange, guarded
+from . import failpoints as faults
+from .journal import Noted, abandoned
 from .session import Session
 
 _ORIGIN_SECONDS = 3600

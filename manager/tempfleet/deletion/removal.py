@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import os
 
-from . import faults, in_use, secure, tree
+from ..filesystem import in_use
+from ..filesystem import overwrite as secure
+from . import failpoints as faults
+from . import unlink as tree
 from .session import Session, Stopped
 
 

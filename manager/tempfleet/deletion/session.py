@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from ..filesystem.in_use import Use
+from ..filesystem.private_directory import Entry, digest_of
+from ..filesystem.roots import Root, Roots
+from ..filesystem.syscalls import DIRECTORY_FLAGS
 from ..records import FileRecord
-from ..settings import InUse, Settings
-from .in_use import Use
-from .notes import Note
-from .private import Entry, digest_of
-from .roots import Root, Roots
-from .syscalls import DIRECTORY_FLAGS
+from ..settings.settings import InUse, Settings
+from .journal import Note
 
 _OPEN_DIRECTORIES = 32
 """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ..filesystem import in_use
+from ..filesystem.in_use import Use
 from ..records import Deletion, FileRecord, Outcome, Way
-from . import in_use, tree
-from .in_use import Use
+from . import unlink as tree
 from .session import Session
 
 

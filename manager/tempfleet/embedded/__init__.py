@@ -25,7 +25,7 @@ port (every user of the host could connect).
 """
 
 from .client import broker_url, connect_url, disconnect_url
-from .place import directory_of, is_embedded
+from .directory import directory_of, is_embedded
 from .server import EmbeddedServer, find_server
 
 __all__ = [

@@ -10,9 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from ..errors import EmbeddedServerError
-from .keeper import GRACE_SECONDS
-from .locks import POLL_SECONDS, FileLock, is_locked
-from .place import (
+from .directory import (
     CLIENTS_LOCK,
     CONNECT_LOCK,
     KEEPER_LOCK,
@@ -23,6 +21,8 @@ from .place import (
     prepare,
     read,
 )
+from .keeper import GRACE_SECONDS
+from .locks import POLL_SECONDS, FileLock, is_locked
 from .server import START_SECONDS, find_server, info, log_end, open_log
 
 MAX_LAUNCHES = 3

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from ..errors import EmbeddedServerError
+from .directory import CLIENTS_LOCK, KEEPER_LOCK, prepare
 from .locks import FileLock
-from .place import CLIENTS_LOCK, KEEPER_LOCK, prepare
 from .server import EmbeddedServer
 
 GRACE_SECONDS = 3.0

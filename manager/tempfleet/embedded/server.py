@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from ..errors import EmbeddedServerError
+from .directory import LOG, PID, SERVER_LOCK, SOCKET_NAME, prepare, read, socket_path, write
 from .locks import POLL_SECONDS, FileLock, is_locked
-from .place import LOG, PID, SERVER_LOCK, SOCKET_NAME, prepare, read, socket_path, write
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0

@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..deletion import Aside, normalise
-from ..doctor import Finding, examine
+from ..cleanup.preview import judged
+from ..deletion.quarantine import Aside
+from ..diagnostics.doctor import Finding, examine
+from ..diagnostics.explanation import Explanation
+from ..diagnostics.health import health_check
 from ..errors import VolumeUnavailable
-from ..explanation import Explanation
-from ..health import health_check
+from ..filesystem.paths import normalise
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, Outcome, State
-from ..stats import VolumeStats
-from ..verdicts import judged
-from .connected import Connected, StrPath
+from ..registry.stats import VolumeStats
+from .local_volume import Connected, StrPath
 
 
 class Asking(Connected):

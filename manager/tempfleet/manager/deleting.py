@@ -7,15 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from .. import disk
-from ..deletion import beginning, origin_of
-from ..descent import EvictionReport
-from ..policies import words
+from ..capacity.eviction_pass import EvictionReport
+from ..cleanup.report import CleanupReport
+from ..deletion.quarantine import origin_of
+from ..filesystem.paths import beginning
+from ..reconciliation import disk_identity as disk
+from ..reconciliation.unverified import verify_unseen
 from ..records import Deletion, FileRecord
-from ..report import CleanupReport
-from ..results import BatchResult, FileResult, of_deletions
-from ..unseen import verify_unseen
-from .connected import Connected
+from ..validation import words
+from .local_volume import Connected
+from .results import BatchResult, FileResult, of_deletions
 
 
 class Deleting(Connected):

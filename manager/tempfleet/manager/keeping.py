@@ -9,17 +9,13 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any
 
-from ..compression import CompressionReport
-from ..deletion import normalise, open_content
-from ..errors import (
-    AlreadyClaimed,
-    FileMissing,
-    NotRegistered,
-    RegistryUnavailable,
-)
+from ..compression.compressor import CompressionReport
+from ..compression.reader import open_content
+from ..errors import AlreadyClaimed, FileMissing, NotRegistered, RegistryUnavailable
+from ..filesystem.paths import normalise
 from ..logs import logger, printable
-from ..policies import hold_ms, hold_reason, ttl_ms
-from .connected import Connected, StrPath
+from ..validation import hold_ms, hold_reason, ttl_ms
+from .local_volume import Connected, StrPath
 
 
 class Keeping(Connected):

@@ -22,11 +22,11 @@ from urllib.parse import quote
 from tempfleet import TempfleetError, Volume, VolumeStats
 from tempfleet.embedded import disconnect_url
 from tempfleet.embedded.client import connect as connect_embedded
+from tempfleet.embedded.directory import KEEPER_LOCK
 from tempfleet.embedded.locks import is_locked
-from tempfleet.embedded.place import KEEPER_LOCK
-from tempfleet.fleet import Fleet
-from tempfleet.settings import variables
-from tempfleet.store import Store, connect
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.store import Store, connect
+from tempfleet.settings.settings import variables
 
 from ..processes import Child, Interrupts, end_all
 

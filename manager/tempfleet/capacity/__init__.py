@@ -1,0 +1,1 @@
+"""Quotas, and room on a full disk."""

@@ -1,0 +1,391 @@
+"""
+The engine: claim, delete, settle, batch by batch. The library, the console and the tasks all run this one.
+
+The pop, the deletion and the ack happen in this process, so nothing can be lost between a pop and a message. A
+process that dies here loses nothing: its lease runs out and reap() returns the batch. Whatever ends a batch early
+(the budget, a stop, an exception of any kind) hands back what was not started, at once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from ..deletion.deleter import Deleter
+from ..deletion.empty_parents import parents_of, remove_empty
+from ..deletion.quarantine import SetAside
+from ..errors import RegistryFull, VolumeUnavailable
+from ..filesystem.roots import Roots
+from ..logs import logger, printable
+from ..plugins.hooks import Hooks
+from ..plugins.plugin import Plugin
+from ..reconciliation import disk_identity as disk
+from ..reconciliation.interrupted import Aftermath
+from ..records import GONE, Deletion, FileRecord, Outcome, State
+from ..registry.fleet import Fleet
+from ..registry.registry import Registry
+from ..registry.values import Kept
+from ..settings.settings import Settings
+from ..threads import Hand
+from ..validation import RetryPolicy
+from .batch import Batch, Lease
+from .preview import Verdicts, is_due, judged
+from .report import CleanupReport, log
+
+THREADS_PAY_SECONDS = 0.0005
+"""
+A file that takes longer than this waits for its disk, and threads wait together: a network file system, a tree, an
+overwriting. On a local disk one thread unlinks faster than four, which hand the interpreter to and fro (make bench).
+"""
+
+SMALLEST_CHUNK = 32
+"""Files worth a thread: below this, handing over costs more than unlinking."""
+
+SIGNAL_SECONDS = 0.05
+"""
+The system may deliver a signal to any thread; the main thread runs its handler when it looks up again. Also the
+resolution of extending leases.
+"""
+
+Progress = Callable[[CleanupReport], None]
+
+
+class Cleaner:
+    """
+    Deletes what is due in one volume, or what is named.
+
+    Thread-safe; two cleaners of one volume, in whatever processes, never hold the same file.
+    """
+
+    def __init__(
+        self, registry: Registry, roots: Roots, settings: Settings, plugins: Sequence[Plugin] = ()
+    ) -> None:
+        self.registry = registry
+        self.hooks = Hooks(plugins, registry, settings)
+        self.roots = roots
+        self.deleter = Deleter(roots, settings)
+        self.aftermath = Aftermath(registry, roots, self.deleter)
+        self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
+        self.settings = settings
+        self.retry = RetryPolicy.of(settings)
+        self._disk_confirmed = False
+        self._seconds_a_file = 0.0
+
+    def clean_due(
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> CleanupReport:
+        """
+        Reap, then delete until nothing is due, the budget ends or *stop* is set.
+
+        Args:
+            budget_seconds: None for no end.
+
+        Raises:
+            VolumeUnavailable: this process has not got the volume; nothing was claimed.
+            RegistryUnavailable: Redis went away. What was deleted and not acked is found missing later.
+        """
+        limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+
+        def batches() -> Iterator[Batch]:
+            while True:
+                lease = Lease(self.registry, lease_ms=lease_ms)
+                claim = self.registry.claim(limit=limit, lease_ms=lease_ms)
+                if not claim.records:
+                    return
+                yield Batch(claim, lease)
+
+        self.check_volume()
+        return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap())
+
+    def clean_paths(
+        self,
+        pages: Iterable[list[str]],
+        *,
+        until_ms: int,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+        made: bool = False,
+        early: bool = False,
+        outright: bool = False,
+        recovered: int = 0,
+    ) -> CleanupReport:
+        """
+        Delete the named files, due or not, each at most once: those that wait, and were registered at or before
+        *until_ms*. Held, leased and dead ones are left alone. Raises as ``clean_due`` does.
+
+        Args:
+            made: the caller made these files: one that is not there will not come any more.
+            early: they make room for others; one that cannot go falls due no sooner for having been tried.
+            outright: without a grace period; and of those named, what is in one goes too.
+        """
+        limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+
+        def batches() -> Iterator[Batch]:
+            tried: set[str] = set()  # and not gone: what is gone cannot come again
+            for page in pages:
+                fresh = [path for path in page if path not in tried]
+                for start in range(0, len(fresh), limit):
+                    lease = Lease(self.registry, lease_ms=lease_ms)
+                    part = fresh[start : start + limit]
+                    claim = self.registry.claim_paths(
+                        part, lease_ms=lease_ms, until_ms=until_ms, aside=outright
+                    )
+                    if claim.records:
+                        batch = Batch(claim, lease, early=early, outright=outright or made)
+                        yield batch
+                        tried |= batch.waits_again()
+
+        self.check_volume()
+        return self._clean(batches(), None, stop, progress, recovered=recovered, made=made)
+
+    def clean_all(
+        self, *, stop: threading.Event | None = None, progress: Progress | None = None
+    ) -> CleanupReport:
+        """
+        Delete everything that waits, due or not: what was registered before this call began, each file at most
+        once, held ones never, what is in quarantine only when its grace period ends. Raises as ``clean_due`` does.
+        """
+        recovered = self._reap()
+        pages = self.registry.waiting_paths(page=self.settings.batch_size)
+        return self.clean_paths(
+            pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress, recovered=recovered
+        )
+
+    def clean_matching(
+        self,
+        wanted: Callable[[FileRecord], bool],
+        *,
+        force: bool = False,
+        outright: bool = False,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+    ) -> CleanupReport:
+        """
+        As ``clean_due``, or ``clean_all`` with *force*, but only of *wanted* files; *outright* is as in
+        ``clean_paths``. Looks at every record that waits.
+        """
+        recovered = self._reap()
+        now_ms = self.registry.now_ms()
+
+        def pages() -> Iterator[list[str]]:
+            for page in self.registry.waiting_paths(page=self.settings.batch_size):
+                _, records = self.registry.look(page)
+                yield [
+                    record.path
+                    for record in records
+                    if record is not None
+                    and record.state is State.WAITING
+                    and (force or is_due(record, now_ms))
+                    and wanted(record)
+                ]
+
+        return self.clean_paths(
+            pages(), until_ms=now_ms, stop=stop, progress=progress, outright=outright, recovered=recovered
+        )
+
+    def preview(
+        self,
+        wanted: Callable[[FileRecord], bool] = lambda _: True,
+        *,
+        force: bool = False,
+        outright: bool = False,
+    ) -> Iterator[Deletion]:
+        """What clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
+        self.check_volume()
+        return self.verdicts.on_all(wanted, force=force, outright=outright)
+
+    def prepare(self) -> None:
+        """
+        Make the private directories while there is room: on a disk without a free inode no file that a caller named
+        could be deleted safely for want of one. For who serves a host; where it fails, deleting tells why.
+
+        Not in the system's temp directory, unless somebody named it: there may never be a file of ours.
+        """
+        asked_for = list(self.roots) if self.settings.allowed_roots else [self.roots.base]
+        for root in asked_for:
+            try:
+                root.private.open()
+            except OSError as exc:
+                logger.debug("No private directory under %s: %s", printable(root.path), exc)
+
+    def check_volume(self) -> None:
+        """
+        Raises:
+            VolumeUnavailable: this process has not got the base directory, or it is another one now.
+        """
+        base = self.roots.base.path
+        missing = self.roots.check()
+        if base in missing:
+            raise VolumeUnavailable(
+                f"{printable(base)} is not available ({missing[base]}); nothing was claimed, its records stay.",
+                base_dir=base,
+                reason=missing[base],
+            )
+        if not self._disk_confirmed:
+            disk.confirm(self.registry.stats(), self.roots)
+            self._disk_confirmed = True  # it is held open: from here on check() tells
+
+    # -- inside
+
+    def _clean(
+        self,
+        batches: Iterator[Batch],
+        budget_seconds: float | None,
+        stop: threading.Event | None,
+        progress: Progress | None,
+        *,
+        recovered: int,
+        made: bool = False,
+    ) -> CleanupReport:
+        began = time.monotonic()
+        end = math.inf if budget_seconds is None else began + budget_seconds
+
+        def may_start() -> bool:
+            return time.monotonic() < end and not (stop is not None and stop.is_set())
+
+        asked = self.registry.store.round_trips
+        self.aftermath.look(may_start)
+        report = CleanupReport(recovered=recovered)
+        for batch in batches:
+            self._clean_batch(batch, may_start, report, made=made)
+            report.batches += 1
+            if progress is not None:
+                progress(report)
+            if not may_start():
+                report.finished = False
+                break
+        report.seconds = time.monotonic() - began
+        self._tell(report, round_trips=self.registry.store.round_trips - asked)
+        self.hooks.note()
+        return report
+
+    def _clean_batch(
+        self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool
+    ) -> None:
+        claim, lease = batch.claim, batch.lease
+        halt = threading.Event()
+
+        def may_go_on() -> bool:
+            return lease.holds() and not halt.is_set() and may_start()
+
+        # What its own maker discards is not kept for second thoughts; nor what has to make room.
+        quarantine = self.settings.quarantine_seconds > 0 and not batch.outright
+        remove = self.deleter.set_aside if quarantine else self.deleter.delete
+
+        def delete(records: Sequence[FileRecord]) -> None:
+            for done in remove(records, token=claim.token, may_go_on=may_go_on):
+                if isinstance(done, SetAside):
+                    batch.moved.append(done)
+                else:
+                    batch.deletions.append(done if made else judged(done, claim.now_ms))
+
+        hands: list[Hand] = []
+        began = time.monotonic()
+        try:
+            chosen = self._asked(batch)
+            began = time.monotonic()
+            for chunk in self._chunks(chosen):
+                hands.append(Hand(partial(delete, chunk)))
+            for hand in hands:
+                while not hand.wait(SIGNAL_SECONDS):
+                    lease.extend(claim.token)
+        finally:
+            halt.set()
+            for hand in hands:
+                hand.wait()
+            self._seconds_a_file = (time.monotonic() - began) * len(hands) / len(claim.records)
+            try:
+                self._settle(batch, report)
+            finally:
+                self.hooks.settled(batch.deletions)
+        for hand in hands:
+            if hand.failure is not None:
+                raise hand.failure
+
+    def _asked(self, batch: Batch) -> Sequence[FileRecord]:
+        """The files that no plug-in keeps; the time that plug-ins take is the claim's, which is extended meanwhile."""
+        claim, lease = batch.claim, batch.lease
+        kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
+        if not kept:
+            return claim.records
+        stay = [judged(each, claim.now_ms) for each in self.verdicts.kept(claim.records, kept)]
+        self.deleter.note_kept(stay, token=claim.token)
+        batch.deletions += stay
+        return [record for record in claim.records if record.path not in kept]
+
+    def _settle(self, batch: Batch, report: CleanupReport) -> None:
+        claim, deletions = batch.claim, batch.deletions
+        gone = [deletion for deletion in deletions if deletion.outcome in GONE]
+        kept = [
+            self.retry.decide(deletion, now_ms=claim.now_ms, early=batch.early)
+            for deletion in deletions
+            if deletion.outcome not in GONE
+        ]
+        moved = [(done.record.path, done.new) for done in batch.moved]
+        started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
+        back = [Kept(record.path, counts=False) for record in claim.records if record.path not in started]
+        settled = self.registry.ack(claim.token, gone) if gone else 0
+        settled += self.registry.nack(claim.token, kept + back) if kept or back else 0
+        settled += self.registry.set_aside(claim.token, moved) if moved else 0
+        report.add(deletions)
+        report.set_aside += len(moved)
+        report.latest_aside = [done.record for done in batch.moved]
+        report.handed_back += len(back)
+        report.lost += len(claim.records) - settled
+        for deletion in deletions:
+            log(deletion)
+        for path, _ in moved:
+            logger.debug("Set temporary file aside: %s", printable(path))
+        if self.settings.remove_empty_parents:
+            self._remove_empty_parents(deletions)
+
+    def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
+        """Those that nobody registered, and that are no volume's base directory."""
+        paths = [deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED]
+        parents = list(dict.fromkeys(at for path in paths for at in parents_of(path, self.roots)))
+        if not parents:
+            return
+        _, records = self.registry.look(parents)
+        bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
+        free = [at for at, record in zip(parents, records, strict=True) if record is None and at not in bases]
+        for path in remove_empty(free, self.roots):
+            logger.debug("Removed empty directory: %s", printable(path))
+
+    def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
+        hands = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
+        size = max(-(-len(records) // hands), SMALLEST_CHUNK)
+        for start in range(0, len(records), size):
+            yield records[start : start + size]
+
+    def _reap(self) -> int:
+        recovered, more = 0, True
+        while more:
+            reaped = self.registry.reap()
+            recovered, more = recovered + reaped.recovered, reaped.more
+        if recovered:
+            logger.info("Recovered %d files from claims that had died", recovered)
+        return recovered
+
+    def _tell(self, report: CleanupReport, *, round_trips: int) -> None:
+        totals = {"cleanups": 1, "round_trips": round_trips}
+        try:
+            self.registry.observe(duration_seconds=report.seconds, totals=totals)
+        except RegistryFull as exc:
+            logger.warning("The clean-up was not counted: %s", exc)
+        if sum(report.counts.values()) or report.set_aside:
+            logger.info(
+                "Cleaned up %d temporary files (%d set aside, %d missing, %d replaced, %d kept) in %.2f s",
+                report.deleted,
+                report.set_aside,
+                report.counts[Outcome.MISSING],
+                report.counts[Outcome.REPLACED],
+                report.kept,
+                report.seconds,
+            )

@@ -1,0 +1,1 @@
+"""Idle files compressed in place."""

@@ -1,0 +1,349 @@
+"""
+Compressing what nobody has used for long (``TEMP_FILE_COMPRESS_AFTER``), and undoing it.
+
+Which files: those that were registered with ``compress=True``, or all of a volume (``TEMP_FILE_COMPRESSION``); their
+readers use ``manager.open``, which reads either form. What is held, due, retried or in quarantine is left alone. How
+a file changes its form while others delete, renew and read is in deletion/exchange.py.
+
+A pass goes through the registry page by page, and the next one goes on where it stopped; so a large volume costs a
+little at a time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..deletion import exchange
+from ..deletion.exchange import NewForm, Unchanged
+from ..deletion.recovery import recover
+from ..deletion.session import Session
+from ..errors import AlreadyClaimed, FileMissing, UnsafePath
+from ..filesystem.errnos import name_of as reason_of
+from ..filesystem.in_use import Use
+from ..filesystem.roots import Root, Roots
+from ..logs import logger, printable
+from ..records import FileRecord, Flag, State
+from ..registry.registry import Registry
+from ..settings.settings import Compression, Settings
+from . import transform as forms
+
+COMPRESSED, DECOMPRESSED = "compressed", "decompressed"
+INCOMPRESSIBLE = "incompressible"
+STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class CompressionReport:
+    """
+    What one pass did.
+
+    Attributes:
+        saved_bytes: what the disk got back.
+        kept: files that were looked at and stay as they are, by a short word for the reason.
+        finished: False when the budget or a stop ended it; the next pass goes on from there.
+    """
+
+    compressed: int = 0
+    saved_bytes: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    finished: bool = True
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "compressed": self.compressed,
+            "saved_bytes": self.saved_bytes,
+            "kept": dict(sorted(self.kept.items())),
+            "seconds": round(self.seconds, 3),
+            "finished": self.finished,
+        }
+
+
+class Compressor:
+    """Changes the form of one volume's files. Thread-safe; passes at once look at the same files."""
+
+    def __init__(self, registry: Registry, roots: Roots, settings: Settings) -> None:
+        self.registry = registry
+        self.roots = roots
+        self.settings = settings
+        self.idle = forms.Idle(settings.compress_after_seconds, settings.compress_min_bytes)
+        self._begun: list[Iterator[FileRecord | None]] = []  # rounds to go on with; pop and append are atomic
+        self._without_exchange: set[str] = set()
+
+    def compress_idle(
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Callable[[CompressionReport], None] | None = None,
+    ) -> CompressionReport:
+        """
+        Compress idle files until all were looked at, the budget ends or *stop* is set. *progress* is told after each.
+
+        One bad file never stops the others: it stays as it is, and the report says why.
+
+        Raises:
+            RegistryError: Redis went away. Each file is whole, in one form or the other, and its record accepts it.
+            CompressionUnavailable: the library is not installed.
+        """
+        began = time.monotonic()
+        report = CompressionReport()
+
+        def may_start() -> bool:
+            spent = budget_seconds is not None and time.monotonic() >= began + budget_seconds
+            return not spent and not (stop is not None and stop.is_set())
+
+        def step() -> None:
+            if stop is not None and stop.is_set():
+                raise Unchanged(STOPPED)
+
+        if self.settings.compress_after_seconds:
+            recover(self.roots)
+            for record in self._candidates(may_start, report):
+                self._try(record, report, lambda record: self._compress(record, step))
+                if progress is not None:
+                    progress(report)
+        report.seconds = time.monotonic() - began
+        if report.compressed:
+            logger.info(
+                "Compressed %d temporary files, %d bytes saved, in %.2f s",
+                report.compressed, report.saved_bytes, report.seconds,
+            )  # fmt: skip
+        return report
+
+    def preview(self) -> Iterator[FileRecord]:
+        """The files that ``compress_idle`` would try now; changes nothing."""
+        if not self.settings.compress_after_seconds:
+            return
+        for page in self.registry.waiting_paths():
+            for record in self._wanted(page):
+                try:
+                    with self._session(record) as (session, root):
+                        forms.look(record, root, session, self.idle)
+                except (Unchanged, OSError):
+                    continue
+                yield record
+
+    def decompress(self, path: str) -> bool:
+        """
+        Give a file its plain form; False if it has that already. Who has it open goes on reading what was there. One
+        that nobody registered is decompressed too: what was restored, or lost its record.
+
+        Raises:
+            FileMissing: nothing has that name, or another file has it now.
+            AlreadyClaimed: it is being deleted or compressed at this moment; or somebody reads it, and what was there
+                is to be overwritten (TEMP_FILE_SECURE_DELETE).
+            UnsafePath: outside the roots, or no regular file of ours.
+            OSError: it stays as it is; ENOSPC where there is no room.
+        """
+        _, (record,) = self.registry.look([path])
+        if record is not None and record.state is State.LEASED:
+            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+        try:
+            if record is not None and not forms.is_settled(record):
+                record = self._settle(record)
+            form = self._decompress(record or FileRecord(path, 0, 0), registered=record is not None)
+        except BlockingIOError:
+            raise _busy(path) from None
+        except Unchanged as exc:
+            return self._stays(path, record, exc.reason)
+        logger.debug("Decompressed temporary file: %s (%d bytes)", printable(path), form.size_bytes)
+        return True
+
+    # -- inside
+
+    def _candidates(self, may_start: Callable[[], bool], report: CompressionReport) -> Iterator[FileRecord]:
+        try:
+            current = self._begun.pop()
+        except IndexError:
+            current = self._all_wanted()
+        while may_start():
+            try:
+                record = next(current)
+            except StopIteration:
+                return
+            if record is not None:
+                yield record
+        report.finished = False
+        self._begun.append(current)
+
+    def _all_wanted(self) -> Iterator[FileRecord | None]:
+        for page in self.registry.waiting_paths(page=self.settings.batch_size):
+            yield from self._wanted(page)
+            yield None  # time to ask whether to go on
+
+    def _wanted(self, page: list[str]) -> Iterator[FileRecord]:
+        now_ms, records = self.registry.look(page)
+        before_ms = now_ms - self.settings.compress_after_seconds * 1000
+        for record in records:
+            if record is not None and self._is_wanted(record, now_ms) and record.registered_ms <= before_ms:
+                yield record
+
+    def _is_wanted(self, record: FileRecord, now_ms: int) -> bool:
+        if record.state is not State.WAITING or record.attempts or record.deadline_ms <= now_ms:
+            return False
+        if not forms.is_settled(record):
+            return True  # left by a crash
+        if set(record.flags) & {
+            Flag.DIRECTORY,
+            Flag.UNVERIFIED,
+            Flag.ASIDE,
+            Flag.COMPRESSED,
+            Flag.INCOMPRESSIBLE,
+        }:
+            return False
+        return self.settings.compression is Compression.ALL or Flag.MAY_COMPRESS in record.flags
+
+    def _try(
+        self, record: FileRecord, report: CompressionReport, work: Callable[[FileRecord], NewForm | None]
+    ) -> None:
+        try:
+            new = work(record)
+        except Unchanged as exc:
+            report.kept[exc.reason] += 1
+            if exc.reason == exchange.NO_EXCHANGE:
+                self._cannot_exchange(record)
+            if exc.reason == INCOMPRESSIBLE:
+                self._amend(record, record.identity, record.identity, Flag.INCOMPRESSIBLE)
+        except OSError as exc:
+            report.kept[reason_of(exc)] += 1
+            logger.warning("Could not compress temporary file %s: %s", printable(record.path), exc)
+        else:
+            if new is not None:
+                report.compressed += 1
+                report.saved_bytes += new.saved_bytes
+                logger.debug("Compressed temporary file: %s", printable(record.path))
+
+    def _compress(self, record: FileRecord, step: Callable[[], None]) -> NewForm | None:
+        if not forms.is_settled(record):
+            self._settle(record)
+            return None
+        agreement = _InRegistry(self.registry, record, Flag.COMPRESSED, COMPRESSED)
+        with self._session(record) as (session, root):
+            return forms.compress(record, root, session, agreement, self.idle, step)
+
+    def _decompress(self, record: FileRecord, *, registered: bool) -> NewForm:
+        agreement: exchange.Agreement = _Unregistered()
+        if registered:
+            agreement = _InRegistry(self.registry, record, "", DECOMPRESSED)
+        with self._session(record) as (session, root):
+            return forms.decompress(record, root, session, agreement)
+
+    def _settle(self, record: FileRecord) -> FileRecord:
+        """The record of a file whose exchange was cut off by a crash, as it should have become."""
+        with self._session(record) as (session, root):
+            found = forms.settled(record, root, session)
+        marks, total = (Flag.COMPRESSED.value, COMPRESSED) if found.is_packed else ("", DECOMPRESSED)
+        total = total if found.has_happened else ""
+        self._amend(record, record.identity, found.form.identity, marks, found.form, total)
+        _, (now,) = self.registry.look([record.path])
+        if now is None or not forms.is_settled(now):
+            raise Unchanged("changed")
+        return now
+
+    def _stays(self, path: str, record: FileRecord | None, reason: str) -> bool:
+        """
+        Why a file was not decompressed. Its mark goes where it is plain, and only there: one that has lost its name
+        may get it back.
+        """
+        if record is not None and record.is_compressed and reason == "plain":
+            self._amend(record, record.identity, record.identity, "")
+        if reason in ("missing", "replaced"):
+            raise FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=reason)
+        if reason in ("changed", "exchanging"):
+            raise _busy(path)
+        if reason in (Use.OPEN, Use.LOCKED):
+            raise AlreadyClaimed(f"{printable(path)} is in use; it would be overwritten.", path=path)
+        if reason != "plain":
+            raise UnsafePath(f"{printable(path)} cannot be decompressed: {reason}.", path=path, reason=reason)
+        return False
+
+    def _amend(
+        self, record: FileRecord, old: str, new: str, marks: str, form: NewForm | None = None, total: str = ""
+    ) -> bool:
+        return self.registry.amend(
+            record.path,
+            expected=old,
+            identity=new,
+            marks=marks,
+            size_bytes=None if form is None else form.size_bytes,
+            total=total,
+            saved_bytes=0 if form is None else form.saved_bytes,
+        )
+
+    def _cannot_exchange(self, record: FileRecord) -> None:
+        """Said once, and not tried again by this process."""
+        root = self.roots.find(record.path)
+        if root is not None and root.path not in self._without_exchange:
+            self._without_exchange.add(root.path)
+            logger.warning(
+                "Nothing is compressed below %s: its file system cannot exchange names", printable(root.path)
+            )
+
+    @contextmanager
+    def _session(self, record: FileRecord) -> Iterator[tuple[Session, Root]]:
+        root = self.roots.find(record.path)
+        if root is None:
+            raise Unchanged("outside-roots")
+        if root.path in self._without_exchange:
+            raise Unchanged(exchange.NO_EXCHANGE)
+        if reason := root.moved():
+            raise Unchanged(reason)
+        token = secrets.randbits(62)
+        with Session(self.roots, self.settings, [record], token=token, may_go_on=lambda: True) as session:
+            yield session, root
+
+
+@dataclass(frozen=True, slots=True)
+class _InRegistry:
+    """An exchange's agreement with the record of its file: each change only if the record is as it was read."""
+
+    registry: Registry
+    record: FileRecord
+    marks: str
+    total: str
+
+    def promise(self, both: str) -> bool:
+        return self._amend(self.record.identity, both, Flag.COMPRESSED)
+
+    def take_back(self, both: str) -> None:
+        self._amend(both, self.record.identity, Flag.COMPRESSED if self.record.is_compressed else "")
+
+    def settle(self, both: str, new: NewForm) -> None:
+        settled = self.registry.amend(
+            self.record.path,
+            expected=both,
+            identity=new.identity,
+            marks=self.marks,
+            size_bytes=new.size_bytes,
+            total=self.total,
+            saved_bytes=new.saved_bytes,
+        )
+        if not settled:  # released, or deleted, or another file was registered there
+            logger.info("%s left the registry as it changed its form", printable(self.record.path))
+
+    def _amend(self, expected: str, identity: str, marks: str) -> bool:
+        return self.registry.amend(self.record.path, expected=expected, identity=identity, marks=marks)
+
+
+class _Unregistered:
+    """Nobody has to agree."""
+
+    def promise(self, both: str) -> bool:
+        return True
+
+    def take_back(self, both: str) -> None:
+        return
+
+    def settle(self, both: str, new: NewForm) -> None:
+        return
+
+
+def _busy(path: str) -> AlreadyClaimed:
+    return AlreadyClaimed(f"{printable(path)} is being compressed at this moment; try again.", path=path)

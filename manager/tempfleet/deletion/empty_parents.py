@@ -1,0 +1,49 @@
+"""
+Directories that deleting emptied (``TEMP_FILE_REMOVE_EMPTY_PARENTS``).
+
+Only ``rmdir`` is asked, which takes nothing but an empty directory, so nothing can be lost; found as any parent is,
+beneath the base directory, without following a link or crossing a mount.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+
+from ..filesystem.errnos import name_of
+from ..filesystem.private_directory import is_private_name
+from ..filesystem.roots import Roots
+from ..filesystem.syscalls import DIRECTORY_FLAGS
+from ..logs import logger, printable
+
+_STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.ELOOP, errno.EXDEV)
+"""It is in use, or gone, or no such directory any more."""
+
+
+def parents_of(path: str, roots: Roots) -> Iterator[str]:
+    """The directories between the file *path* and the base directory, the deepest first; neither base nor ours."""
+    base = roots.base
+    while path.startswith(base.prefix):
+        path = path.rpartition("/")[0]
+        if path.startswith(base.prefix) and not is_private_name(path[len(base.prefix) :].partition("/")[0]):
+            yield path
+
+
+def remove_empty(paths: Iterable[str], roots: Roots) -> list[str]:
+    """Remove those of *paths*, directories below the base directory, that are empty; which they were."""
+    base, removed = roots.base, []
+    for path in sorted(paths, key=len, reverse=True):
+        parent, _, name = path[len(base.prefix) :].rpartition("/")
+        try:
+            fd = roots.system.open_beneath(base.fd, parent or ".", DIRECTORY_FLAGS)
+            try:
+                os.rmdir(name, dir_fd=fd)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            if exc.errno not in _STAYS:
+                logger.info("The empty directory %s stays: %s", printable(path), name_of(exc))
+            continue
+        removed.append(path)
+    return removed

@@ -1,0 +1,125 @@
+"""
+Notes: which paths a ``delete`` call is about to move into a private directory, for the case that it dies.
+
+A crash between a rename and the unlink leaves a file in the private directory under a digest. Claiming the
+record again finds it there. But the record can be lost with Redis, so each call first writes down its paths
+and identities, one small file for the whole batch, and holds a lock on it. A note that nobody locks is a dead
+process's, and ``recover`` gives its files their names back. Where the note cannot be written (a full disk),
+deleting goes on without: freeing space comes first, and the digest is still there.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..filesystem.errnos import name_of
+from ..filesystem.private_directory import NOTE
+from ..logs import logger
+from ..records import FileRecord
+
+_HEXADECIMAL = re.compile("[0-9a-f]+")
+
+_TRIES = 10
+"""A recovery scan may take a note away before it is locked; ten scans in ten such instants are an enemy."""
+
+
+class Note:
+    """One batch's note in one private directory."""
+
+    def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
+        self._private = private
+        self.is_whole = False
+        self.name = ""
+        self._fd = -1
+        try:
+            self._make(token)
+            lines = b"".join(_line(record.path, record.identity) for record in records)
+            self.is_whole = os.write(self._fd, lines) == len(lines)
+        except OSError as exc:
+            logger.info("deleting without a note: %s", name_of(exc))
+
+    def _make(self, token: int) -> None:
+        """Locked, and still there: from then on no scan takes it for a dead process's."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for _ in range(_TRIES):
+            self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
+            self._fd = os.open(self.name, flags, 0o600, dir_fd=self._private)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # a scan has it for an instant
+            if os.fstat(self._fd).st_nlink:
+                return
+            os.close(self._fd)
+            self._fd = -1
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def add(self, path: str, identity: str) -> None:
+        """One line more, there also after a power failure; the last one of a path is the one that counts."""
+        line = _line(path, identity)
+        if os.write(self._fd, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._fd)
+
+    def close(self, *, keep: bool) -> None:
+        """Done; a note is kept where something stays in the private directory."""
+        if self._fd < 0:
+            return
+        try:
+            if not keep:
+                os.unlink(self.name, dir_fd=self._private)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:  # a disk that became read-only; a scan finds nothing of what is in it
+            logger.info("a note stays that is not needed: %s", name_of(exc))
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _line(path: str, identity: str) -> bytes:
+    return os.fsencode(f"{path}\0{identity}\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One line of a dead process's note."""
+
+    path: str
+    identity: str
+    token: int
+
+
+def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[Noted]]]:
+    """The notes among *names* that no living process holds, with what is in them."""
+    for name in names:
+        kind, _, rest = name.partition(".")
+        token = rest.partition(".")[0]
+        if kind != NOTE or not _HEXADECIMAL.fullmatch(token):
+            continue
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield name, _parse(_read(fd), int(token, 16))
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def _read(fd: int) -> str:
+    parts = []
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
+    return os.fsdecode(b"".join(parts))
+
+
+def _parse(text: str, token: int) -> list[Noted]:
+    """A note that was cut off by the crash is good up to there: nothing was moved before it was whole."""
+    fields = text.split("\0")
+    return [Noted(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]

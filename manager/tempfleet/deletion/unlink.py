@@ -1,0 +1,226 @@
+"""
+A directory with everything in it, as one unit.
+
+No recursion and no stack: a subdirectory that is not empty is moved up into the top one, where its turn
+comes. So two descriptors are enough for any depth, memory does not grow with the number of entries, and what
+a crash leaves is again a directory that the next try empties. Each subdirectory is opened without following a
+symlink or crossing a mount, whoever moves what in it at the same time.
+
+Mounts inside are looked for before anything is touched. One that comes later is not crossed: emptying stops
+there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+from ..filesystem import in_use
+from ..filesystem import overwrite as secure
+from ..filesystem.in_use import Use
+from . import failpoints as faults
+from .session import Session, Stopped
+
+LOOKED_INTO = 4096
+"""Entries asked about before a directory is deleted; a larger one is decided on these."""
+
+DEEPEST = 64
+"""
+Levels below it that are looked into. Each is opened from the top, name by name where there is no openat2: a chain of a
+few thousand directories, which anybody can make, would take minutes.
+"""
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+def remove(fd: int, name: str, session: Session) -> int:
+    """
+    Empty and remove the directory *name* of *fd*.
+
+    Returns:
+        The bytes that the disk got back.
+
+    Raises:
+        OSError: of the entry that could not go; the rest is still there. EBUSY if it is refilled all the
+            time.
+        Stopped: out of time; the rest is still there.
+    """
+    top = session.roots.system.open_beneath(fd, name, _OPEN)
+    try:
+        emptying = _Emptying(top, session)
+        emptying.run()
+    finally:
+        os.close(top)
+    faults.reach("tree.emptied")
+    os.rmdir(name, dir_fd=fd)
+    return emptying.freed_bytes
+
+
+class _Emptying:
+    """One directory being emptied, and what that has given back."""
+
+    def __init__(self, fd: int, session: Session) -> None:
+        self._fd = fd
+        self._session = session
+        self._names = 0
+        self.freed_bytes = 0
+
+    def run(self) -> None:
+        """Until a pass finds nothing. Whoever refills it all the time is outlasted by the lease only."""
+        while not self._pass():
+            pass
+
+    def _pass(self) -> bool:
+        """Everything that is in the top directory now; True if there was nothing."""
+        nothing = True
+        with os.scandir(self._fd) as entries:
+            for entry in entries:
+                nothing = False
+                self._session.go_on()
+                if not entry.is_dir(follow_symlinks=False):
+                    self._unlink(self._fd, entry.name)
+                elif not _removed(self._fd, entry.name):
+                    self._drain(entry.name)
+        return nothing
+
+    def _drain(self, name: str) -> None:
+        """Empty a subdirectory of the top one; what is a full directory in it moves up."""
+        try:
+            fd = self._session.roots.system.open_beneath(self._fd, name, _OPEN)
+        except FileNotFoundError:
+            return
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    self._session.go_on()
+                    if not entry.is_dir(follow_symlinks=False):
+                        self._unlink(fd, entry.name)
+                    elif not _removed(fd, entry.name):
+                        self._move_up(fd, entry.name)
+        finally:
+            os.close(fd)
+        _removed(self._fd, name)  # if it was refilled, the next pass sees it
+
+    def _move_up(self, fd: int, name: str) -> None:
+        while True:
+            self._names += 1
+            new_name = f".{self._session.token:x}.{self._names}"
+            try:
+                self._session.roots.system.rename_noreplace(fd, name, self._fd, new_name, directory=True)
+                return
+            except FileNotFoundError:
+                return
+            except OSError as exc:
+                if exc.errno not in _NOT_EMPTY:
+                    raise
+
+    def _unlink(self, fd: int, name: str) -> None:
+        try:
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            regular = stat.S_ISREG(found.st_mode)
+            if regular and self._session.secure and not secure.overwrite(fd, name, self._session.may_go_on):
+                raise Stopped
+            os.unlink(name, dir_fd=fd)
+        except FileNotFoundError:
+            return
+        faults.reach("tree.entry")
+        if regular and found.st_nlink == 1:
+            self.freed_bytes += min(found.st_size, found.st_blocks * 512)
+
+
+def _removed(fd: int, name: str) -> bool:
+    """rmdir; False if there is something in it."""
+    try:
+        os.rmdir(name, dir_fd=fd)
+    except FileNotFoundError:
+        return True
+    except OSError as exc:
+        if exc.errno not in _NOT_EMPTY:
+            raise
+        return False
+    return True
+
+
+def has_mount(path: str) -> bool:
+    """
+    Whether something is mounted on *path* or below it. Systems without mountinfo are asked while emptying.
+    """
+    at = os.fsencode(path)
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return False
+    points = (_unescape(line.split(b" ")[4]) for line in lines)
+    return any(point == at or point.startswith(at + b"/") for point in points)
+
+
+def _unescape(point: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), point)
+
+
+def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
+    """
+    Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
+
+    Only the first few thousand entries are looked at, and none very deep: beyond, the answer is UNKNOWN and the size
+    what was seen.
+    """
+    system = session.roots.system
+    top = system.open_beneath(fd, name, _OPEN)
+    try:
+        if in_use.is_directory_locked(top):
+            return Use.LOCKED, 0
+        left, size, answer = LOOKED_INTO, 0, Use.FREE
+        waiting = ["."]
+        while waiting:
+            at = waiting.pop()
+            if at.count("/") > DEEPEST:
+                answer = Use.UNKNOWN
+                continue
+            try:
+                inner = system.open_beneath(top, at, _OPEN)
+            except OSError:
+                answer = Use.UNKNOWN
+                continue
+            try:
+                with os.scandir(inner) as entries:  # not a list: there may be a million
+                    for entry in entries:
+                        left -= 1
+                        if left < 0:
+                            return Use.UNKNOWN, size
+                        use, bytes_seen, is_directory = _ask(inner, entry.name, session)
+                        size += bytes_seen
+                        if is_directory:
+                            waiting.append(f"{at}/{entry.name}")
+                        elif use in (Use.OPEN, Use.LOCKED):
+                            return use, size
+                        elif use is Use.UNKNOWN:
+                            answer = use
+            finally:
+                os.close(inner)
+    finally:
+        os.close(top)
+    return answer, size
+
+
+def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
+    try:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            return Use.FREE, 0, True
+        if not stat.S_ISREG(found.st_mode):
+            return Use.FREE, 0, False
+        use, held = in_use.hold(fd, name, leases=session.leases)
+    except FileNotFoundError:
+        return Use.FREE, 0, False
+    except BlockingIOError:  # somebody has a lease on it, and so has it open
+        return Use.OPEN, 0, False
+    except OSError:
+        return Use.UNKNOWN, 0, False
+    if held >= 0:
+        os.close(held)
+    return use, min(found.st_size, found.st_blocks * 512), False

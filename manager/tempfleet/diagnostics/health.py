@@ -1,0 +1,107 @@
+"""
+Is this volume well? The dictionary that the specification's health check returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ..capacity import evictor as eviction
+from ..capacity.quota import soft_warnings
+from ..errors import TempfleetError
+from ..filesystem.roots import Roots
+from ..logs import printable
+from ..plugins.plugin import BEFORE, HOOKS, LOAD
+from ..reconciliation import disk_identity as disk
+from ..registry.fleet import Fleet, Host
+from ..registry.keys import Volume
+from ..registry.registry import Registry
+from ..registry.stats import Note, VolumeStats
+from ..settings.settings import Settings
+from ..settings.units import counted, duration
+
+HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
+
+
+def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[str, Any]:
+    """
+    ``status`` is healthy, degraded (it works, somebody should look: ``warnings``) or unhealthy (it does not work:
+    ``error``). ``notes`` are worth knowing and nobody's to mend: a total that never falls degrades nothing. Never
+    raises for what it is there to report.
+    """
+    report: dict[str, Any] = {
+        "status": HEALTHY,
+        "base_dir": settings.base_dir,
+        "max_age": settings.max_age_seconds,
+        "host": settings.host,
+        "timestamp": time.time(),
+    }
+    missing = roots.unavailable | roots.check()
+    if roots.base.path in missing:
+        report.update(status=UNHEALTHY, error=f"Base directory not accessible: {missing[roots.base.path]}")
+        return report
+    try:
+        registry.store.check_policy()
+        stats = registry.stats()
+        beyond = [*soft_warnings(registry, stats, settings), *eviction.warnings(roots, settings, stats)]
+        disk.confirm(stats, roots)
+        hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
+    except TempfleetError as exc:
+        report.update(status=UNHEALTHY, error=str(exc))
+        return report
+    warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
+    if why := roots.no_rights():
+        warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
+    warnings += [refusal(registry.volume, stats)] if stats.refused else []
+    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + beyond
+    report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
+    if warnings:
+        report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
+    if replaced := stats.total("replaced"):
+        names = counted(replaced, "name was", "names were")
+        report["notes"] = [f"{names} re-used for other files, which were kept"]
+    return report
+
+
+def refusal(volume: Volume, stats: VolumeStats) -> str:
+    """What a worker said of a volume of its host that it does not serve."""
+    return (
+        f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "
+        f"({stats.refused}): is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
+    )
+
+
+def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
+    found = []
+    if stats.imbalance:
+        found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
+    if stats.dead:
+        files = counted(stats.dead, "file")
+        found.append(f"{files} could not be deleted; a person must decide (tempfleet dead ls)")
+    found += [_plugin_warning(note) for note in stats.plugins_off]
+    if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
+        found.append(
+            f"Files are overdue by {duration(stats.overdue_seconds)}: does a worker of this host run?"
+        )
+    return found
+
+
+def _plugin_warning(note: Note) -> str:
+    if note.hook in (LOAD, BEFORE):
+        harm = "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
+    else:
+        harm = "it is not called" if note.hook in HOOKS else "no file makes room by that order"
+    return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {harm}; mend it, or remove it"
+
+
+def host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:
+    """A fleet in which nobody serves this host: mostly a TEMP_FILE_HOST that the program and the worker disagree on."""
+    live = [host.name for host in hosts if host.live]
+    if not stats.active or not hosts or settings.host in live:
+        return []
+    others = ", ".join(live) or "none"
+    return [
+        f"No worker of host {settings.host} is live (live: {others}): is TEMP_FILE_HOST right, and a worker there?"
+    ]

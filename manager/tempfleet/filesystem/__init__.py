@@ -1,0 +1,1 @@
+"""The disk by descriptor: nothing here deletes a user's file."""

@@ -1,0 +1,188 @@
+"""Looking at a file before it is registered: what it is, whether it may ever be deleted, and its identity."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from ..errors import FileMissing, UnsafePath, VolumeUnavailable
+from ..logs import printable
+from ..records import Flag, NewFile
+from . import identity
+from .errnos import name_of
+from .paths import unsafe
+from .private_directory import is_private_name
+from .roots import Root, Roots
+from .syscalls import DIRECTORY_FLAGS, Stat
+
+_KINDS: Final = {
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+    stat.S_IFDIR: "directory",
+}
+
+
+_CLOCK_TOLERANCE_NS: Final = 2_000_000_000
+"""Between the Redis clock and this host's, when a birth time is held against a registration."""
+
+
+def kind_of(mode: int) -> str:
+    """One word for what is not a regular file."""
+    return _KINDS.get(stat.S_IFMT(mode), "file")
+
+
+def inspect(
+    path: str,
+    roots: Roots,
+    *,
+    ttl_ms: int,
+    tags: Sequence[str] = (),
+    directory: bool = False,
+    confined: Sequence[str] | None = None,
+    age_ms: int = 0,
+    older_than_ms: int | None = None,
+) -> NewFile:
+    """
+    What registering *path* sends: its identity, size and owner as they are now.
+
+    Opens no special file and follows no symlink. A mode wider than the permission mask is narrowed, through a
+    descriptor of the very file, if it is ours and has no other hard link.
+
+    Args:
+        path: as ``normalise`` gives it.
+        directory: the whole directory is meant; without it one is refused.
+        confined: directories that the path must be below as well (the roots of messages).
+        older_than_ms: when somebody registered it who could not see it: a younger file is not what was meant.
+
+    Raises:
+        FileMissing: nothing has that name.
+        UnsafePath: a file that may never be deleted; ``reason`` says why in one word.
+        VolumeUnavailable: its root is not here now.
+    """
+    root = _root_of(path, roots, confined)
+    parent, name = os.path.split(path[len(root.prefix) :])
+    try:
+        fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+    except OSError as exc:
+        raise _as_path_error(path, exc) from None
+    try:
+        reader = roots.system.reader()
+        found = reader.stat(fd, name)
+        _refuse_kind(path, found, directory=directory)
+        if found.is_elsewhere(root.mount, root.device):
+            raise unsafe(path, "mount")
+        _refuse_stranger(path, found, roots)
+        if older_than_ms is not None and is_younger(found, older_than_ms):
+            raise unsafe(path, "too-young", "it was not there to be registered")
+        if _narrow(fd, name, found, roots.settings.permission_mask):
+            found = reader.stat(fd, name)
+        taken = identity.take(reader, fd, name, found, handles=root.handles)
+    except OSError as exc:
+        raise _as_path_error(path, exc) from None
+    finally:
+        os.close(fd)
+    return NewFile(
+        path=path,
+        ttl_ms=ttl_ms,
+        size_bytes=0 if directory else found.size,
+        identity=taken,
+        flags=Flag.DIRECTORY.value if directory else "",
+        uid=found.uid,
+        tags=tuple(tags),
+        age_ms=age_ms,
+    )
+
+
+def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
+    if confined is not None and not is_below(path, confined):
+        raise unsafe(path, "outside-message-roots")
+    if any(is_private_name(part) for part in path.split("/")):
+        raise unsafe(path, "private")
+    root = roots.find(path)
+    if root is None:
+        if roots.holds_a_root(path):
+            raise unsafe(path, "root")
+        if reason := roots.is_unavailable(path):
+            raise VolumeUnavailable(
+                f"the root of {printable(path)} is not here", base_dir=path, reason=reason
+            )
+        raise roots.outside(path)
+    if reason := root.moved():
+        raise VolumeUnavailable(
+            f"{printable(root.path)} is not the directory that was opened", base_dir=root.path, reason=reason
+        )
+    return root
+
+
+def is_younger(found: Stat, registered_ms: int) -> bool:
+    """
+    Whether *found* was made after it is said to have been registered, as far as can be known. Where there is no
+    birth time, the last change stands for it.
+    """
+    born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
+    return born_ns > registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS
+
+
+def is_below(path: str, directories: Sequence[str]) -> bool:
+    """Whether normalised *path* is below one of *directories* (resolved here)."""
+    return any(path.startswith(os.path.realpath(at).rstrip("/") + "/") for at in directories)
+
+
+def _refuse_kind(path: str, found: Stat, *, directory: bool) -> None:
+    kind = found.kind
+    if kind == (stat.S_IFDIR if directory else stat.S_IFREG):
+        return
+    if directory and kind == stat.S_IFREG:
+        raise unsafe(path, "not-a-directory")
+    raise unsafe(path, kind_of(found.mode))
+
+
+def _refuse_stranger(path: str, found: Stat, roots: Roots) -> None:
+    """A file is registered by its owner, or by root."""
+    if roots.settings.owner_check and os.geteuid() not in (0, found.uid):
+        raise unsafe(
+            path, "owner", f"it belongs to uid {found.uid}, and a file is registered by its owner or by root"
+        )
+
+
+def _narrow(fd: int, name: str, found: Stat, mask: int) -> bool:
+    """
+    Take away the permissions beyond *mask*; True if there were any.
+
+    Not from a file with another hard link: its mode is that name's as well, which nobody gave us.
+    """
+    if found.nlink > 1 and found.kind == stat.S_IFREG:
+        return False
+    mode = stat.S_IMODE(found.mode)
+    narrow = mode & mask
+    if found.kind == stat.S_IFDIR:  # whoever may read it may search it; sticky and set-gid stay
+        narrow = mode & (mask | (mask & 0o444) >> 2 | stat.S_ISVTX | stat.S_ISGID)
+    if narrow == mode or os.geteuid() not in (0, found.uid):
+        return False
+    opened = os.open(
+        name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd
+    )
+    try:
+        now = os.fstat(opened)
+        if (now.st_ino, now.st_dev, stat.S_IFMT(now.st_mode)) != (found.ino, found.device, found.kind):
+            raise OSError(errno.ESTALE, "replaced meanwhile")
+        os.fchmod(opened, narrow)
+    finally:
+        os.close(opened)
+    return True
+
+
+def _as_path_error(path: str, exc: OSError) -> FileMissing | UnsafePath | OSError:
+    if exc.errno in (errno.ENOENT, errno.ENOTDIR):
+        return FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason="missing")
+    if exc.errno == errno.ELOOP:
+        return unsafe(path, "symlink", "a parent became a symlink")
+    if exc.errno == errno.EXDEV:
+        return unsafe(path, "mount")
+    return unsafe(path, name_of(exc))

@@ -1,0 +1,325 @@
+"""
+The directories below which files may be deleted, resolved once and held open.
+
+A root is named by a person (settings), so its path is trusted once, at start; everything below it belongs to
+strangers. Held open, it stays the directory that was validated whatever is renamed or mounted later, and
+``check`` notices that it did.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import SettingsError, UnsafePath, VolumeUnavailable
+from ..logs import logger, printable
+from ..settings.settings import Settings, default_base_dir
+from . import identity
+from .errnos import name_of
+from .paths import WHY, unsafe
+from .private_directory import PREFIX, PrivateDirectory, is_private_name
+from .syscalls import DIRECTORY_FLAGS, System
+
+BASE_MODE = 0o700
+
+_BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
+_SYSTEM = {*(path.rstrip("/") for path in _BELOW_SYSTEM), "/dev", "/run", "/usr", "/var"}
+"""Where nobody keeps temporary files, and a mistyped root would be a disaster; below the last four it may be meant."""
+
+_MOST_STEPS = 4096
+"""PATH_MAX; a loop of links ends here."""
+
+
+@dataclass(slots=True, eq=False)
+class Root:
+    """
+    One directory below which files may be deleted.
+
+    Attributes:
+        path: resolved; every managed path below it starts with ``prefix``.
+        fd: the directory itself; -1 after close.
+        trusted: nobody else can rename, replace or remove a name in it: names made by ``new_name`` are ours
+            alone.
+        handles: whether its file system gives file handles that last.
+    """
+
+    path: str
+    fd: int
+    device: int
+    ino: int
+    mount: int
+    trusted: bool
+    handles: bool
+    prefix: str = field(init=False)
+    private: PrivateDirectory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix = self.path + "/"
+        self.private = PrivateDirectory(self)
+
+    def moved(self) -> str:
+        """Why this is not the directory at its path any more, "" while it is."""
+        if self.fd < 0:
+            return "closed"
+        try:
+            found = os.stat(self.path)
+        except OSError as exc:
+            return name_of(exc)
+        return "" if (found.st_dev, found.st_ino) == (self.device, self.ino) else "replaced"
+
+
+class Roots:
+    """
+    The roots of one volume: its base directory and whatever else the settings allow.
+
+    Usable after a fork, and by several threads. ``close`` may be called twice.
+
+    Attributes:
+        unavailable: path -> reason, of the allowed roots that this host has not got. Not an error: their
+            records wait.
+    """
+
+    def __init__(self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings,
+                 system: System) -> None:  # fmt: skip
+        self.base = base
+        self.unavailable = unavailable
+        self.settings = settings
+        self.system = system
+        self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
+        self._never = {str(at) for root in self._all for at in (Path(root.path), *Path(root.path).parents)}
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        base_dir: str | None = None,
+        create: bool = True,
+        system: System | None = None,
+    ) -> Roots:
+        """
+        Validate and open the base directory and the allowed roots.
+
+        Args:
+            base_dir: in the place of the settings' one.
+            create: make a missing base directory (0700), with its parents.
+
+        Raises:
+            SettingsError: a root that may not be one; the message says why.
+            VolumeUnavailable: no base directory, and it was not to be made.
+            OSError: the base directory could not be made or opened.
+        """
+        system = system or System()
+        path = str(Path(base_dir or settings.base_dir).absolute())
+        base = _open_base(system, path, settings, create=create)
+        others: list[Root] = []
+        unavailable: dict[str, str] = {}
+        try:
+            for other in settings.roots:
+                resolved = os.path.realpath(other)
+                if resolved in (base.path, *(root.path for root in others)) or other == settings.base_dir:
+                    continue
+                try:
+                    _refuse_strangers_links(other, settings)
+                    others.append(_open_root(system, resolved, settings, base.fd))
+                except OSError as exc:
+                    unavailable[resolved] = name_of(exc)
+                except SettingsError as exc:
+                    if other in settings.allowed_roots:
+                        raise
+                    unavailable[resolved] = str(exc)  # nobody asked for the system's temp directory
+        except SettingsError:
+            for root in (base, *others):
+                os.close(root.fd)
+            raise
+        for gone, reason in unavailable.items():
+            logger.warning("root %s is not available: %s", printable(gone), reason)
+        return cls(base, others, unavailable, settings, system)
+
+    def __iter__(self) -> Iterator[Root]:
+        return iter(self._all)
+
+    def find(self, path: str) -> Root | None:
+        """
+        The longest root that has *path* below it; None for a root itself and for what is outside all of them.
+        """
+        for root in self._all:
+            if path.startswith(root.prefix):
+                hidden = self.unavailable and self.is_unavailable(path, below=root.path)
+                return None if hidden or path in self._never else root
+        return None
+
+    def outside(self, path: str, *, deed: str = "managed") -> UnsafePath:
+        """The error for a path that is below none of them; it names them, so that nobody has to look them up."""
+        names = dict.fromkeys((self.base.path, *(root.path for root in self._all)))
+        why = f"{WHY['outside-roots']}: {', '.join(map(printable, names))}"
+        return unsafe(path, "outside-roots", why, deed=deed)
+
+    def holds_a_root(self, path: str) -> bool:
+        """Whether *path* is a root or has one below it: such a directory is never deleted."""
+        return path in self._never
+
+    def is_unavailable(self, path: str, *, below: str = "") -> str:
+        """
+        The reason, if *path* is below a configured root that this host has not got; else "".
+
+        Args:
+            below: count only such roots below this one: inside it, they only look like missing directories.
+        """
+        for gone, reason in self.unavailable.items():
+            if path.startswith(gone + "/") and len(gone) > len(below):
+                return reason
+        return ""
+
+    def check(self) -> dict[str, str]:
+        """
+        Path -> reason, of the roots that are no longer what was opened: moved, unmounted, covered by a mount.
+        """
+        return {root.path: reason for root in self._all if (reason := root.moved())}
+
+    def no_rights(self) -> str:
+        """What this user may not do in the base directory, so that nothing can be deleted there; "" if all is well."""
+        known = os.access in os.supports_effective_ids
+        if os.access(self.base.path, os.W_OK | os.X_OK, effective_ids=known):
+            return ""
+        return f"uid {os.geteuid()} may not write to it"
+
+    def base_identity(self) -> str:
+        """Which directory the base is, the same after a reboot or a remount; "" where that cannot be known."""
+        reader = self.system.reader()
+        taken = identity.take(
+            reader, self.base.fd, ".", reader.fstat(self.base.fd), handles=self.base.handles
+        )
+        return "" if identity.is_weak(taken) else taken
+
+    def is_in_memory(self) -> bool:
+        """Whether the base directory is gone after a reboot."""
+        return self.system.is_in_memory(self.base.fd)
+
+    def close(self) -> None:
+        for root in self._all:
+            root.private.close()
+            if root.fd >= 0:
+                os.close(root.fd)
+                root.fd = -1
+
+    def __del__(self) -> None:
+        """A manager that its user simply dropped holds no descriptor either."""
+        self.close()
+
+    def __enter__(self) -> Roots:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_base(system: System, path: str, settings: Settings, *, create: bool) -> Root:
+    _refuse_strangers_links(path, settings)
+    resolved = os.path.realpath(path)
+    _refuse_wide(resolved, settings)
+    if create:
+        _make(resolved)
+    try:
+        return _open_root(system, resolved, settings, None)
+    except FileNotFoundError:
+        raise VolumeUnavailable(
+            f"there is no {printable(resolved)}; {VolumeUnavailable.__doc__}", base_dir=path, reason="ENOENT"
+        ) from None
+
+
+def _make(path: str) -> None:
+    """mkdir -p, the last one private. A parent that is made has the usual mode."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.mkdir(path, BASE_MODE)
+    except FileExistsError:
+        pass
+
+
+def _open_root(system: System, path: str, settings: Settings, base_fd: int | None) -> Root:
+    _refuse_wide(path, settings)
+    fd = os.open(path, DIRECTORY_FLAGS)
+    found = os.fstat(fd)
+    euid = os.geteuid()
+    owners = {euid, 0}
+    if euid == 0 and path != os.path.realpath(default_base_dir()):
+        # root cleans for the owner of a base directory that somebody named; the default one, where all users may
+        # write, has root's own number in its name, and whoever else made it means no good
+        owners.add(found.st_uid if base_fd is None else os.fstat(base_fd).st_uid)
+    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    why = ""
+    if found.st_uid not in owners:
+        why = f"belongs to uid {found.st_uid}, not to this user or root"
+    elif shared and not found.st_mode & stat.S_ISVTX:
+        why = "may be written by others and has no sticky bit"
+    if why:
+        os.close(fd)
+        raise _refused(path, why, settings)
+    return Root(
+        path=path,
+        fd=fd,
+        device=found.st_dev,
+        ino=found.st_ino,
+        mount=system.mount_id(fd),
+        trusted=not shared,
+        handles=system.has_lasting_handles(fd),
+    )
+
+
+def _refuse_wide(path: str, settings: Settings) -> None:
+    if path == "/":
+        raise _refused(path, "is the root directory", settings)
+    if path in settings.homes:
+        raise _refused(path, "is a home directory", settings)
+    if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
+        raise _refused(path, "belongs to the system", settings)
+    if any(is_private_name(name) for name in path.split("/")):
+        raise _refused(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
+
+
+def _refuse_strangers_links(path: str, settings: Settings) -> None:
+    """
+    realpath reads links itself, so the kernel's protection against links that others put into a shared directory
+    (fs.protected_symlinks) does not see it.
+    """
+    for link in _links_on_the_way(path):
+        if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
+            raise _refused(path, f"is reached by {printable(link)}, a symlink of uid {uid}", settings)
+
+
+def _links_on_the_way(path: str) -> Iterator[str]:
+    """Every symlink that realpath follows to resolve the absolute *path*."""
+    at, names = "", path.split("/")[::-1]
+    for _ in range(_MOST_STEPS):
+        if not names:
+            return
+        name = names.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            at = at.rpartition("/")[0]
+            continue
+        at += f"/{name}"
+        try:
+            target = os.readlink(at)
+        except OSError:  # no link, or nothing at all
+            continue
+        yield at
+        at = "" if target.startswith("/") else at.rpartition("/")[0]
+        names += target.split("/")[::-1]
+
+
+def _refused(path: str, why: str, settings: Settings) -> SettingsError:
+    field_name = "base_dir" if os.path.realpath(settings.base_dir) == path else "allowed_roots"
+    return SettingsError(
+        f"{settings.variable_of(field_name)}: {printable(path)} {why}; to delete below it would not be safe",
+        variable=settings.variable_of(field_name),
+        value=path,
+    )

@@ -1,0 +1,95 @@
+"""
+What a batch came to, file by file and in total. The specification's own calls return plain counts; these are the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..records import Deletion, FileRecord, Outcome
+
+REGISTERED, REFUSED, SET_ASIDE = "registered", "refused", "set_aside"
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """
+    What became of one file.
+
+    Attributes:
+        outcome: ``registered``, ``refused``, ``set_aside`` (in quarantine), or one of Outcome's words.
+        reason: why it is not what was asked for; "" when it is.
+        size_bytes: of a registered file; what the disk got back, of a deleted one.
+    """
+
+    path: str
+    outcome: str
+    reason: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """
+    What became of each file of a batch, in its order, and how long that took.
+
+    Attributes:
+        files: one FileResult each.
+        seconds: how long it took.
+    """
+
+    files: list[FileResult] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def _count(self, *outcomes: str) -> int:
+        return sum(result.outcome in outcomes for result in self.files)
+
+    @property
+    def registered(self) -> int:
+        return self._count(REGISTERED)
+
+    @property
+    def deleted(self) -> int:
+        return self._count(Outcome.DELETED)
+
+    @property
+    def missing(self) -> int:
+        """Files that were not there."""
+        return self._count(Outcome.MISSING)
+
+    @property
+    def failed(self) -> int:
+        """Files that are as they were: refused, in use, not deletable, or out of reach for now."""
+        well = (REGISTERED, SET_ASIDE, Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED)
+        return len(self.files) - self._count(*well)
+
+    @property
+    def bytes(self) -> int:
+        """The size of what was registered, or what the disk got back."""
+        return sum(result.size_bytes for result in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "registered": self.registered,
+            "deleted": self.deleted,
+            "missing": self.missing,
+            "failed": self.failed,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "outcomes": dict(Counter(result.outcome for result in self.files)),
+        }
+
+
+def of_record(record: FileRecord) -> FileResult:
+    return FileResult(record.path, REGISTERED, size_bytes=record.size_bytes)
+
+
+def of_deletions(deletions: Iterable[Deletion], aside: Iterable[FileRecord]) -> list[FileResult]:
+    results = [
+        FileResult(deletion.path, deletion.outcome.value, deletion.reason, deletion.freed_bytes)
+        for deletion in deletions
+    ]
+    return results + [FileResult(record.path, SET_ASIDE) for record in aside]

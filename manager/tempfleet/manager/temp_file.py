@@ -1,0 +1,149 @@
+"""
+Files and directories that Tempfleet makes itself. They are registered first and made second.
+
+So a crash in between leaks nothing: the record of a file that never came is forgotten when it falls due. In
+between, a clean-up leaves the record alone (MAKING_SECONDS); a maker that was held up for longer registers again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
+
+from ..cleanup.preview import MAKING_SECONDS
+from ..records import FileRecord
+
+Made = TypeVar("Made")
+Forget = Callable[[FileRecord], object]
+
+
+class Created(Generic[Made]):
+    """
+    What was made for a ``with`` block, or for its time to live. Usable wherever a path is.
+
+    Args:
+        register: makes the record; called again where making took so long that it may have been forgotten.
+        make: the file or directory itself, by name.
+        unmake: takes back both, when making failed at any point.
+        delete: deletes it now.
+    """
+
+    def __init__(
+        self,
+        *,
+        register: Callable[[], FileRecord],
+        make: Callable[[str], Made],
+        unmake: Forget,
+        delete: Forget,
+    ) -> None:
+        self._delete = delete
+        self._entered_by = 0
+        began = time.monotonic()
+        self.record = register()
+        try:
+            self.made = make(os.path.basename(self.record.path))
+            if time.monotonic() - began > MAKING_SECONDS / 2:
+                self.record = register()
+        except BaseException:
+            unmake(self.record)
+            raise
+
+    @property
+    def path(self) -> str:
+        return self.record.path
+
+    def __str__(self) -> str:
+        return self.record.path
+
+    def __fspath__(self) -> str:
+        return self.record.path
+
+    def __enter__(self) -> Self:
+        self._entered_by = os.getpid()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A forked child that leaves its parent's block deletes nothing.
+        if self._entered_by == os.getpid():
+            self._delete(self.record)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+
+class TempDirectory(Created[None]):
+    """
+    A directory that is deleted whole: at the end of its ``with`` block, or when its time to live ends.
+
+    Usable wherever a path is: ``os.path.join(directory, "part.csv")``.
+    """
+
+
+class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
+    """
+    A file, open for reading and writing, with all methods of a file object.
+
+    ``close()`` leaves it on disk until its time to live ends; leaving a ``with`` block deletes it.
+
+    Args:
+        measured: told the file's size (bytes) when ``close`` is called; until then the registry knows of none.
+    """
+
+    def __init__(self, *, measured: Callable[[FileRecord, int], object], **made: Any) -> None:
+        self._measured = measured
+        super().__init__(**made)
+
+    def close(self) -> None:
+        """Close the file; what is in it counts from now on. Raises as any file's ``close``."""
+        if self.made.closed:
+            return
+        try:
+            self.made.flush()
+            size_bytes = os.fstat(self.made.fileno()).st_size
+        finally:
+            self.made.close()
+        self._measured(self.record, size_bytes)
+
+    @property
+    def file(self) -> IO[AnyStr]:
+        return self.made
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.made.close()
+        finally:
+            super().__exit__(kind, exc, trace)
+
+    def __iter__(self) -> Iterator[AnyStr]:
+        return iter(self.made)
+
+    if TYPE_CHECKING:  # what __getattr__ gives, for editors and type checkers
+        closed: bool
+
+        def fileno(self) -> int: ...
+        def flush(self) -> None: ...
+        def read(self, size: int = -1, /) -> AnyStr: ...
+        def readline(self, size: int = -1, /) -> AnyStr: ...
+        def readlines(self, hint: int = -1, /) -> list[AnyStr]: ...
+        def seek(self, offset: int, whence: int = 0, /) -> int: ...
+        def tell(self) -> int: ...
+        def truncate(self, size: int | None = None, /) -> int: ...
+        def write(self, content: AnyStr, /) -> int: ...
+        def writelines(self, lines: Iterable[AnyStr], /) -> None: ...
+    else:
+
+        def __getattr__(self, attribute):
+            if attribute == "made":  # not open yet
+                raise AttributeError(attribute)
+            return getattr(self.made, attribute)

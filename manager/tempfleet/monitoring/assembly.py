@@ -1,0 +1,81 @@
+"""
+A process's site, put together from its manager and its fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import RegistryError
+from ..manager.manager import TempFileManager
+from ..registry.fleet import Fleet
+from ..settings.urls import is_loopback
+from .metrics import FleetCollector, prometheus_registry
+from .site import Checks, Site
+from .snapshot import survey
+from .status_page import status_page
+
+
+def make_site(
+    manager: TempFileManager,
+    fleet: Fleet,
+    *,
+    alive: Callable[[], Checks] = dict,
+    ready: Callable[[], Checks] | None = None,
+    all_volumes: bool = False,
+) -> Site:
+    """
+    The pages of one process, as its settings want them.
+
+    Args:
+        ready: what ``/readyz`` checks; without, only what belongs to no worker: see ``serving``.
+        all_volumes: of every host in ``/metrics``, as TEMP_FILE_METRICS_ALL_VOLUMES.
+    """
+    settings = manager.settings
+    collector = FleetCollector(
+        fleet,
+        host=None if all_volumes or settings.metrics_all_volumes else settings.host,
+        own=manager.volume,
+        roots=manager.roots,
+        sweep_interval_seconds=settings.cleanup_interval_seconds,
+    )
+    return Site(
+        metrics=prometheus_registry(collector),
+        alive=alive,
+        ready=ready or (lambda: stocked(manager, fleet)),
+        health=manager.health_check,
+        page=(lambda: page(manager, fleet)) if settings.serves_status_page else None,
+        loopback_only=is_loopback(settings.metrics_address),
+    )
+
+
+def page(manager: TempFileManager, fleet: Fleet) -> str:
+    settings = manager.settings
+    return status_page(
+        survey(
+            fleet,
+            host=settings.host,
+            missing_roots=manager.roots.check(),
+            sweep_interval_seconds=settings.cleanup_interval_seconds,
+        )
+    )
+
+
+def stocked(manager: TempFileManager, fleet: Fleet) -> Checks:
+    """The directory is there and Redis answers: all that a process without a worker needs."""
+    checks = serving(manager, fleet)
+    return {name: checks[name] for name in ("base_dir", "redis")}
+
+
+def serving(manager: TempFileManager, fleet: Fleet) -> Checks:
+    """What a host needs to be served, as far as the registry and the disk know: the heartbeat too."""
+    host = manager.settings.host
+    missing = manager.roots.check()
+    try:
+        live = host in fleet.live_hosts()
+    except RegistryError as exc:
+        redis, heartbeat = str(exc), "unknown without Redis"
+    else:
+        redis, heartbeat = "", "" if live else f"none of {host} is fresh"
+    base = missing.get(manager.roots.base.path, "") or manager.roots.no_rights()
+    return {"base_dir": base, "redis": redis, "heartbeat": heartbeat}

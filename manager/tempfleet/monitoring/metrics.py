@@ -1,0 +1,315 @@
+"""
+What the registry counts, as metrics for Prometheus.
+
+The idea: no process counts anything itself. Totals and histogram buckets are kept by the scripts, in Redis, at the
+moment a file moves; a collector asks for them when it is scraped and hands them on. So the figures are right for
+threads, prefork and solo, for a library process that nobody scrapes, and after a kill -9; and every worker of a host
+shows the same ones, which is why rules and dashboards take ``max by (host, volume)`` before they sum.
+
+A worker shows its own host's volumes, and for silent hosts what waits for them: they cannot speak for themselves.
+Label values are bounded: a host, a volume, or a word out of a fixed set. File names are never among them.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ..deletion.quarantine import all_aside
+from ..errors import RegistryError
+from ..filesystem.roots import Roots
+from ..logs import logger, printable
+from ..registry.fleet import Fleet, Host, Memory
+from ..registry.keys import SCHEMA, Volume
+from ..registry.registry import FULL
+from ..registry.stats import LEFT, VolumeStats
+
+Stats = Mapping[Volume, VolumeStats]
+
+VOLUME = ("host", "volume")
+
+COUNTERS = {
+    "temp_files_registered": ("Total registered temporary files", "registered"),
+    "temp_files_cleaned": (
+        "Total cleaned temporary files: those that were really removed from disk",
+        "deleted",
+    ),
+    "temp_file_registered_bytes": ("Size of the files registered, at their registration", "registered_bytes"),
+    "temp_file_deleted_bytes": ("What the disk got back", "deleted_bytes"),
+    "temp_files_evicted": ("Files deleted to make room on a disk that was too full", "evicted"),
+    "temp_file_evicted_bytes": ("What the disk got back for them", "evicted_bytes"),
+    "temp_file_retries": ("Attempts that failed and are made again", "failed"),
+    "temp_file_compressed": ("Files that were compressed in place", "compressed"),
+    "temp_file_decompressed": ("Files that were given their plain form back", "decompressed"),
+    "temp_file_compression_saved_bytes": (
+        "What the disk got back from compressing",
+        "compression_saved_bytes",
+    ),
+    "temp_file_dead_letters": ("Files buried: retrying stopped, a person decides", "buried"),
+    "temp_file_leases_expired": ("Claims whose holder died or was too slow", "leases_expired"),
+    "temp_file_leases_recovered": ("Files taken back from claims that ran out", "recovered"),
+    "temp_file_redis_round_trips": ("Round trips to Redis that clean-ups took", "round_trips"),
+}
+"""Family -> (help, the total that the scripts keep)."""
+
+WORD_COUNTERS = {
+    "temp_file_failures": ("Files that could not be deleted at an attempt, by reason", "kept"),
+    "temp_file_plugin_failures": ("Calls of plug-ins that failed, by plug-in and hook", "plugin_failed"),
+    "temp_file_rejected_messages": ("Messages refused, by the error's name", "rejected"),
+}
+"""Family -> (help, the family of totals); the word is the label ``outcome``."""
+
+REFUSALS = (
+    "BatchError", "ClearRefused", "FileMissing", "InvalidTTL", "MalformedMessage", "QuotaExceeded", "UnknownHost",
+    "UnsafePath",
+)  # fmt: skip
+"""What messages are refused for: shown as 0 before the first, whose increase Prometheus would not see otherwise."""
+
+GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
+    "temp_files_active": ("Currently active temporary files, in whatever state", lambda s: s.active),
+    "temp_files_waiting": ("Files that wait for their deadline or their next try", lambda s: s.waiting),
+    "temp_files_leased": ("Files that are being deleted now", lambda s: s.leased),
+    "temp_files_held": ("Files kept by a hold", lambda s: s.held),
+    "temp_files_dead": ("Dead letters: files that wait for a person", lambda s: s.dead),
+    "temp_files_due": ("Files whose deadline has passed: the backlog", lambda s: s.due),
+    "temp_files_retrying": ("Files that failed at least once and are tried again", lambda s: s.retrying),
+    "temp_file_bytes": ("Size of the active files, at their registration", lambda s: s.bytes),
+    "temp_file_overdue_seconds": (
+        "How long the first file in line has been due",
+        lambda s: s.overdue_seconds,
+    ),
+    "temp_file_plugins_off": ("Hooks of plug-ins that are switched off", lambda s: len(s.plugins_off)),
+    "temp_file_disk_full": (
+        "1 while the disk is above its high mark and nothing more can be evicted",
+        lambda s: bool(s.meta.get(FULL)),
+    ),
+    "temp_file_imbalance": (
+        "Files entered, less files left, less files here; not 0 is damage",
+        lambda s: s.imbalance,
+    ),
+}
+
+HISTOGRAMS = {
+    "temp_file_age_seconds": ("Age of temporary files when cleaned", "age"),
+    "temp_file_lag_seconds": ("How long after its deadline a file was cleaned", "lag"),
+    "temp_file_cleanup_duration_seconds": ("Time spent on cleanup operations", "duration"),
+    "temp_file_sweep_duration_seconds": ("Time spent on sweeps by workers of this volume", "sweep"),
+}
+
+
+OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "temp_file_roots_missing": ("Directories of this worker that are not there", VOLUME),
+    "temp_file_quarantine_files": ("Files in their grace period", VOLUME),
+    "temp_file_quarantine_bytes": ("Size of the files in their grace period", VOLUME),
+    "tempfleet_build_info": ("Which Tempfleet this is", ("version", "python", "schema")),
+    "tempfleet_hosts_live": ("Hosts with a fresh heartbeat", ()),
+    "tempfleet_hosts_silent": ("Hosts that have fallen silent", ()),
+    "tempfleet_redis_memory_max_bytes": ("Redis's maxmemory; 0 is no limit", ()),
+    "tempfleet_redis_memory_used_bytes": ("Memory that Redis uses", ()),
+    "tempfleet_registry_up": ("Whether Redis answered this scrape", ()),
+    "tempfleet_silent_host_due_files": ("Files of a silent host that are due", VOLUME),
+    "tempfleet_silent_host_files": ("Files of a silent host", VOLUME),
+    "tempfleet_silent_host_seconds": ("Since a silent host's last heartbeat", ("host",)),
+    "tempfleet_sweep_age_seconds": ("Since the last sweep ended", ()),
+    "tempfleet_sweep_interval_seconds": ("How often beat sends a sweep", ()),
+}
+"""Gauge -> (help, labels), of what belongs to a process or to the whole fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """Everything that one scrape asked, at about one instant."""
+
+    stats: Stats
+    hosts: list[Host]
+    silent: Stats
+    memory: Memory | None
+    sweep_age_seconds: float | None
+
+
+class FleetCollector(Collector):
+    """
+    Metric families out of the registry, asked once for each scrape.
+
+    A registry that does not answer is no error of the scrape: ``tempfleet_registry_up`` is 0 then, and the rest absent.
+
+    Args:
+        host: whose volumes are shown; None shows every host's, for a single exporter.
+        roots: of this process; those that are missing are counted.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        host: str | None,
+        own: Volume | None = None,
+        roots: Roots | None = None,
+        sweep_interval_seconds: float = 300,
+    ) -> None:
+        self.fleet = fleet
+        self.host = host
+        self.own = own
+        self.roots = roots
+        self.sweep_interval_seconds = sweep_interval_seconds
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is asked of Redis at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        yield build_info()
+        yield gauge("tempfleet_sweep_interval_seconds", self.sweep_interval_seconds)
+        yield from self._roots()
+        try:
+            scrape = self._ask()
+        except RegistryError as exc:
+            logger.warning("Metrics without the registry: %s", exc)
+            yield gauge("tempfleet_registry_up", 0)
+            return
+        yield gauge("tempfleet_registry_up", 1)
+        yield from volume_families(scrape.stats)
+        yield from fleet_families(scrape)
+
+    def _ask(self) -> Scrape:
+        hosts = self.fleet.hosts()
+        silent = {host.name for host in hosts if not host.live}
+        volumes = self.fleet.volumes()
+        stats = self.fleet.stats(
+            volume for volume in volumes if self.host in (None, volume.host) or volume.host in silent
+        )
+        now_ms, sweeps = self.fleet.sweeps()
+        return Scrape(
+            stats={volume: s for volume, s in stats.items() if self.host in (None, volume.host)},
+            hosts=hosts,
+            silent={volume: s for volume, s in stats.items() if volume.host in silent},
+            memory=self.fleet.memory(),
+            sweep_age_seconds=max(now_ms - sweeps[0][0], 0) / 1000 if sweeps else None,
+        )
+
+    def _roots(self) -> Iterator[Metric]:
+        """What only the disk knows; a root that cannot be read now shows in the first of them."""
+        if self.roots is None or self.own is None:
+            return
+        missing = self.roots.check()
+        yield self._of_own("temp_file_roots_missing", len(missing))
+        try:
+            aside = [file.size_bytes for file in all_aside(self.roots)]
+        except OSError as exc:
+            logger.warning("Metrics without the grace period's files: %s", exc)
+            return
+        yield self._of_own("temp_file_quarantine_files", len(aside))
+        yield self._of_own("temp_file_quarantine_bytes", sum(aside))
+
+    def _of_own(self, name: str, value: float) -> Metric:
+        assert self.own is not None
+        family = gauges(name)
+        family.add_metric(labels_of(self.own), value)
+        return family
+
+
+def volume_families(stats: Stats) -> Iterator[Metric]:
+    """The families that have a row for each volume."""
+    for name, (help_, total) in COUNTERS.items():
+        counter = CounterMetricFamily(name, help_, labels=VOLUME)
+        for volume, of in stats.items():
+            counter.add_metric(labels_of(volume), of.total(total))
+        yield counter
+    for name, (help_, words) in WORD_COUNTERS.items():
+        none = dict.fromkeys(REFUSALS if words == "rejected" else (), 0)
+        yield by_outcome(name, help_, {volume: none | of.totals_of(words) for volume, of in stats.items()})
+    left = {volume: {word: of.total(word) for word in LEFT} for volume, of in stats.items()}
+    yield by_outcome("temp_files_settled", "Files that left the registry, by what became of them", left)
+    for name, (help_, read) in GAUGES.items():
+        family = GaugeMetricFamily(name, help_, labels=VOLUME)
+        for volume, of in stats.items():
+            family.add_metric(labels_of(volume), read(of))
+        yield family
+    for name, (help_, kept) in HISTOGRAMS.items():
+        histogram = HistogramMetricFamily(name, help_, labels=VOLUME)
+        for volume, of in stats.items():
+            seen = of.histogram(kept)
+            histogram.add_metric(labels_of(volume), seen.cumulative(), seen.sum_seconds)
+        yield histogram
+
+
+def by_outcome(name: str, help_: str, counts: Mapping[Volume, Mapping[str, int]]) -> Metric:
+    family = CounterMetricFamily(name, help_, labels=(*VOLUME, "outcome"))
+    for volume, words in counts.items():
+        for word, count in words.items():
+            family.add_metric([*labels_of(volume), printable(word)], count)
+    return family
+
+
+def fleet_families(scrape: Scrape) -> Iterator[Metric]:
+    """The families that are about the fleet; every worker shows the same ones."""
+    live = sum(host.live for host in scrape.hosts)
+    yield gauge("tempfleet_hosts_live", live)
+    yield gauge("tempfleet_hosts_silent", len(scrape.hosts) - live)
+    yield from silent_families(scrape)
+    if scrape.sweep_age_seconds is not None:
+        yield gauge("tempfleet_sweep_age_seconds", scrape.sweep_age_seconds)
+    if scrape.memory is not None:
+        used, most = scrape.memory.used_bytes, scrape.memory.max_bytes
+        yield gauge("tempfleet_redis_memory_used_bytes", used)
+        yield gauge("tempfleet_redis_memory_max_bytes", most)
+
+
+def silent_families(scrape: Scrape) -> Iterator[Metric]:
+    seconds = gauges("tempfleet_silent_host_seconds")
+    for host in scrape.hosts:
+        if not host.live:
+            seconds.add_metric([printable(host.name)], host.silent_seconds)
+    yield seconds
+    files = gauges("tempfleet_silent_host_files")
+    due = gauges("tempfleet_silent_host_due_files")
+    for volume, of in scrape.silent.items():
+        files.add_metric(labels_of(volume), of.active)
+        due.add_metric(labels_of(volume), of.due)
+    yield from (files, due)
+
+
+def build_info() -> Metric:
+    family = gauges("tempfleet_build_info")
+    family.add_metric([installed_version(), platform.python_version(), str(SCHEMA)], 1)
+    return family
+
+
+def installed_version() -> str:
+    try:
+        return version("tempfleet")
+    except PackageNotFoundError:  # run from a source tree
+        return "source"
+
+
+def gauge(name: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, OTHERS[name][0], value=value)
+
+
+def gauges(name: str) -> GaugeMetricFamily:
+    help_, labels = OTHERS[name]
+    return GaugeMetricFamily(name, help_, labels=labels)
+
+
+def labels_of(volume: Volume) -> list[str]:
+    """Base directories are any bytes, label values are UTF-8: what does not print is escaped."""
+    return [printable(volume.host), printable(volume.base_dir)]
+
+
+def prometheus_registry(collector: FleetCollector) -> CollectorRegistry:
+    """What ``/metrics`` shows: the fleet's families, and this process's memory, processor time and descriptors."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return registry

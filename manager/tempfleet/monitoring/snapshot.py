@@ -1,0 +1,142 @@
+"""
+Everything that the status page shows, asked of the registry in a handful of round trips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..records import FileRecord
+from ..registry.fleet import Fleet, Host, Memory, Sweep
+from ..registry.keys import Volume
+from ..registry.stats import Histogram, VolumeStats
+from ..settings.units import counted
+
+STEP_SECONDS = 60
+STEPS = 60
+VOLUMES_DRAWN = 50
+"""Volumes whose next hour is counted: each costs a count a step."""
+VOLUMES_LISTED = 200
+DEAD_LISTED = 30
+FULL = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """One dead letter."""
+
+    volume: Volume
+    buried_ms: int
+    record: FileRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """
+    The fleet at about one instant.
+
+    Attributes:
+        forecast: files that fall due in each of the next STEPS steps, all volumes drawn together.
+    """
+
+    now_ms: int
+    host: str
+    hosts: Sequence[Host]
+    volumes: Mapping[Volume, VolumeStats]
+    forecast: Sequence[int]
+    sweeps: Sequence[tuple[int, Sweep]]
+    dead: Sequence[Burial]
+    memory: Memory | None
+    missing_roots: Mapping[str, str]
+    sweep_interval_seconds: float
+
+    @property
+    def silent(self) -> list[Host]:
+        return [host for host in self.hosts if not host.live]
+
+    def total(self, name: str) -> int:
+        """An attribute of VolumeStats, summed over the fleet."""
+        return sum(getattr(stats, name) for stats in self.volumes.values())
+
+    def of_host(self, host: str, name: str) -> int:
+        return sum(getattr(stats, name) for volume, stats in self.volumes.items() if volume.host == host)
+
+    @property
+    def overdue_seconds(self) -> float:
+        return max((stats.overdue_seconds for stats in self.volumes.values()), default=0)
+
+    @property
+    def lag(self) -> Histogram:
+        return merged([stats.histogram("lag") for stats in self.volumes.values()])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should look at, in words."""
+        found = [
+            f"Root {root} of this worker is unavailable: {why}" for root, why in self.missing_roots.items()
+        ]
+        for host in self.silent:
+            if due := self.of_host(host.name, "due"):
+                found.append(f"{host.name} is silent, and {due:,} of its files are due")
+        if imbalance := sum(abs(stats.imbalance) for stats in self.volumes.values()):
+            found.append(f"Counts do not balance by {imbalance:,}")
+        if dead := self.total("dead"):
+            found.append(f"{counted(dead, 'file')} could not be deleted; a person must decide")
+        for volume, stats in self.volumes.items():
+            found += [
+                f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
+                for note in stats.plugins_off
+            ]
+        if self.overdue_seconds > 3 * self.sweep_interval_seconds:
+            found.append(f"Files are overdue by {self.overdue_seconds:,.0f} s")
+        if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:
+            found.append("No sweep for three intervals: does beat run?")
+        if self.memory and self.memory.max_bytes and self.memory.used_bytes > FULL * self.memory.max_bytes:
+            found.append("Redis is near its maxmemory")
+        return found
+
+
+def survey(
+    fleet: Fleet, *, host: str, missing_roots: Mapping[str, str], sweep_interval_seconds: float
+) -> Survey:
+    """
+    Ask for all of it. Raises as Fleet's methods do.
+    """
+    volumes = fleet.stats(fleet.volumes())
+    drawn = sorted((v for v in volumes if volumes[v].waiting), key=lambda v: -volumes[v].waiting)[
+        :VOLUMES_DRAWN
+    ]
+    forecast = fleet.forecast(drawn, step_seconds=STEP_SECONDS, steps=STEPS)
+    now_ms, sweeps = fleet.sweeps()
+    return Survey(
+        now_ms=now_ms,
+        host=host,
+        hosts=fleet.hosts(),
+        volumes=volumes,
+        forecast=[sum(step) for step in zip(*forecast.values(), strict=True)] or [0] * STEPS,
+        sweeps=sweeps,
+        dead=burials(fleet, volumes),
+        memory=fleet.memory(),
+        missing_roots=missing_roots,
+        sweep_interval_seconds=sweep_interval_seconds,
+    )
+
+
+def burials(fleet: Fleet, volumes: Mapping[Volume, VolumeStats]) -> list[Burial]:
+    """The newest dead letters of the fleet."""
+    found: list[Burial] = []
+    for volume, stats in volumes.items():
+        if stats.dead:
+            latest = fleet.registry(volume).latest_dead(limit=DEAD_LISTED)
+            found += [Burial(volume, buried_ms, record) for buried_ms, record in latest]
+    return sorted(found, key=lambda burial: -burial.buried_ms)[:DEAD_LISTED]
+
+
+def merged(histograms: Sequence[Histogram]) -> Histogram:
+    """Histograms of the same bounds, added up."""
+    bounds = list(dict.fromkeys(bound for histogram in histograms for bound in histogram.buckets))
+    return Histogram(
+        buckets={bound: sum(h.buckets.get(bound, 0) for h in histograms) for bound in bounds},
+        sum_seconds=sum(h.sum_seconds for h in histograms),
+    )

@@ -1,0 +1,258 @@
+"""
+The status page: one look at the whole fleet. No script, no asset, no state; the browser asks again by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from importlib import resources
+
+from ..logs import printable
+from ..settings.units import counted
+from . import figures
+from .charts import bars, shares
+from .html import Child, Html, element, joined
+from .metrics import installed_version
+from .snapshot import DEAD_LISTED, STEP_SECONDS, VOLUMES_LISTED, Survey
+
+REFRESH_SECONDS = 5
+
+LEGEND = ("waiting", "leased", "held", "dead")
+
+
+def status_page(survey: Survey) -> str:
+    """The whole document."""
+    return "<!doctype html>" + element(
+        "html", _head(), element("body", _header(survey), _main(survey), _footer(survey)), lang="en"
+    )
+
+
+def _head() -> Html:
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return element(
+        "head",
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}"><link rel="icon" href="data:,">'),
+        element("title", "Tempfleet"),
+        element("style", Html(style)),
+    )
+
+
+def _header(survey: Survey) -> Html:
+    warnings = survey.warnings
+    pill = f"{len(warnings)} to look at" if warnings else "All well"
+    return element(
+        "header",
+        element("h1", "Tempfleet"),
+        element("span", pill, class_="pill warn" if warnings else "pill good"),
+        element("span", f"seen by {printable(survey.host)} at {_clock(survey.now_ms)}", class_="quiet right"),
+    )
+
+
+def _main(survey: Survey) -> Html:
+    return element(
+        "main",
+        _warnings(survey.warnings),
+        _tiles(survey),
+        element(
+            "div",
+            _card("Falling due in the next hour", _forecast(survey), class_="wide"),
+            _card("Lag behind the deadline", _lag(survey)),
+            class_="row",
+        ),
+        _card("Files by host and volume", _volumes(survey)),
+        _card("Silent hosts", _silent(survey)) if survey.silent else None,
+        element(
+            "div",
+            _card("Last sweeps", _sweeps(survey)),
+            _card("Dead letters", _dead(survey), class_="wide"),
+            class_="row",
+        ),
+    )
+
+
+def _footer(survey: Survey) -> Html:
+    used = f"Redis uses {figures.size(survey.memory.used_bytes)}. " if survey.memory else ""
+    links = [element("a", path, href=path) for path in ("/metrics", "/health", "/readyz")]
+    said = f"{used}Read-only; asked anew every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
+    return element("footer", said, *[joined(link, " ") for link in links])
+
+
+def _warnings(warnings: Sequence[str]) -> Html | None:
+    if not warnings:
+        return None
+    items = [element("li", printable(warning)) for warning in warnings]
+    return element("ul", *items, class_="warnings", role="status")
+
+
+def _tiles(survey: Survey) -> Html:
+    live = len(survey.hosts) - len(survey.silent)
+    tiles = [
+        ("Active files", figures.count(survey.total("active")), ""),
+        ("On disk", figures.size(survey.total("bytes")), ""),
+        ("Due now", figures.count(survey.total("due")), ""),
+        ("Longest overdue", figures.seconds(survey.overdue_seconds), ""),
+        ("Dead letters", figures.count(survey.total("dead")), "bad" if survey.total("dead") else ""),
+        ("Hosts live", f"{live} of {len(survey.hosts)}", "bad" if survey.silent else ""),
+    ]
+    return element(
+        "div",
+        *[
+            element("div", element("b", value), element("span", name), class_=f"tile {kind}".strip())
+            for name, value, kind in tiles
+        ],
+        class_="tiles",
+    )
+
+
+def _forecast(survey: Survey) -> Html:
+    titles = [f"{counted(n, 'file')} in {i} to {i + 1} min" for i, n in enumerate(survey.forecast)]
+    marks = [(at, f"{at * STEP_SECONDS // 60} min" if at else "now") for at in range(0, 60, 10)]
+    total = sum(survey.forecast)
+    return joined(
+        bars(survey.forecast, titles=titles, marks=marks, label="Files that fall due, by minute"),
+        element(
+            "p",
+            f"{counted(total, 'file falls', 'files fall')} due within the hour, "
+            f"{counted(survey.total('due'), 'is', 'are')} due now.",
+            class_="quiet",
+        ),
+    )
+
+
+def _lag(survey: Survey) -> Html:
+    lag = survey.lag
+    if not lag.count:
+        return _nothing("No file was deleted yet.")
+    shown = [
+        (name, figures.quantile(lag, share))
+        for name, share in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
+    ]
+    texts = ["> 1 d" if bound == "+Inf" else f"≤ {figures.seconds(float(bound))}" for bound in lag.buckets]
+    titles = [f"{text}: {counted(n, 'file')}" for text, n in zip(texts, lag.buckets.values(), strict=True)]
+    marks = [(i, text) for i, text in enumerate(texts) if i % 3 == 0]
+    return joined(
+        bars(
+            list(lag.buckets.values()),
+            titles=titles,
+            marks=marks,
+            label="Files by lag behind the deadline",
+            width=420,
+        ),
+        element("p", " · ".join(f"{name} {bound}" for name, bound in shown), class_="quiet"),
+    )
+
+
+def _volumes(survey: Survey) -> Html:
+    if not survey.volumes:
+        return _nothing("No file was ever registered.")
+    live = {host.name for host in survey.hosts if host.live}
+    rows = []
+    for volume, stats in list(survey.volumes.items())[:VOLUMES_LISTED]:
+        state = "live" if volume.host in live else "silent"
+        rows.append(
+            [
+                joined(element("i", class_=state, title=state), " ", printable(volume.host)),
+                element("code", printable(volume.base_dir)),
+                figures.count(stats.active),
+                shares([(name, getattr(stats, name)) for name in LEGEND]),
+                figures.size(stats.bytes),
+                figures.count(stats.due),
+                figures.seconds(stats.overdue_seconds) if stats.due else "-",
+                figures.quantile(stats.histogram("lag"), 0.95),
+                figures.count(stats.total("deleted")),
+                figures.count(stats.dead),
+            ]
+        )
+    more = len(survey.volumes) - VOLUMES_LISTED
+    return joined(
+        _table(
+            ["Host", "Volume", "Files", "by state", "Bytes", "Due", "Overdue", "Lag 95 %", "Deleted", "Dead"],
+            rows,
+            numbers={2, 4, 5, 6, 7, 8, 9},
+        ),
+        element(
+            "p", *[joined(element("i", class_=name), f" {name} ") for name in LEGEND], class_="quiet legend"
+        ),
+        _nothing(f"And {more:,} volumes more.") if more > 0 else None,
+    )
+
+
+def _silent(survey: Survey) -> Html:
+    rows = [
+        [
+            printable(host.name),
+            f"{figures.seconds(host.silent_seconds)} ago",
+            figures.count(survey.of_host(host.name, "active")),
+            figures.count(survey.of_host(host.name, "due")),
+        ]
+        for host in survey.silent
+    ]
+    return joined(
+        _table(["Host", "Last heard", "Files", "Due"], rows, numbers={2, 3}),
+        element("p", "Their files stay registered, and are deleted when they return.", class_="quiet"),
+    )
+
+
+def _sweeps(survey: Survey) -> Html:
+    if not survey.sweeps:
+        return _nothing("None yet: does beat run?")
+    rows = [
+        [
+            f"{figures.seconds(max(survey.now_ms - at_ms, 0) / 1000)} ago",
+            printable(sweep.host),
+            figures.count(sweep.due),
+            figures.count(sweep.sent),
+            figures.count(sweep.recovered),
+            figures.seconds(sweep.seconds),
+        ]
+        for at_ms, sweep in survey.sweeps[:10]
+    ]
+    return _table(["When", "By", "Due", "Told", "Recovered", "Took"], rows, numbers={2, 3, 4, 5})
+
+
+def _dead(survey: Survey) -> Html:
+    if not survey.dead:
+        return _nothing("None: everything could be deleted so far.")
+    rows = [
+        [
+            element("code", printable(burial.record.path), class_="path"),
+            element("span", printable(burial.record.last_error) or "-", class_="reason"),
+            figures.count(burial.record.attempts),
+            f"{figures.seconds(max(survey.now_ms - burial.buried_ms, 0) / 1000)} ago",
+            printable(burial.volume.host),
+        ]
+        for burial in survey.dead
+    ]
+    more = survey.total("dead") - len(rows)
+    return joined(
+        _table(["File", "Reason", "Attempts", "Buried", "Host"], rows, numbers={2}),
+        _nothing(f"And {more:,} more; the newest {DEAD_LISTED} are shown.") if more > 0 else None,
+    )
+
+
+def _card(title: str, *content: Child, class_: str = "") -> Html:
+    return element("section", element("h2", title), *content, class_=f"card {class_}".strip())
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[Child]], *, numbers: set[int]) -> Html:
+    def cells(tag: str, row: Sequence[Child]) -> Html:
+        return element(
+            "tr", *[element(tag, cell, class_="n" if i in numbers else None) for i, cell in enumerate(row)]
+        )
+
+    body = [cells("td", row) for row in rows]
+    return element(
+        "div",
+        element("table", element("thead", cells("th", headings)), element("tbody", *body)),
+        class_="scroll",
+    )
+
+
+def _nothing(text: str) -> Html:
+    return element("p", text, class_="quiet")
+
+
+def _clock(now_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_ms / 1000))

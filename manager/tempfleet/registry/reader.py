@@ -1,0 +1,280 @@
+"""
+Looking at one volume's registry: what is known of files, page by page, and of the volume. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from ..errors import RegistryError, RegistryUnavailable
+from ..records import FileRecord, State, as_text, tag_of, unpack
+from ..settings.settings import LONGEST_TTL_SECONDS, MAX_BATCH
+from .keys import VOLUME_KEYS, Volume, volume_key
+from .stats import VolumeStats
+from .store import Store
+from .values import TagTotal
+
+STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
+
+BROKEN_RECORD = b"1 0 0 0 ? - -1"
+"""Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
+
+MEMORY_SAMPLES = 50
+"""Entries of each key that its memory is estimated from."""
+
+T = TypeVar("T")
+
+
+class Looking:
+    """The records of one volume, to be read; see Registry for what every method may raise."""
+
+    def __init__(self, store: Store, volume: Volume) -> None:
+        self.store = store
+        self.volume = volume
+
+    def look(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
+        """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
+        now_ms, found = 0, list[FileRecord | None]()
+        for part in parts(paths):
+            now_ms, seen = self._look(part)
+            found += [_record(path, answer) for path, answer in zip(part, seen, strict=True)]
+        return now_ms, found
+
+    def stats(self) -> VolumeStats:
+        return parse_stats(self._run("stats"))
+
+    def memory_bytes(self) -> int | None:
+        """What the registry takes of Redis's memory, estimated from samples; None where Redis does not tell."""
+        pipeline = self.store.client.pipeline(transaction=False)
+        for name in VOLUME_KEYS:
+            pipeline.memory_usage(volume_key(self.store.namespace, self.volume, name), samples=MEMORY_SAMPLES)
+        try:
+            return sum(found or 0 for found in self.store.call(pipeline.execute))
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            return None
+
+    def tag_totals(self) -> dict[str, TagTotal]:
+        """The files and bytes under each tag that has any, those in quarantine apart; in pages, not at one instant."""
+        found: dict[str, TagTotal] = {}
+        key = volume_key(self.store.namespace, self.volume, "tags")
+        cursor = -1
+        while cursor:
+            cursor, page = self.store.call(
+                partial(self.store.client.hscan, key, cursor=max(cursor, 0), count=MAX_BATCH)
+            )
+            for name, amount in page.items():
+                kind, _, token = name.decode().partition(" ")
+                total = found.setdefault(tag_of(token), TagTotal())
+                setattr(total, kind, int(amount))
+        return found
+
+    def paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """
+        All paths, in pages of about *page*. What is there from beginning to end comes at least once; a path may
+        come twice while the registry shrinks (Redis SCAN's guarantee).
+        """
+        yield from self._scan("records", page)
+
+    def waiting_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """The paths in the registry proper: neither leased, held nor dead; pages as in ``paths``."""
+        yield from self._scan("registry", page)
+
+    def due_paths(self) -> Iterator[list[str]]:
+        """The paths that ``claim`` would take now, the first due first."""
+        yield from self._soonest(self.now_ms())
+
+    def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        yield from self._scan("dead", page)
+
+    def failed_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        """The paths that did not go when they last could, dead ones and those that wait for another try."""
+        yield from self._scan("errors", page)
+
+    def all_records(self, *, state: State | None = None) -> Iterator[FileRecord]:
+        """Every record, of one state if given; pages as in ``paths``."""
+        pages = {State.WAITING: self.waiting_paths, State.DEAD: self.dead_paths}
+        for page in pages[state]() if state in pages else self.paths():
+            for record in self.look(page)[1]:
+                if record is not None and state in (None, record.state):
+                    yield record
+
+    def reapable_paths(self) -> Iterator[list[str]]:
+        """The paths that ``reap`` would put back now: of claims, and of holds, that ran out."""
+        now_ms = self.now_ms()
+        yield from self._range("held", "-inf", now_ms)
+        for tokens in self._range("claims", "-inf", now_ms):
+            for token in tokens:
+                yield from self._range("leases", token, token)
+
+    def latest_dead(self, *, limit: int) -> list[tuple[int, FileRecord]]:
+        """Up to *limit* dead letters with the instants (ms) that they were buried at, the newest first."""
+        key = volume_key(self.store.namespace, self.volume, "dead")
+        members = self.store.call(
+            lambda: self.store.client.zrange(key, 0, limit - 1, desc=True, withscores=True)
+        )
+        _, records = self.look([os.fsdecode(path) for path, _ in members])
+        return [
+            (int(buried), record)
+            for (_, buried), record in zip(members, records, strict=True)
+            if record is not None
+        ]
+
+    def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
+        """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
+        now_ms, _ = self._look([])
+        key = volume_key(self.store.namespace, self.volume, "registry")
+        members = self.store.call(
+            lambda: self.store.client.zrangebyscore(key, "-inf", now_ms + within_ms, start=0, num=limit)
+        )
+        _, records = self.look([os.fsdecode(member) for member in members])
+        return [record for record in records if record is not None]
+
+    def near_expiry(self, *, fraction: float, limit: int) -> list[FileRecord]:
+        """
+        Up to *limit* waiting files that have spent more than *fraction* of their lives, the soonest due first; those
+        in quarantine are past it.
+
+        A life of its own may be long or short, so files are looked at in the order of their deadlines, 1,000 a round
+        trip (O(log N + 1,000)), until there are enough or *fraction* of the longest life lies behind the deadline: in
+        the worst case all that wait.
+        """
+        found: list[FileRecord] = []
+        now_ms = self.now_ms()
+        until_ms = now_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
+        for page in self._soonest(until_ms):
+            for record in self.look(page)[1]:
+                if record is not None and record.is_near_expiry(now_ms, fraction):
+                    found.append(record)
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def __len__(self) -> int:
+        key = volume_key(self.store.namespace, self.volume, "records")
+        return int(self.store.call(lambda: self.store.client.hlen(key)))
+
+    def now_ms(self) -> int:
+        """The registry's clock."""
+        return self._look([])[0]
+
+    def audit(self) -> list[str]:
+        """
+        Every path that breaks invariant 1: not in exactly one set, or a set member without a record, or a record
+        without a set. Each is looked at by one atomic script, so work that goes on meanwhile is no finding.
+        """
+        broken: dict[str, None] = {}
+        for name in ("records", "registry", "leases", "held", "dead"):
+            for page in self._scan(name, MAX_BATCH):
+                _, seen = self._look(page)
+                for path, (record, *scores, _attempts, _error, _reason) in zip(page, seen, strict=True):
+                    sets = sum(score != b"" for score in scores)
+                    if (record != b"" or sets) and (record == b"" or sets != 1):
+                        broken[path] = None
+        return list(broken)
+
+    def _run(self, script: str, **args: Any) -> Any:
+        return self.store.run(script, self.volume, **args)
+
+    def _look(self, paths: Sequence[str]) -> tuple[int, list[list[bytes]]]:
+        now_ms, *answer = self._run("look", more=[os.fsencode(path) for path in paths])
+        return int(now_ms), groups(answer, 8)
+
+    def _scan(self, name: str, page: int) -> Iterator[list[str]]:
+        key = volume_key(self.store.namespace, self.volume, name)
+        client = self.store.client
+        scan: Callable[..., Any] = client.hscan if name in ("records", "errors") else client.zscan
+        cursor = 0
+        while True:
+            answer = self.store.call(partial(scan, key, cursor=cursor, count=page))
+            cursor, members = answer[0], dict(answer[1])
+            yield from map(list, parts([os.fsdecode(member) for member in members]))
+            if not cursor:
+                return
+
+    def _range(self, name: str, least: str | int, most: str | int) -> Iterator[list[str]]:
+        key = volume_key(self.store.namespace, self.volume, name)
+        start = 0
+        while members := self.store.call(
+            partial(self.store.client.zrangebyscore, key, least, most, start=start, num=MAX_BATCH)
+        ):
+            yield [os.fsdecode(member) for member in members]
+            start += len(members)
+
+    def _soonest(self, until_ms: int) -> Iterator[list[str]]:
+        """
+        What waits, the soonest due first. A page begins where the last one ended, at that deadline and not at that
+        rank: so it costs the same however far on, and what goes meanwhile pushes nothing past.
+        """
+        key = volume_key(self.store.namespace, self.volume, "registry")
+        least, seen = float("-inf"), 0  # how many of that very deadline were seen
+        while members := self.store.call(
+            partial(
+                self.store.client.zrangebyscore,
+                key,
+                least,
+                until_ms,
+                start=seen,
+                num=MAX_BATCH,
+                withscores=True,
+            )
+        ):
+            yield [os.fsdecode(member) for member, _ in members]
+            last = members[-1][1]
+            seen = (seen if last == least else 0) + sum(score == last for _, score in members)
+            least = last
+
+
+def parse_stats(answer: Sequence[Any]) -> VolumeStats:
+    """What scripts/stats.lua returns."""
+    now_ms, *counts, oldest, totals, meta = answer
+    waiting, leased, claims, held, dead, records, failed, behind, due = counts
+    return VolumeStats(
+        now_ms=int(now_ms),
+        waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
+        records=records, retrying=max(failed - dead, 0), behind=behind, due=due,
+        oldest_ms=int(float(oldest)) if oldest else None,
+        totals={name.decode(): int(value) for name, value in groups(totals, 2)},
+        meta={name.decode(): value.decode() for name, value in groups(meta, 2)},
+    )  # fmt: skip
+
+
+def unpacked(path: bytes, packed: bytes, **known: Any) -> FileRecord:
+    """One damaged record stops nobody from seeing, or cleaning, all others."""
+    try:
+        return unpack(path, packed, **known)
+    except ValueError:
+        return unpack(path, BROKEN_RECORD, **known)
+
+
+def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
+    packed, *scores, attempts, error, reason = seen
+    place = next(((state, score) for state, score in zip(STATE_ORDER, scores, strict=True) if score), None)
+    if packed == b"" or place is None:
+        return None
+    state, score = place
+    timed = state in (State.WAITING, State.HELD) and score != b"inf"
+    return unpacked(
+        os.fsencode(path),
+        packed,
+        state=state,
+        due_ms=int(float(score)) if timed else None,
+        attempts=int(attempts or 0),
+        last_error=error.decode(),
+        hold_reason=as_text(reason),
+    )
+
+
+def groups(flat: Sequence[Any], size: int) -> list[Any]:
+    """A flat reply in groups of *size*; zip over one iterator, because claims are large."""
+    return list(zip(*[iter(flat)] * size, strict=True))
+
+
+def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), MAX_BATCH):
+        yield items[start : start + MAX_BATCH]

@@ -1,0 +1,272 @@
+"""
+The line to Redis: one client, scripts run by name, and Redis's errors in our words.
+
+What may be repeated is repeated once when a connection turns out to be dead; a claim never is: its answer
+may have been lost after Redis popped, and a second one would strand the first batch until its lease ends.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..errors import (
+    EvictingRedis,
+    RegistryDenied,
+    RegistryError,
+    RegistryFull,
+    RegistryUnavailable,
+    SchemaMismatch,
+    SettingsError,
+)
+from ..logs import logger
+from ..settings.urls import without_password
+from . import scripts
+from .keys import SCHEMA, Volume, fleet_key, volume_key
+from .scripts import Argument
+
+NOT_NOW = re.compile(
+    r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
+)
+"""What a server says that takes no writes for a while: failing over, without replicas, unable to save."""
+
+NEVER_REPEATED = frozenset({"claim", "observe"})
+
+Clock = Callable[[], int | None]
+"""Gives the instant (ms) that scripts take for now, or None for the server's own clock."""
+
+
+def server_clock() -> None:
+    """The default: Redis TIME, read inside the scripts."""
+
+
+def connect(url: str) -> redis.Redis:
+    """
+    A client for *url* that gives up in bounded time; it connects at its first command.
+
+    The timeouts are for a dead peer (CELERY.md's figure for the broker's sockets), far above any script's
+    time. Connections are made anew after a fork.
+
+    Raises:
+        SettingsError: *url* is not one.
+    """
+    tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
+    try:
+        database = urlsplit(url).path.strip("/")
+        if not url.startswith("unix") and not (database.isdigit() or not database):
+            raise _not_a_url(url)
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=30,
+            socket_connect_timeout=5,
+            health_check_interval=25,
+            retry=Retry(NoBackoff(), 0),
+            **tcp,
+        )
+    except ValueError:
+        raise _not_a_url(url) from None
+    _check_options(client, url)
+    return client
+
+
+def _check_options(client: redis.Redis, url: str) -> None:
+    """What stands behind the ``?`` is the connection's, which is else made at the first command."""
+    pool = client.connection_pool
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, redis.RedisError) as exc:
+        said = str(exc).rpartition("() ")[2]
+        raise _not_a_url(url, f"an option behind the ? is wrong ({said})") from None
+
+
+def _not_a_url(url: str, why: str = "") -> SettingsError:
+    shown = without_password(url)
+    why = why or (
+        "must be like redis://[user:password@]host:port/db, rediss://..., unix:///path/of.socket or "
+        "embedded:///some/directory; in a password, # / ? @ are written %23 %2F %3F %40"
+    )
+    return SettingsError(f"TEMP_FILE_REDIS_URL={shown!r}: {why}", variable="TEMP_FILE_REDIS_URL", value=shown)
+
+
+class Store:
+    """One Redis, one namespace."""
+
+    def __init__(
+        self, client: redis.Redis, *, namespace: str = "tempfleet", clock: Clock = server_clock
+    ) -> None:
+        self.client = client
+        self.namespace = namespace
+        self.clock = clock
+        self._trips = threading.local()
+
+    def keys(self, script: scripts.Script, volume: Volume | None) -> list[bytes]:
+        if volume is None:
+            return [fleet_key(self.namespace, name) for name in script.keys]
+        return [volume_key(self.namespace, volume, name) for name in script.keys]
+
+    def run(
+        self,
+        name: str,
+        volume: Volume | None = None,
+        /,
+        *,
+        more: Sequence[Argument] = (),
+        announce: bool = False,
+        **args: Argument,
+    ) -> Any:
+        """
+        Run scripts/*name*.lua on *volume*'s keys (or the fleet's), by its digest, sending the text where Redis
+        has lost it. With *announce* the volume is made known to sweeps first, in the same round trip.
+
+        Raises:
+            RegistryError: or the sub-class that fits; see ``translated``.
+        """
+        script = scripts.load(name)
+        keys, argv = self.keys(script, volume), self._argv(script, args, more)
+        member = volume.encode() if announce and volume else None
+        return self.call(
+            lambda: self._evaluate(script, keys, argv, member), repeat=name not in NEVER_REPEATED
+        )
+
+    def run_each(
+        self, calls: Sequence[tuple[str, Volume | None, Mapping[str, Argument]]]
+    ) -> list[Any]:  # the answers, or the error of that call
+        """Run several scripts without further arguments in one round trip; one that fails harms no other."""
+        if not calls:
+            return []
+        prepared = []
+        for name, volume, args in calls:
+            script = scripts.load(name)
+            prepared.append((script, self.keys(script, volume), self._argv(script, args, ())))
+
+        def send() -> list[Any]:
+            pipeline = self.client.pipeline(transaction=False)
+            for script, keys, argv in prepared:
+                pipeline.evalsha(script.sha, len(keys), *keys, *argv)
+            return list(pipeline.execute(raise_on_error=False))
+
+        answers: list[Any] = self.call(send)
+        for i, answer in enumerate(answers):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                answers[i] = self._or_error(*prepared[i])
+            elif isinstance(answer, redis.RedisError):
+                answers[i] = translated(answer, self.address)
+        return answers
+
+    @property
+    def round_trips(self) -> int:
+        """How often the calling thread has asked Redis through this store."""
+        return int(getattr(self._trips, "count", 0))
+
+    def call(self, command: Callable[[], Any], *, repeat: bool = True) -> Any:
+        """*command*'s answer; once more where the connection was dead, and with our errors."""
+        self._trips.count = self.round_trips + 1
+        try:
+            try:
+                return command()
+            except redis.ConnectionError as exc:
+                if not repeat or isinstance(exc, redis.AuthenticationError):
+                    raise
+                return command()
+        except redis.RedisError as exc:
+            raise translated(exc, self.address) from exc
+
+    @property
+    def address(self) -> str:
+        """Where the registry is, without the password."""
+        known = self.client.connection_pool.connection_kwargs
+        return str(known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}")
+
+    def check_policy(self) -> None:
+        """
+        Refuse a Redis that may evict our keys. Taken from INFO, because CONFIG is often forbidden.
+
+        Raises:
+            EvictingRedis: its maxmemory-policy is one of allkeys-*.
+        """
+        policy = str(self.memory().get("maxmemory_policy", ""))
+        if policy.startswith("allkeys-"):
+            raise EvictingRedis(
+                f"Redis at {self.address} has maxmemory-policy {policy}: it may evict records, and an evicted "
+                "record is a leaked file. Set maxmemory-policy noeviction.",
+                variable="TEMP_FILE_REDIS_URL",
+                value=policy,
+            )
+
+    def memory(self) -> dict[str, Any]:
+        """INFO's section on memory; empty where an ACL forbids even that."""
+        return dict(self.call(self._memory))
+
+    def info(self, section: str) -> dict[str, Any]:
+        """A section of INFO; nothing where an ACL, or a server that is none, does not tell."""
+        try:
+            return dict(self.call(lambda: self.client.info(section)))
+        except RegistryUnavailable:
+            raise
+        except RegistryError:
+            return {}
+
+    def _memory(self) -> dict[str, Any]:
+        try:
+            return dict(self.client.info("memory"))
+        except redis.ResponseError as exc:
+            logger.warning("Cannot read the maxmemory-policy of Redis at %s: %s", self.address, exc)
+            return {}
+
+    def _argv(
+        self, script: scripts.Script, args: Mapping[str, Argument], more: Sequence[Argument]
+    ) -> list[Argument]:
+        if "now_ms" in script.args:
+            now = self.clock()
+            args = {**args, "now_ms": "" if now is None else now}
+        return script.arguments(args, more)
+
+    def _evaluate(
+        self, script: scripts.Script, keys: list[bytes], argv: list[Argument], announce: bytes | None = None
+    ) -> Any:
+        try:
+            if announce is None:
+                return self.client.evalsha(script.sha, len(keys), *keys, *argv)
+            pipeline = self.client.pipeline(transaction=False)
+            pipeline.zadd(fleet_key(self.namespace, "volumes"), {announce: 0}, nx=True)
+            pipeline.evalsha(script.sha, len(keys), *keys, *argv)
+            return pipeline.execute()[1]
+        except redis.exceptions.NoScriptError:
+            return self.client.eval(script.text, len(keys), *keys, *argv)
+
+    def _or_error(self, script: scripts.Script, keys: list[bytes], argv: list[Argument]) -> Any:
+        try:
+            return self.call(lambda: self._evaluate(script, keys, argv))
+        except RegistryError as exc:
+            return exc
+
+
+def translated(exc: redis.RedisError, address: str) -> RegistryError:
+    """Redis's error in our words: what is true now, and what to do."""
+    said = str(exc).removeprefix("user_script:").strip()
+    if isinstance(exc, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return RegistryDenied(
+            f"Redis at {address} refused us ({said}): check the user name, password and rights in TEMP_FILE_REDIS_URL."
+        )
+    if isinstance(exc, redis.ConnectionError | redis.TimeoutError):
+        return RegistryUnavailable(
+            f"Redis at {address} gave no answer ({said}). Start it or correct TEMP_FILE_REDIS_URL; "
+            "embedded:///some/directory starts a private one."
+        )
+    if NOT_NOW.search(said):
+        return RegistryUnavailable(f"Redis at {address} takes no writes for now ({said}).")
+    if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in said:
+        return RegistryFull(
+            f"Redis at {address} has reached its maxmemory: nothing was registered, cleaning goes on."
+        )
+    if "SCHEMA " in said:
+        found = said.partition("SCHEMA ")[2].split()[0]
+        return SchemaMismatch(f"The registry has schema {found}, this Tempfleet writes {SCHEMA}.")
+    return RegistryError(f"Redis at {address} refused: {said}")

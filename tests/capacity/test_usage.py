@@ -1,0 +1,109 @@
+"""How full a disk and the memory are, and how much must go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support import assert_balanced, entries
+from tempfleet import Settings, TempFileManager
+from tempfleet.capacity.usage import Kind, Reading, readings
+from tempfleet.filesystem.roots import Roots
+
+MakeManager = Callable[..., TempFileManager]
+
+
+def settings_of(base_dir: Path, **marks: int) -> Settings:
+    return Settings(base_dir=str(base_dir), allowed_roots=(str(base_dir), str(base_dir.parent)), **marks)
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A directory on a tmpfs that is there anyway."""
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("there is no /dev/shm")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as at:
+        yield Path(at)
+
+
+@given(
+    st.integers(0, 10**14),
+    st.integers(1, 10**14),
+    st.integers(1, 99),
+    st.integers(0, 98),
+    st.integers(0, 10**6),
+)
+def test_what_is_wanted_brings_it_down_to_the_low_mark_and_not_a_block_less_would(
+    used: int, total: int, above: int, down_to: int, more: int
+) -> None:
+    reading = Reading("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
+
+    def after(gone: int) -> Reading:
+        return Reading("/", 1, Kind.BYTES, reading.used - gone, total, above, down_to)
+
+    assert after(reading.wanted).is_low
+    assert reading.is_low == (reading.wanted == 0)
+    if reading.wanted:
+        assert not after(reading.wanted - 1).is_low
+
+
+def test_without_marks_nothing_is_measured(base_dir: Path) -> None:
+    with Roots.open(settings := settings_of(base_dir)) as roots:
+        assert readings(roots, settings) == []
+
+
+def test_a_file_system_is_as_full_as_df_says_and_is_read_once(base_dir: Path) -> None:
+    with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
+        found = {reading.kind: reading for reading in readings(roots, settings)}
+    assert len(list(roots)) == 2
+    assert set(found) <= {Kind.BYTES, Kind.INODES}
+    assert found[Kind.BYTES].percent == pytest.approx(psutil.disk_usage(str(base_dir)).percent, abs=1)
+
+
+def test_a_root_that_is_away_is_not_measured(tmp_path: Path) -> None:
+    base_dir = tmp_path / "away" / "base"
+    with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
+        base_dir.rename(tmp_path / "elsewhere")
+        (tmp_path / "away").rename(tmp_path / "gone")
+        assert readings(roots, settings) == []
+
+
+def test_memory_counts_for_what_lies_in_it_and_for_nothing_else(in_memory: Path, tmp_path: Path) -> None:
+    for base_dir in (in_memory / "base", tmp_path / "base"):
+        with Roots.open(settings := settings_of(base_dir, evict_memory_above=90)) as roots:
+            found = readings(roots, settings)
+            assert [reading.kind for reading in found] == [Kind.MEMORY] * roots.is_in_memory()
+            for reading in found:
+                assert reading.percent == pytest.approx(psutil.virtual_memory().percent, abs=5)
+
+
+def test_when_memory_is_short_the_files_in_it_make_room(in_memory: Path, make_manager: MakeManager) -> None:
+    """No machine has all its memory free, so more is wanted than there is: what may go, goes."""
+    base = in_memory / "base"
+    manager = make_manager(base, allowed_roots=(str(base),), evict_memory_above=1, evict_memory_down_to=0)
+    for name in ("a", "held", "b"):
+        (base / name).write_bytes(b"x" * 100_000)
+        manager.register(base / name)
+    manager.hold(base / "held")
+    report = manager.evict()
+    assert (report.evicted, entries(base)) == (2, ["held"])
+    assert report.freed_bytes == 2 * 102_400
+    assert report.is_stuck
+    assert "of the memory under" in manager.health_check()["warning"]
+    assert_balanced(manager)
+
+
+def test_files_on_a_disk_do_not_go_for_want_of_memory(make_manager: MakeManager, base_dir: Path) -> None:
+    manager = make_manager(allowed_roots=(str(base_dir),), evict_memory_above=1, evict_memory_down_to=0)
+    if manager.roots.is_in_memory():
+        pytest.skip("the tests' directory lies in memory")
+    (base_dir / "a").write_bytes(b"x")
+    manager.register(base_dir / "a")
+    assert manager.evict().evicted == 0

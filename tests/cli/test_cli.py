@@ -1,0 +1,785 @@
+"""The laws of the console: what it prints, for people and for programs, and what its exit status says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from support import wait_until
+from tempfleet import Settings, TempFileManager
+from tempfleet.cli import formats, group, main
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.records import State
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.values import Kept
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def console(real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Path) -> Run:
+    """Runs ``tempfleet`` on a real server, as host web-1."""
+    base_dir.mkdir(mode=0o700)
+    common = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url]
+
+    def run(*args: str) -> Result:
+        return CliRunner().invoke(main, [*common, *args])
+
+    return run
+
+
+@pytest.fixture
+def volume(console: Run, real_client: redis.Redis, base_dir: Path) -> TempFileManager:
+    """The same base directory, through the library."""
+    return TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-1"), client=real_client)
+
+
+@pytest.fixture
+def a_file(base_dir: Path, console: Run) -> Path:
+    return make(base_dir / "a.txt")
+
+
+def make(path: Path, text: str = "text") -> Path:
+    path.write_text(text)
+    return path
+
+
+def answer(result: Result, status: int = 0) -> Any:
+    assert result.exit_code == status, result.output
+    return json.loads(result.stdout)
+
+
+def complaint(result: Result, status: int) -> Any:
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    return json.loads(result.stderr)
+
+
+def bury(volume: TempFileManager, path: Path) -> None:
+    claim = volume.registry.claim_paths([str(path)], lease_ms=60_000, until_ms=volume.registry.now_ms())
+    assert volume.registry.nack(claim.token, [Kept(str(path), bury=True, reason="EACCES")]) == 1
+
+
+# -- files
+
+
+def test_a_registered_file_is_listed_with_its_time_to_live(console: Run, a_file: Path) -> None:
+    (made,) = answer(console("register", str(a_file), "--ttl", "2h", "--tag", "report", "--json"))[
+        "registered"
+    ]
+    assert made["deadline_ms"] - made["registered_ms"] == 2 * 3600 * 1000
+    listed = answer(console("ls", "--json"))
+    assert [file["path"] for file in listed["files"]] == [str(a_file)]
+    assert listed["files"][0]["tags"] == ["report"]
+    assert not listed["more"]
+
+
+def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base_dir: Path) -> None:
+    wide, narrow = make(base_dir / "wide"), make(base_dir / "narrow")
+    wide.chmod(0o644)
+    narrow.chmod(0o600)
+    first, second = console("register", str(wide), str(narrow)).stdout.splitlines()
+    assert first.endswith("Its mode was 0644 and is 0600 (TEMP_FILE_PERMISSION_MASK).")
+    assert second.endswith("due in 1 h.")
+    wide.chmod(0o644)
+    (made,) = answer(console("register", str(wide), "--json"))["registered"]
+    assert (made["mode_before"], made["mode"]) == ("0644", "0600")
+    link = base_dir / "link"
+    link.symlink_to(wide)
+    wide.chmod(0o644)
+    (made,) = answer(console("register", str(wide), str(link), "--json"), status=1)["registered"]
+    assert made["mode_before"] == "0644", "a link that is refused has a mode of its own"
+
+
+def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
+    console: Run, a_file: Path, base_dir: Path
+) -> None:
+    said = answer(console("register", str(base_dir / "none"), str(a_file), "--json"), status=1)
+    assert [file["path"] for file in said["registered"]] == [str(a_file)]
+    assert [error["error"] for error in said["errors"]] == ["FileMissing"]
+
+
+def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, base_dir: Path) -> None:
+    directory = base_dir / "parts"
+    directory.mkdir()
+    assert console("register", str(directory)).exit_code == 1
+    (made,) = answer(console("register", str(directory), "--directory", "--json"))["registered"]
+    assert made["directory"] is True
+
+
+def test_listing_what_is_near_its_expiry(console: Run, base_dir: Path) -> None:
+    console("register", str(make(base_dir / "late")), "--ttl", "1h")
+    console("register", str(make(base_dir / "soon")), "--ttl", "0.01")
+    console("register", str(make(base_dir / "held")), "--ttl", "0.01")
+    console("hold", str(base_dir / "held"))
+
+    def names() -> list[str]:
+        return [Path(file["path"]).name for file in answer(console("ls", "--near-expiry", "--json"))["files"]]
+
+    assert wait_until(names) == ["soon"]
+
+
+def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_dir: Path) -> None:
+    for number in range(4):
+        path = make(base_dir / f"{number}.txt", "x" * number)
+        console("register", str(path), "--ttl", f"{10 - number}m", "--tag", "odd" if number % 2 else "even")
+
+    def names(*args: str) -> list[str]:
+        return [Path(file["path"]).stem for file in answer(console("ls", "--json", *args))["files"]]
+
+    assert names() == ["3", "2", "1", "0"]
+    assert names("--sort", "path") == ["0", "1", "2", "3"]
+    assert names("--sort", "size") == ["3", "2", "1", "0"]
+    assert names("--tag", "odd") == ["3", "1"]
+    assert names("--prefix", str(base_dir / "2")) == ["2"]
+    assert names("--prefix", os.path.relpath(base_dir / "2")) == ["2"]
+    assert names("--due-within", "8m") == ["3", "2"]
+    assert names("--due-within", "8m", "--limit", "1") == ["3"]
+    assert names("--state", "held") == []
+    cut = console("ls", "--limit", "2")
+    assert len(cut.stdout.splitlines()) == 3
+    assert "more than 2" in cut.stderr
+    assert answer(console("ls", "--limit", "2", "--json"))["more"] is True
+
+
+def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console: Run, a_file: Path) -> None:
+    (made,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
+    renewed = answer(console("renew", str(a_file), "--ttl", "1h", "--json"))
+    assert renewed["deadline_ms"] >= made["registered_ms"] + 3600 * 1000
+    assert answer(console("release", str(a_file), "--json"))["released"] is True
+    assert a_file.exists()
+    assert answer(console("ls", "--json"))["files"] == []
+
+
+def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_file: Path) -> None:
+    console("register", str(a_file), "--ttl", "5h")
+    assert console("renew", str(a_file), "--ttl", "6h").stdout == f"{a_file} is due in 6 h.\n"
+    told = console("renew", str(a_file), "--ttl", "1h").stdout
+    assert told.startswith(f"{a_file} is due in 6 h already: it lives longer")
+    assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
+
+
+def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600
+    assert answer(console("cleanup", "--force", "--json"))["deleted"] == 0
+    assert answer(console("lift", str(a_file), "--json"))["lifted"] is True
+    assert answer(console("lift", str(a_file), "--json"), status=1)["lifted"] is False
+    assert answer(console("cleanup", "--force", "--json"))["deleted"] == 1
+    assert not a_file.exists()
+
+
+def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    answer(console("hold", str(a_file), "--for", "1h", "--reason", "ticket\n117", "--json"))
+    (listed,) = answer(console("ls", "--json"))["files"]
+    assert (listed["state"], listed["hold_reason"]) == ("held", "ticket\n117")
+    assert listed["due_ms"] > listed["registered_ms"]
+    assert "ticket\\n117" in console("ls").stdout
+    explained = console("explain", str(a_file)).stdout
+    assert "is held for 1 h, because: ticket\\n117." in explained
+    assert "The hold keeps it; were it lifted, and due now, it would be deleted." in explained
+    assert (
+        complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
+        == "ReasonTooLong"
+    )
+
+
+def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("cleanup", "--dry-run", "--json"))["files"] == []
+    would = answer(console("cleanup", "--dry-run", "--force", "--json"))
+    assert [(file["path"], file["outcome"]) for file in would["files"]] == [(str(a_file), "deleted")]
+    assert a_file.exists()
+    assert answer(console("status", "--json"))["waiting"] == 1
+
+
+def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    assert "1 would be set aside" in console("cleanup", "--dry-run", "--force").output
+    assert answer(console("cleanup", "--dry-run", "--force", "--json"))["counts"] == {"set_aside": 1}
+    report = answer(console("cleanup", "--force", "--json"))
+    assert (report["set_aside"], report["deleted"]) == (1, 0)
+
+
+def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    stays = "1 file stays in quarantine until its grace period ends; tempfleet cleanup --quarantine"
+    assert stays in console("cleanup", "--force").stdout
+    assert stays in console("cleanup", "--force", "--dry-run").stdout
+    assert answer(console("cleanup", "--force", "--json"))["quarantined"] == 1
+    assert console("cleanup", "--force", "--quarantine").exit_code == 2
+    would = answer(console("cleanup", "--quarantine", "--dry-run", "--json"))
+    assert [(each["outcome"], each["original_path"]) for each in would["files"]] == [("deleted", str(a_file))]
+    assert str(a_file) in console("cleanup", "--quarantine", "--dry-run").stdout
+    report = answer(console("cleanup", "--quarantine", "--json"))
+    assert (report["deleted"], report["quarantined"]) == (1, 0)
+    assert "nothing is in quarantine" in console("cleanup", "--quarantine", "--dry-run").stdout
+    assert console("restore", str(a_file)).exit_code == 1
+
+
+def test_a_file_in_quarantine_is_shown_by_the_path_that_it_had(
+    console: Run, a_file: Path, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    console("cleanup", "--force")
+    console("register", str(make(base_dir / "b.txt")))
+    quarantined, waiting = console("ls", "--sort", "due").stdout.splitlines()[1:]
+    assert (quarantined.split()[0], quarantined.split()[-1]) == ("quarantined", str(a_file))
+    assert (waiting.split()[0], waiting.split()[-1]) == ("waiting", str(base_dir / "b.txt"))
+    for args in (["--state", "quarantined"], ["--prefix", str(a_file)]):
+        (file,) = answer(console("ls", *args, "--json"))["files"]
+        assert (file["quarantined"], file["original_path"]) == (True, str(a_file))
+    assert len(answer(console("ls", "--state", "waiting", "--json"))["files"]) == 1
+    counts = dict(line.rsplit(maxsplit=1) for line in console("status").stdout.splitlines()[1:])
+    assert (counts["Waiting"], counts["In quarantine"]) == ("1", "1")
+    assert answer(console("status", "--json"))["quarantined"] == 1
+
+
+def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
+    console: Run, volume: TempFileManager, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    console("cleanup", "--force")
+    assert console("restore").stdout.splitlines()[1].split() == ["in", "1", "h", "4", "B", str(a_file)]
+    listed = answer(console("restore", "--json"))
+    assert 0 < listed["files"][0]["due_ms"] - listed["now_ms"] <= 3600 * 1000
+    make(a_file)
+    assert "cannot be restored: the name is taken" in console("restore", str(a_file)).stderr
+    a_file.unlink()
+    volume.registry.release([listed["files"][0]["aside_path"]])
+    assert console("restore").stdout.splitlines()[1].startswith("not registered")
+    assert console("restore", str(a_file)).stdout == "1 file was restored.\n"
+
+
+def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
+    console: Run, volume: TempFileManager, base_dir: Path
+) -> None:
+    away = base_dir / "away"
+    away.mkdir()
+    path = make(away / "a.txt")
+    console("register", str(path))
+    away.rename(base_dir / "moved")
+    away.symlink_to(base_dir / "moved")  # the way to the file now leads through a symlink
+    said = console("cleanup", "--force", "--json")
+    report = json.loads(said.stdout)
+    assert said.exit_code == 1
+    assert sum(report[word] for word in ("busy", "refused", "unavailable", "failed")) == 1
+    assert (base_dir / "moved" / "a.txt").exists()
+
+
+def test_dead_letters_are_listed_retried_and_forgotten(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file)
+    bury(volume, a_file)
+    (letter,) = answer(console("dead", "ls", "--json"))["files"]
+    assert (letter["path"], letter["last_error"]) == (str(a_file), "EACCES")
+    assert "EACCES: the worker may not write to the directory that holds it." in console("dead", "ls").stdout
+    assert answer(console("dead", "retry", "--all", "--dry-run", "--json"))["to_be_revived"] == 1
+    record = volume.get_record(a_file)
+    assert record is not None and record.state is State.DEAD, "nothing was changed"
+    assert answer(console("dead", "retry", "--all", "--json"))["revived"] == 1
+    record = volume.get_record(a_file)
+    assert record is not None and record.state is State.WAITING
+    assert console("dead", "forget", str(a_file)).exit_code == 1, "it waits, so it is no dead letter"
+    bury(volume, a_file)
+    explained = console("explain", str(a_file)).stdout
+    assert (
+        "It was tried once; the last error was EACCES: the worker may not write to the directory" in explained
+    )
+    assert "run the worker as its owner." in explained
+    assert console("dead", "retry", "--all", "--dry-run").stdout == "1 file was to be revived.\n"
+    assert answer(console("dead", "forget", str(a_file), "--json"))["forgotten"] == 1
+    assert a_file.exists()
+    assert volume.stats().imbalance == 0
+    assert console("dead", "retry").exit_code == 2
+
+
+# -- names of files
+
+
+def test_a_name_that_would_drive_a_terminal_or_is_markup_is_shown_inert(console: Run, base_dir: Path) -> None:
+    hostile = make(base_dir / "[red]x[b]\x1b[2J\nb")
+    console("register", str(hostile))
+    shown = console("ls").stdout
+    assert "[red]x[b]\\x1b[2J\\nb" in shown
+    assert len(shown.splitlines()) == 2
+    assert answer(console("ls", "--json"))["files"][0]["path"] == str(hostile)
+
+
+def test_a_name_that_is_not_utf8_goes_through_json_and_back(console: Run, base_dir: Path) -> None:
+    raw = os.fsencode(base_dir) + b"/\xff\xfe.bin"
+    Path(os.fsdecode(raw)).touch()
+    (made,) = answer(console("register", os.fsdecode(raw), "--json"))["registered"]
+    assert os.fsencode(made["path"]) == raw
+    assert console("ls").exit_code == 0
+
+
+# -- the fleet
+
+
+def test_hosts_says_who_is_live_and_what_waits_there(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file, ttl=0.001)
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert (host["host"], host["state"], host["silent_seconds"]) == ("web-1", "unknown", None)
+    Fleet(volume.store).heartbeat("web-1")
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert host["state"] == "live"
+    assert host["volumes"] == [
+        {"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0, "refused": ""}
+    ]
+    assert "web-1" in console("hosts").stdout
+    volume.registry.note_refusal("outside-roots")
+    assert answer(console("hosts", "--json"))["hosts"][0]["volumes"][0]["refused"] == "outside-roots"
+    assert f"does not serve {volume.base_dir} (outside-roots)" in console("hosts").stdout
+
+
+def test_a_retired_host_is_unknown_and_its_files_stay(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file)
+    Fleet(volume.store).heartbeat("web-1")
+    would = answer(console("hosts", "retire", "web-1", "--dry-run", "--json"))
+    assert (would["retired"], would["records"]) == (False, 1)
+    assert answer(console("hosts", "--json"))["hosts"][0]["state"] == "live"
+    assert answer(console("hosts", "retire", "web-1", "--force", "--json"))["retired"] is True
+    (host,) = answer(console("hosts", "--json"))["hosts"]
+    assert (host["state"], host["volumes"][0]["active"]) == ("unknown", 1)
+    assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
+
+
+def test_registering_for_a_host_that_nobody_serves_is_warned_about(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    assert "warning" not in console("register", str(a_file)).stderr, "there is no fleet yet"
+    Fleet(volume.store).heartbeat("web-2")
+    said = console("register", str(a_file))
+    assert (said.exit_code, "No worker of host web-1 is live (live: web-2)" in said.stderr) == (0, True)
+
+
+def test_a_live_host_is_not_retired_by_mistake(console: Run, volume: TempFileManager) -> None:
+    Fleet(volume.store).heartbeat("web-1")
+    assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "HostLive"
+    assert Fleet(volume.store).live_hosts() == {"web-1"}
+
+
+def test_status_shows_one_volume_or_all(console: Run, a_file: Path, tmp_path: Path) -> None:
+    console("register", str(a_file))
+    assert answer(console("status", "--json"))["waiting"] == 1
+    assert answer(console("--base-dir", str(tmp_path / "other"), "status", "--json"))["waiting"] == 0
+    (only,) = answer(console("status", "--all", "--json"))["volumes"]
+    assert (only["host"], only["waiting"]) == ("web-1", 1)
+
+
+def test_the_status_of_health_is_0_healthy_1_degraded_2_unhealthy(
+    console: Run, volume: TempFileManager, a_file: Path, tmp_path: Path
+) -> None:
+    assert answer(console("health", "--json"))["status"] == "healthy"
+    volume.register(a_file)
+    bury(volume, a_file)
+    assert answer(console("health", "--json"), status=1)["status"] == "degraded"
+    gone = console("--redis-url", f"unix://{tmp_path}/none.sock", "health", "--json")
+    assert answer(gone, status=2)["status"] == "unhealthy"
+
+
+# -- exit statuses and errors
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "error"),
+    [
+        (["renew", "/nowhere/x"], 1, "NotRegistered"),
+        (["register", "--ttl", "0", "x"], 2, "InvalidTTL"),
+        (["register", "--ttl", "soon", "x"], 2, "BadParameter"),
+        (["register", "--tag", "two\nlines", "x"], 2, "InvalidTag"),
+        (["ls", "--tag", ""], 2, "InvalidTag"),
+        (["cleanup", "--tag", "x" * 201], 2, "InvalidTag"),
+        (["ls", "--state", "gone"], 2, "BadParameter"),
+        (["frobnicate"], 2, "UsageError"),
+        (["--host", "a|b", "status"], 2, "SettingsError"),
+        (["--redis-url", "http://x", "status"], 2, "SettingsError"),
+        (["--redis-url", "redis://user:secret@h:port", "status"], 2, "SettingsError"),
+        (["--base-dir", "/proc/nope", "cleanup"], 2, "SettingsError"),
+        (["--redis-url", "redis://127.0.0.1:1", "status"], 3, "RegistryUnavailable"),
+        (["--redis-url", "embedded:///proc/nope", "status"], 3, "EmbeddedServerError"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_a_status_that_says_which_kind(
+    console: Run, args: list[str], status: int, error: str
+) -> None:
+    for_programs = complaint(console("--json", *args), status)
+    assert error in for_programs["error"] or error == "UsageError"
+    for_people = console(*args)
+    assert (for_people.exit_code, for_people.stdout) == (status, "")
+    assert "Traceback" not in for_people.stderr
+    assert for_programs["message"] in for_people.stderr
+    assert "secret" not in for_people.stderr
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
+    console: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_MAXAGE", "5")
+    said = console("status")
+    assert said.exit_code == 0
+    assert "did you mean TEMP_FILE_MAX_AGE?" in said.stderr
+    assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
+
+
+def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
+    console: Run, a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_AUDIT_LOG", str(tmp_path / "none" / "audit.log"))
+    said = complaint(console("register", str(a_file), "--json"), 2)
+    assert (said["error"], "its directory is not there" in said["message"]) == ("SettingsError", True)
+    assert "TEMP_FILE_AUDIT_LOG" in console("doctor").stdout
+    (tmp_path / "none").mkdir()
+    assert console("register", str(a_file)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 0), ("health", 2),
+     ("explain x", 1), ("restore", 1), ("cleanup --dry-run", 1), ("config", 0)],
+)  # fmt: skip
+def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command: str, status: int) -> None:
+    base_dir.rmdir()
+    said = console(*command.split())
+    assert (said.exit_code, base_dir.exists()) == (status, False), said.output
+    if status == 1:
+        assert "is not there: nothing was registered here yet" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("status", 0), ("health", 2), ("doctor", 2), ("explain x", 1)]
+)
+def test_a_base_directory_that_is_a_file_is_told_for_what_it_is(
+    console: Run, base_dir: Path, command: str, status: int
+) -> None:
+    base_dir.rmdir()
+    base_dir.write_text("a file")
+    said = console(*command.split())
+    assert said.exit_code == status, said.output
+    assert "not a directory" in said.output and "not ours to write" not in said.output
+
+
+def test_the_version_is_a_command_and_an_option(console: Run) -> None:
+    assert answer(console("--version", "--json")) == answer(console("version", "--json"))
+    assert console("--version").stdout.startswith("tempfleet ")
+
+
+def test_every_command_takes_json_and_has_help_with_an_example(console: Run) -> None:
+    def walk(command: click.Command, *path: str) -> None:
+        assert any("--json" in param.opts for param in command.params), path
+        assert command.help, path
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                member = command.get_command(context, name)
+                assert member is not None
+                walk(member, *path, name)
+        else:
+            assert re.search(rf"^ +(\w+=\S+ )?tempfleet .*{path[-1]}", command.help, re.MULTILINE), path
+
+    walk(main)
+    assert "Exit status" in console("--help").stdout
+
+
+def test_the_help_cuts_no_summary_short(console: Run) -> None:
+    for args in (["--help"], ["hosts", "--help"], ["dead", "--help"]):
+        assert "..." not in console(*args).stdout.partition("Commands:")[2]
+
+
+# -- plug-ins
+
+
+@click.command()
+def plugged() -> None:
+    """Answer."""
+    click.echo("here")
+
+
+def list_of_commands() -> list[click.Command]:
+    return [plugged]
+
+
+def broken() -> list[click.Command]:
+    raise RuntimeError("of no use")
+
+
+def test_a_plug_in_adds_commands_and_a_broken_one_is_a_warning(
+    console: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entries(group: str) -> list[EntryPoint]:
+        module = __name__
+        sys.modules.setdefault(module, sys.modules[__name__])
+        return [EntryPoint(name, f"{module}:{name}", group) for name in ("broken", "list_of_commands")]
+
+    monkeypatch.setattr(group, "entry_points", entries)
+    monkeypatch.setattr(main, "commands", dict(main.commands))
+    said = console("plugged")
+    assert (said.exit_code, said.stdout) == (0, "here\n")
+    assert "plug-in 'broken'" in said.stderr
+    assert console("status").stderr == "", "what needs no plug-in loads none"
+
+
+def test_the_library_and_its_console_never_load_celery() -> None:
+    code = "import sys, tempfleet.cli; sys.exit(any(m.split('.')[0] in ('celery', 'kombu') for m in sys.modules))"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+
+
+# -- on a terminal
+
+
+def on_a_terminal(args: list[str], **env: str) -> str:
+    main_end, child_end = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tempfleet.cli", *args],
+        stdout=child_end,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "200"} | env,
+    )
+    os.close(child_end)
+    said = b""
+    try:
+        while part := os.read(main_end, 65536):
+            said += part
+    except OSError:  # EIO: the child has closed its end
+        pass
+    child.wait(30)
+    os.close(main_end)
+    return said.decode()
+
+
+def test_tables_have_style_on_a_terminal_and_none_with_no_color(
+    console: Run, real_server: EmbeddedServer, base_dir: Path
+) -> None:
+    args = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, "status"]
+    assert "\x1b[" in on_a_terminal(args)
+    assert "\x1b[" not in on_a_terminal(args, NO_COLOR="1")
+
+
+LONG_WORK = {
+    "cleanup": "Deleting",
+    "compress": "Compressing",
+    "evict": "Evicting",
+    "adopt": "Adopting",
+    "dead retry --all": "Dead letters",
+    "decompress FILE": "Decompressing",
+}
+
+
+@pytest.mark.parametrize(("command", "what"), LONG_WORK.items())
+def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
+    console: Run, real_server: EmbeddedServer, base_dir: Path, command: str, what: str
+) -> None:
+    path = str(make(base_dir / "file", "x"))
+    words = command.replace("FILE", path).split()
+    args = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url, *words]
+    asked = {
+        "TEMP_FILE_COMPRESS_AFTER": "1",
+        "TEMP_FILE_EVICT_ABOVE": "99",
+        "TEMP_FILE_EVICT_DOWN_TO": "98",
+    }
+    for env, shown in ({"NO_COLOR": "1"}, False), ({}, True):
+        answer(console("--json", "register", path, "--ttl", "1h"))
+        volume = TempFileManager(
+            settings=Settings.load(base_dir=str(base_dir), host="web-1", redis_url=real_server.unix_url)
+        )
+        if words[0] == "dead":
+            bury(volume, Path(path))
+        volume.close()
+        assert (f"{what} " in on_a_terminal(args, **asked, **env)) is shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("15m", 900),
+        ("2h", 7200),
+        ("7d", 7 * 86400),
+        ("0.5 H", 1800),
+        ("1h30m", 5400),
+    ],
+)
+def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
+    assert formats.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1w", "nan", "5 5"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        formats.seconds(text)
+
+
+def test_idle_files_are_compressed_when_that_is_asked_for(
+    console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a line\n" * 20_000
+    path = make(base_dir / "large", text)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    answer(console("--json", "register", str(path), "--compress"))
+    assert "TEMP_FILE_COMPRESS_AFTER" in complaint(console("--json", "compress"), 2)["message"]
+    monkeypatch.setenv("TEMP_FILE_COMPRESS_AFTER", "0.001")
+    assert [file["path"] for file in answer(console("--json", "compress", "--dry-run"))["files"]] == [
+        str(path)
+    ]
+    assert path.read_text() == text
+    assert answer(console("--json", "compress"))["compressed"] == 1
+    assert answer(console("--json", "ls"))["files"][0]["compressed"] is True
+    assert path.stat().st_size < 1000
+    assert answer(console("--json", "decompress", str(path)))["decompressed"] == 1
+    assert path.read_text() == text
+    missing = answer(console("--json", "decompress", str(path), str(base_dir / "no")), status=1)
+    assert (missing["decompressed"], missing["errors"][0]["error"]) == (0, "FileMissing")
+    assert console("decompress", str(base_dir / "no")).stderr.count(str(base_dir)) == 1
+    complaint(console("--json", "register", str(path), "--compress", "--directory"), 2)
+
+
+def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
+    console: Run, volume: TempFileManager, base_dir: Path, a_file: Path
+) -> None:
+    console("register", str(a_file))
+    stray = make(base_dir / "stray\n", "12345")
+    listed = answer(console("adopt", "--dry-run", "--idle", "0.001s", "--json"))
+    assert [(each["path"], each["size_bytes"]) for each in listed["files"]] == [(str(stray), 5)]
+    assert "1 file (5 B) would be adopted" in console("adopt", "--dry-run", "--idle", "0.001s").stdout
+    assert not volume.is_temp_file(stray)
+    told = answer(console("adopt", "--idle", "0.001s", "--ttl", "1h", "--tag", "found", "--json"))
+    assert told == {"registered": 1, "bytes": 5, "errors": []}
+    record = volume.get_record(stray)
+    assert record is not None and record.tags == ("found",)
+    assert record.deadline_ms - record.registered_ms == 3_600_000
+
+
+def test_adopting_says_which_files_it_could_not_register(
+    console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_SIZE_LIMIT", "3")
+    large = make(base_dir / "large")
+    result = console("adopt", "--idle", "0.001s")
+    assert result.exit_code == 1
+    assert result.stdout == "Adopted 0 files (0 B).\n"
+    assert str(large) in result.stderr
+    assert answer(console("adopt", "--idle", "0.001s", "--json"), 1)["errors"][0]["path"] == str(large)
+
+
+def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
+    console: Run, volume: TempFileManager, base_dir: Path, real_client: redis.Redis
+) -> None:
+    gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
+    gone.register(make(base_dir / "a"))
+    told = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"))
+    assert told == {"host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {}, "taken": []}
+    assert not volume.is_temp_file(base_dir / "a")
+    both = make(base_dir / "both")
+    ours = volume.register(both)
+    wait_until(lambda: volume.registry.now_ms() > ours.registered_ms)
+    gone.register(both, ttl=9000)
+    would = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)
+    assert would == {
+        "host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {"taken": 1}, "taken": [str(both)]
+    }  # fmt: skip
+    done = console("hosts", "adopt", "web-7")
+    assert done.exit_code == 1
+    assert done.stdout.startswith(
+        "Took over 1 record of web-7.\n1 record stayed there: this host has a record"
+    )
+    assert f"TEMP_FILE_HOST=web-7 tempfleet release {both}\n" in done.stdout
+    gone.release(both)
+    assert console("hosts", "adopt", "web-7").exit_code == 0
+    assert volume.is_temp_file(base_dir / "a")
+    assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
+    Fleet(volume.store).heartbeat("web-7")
+    assert complaint(console("hosts", "adopt", "web-7", "--json"), 1)["error"] == "HostLive"
+
+
+def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_nothing(
+    console: Run, base_dir: Path, real_client: redis.Redis
+) -> None:
+    gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
+    gone.register(make(base_dir / "a"))
+    gone.registry.bind("g1.2.another")
+    for how in ("--dry-run", "--json"):
+        assert console("hosts", "adopt", "web-7", how).exit_code == 1
+    gone.close()
+    shutil.rmtree(base_dir)
+    assert (
+        complaint(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)["error"]
+        == "VolumeUnavailable"
+    )
+    assert not base_dir.exists()
+
+
+def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_file: Path) -> None:
+    for wrong in (["--ttl", "400d"], ["--ttl", "0"], ["--tag", ""]):
+        for dry in ([], ["--dry-run"]):
+            assert console("adopt", "--idle", "0", *wrong, *dry).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hold", "FILE", "--for", "1000d"], "without a time it is for ever"),
+        (["dead", "retry", "FILE", "--all"], "not both"),
+        (["restore", "FILE"], "its grace period is over"),
+        (["status", "--watch", "soon"], "must be a duration"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_this_very_call(
+    console: Run, a_file: Path, words: list[str], said: str
+) -> None:
+    result = console(*[str(a_file) if word == "FILE" else word for word in words])
+    assert result.exit_code in (1, 2) and said in result.stderr
+
+
+def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path: Path) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        manager = TempFileManager(
+            settings=Settings.load(base_dir=str(base_dir), redis_url=server.unix_url, quarantine_seconds=60)
+        )
+        path = make(base_dir / "a")
+        manager.register(path, ttl=0.001)
+        wait_until(lambda: manager.cleanup_report().set_aside == 1)
+        common = ["--base-dir", str(base_dir), "--redis-url", server.unix_url]
+    manager.close()
+    result = CliRunner().invoke(main, [*common, "restore", str(path)])
+    assert result.exit_code == 0, result.output
+    assert path.read_text() == "text"
+    assert "could not be told" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["adopt", "hosts adopt web-7"])
+def test_adopting_makes_no_directory(command: str, real_server: EmbeddedServer, tmp_path: Path) -> None:
+    absent = tmp_path / "mistyped"
+    args = ["--base-dir", str(absent), "--redis-url", real_server.unix_url, *command.split()]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 1 and "is not there" in result.stderr
+    assert not absent.exists()

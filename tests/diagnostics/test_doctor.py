@@ -1,0 +1,295 @@
+"""The doctor finds what is wrong, says what to do, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+from support import console, console_env, python, snapshot
+from tempfleet import TempFileManager
+from tempfleet.diagnostics.doctor import Finding, Level, _share, examine
+from tempfleet.diagnostics.open_files import holders
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.records import NewFile
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.values import Kept
+from tempfleet.testing import FakeClock
+
+MakeManager = Callable[..., TempFileManager]
+
+
+def findings(manager: TempFileManager, check: str) -> list[Finding]:
+    return [finding for finding in manager.examine() if finding.check == check]
+
+
+def registered(manager: TempFileManager, name: str, ttl: float = 10) -> Path:
+    path = Path(manager.base_dir) / name
+    path.touch()
+    manager.register(path, ttl=ttl)
+    return path
+
+
+def failed(manager: TempFileManager, clock: FakeClock, **how: object) -> None:
+    """Every file that waits fell due, and could not be deleted."""
+    clock.advance(11)
+    claim = manager.registry.claim(limit=10, lease_ms=60_000)
+    manager.registry.nack(claim.token, [Kept(each.path, reason="EPERM", **how) for each in claim.records])  # type: ignore[arg-type]
+
+
+def test_what_is_well_is_said_and_needs_nothing(manager: TempFileManager) -> None:
+    registered(manager, "a")
+    found = {finding.check: finding for finding in manager.examine()}
+    assert {"permissions", "disk space", "registry", "balance", "leases", "hosts", "failures"} <= set(found)
+    for check in ("permissions", "registry", "balance", "leases", "hosts", "failures"):
+        assert (found[check].level, found[check].todo) == (Level.OK, ""), found[check]
+
+
+def test_an_examination_changes_nothing(
+    manager: TempFileManager, clock: FakeClock, redis_client: redis.Redis
+) -> None:
+    registered(manager, "a")
+    failed(manager, clock, bury=True)
+    before = snapshot(redis_client)
+    manager.examine()
+    assert snapshot(redis_client) == before
+
+
+def test_a_root_that_everybody_may_rename_in_is_an_error(make_manager: MakeManager, tmp_path: Path) -> None:
+    manager = make_manager(allowed_roots=(str(tmp_path / "open"), str(tmp_path / "gone")))
+    (tmp_path / "open").mkdir()
+    os.chmod(tmp_path / "open", 0o777)
+    said = [finding for finding in findings(manager, "permissions") if finding.level is Level.ERROR]
+    assert ["everybody may rename" in said[0].said, "No such file" in said[1].said] == [True, True]
+    assert all(finding.todo for finding in said)
+
+
+def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
+    manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = SimpleNamespace(f_bavail=5, f_blocks=100, f_favail=1, f_files=100)
+    monkeypatch.setattr("os.statvfs", lambda _root: full)
+    assert findings(manager, "disk space")[0].level is Level.WARNING
+    assert findings(manager, "inodes")[0].level is Level.ERROR
+    assert _share("memory", 0.5, "of it", "do").todo == ""
+    assert _share("memory", -0.5, "of it", "do").said == "0% of it is free"
+
+
+def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    path = registered(manager, "used")
+    failed(manager, clock, bury=True)
+    (alone,) = findings(manager, "failures")
+    assert (alone.level, "immutable" in alone.said and "it was given up" in alone.said) == (Level.ERROR, True)
+    with python("import sys; f = open(sys.argv[1]); print(1, flush=True); sys.stdin.read()", path) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        assert holders({str(path)})[str(path)][0].endswith(f"({process.pid})")
+        (finding,) = findings(manager, "failures")
+        process.communicate("")
+    assert finding.level is Level.WARNING
+    assert "open in python" in finding.said and f"({process.pid})" in finding.said
+    assert holders({str(path)}) == {}
+    assert holders({str(path)}, Path("/no/proc")) == {}
+
+
+def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    path = registered(manager, "used")
+    clock.advance(11)
+    with path.open():
+        assert manager.cleanup() == 0
+        assert manager.stats().due == 0
+        (finding,) = findings(manager, "failures")
+    assert finding.level is Level.WARNING
+    assert f"({os.getpid()})" in finding.said
+    manager.hold(path)
+    assert findings(manager, "failures")[0].level is Level.OK
+
+
+def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    path = registered(manager, "a")
+    failed(manager, clock, delay_ms=3_600_000)
+    assert manager.registry.due_within(within_ms=0, limit=10) == []
+    (finding,) = findings(manager, "failures")
+    assert (finding.level, finding.said.startswith(f"{path} does not go (EPERM: ")) == (Level.WARNING, True)
+    assert finding.said.endswith("; 1 attempt")
+    assert "chattr -i" in finding.todo and finding.todo.endswith("It is tried again by itself.")
+    manager.hold(path)
+    assert [each.level for each in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
+
+
+def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
+    manager: TempFileManager, clock: FakeClock, redis_client: redis.Redis
+) -> None:
+    registered(manager, "a")
+    clock.advance(11)
+    manager.registry.claim(limit=1, lease_ms=1000)
+    clock.advance(2)
+    assert findings(manager, "leases")[0].said.startswith("1 file is under leases or holds that ran out")
+    keys = {key.rpartition(b":")[2]: key for key in redis_client.keys("tempfleet:{*")}
+    redis_client.hdel(keys[b"records"], str(Path(manager.base_dir) / "a"))
+    assert [finding.level for finding in findings(manager, "record")] == [Level.ERROR]
+    redis_client.hincrby(keys[b"stats"], "registered", 2)
+    assert findings(manager, "balance")[0].said == "Counts do not balance by 2"
+
+
+def test_a_silent_host_is_told_with_the_files_that_wait_there(
+    manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, fleet: Fleet
+) -> None:
+    other = make_manager(host="web-2")
+    other.registry.register([NewFile("/base/x", 1000)])
+    fleet.heartbeat("web-2")
+    clock.advance(100)
+    (finding,) = findings(manager, "hosts")
+    assert finding.said == "web-2 has been silent for 2 min; 1 file waits there"
+    assert "tempfleet hosts retire web-2" in finding.todo
+
+
+def test_files_of_a_host_that_no_worker_ever_served_are_told(
+    manager: TempFileManager, make_manager: MakeManager, fleet: Fleet
+) -> None:
+    make_manager(host="typo-host").registry.register([NewFile("/base/x", 1000)])
+    assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
+    fleet.heartbeat("web-2")
+    (finding,) = findings(manager, "hosts")
+    assert finding.said == "1 file is registered for typo-host, and no worker of it was ever seen"
+
+
+def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in_it(
+    manager: TempFileManager,
+) -> None:
+    base = Path(manager.base_dir)
+    os.rename(base, base.with_name("away"))
+    assert Level.ERROR not in {finding.level for finding in findings(manager, "permissions")}
+    manager.registry.register([NewFile(str(base / "x"), 1000)])
+    (finding,) = [each for each in findings(manager, "permissions") if each.level is Level.ERROR]
+    assert "Is it elsewhere?" in finding.todo
+
+
+def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
+    manager: TempFileManager,
+) -> None:
+    settings = manager.settings.model_copy(update={"eviction_policy": "foo", "plugins": "absent"})
+    found = {finding.check: finding for finding in examine(manager.registry, settings)}
+    assert (found["settings"].level, found["plug-ins"].level) == (Level.ERROR, Level.ERROR)
+    assert "must be one of" in found["settings"].said
+    assert "absent does not work here" in found["plug-ins"].said
+
+
+def test_a_disk_that_stays_too_full_is_told(manager: TempFileManager) -> None:
+    manager.registry.mark_full(True)
+    (finding,) = findings(manager, "eviction")
+    assert finding.level is Level.WARNING
+
+
+def test_a_clock_that_went_back_is_an_error(manager: TempFileManager, clock: FakeClock) -> None:
+    registered(manager, "a")
+    clock.advance(11)
+    manager.registry.claim(limit=1, lease_ms=1000)
+    clock.advance(-3600)
+    (finding,) = findings(manager, "clock")
+    assert finding.level is Level.ERROR
+    assert finding.said == "Redis's clock went back by at least 3600 s"
+
+
+def test_clocks_that_are_apart_are_a_warning(manager: TempFileManager) -> None:
+    assert findings(manager, "clock")[0].level is Level.WARNING  # the tests' clock stands in another year
+
+
+def test_a_redis_that_does_not_answer_is_a_finding(tmp_path: Path) -> None:
+    manager = TempFileManager(tmp_path / "base", redis_url=f"unix://{tmp_path}/none")
+    last = manager.examine()[-1]
+    assert (last.check, last.level) == ("redis", Level.ERROR)
+    assert "gave no answer" in last.said
+    manager.close()
+
+
+def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
+    tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    env = console_env(
+        tmp_path, TEMP_FILE_REDIS_URL=real_server.unix_url, TEMP_FILE_BASE_DIR=str(tmp_path / "base"),
+        TEMP_FILE_ALLOWED_ROOTS=str(tmp_path / "gone"),
+    )  # fmt: skip
+    for args in (["doctor", "--json"], ["doctor", "--all"]):
+        with console(*args, env=env, stdout=-1, stderr=-1) as process:
+            out, _ = process.communicate(timeout=30)
+        assert process.returncode == 2
+        if "--json" in args:
+            told = json.loads(out)["findings"]
+            assert next(each for each in told if each["level"] == "error")["check"] == "permissions"
+            assert all(each["todo"] for each in told)
+        else:
+            assert out.startswith("LEVEL") and "append-only" in out
+
+
+def test_files_that_nobody_registered_are_counted_once_they_have_been_there_for_a_while(
+    manager: TempFileManager,
+) -> None:
+    registered(manager, "known")
+    fresh, forgotten = Path(manager.base_dir) / "fresh", Path(manager.base_dir) / "forgotten"
+    fresh.touch()
+    forgotten.touch()
+    assert [finding.level for finding in findings(manager, "unregistered")] == [Level.OK]
+    manager.settings = manager.settings.model_copy(update={"max_age_seconds": 0.001})
+    (finding,) = findings(manager, "unregistered")
+    assert (finding.level, finding.said[:7]) == (Level.WARNING, "2 files")
+    assert "tempfleet adopt" in finding.todo
+
+
+def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Redis, tmp_path: Path) -> None:
+    manager = TempFileManager(tmp_path / "base", client=real_client)
+    manager.registry.register([NewFile(f"{tmp_path}/base/{n}", 60_000) for n in range(1000)])
+    (finding,) = findings(manager, "registry")
+    memory = manager.registry.memory_bytes()
+    assert memory is not None and 100_000 < memory < 1_000_000
+    assert finding.said.endswith(f"in {memory} bytes of Redis")
+    real_client.execute_command("CONFIG", "SET", "maxmemory", 1 << 30)
+    try:
+        (finding,) = findings(manager, "redis memory")
+        assert f"of {1 << 30} bytes are used" in finding.said
+    finally:
+        real_client.execute_command("CONFIG", "SET", "maxmemory", 0)
+
+
+def test_a_base_directory_on_another_disk_is_told(manager: TempFileManager) -> None:
+    registered(manager, "a")
+    manager.registry.bind("g1.2.another")
+    (finding,) = findings(manager, "disk")
+    assert (finding.level, "accept-disk" in finding.todo) == (Level.ERROR, True)
+
+
+def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    registered(manager, "a")
+    base_dir.rename(base_dir.with_name("away"))
+    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    assert "Put it back before anything cleans" in finding.todo
+    manager.registry.bind("g1.2.lasting")
+    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    assert "nothing is claimed meanwhile" in finding.todo
+
+
+def test_a_directory_in_which_nothing_was_ever_registered_is_not_to_be_adopted(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    (base_dir / "somebody's").touch()
+    manager.settings = manager.settings.model_copy(update={"max_age_seconds": 0.001})
+    (finding,) = findings(manager, "unregistered")
+    assert (finding.level, "TEMP_FILE_BASE_DIR" in finding.todo) == (Level.WARNING, True)
+
+
+def test_roots_that_cannot_be_are_a_wrong_setting(manager: TempFileManager) -> None:
+    manager.settings = manager.settings.model_copy(update={"allowed_roots": ("/",)})
+    (finding,) = findings(manager, "settings")
+    assert finding.level is Level.ERROR and "TEMP_FILE_ALLOWED_ROOTS" in finding.said

@@ -1,0 +1,53 @@
+"""Dead letters through the manager, and directories by the many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tempfleet import NotRegistered, State, TempFileManager
+from tempfleet.registry.values import Kept
+
+
+def buried(manager: TempFileManager, path: Path) -> Path:
+    path.touch()
+    manager.register(path)
+    claim = manager.registry.claim_paths([str(path)], lease_ms=1000, until_ms=manager.registry.now_ms())
+    manager.registry.nack(claim.token, [Kept(str(path), bury=True, reason="EACCES")])
+    return path
+
+
+def test_a_revived_dead_letter_is_due_at_once(manager: TempFileManager, base_dir: Path) -> None:
+    path = buried(manager, base_dir / "a")
+    manager.revive(path)
+    assert [record.path for record in manager.files_due_within(0.001)] == [str(path)]
+    assert manager.cleanup() == 1
+
+
+def test_what_is_no_dead_letter_is_not_revived(manager: TempFileManager, base_dir: Path) -> None:
+    path = base_dir / "a"
+    path.touch()
+    manager.register(path)
+    with pytest.raises(NotRegistered):
+        manager.revive(path)
+
+
+def test_records_of_one_state_are_those_and_no_others(manager: TempFileManager, base_dir: Path) -> None:
+    dead = buried(manager, base_dir / "dead")
+    for name in ("waiting", "held"):
+        (base_dir / name).touch()
+        manager.register(base_dir / name)
+    manager.hold(base_dir / "held")
+    assert [record.path for record in manager.records(state=State.DEAD)] == [str(dead)]
+    assert [Path(record.path).name for record in manager.records(state=State.WAITING)] == ["waiting"]
+    assert [Path(record.path).name for record in manager.records(state=State.HELD)] == ["held"]
+    assert len(list(manager.records())) == 3
+
+
+def test_directories_can_be_registered_many_at_once(manager: TempFileManager, base_dir: Path) -> None:
+    for name in ("a", "b"):
+        (base_dir / name).mkdir()
+    records = manager.register_many([base_dir / "a", base_dir / "b"], directory=True)
+    assert all(record.is_directory for record in records)
+    assert manager.cleanup(force=True) == 2

@@ -1,0 +1,392 @@
+"""
+The known traps of the original temporary file manager, one by one. Each was reproduced there; none may return.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from support import assert_balanced, python
+from tempfleet import Outcome, Settings, State, TempFileManager
+from tempfleet.deletion import failpoints as faults
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.testing import FakeClock
+
+MakeManager = Callable[..., TempFileManager]
+
+
+@pytest.fixture
+def hook() -> Iterator[Callable[[Callable[[str], None]], None]]:
+    yield faults.install
+    faults.install(None)
+
+
+def write(path: Path, content: str = "content") -> Path:
+    path.write_text(content)
+    return path
+
+
+def test_failures_and_missing_files_are_not_counted_as_cleaned(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock, hook: Callable[..., None]
+) -> None:
+    paths = [write(base_dir / name) for name in ("gone", "stuck", "fine")]
+    manager.register_many(paths)
+    paths[0].unlink()
+    clock.advance(3600)
+
+    tried: list[str] = []
+
+    def fail_once(point: str) -> None:
+        if point == "guarded.found":
+            tried.append(point)
+            if len(tried) == 1:
+                raise PermissionError(13, "denied")
+
+    hook(fail_once)
+    assert manager.cleanup() == 1
+    assert manager.stats().total("deleted") == 1
+    assert len(manager.files) == 1
+
+
+def test_registering_never_waits_for_a_clean_up(
+    manager: TempFileManager, make_manager: MakeManager, base_dir: Path, hook: Callable[..., None]
+) -> None:
+    manager.register(write(base_dir / "slow"))
+    deleting, may_delete = threading.Event(), threading.Event()
+
+    def be_slow(point: str) -> None:
+        deleting.set()
+        assert may_delete.wait(10)
+
+    hook(be_slow)
+    cleaning = threading.Thread(target=manager.clear_all)
+    cleaning.start()
+    assert deleting.wait(10)
+    for user in (manager, make_manager()):
+        user.register_file(write(base_dir / "new"))
+        assert user.is_temp_file(base_dir / "new")
+        assert user.get_file_age(base_dir / "new") is not None
+        assert len(user.files) == 2
+    assert manager.lock.acquire(blocking=False)
+    manager.lock.release()
+    assert cleaning.is_alive()
+    may_delete.set()
+    cleaning.join(10)
+    assert not cleaning.is_alive()
+
+
+def test_two_cleaners_of_one_volume_never_count_a_file_twice(
+    manager: TempFileManager, make_manager: MakeManager
+) -> None:
+    for _ in range(100):
+        manager.create().close()
+    counts: list[int] = []
+    cleaners = [
+        threading.Thread(target=lambda m=m: counts.append(m.clear_all())) for m in (manager, make_manager())
+    ]
+    for cleaner in cleaners:
+        cleaner.start()
+    for cleaner in cleaners:
+        cleaner.join()
+    assert sum(counts) == manager.stats().total("deleted") == 100
+
+
+LATER = """
+import sys, time
+step = float(sys.argv[3])
+real = time.time
+time.time = lambda: real() + step          # as if somebody had set the clock of this host
+from tempfleet import TempFileManager
+manager = TempFileManager(sys.argv[1], 3600, redis_url=sys.argv[2], host="web-1")
+manager.register_file(sys.argv[4])
+print(manager.cleanup(), round(manager.get_file_age(sys.argv[4])))
+manager.renew(sys.argv[4], ttl=7200)
+print(len(manager.files_due_within(3700)))
+"""
+
+
+@pytest.mark.parametrize("step", [-(10**7), 10**7])
+def test_a_step_of_the_wall_clock_neither_deletes_a_fresh_file_nor_keeps_one_for_ever(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path, step: int
+) -> None:
+    base_dir.mkdir(mode=0o700)
+    path = write(base_dir / "fresh")
+    process = python(LATER, base_dir, real_server.unix_url, step, path)
+    assert process.communicate(timeout=30)[0].split() == ["0", "0", "0"]
+    assert path.exists()
+
+
+def test_a_lease_is_counted_on_the_monotonic_clock(manager: TempFileManager, clock: FakeClock) -> None:
+    for _ in range(3):
+        manager.create().close()
+    clock.advance(-(10**6))
+    assert manager.cleanup() == 0
+    clock.advance(10**6 + 3600)
+    assert manager.cleanup() == 3
+
+
+WRITER = """
+import sys
+from tempfleet import TempFileManager
+manager = TempFileManager(sys.argv[1], 3600, redis_url=sys.argv[2], host="web-1")
+manager.register_file(sys.argv[3])
+"""
+
+
+def test_the_registry_outlives_the_process_that_filled_it(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
+) -> None:
+    base_dir.mkdir(mode=0o700)
+    path = write(base_dir / "file")
+    python(WRITER, base_dir, real_server.unix_url, path).communicate(timeout=30)
+    manager = TempFileManager(
+        settings=Settings.load(base_dir=str(base_dir), host="web-1"), client=real_client
+    )
+    assert manager.is_temp_file(path)
+    assert manager.clear_all() == 1
+    manager.close()
+
+
+UNPRIVILEGED = """
+import os, sys, tempfile
+from tempfleet import Settings, TempFileManager
+from tempfleet.registry.store import connect
+
+client = connect(sys.argv[2])
+with TempFileManager(sys.argv[3], client=client, host="root") as manager, manager.create():
+    manager.cleanup()                      # everything is connected and loaded as the user who may do that
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+os.umask(0o077)
+base = tempfile.mkdtemp(dir="/tmp")
+try:
+    settings = Settings.load(base_dir=base, host="nobody", retry_delay_seconds=0.001)
+    manager = TempFileManager(settings=settings, client=client)
+    deep = os.path.join(base, "sub")
+    os.mkdir(deep)
+    path = os.path.join(deep, "file")
+    open(path, "w").close()
+    manager.register(path)
+    os.chmod(deep, 0)
+    print(manager.clear_all(), len(manager.files), manager.get_record(path).last_error)
+    os.chmod(deep, 0o700)
+    print(os.path.exists(path))
+    print(manager.clear_all(), len(manager.files), os.path.exists(path))
+finally:
+    import shutil
+    shutil.rmtree(base)
+"""
+
+
+def test_a_parent_directory_that_cannot_be_searched_keeps_the_record(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> None:
+    if not os.access("/tmp", os.W_OK):
+        pytest.skip("needs a /tmp that every user may write to")
+    process = python(UNPRIVILEGED, "-", real_server.unix_url, tmp_path / "base", stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=30)
+    assert out.split("\n")[:3] == ["0 1 EACCES", "True", "1 0 False"], err
+
+
+def test_a_symlink_is_refused_and_its_target_does_not_leak_unseen(
+    manager: TempFileManager, base_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = write(base_dir / "target")
+    (base_dir / "link").symlink_to(target)
+    manager.register_file(base_dir / "link")
+    assert "symlink" in caplog.text
+    assert not manager.is_temp_file(base_dir / "link")
+    assert manager.clear_all() == 0
+    assert (base_dir / "link").is_symlink()
+    assert target.exists()
+
+
+def test_a_file_that_became_a_symlink_takes_no_other_file_with_it(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    path, precious = write(base_dir / "file"), write(base_dir / "precious")
+    manager.register(path)
+    path.unlink()
+    path.symlink_to(precious)
+    assert manager.clear_all() == 0
+    assert precious.exists()
+    assert path.is_symlink()
+
+
+def test_a_new_file_under_a_used_name_stays(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    path = write(base_dir / "file")
+    for n in range(20):
+        manager.register(path)
+        path.unlink()
+        write(path, f"the new one {n}")
+        clock.advance(3600)
+        assert manager.cleanup() == 0
+        assert path.read_text() == f"the new one {n}"
+        assert not manager.is_temp_file(path)
+
+
+def test_a_relative_path_means_what_it_meant_when_it_was_registered(
+    manager: TempFileManager, base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mine, other = write(base_dir / "name"), write(elsewhere / "name")
+    monkeypatch.chdir(base_dir)
+    manager.register_file("name")
+    monkeypatch.chdir(elsewhere)
+    assert not manager.is_temp_file("name")
+    assert manager.is_temp_file(mine)
+    assert manager.clear_all() == 1
+    assert (mine.exists(), other.exists()) == (False, True)
+
+
+def test_a_relative_base_directory_stays_where_it_was(
+    make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manager = make_manager(Path("base"))
+    monkeypatch.chdir("/")
+    with manager.create() as file:
+        assert Path(file.path).parent == tmp_path.resolve() / "base"
+    assert manager.cleanup() == 0
+
+
+def test_a_newline_in_a_name_forges_no_log_line(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    names = ["a\nCleaned up 99 temporary files", "b\r\x1b[2J", os.fsdecode(b"c\xff\x85"), "d\u2028e"]
+    for name in names:
+        path = write(base_dir / name)
+        manager.register_file(path)
+        manager.register_file(path.with_name(f"{name} missing"))
+        (base_dir / f"{name} link").symlink_to("x")
+        manager.register_file(base_dir / f"{name} link")
+    (base_dir / names[0]).unlink()
+    clock.advance(3600)
+    assert manager.cleanup() == 3
+    with pytest.raises(OSError) as error:
+        manager.register(base_dir / names[0])
+    for line in [*caplog.messages, str(error.value)]:
+        assert line.isprintable(), ascii(line)
+    assert sum(line.startswith("Cleaned up") for line in caplog.messages) == 1
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from tempfleet import TempFileManager
+manager = TempFileManager(sys.argv[1], 3600, redis_url=sys.argv[2], host="web-1")
+inside = 0
+counts = []
+
+def clear(number, frame):
+    global inside
+    if inside < 2:
+        inside += 1
+        counts.append(manager.clear_all())
+        inside -= 1
+
+signal.signal(signal.SIGALRM, clear)
+made = 0
+for round in range(15):
+    for _ in range(40):
+        manager.create().close()
+        made += 1
+    signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0004 * round, 0.0013)
+    counts.append(manager.clear_all())
+    signal.setitimer(signal.ITIMER_REAL, 0)
+counts.append(manager.clear_all())
+print(made, sum(counts), manager.stats().leased, sum(not name.startswith(".") for name in os.listdir(sys.argv[1])))
+"""
+
+
+def test_a_signal_handler_that_clears_all_on_top_of_a_clean_up_does_not_deadlock(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
+) -> None:
+    process = python(INTERRUPTED, base_dir, real_server.unix_url, stderr=subprocess.PIPE)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError("the clean-up and its signal handler wait for each other") from None
+    assert out.split() == ["600", "600", "0", "0"], err
+
+
+def test_a_soft_time_limit_is_not_swallowed(
+    manager: TempFileManager, clock: FakeClock, hook: Callable[..., None]
+) -> None:
+    class SoftTimeLimitExceeded(Exception):
+        """As Celery's: an Exception, raised in the main thread by a signal handler."""
+
+    for _ in range(100):
+        manager.create().close()
+    clock.advance(3600)
+    raised, steps = threading.Event(), itertools.count()
+
+    def limit(*_: object) -> None:
+        raised.set()
+        raise SoftTimeLimitExceeded
+
+    def at(point: str) -> None:
+        if point == "direct.found" and next(steps) == 10:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert raised.wait(10)
+
+    hook(at)
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        with pytest.raises(SoftTimeLimitExceeded):
+            manager.cleanup()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    stats = manager.stats()
+    assert (stats.leased, stats.retrying) == (0, 0)
+    assert stats.waiting == 100 - stats.total("deleted") > 0
+    assert_balanced(manager)
+
+
+def test_a_record_is_never_dropped_because_deleting_failed(
+    make_manager: MakeManager, base_dir: Path, clock: FakeClock, hook: Callable[..., None]
+) -> None:
+    manager = make_manager(max_attempts=3)
+    path = write(base_dir / "file")
+    manager.register(path)
+
+    def fail(point: str) -> None:
+        raise OSError(5, "the disk is broken")
+
+    hook(fail)
+    for _ in range(10):
+        clock.advance(7200)
+        assert manager.cleanup_report().counts[Outcome.DELETED] == 0
+        assert len(manager.files) == 1
+    record = manager.get_record(path)
+    assert record is not None
+    assert (record.state, record.attempts, record.last_error) == (State.DEAD, 3, "EIO")
+
+
+def test_nothing_here_reads_the_wall_clock_to_decide_what_is_old(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    path = write(base_dir / "file")
+    os.utime(path, (0, 0))
+    manager.register_file(path)
+    assert manager.cleanup() == 0
+    os.utime(path, (time.time() + 10**6,) * 2)
+    clock.advance(3600)
+    assert manager.cleanup() == 1

@@ -1,0 +1,265 @@
+"""What a scrape shows, and what it costs. The figures are those of the scripts, whoever did the work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tempfleet import Deletion, Outcome, TempFileManager, Volume
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
+from tempfleet.records import NewFile
+from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.registry import Registry
+from tempfleet.registry.store import Store, connect
+from tempfleet.registry.values import Kept
+from tempfleet.testing import FakeClock
+
+Samples = dict[str, float]
+
+SPECIFIED = {
+    "temp_files_registered": "counter",
+    "temp_files_cleaned": "counter",
+    "temp_files_active": "gauge",
+    "temp_file_age_seconds": "histogram",
+    "temp_file_cleanup_duration_seconds": "histogram",
+}
+"""Section 7.4 of the specification; a counter's samples end in _total."""
+
+PROCESS = "process_"
+
+
+def families(collector: FleetCollector) -> dict[str, str]:
+    text = generate_latest(prometheus_registry(collector)).decode()
+    return {family.name: family.type for family in text_string_to_metric_families(text)}
+
+
+def samples(collector: FleetCollector, *, labels: tuple[str, ...] = ()) -> Samples:
+    """Sample name (with the values of *labels* after it) -> value."""
+    text = generate_latest(prometheus_registry(collector)).decode()
+    return {
+        " ".join([sample.name, *(sample.labels.get(label, "") for label in labels)]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def files(*names: str, size: int = 10, ttl_ms: int = 1000) -> list[NewFile]:
+    return [NewFile(f"/base/{name}", ttl_ms, size_bytes=size) for name in names]
+
+
+@pytest.fixture
+def collector(fleet: Fleet) -> FleetCollector:
+    return FleetCollector(fleet, host="web-1", own=Volume("web-1", "/base"))
+
+
+def test_the_specified_metrics_are_there_under_their_names_and_types(
+    collector: FleetCollector, registry: Registry
+) -> None:
+    registry.register(files("a"))
+    assert SPECIFIED.items() <= families(collector).items()
+    assert {"temp_files_registered_total", "temp_files_cleaned_total"} <= samples(collector).keys()
+
+
+def test_what_the_scripts_count_is_what_a_scrape_shows(
+    collector: FleetCollector, registry: Registry, clock: FakeClock
+) -> None:
+    registry.register(files("a", "b", "c", "d"))
+    clock.advance(3)
+    claim = registry.claim(limit=10, lease_ms=1000)
+    by_path = {record.path: record for record in claim.records}
+    registry.ack(claim.token, [Deletion(by_path["/base/a"], Outcome.DELETED, freed_bytes=10)])
+    registry.nack(claim.token, [Kept("/base/b", delay_ms=5000, reason="EACCES"), Kept("/base/c", bury=True)])
+    registry.observe(duration_seconds=0.02, totals={"round_trips": 4})
+    clock.advance(2)
+    registry.reap()
+    seen = samples(collector)
+    expected = {
+        "temp_files_registered_total": 4, "temp_files_cleaned_total": 1, "temp_files_active": 3,
+        "temp_files_dead": 1, "temp_files_waiting": 2, "temp_files_due": 1, "temp_files_retrying": 1,
+        "temp_file_retries_total": 2, "temp_file_failures_total": 1, "temp_file_dead_letters_total": 1,
+        "temp_file_leases_recovered_total": 1, "temp_file_leases_expired_total": 1,
+        "temp_file_registered_bytes_total": 40, "temp_file_deleted_bytes_total": 10, "temp_file_bytes": 30,
+        "temp_file_overdue_seconds": 4, "temp_file_imbalance": 0, "temp_file_redis_round_trips_total": 4,
+        "temp_file_age_seconds_count": 1, "temp_file_age_seconds_sum": 3, "temp_file_lag_seconds_sum": 2,
+        "temp_file_cleanup_duration_seconds_count": 1, "tempfleet_registry_up": 1,
+    }  # fmt: skip
+    assert expected.items() <= seen.items()
+
+
+def test_buckets_are_cumulative_and_reach_days(
+    collector: FleetCollector, registry: Registry, clock: FakeClock
+) -> None:
+    registry.register(files("a"))
+    clock.advance(2 * 86400)
+    claim = registry.claim(limit=1, lease_ms=1000)
+    registry.ack(claim.token, [Deletion(claim.records[0], Outcome.DELETED)])
+    buckets = {
+        float(name.split()[1]): count
+        for name, count in samples(collector, labels=("le",)).items()
+        if name.startswith("temp_file_age_seconds_bucket")
+    }
+    counts = [buckets[bound] for bound in sorted(buckets)]
+    assert counts == sorted(counts)
+    assert buckets[86400] == 0
+    assert buckets[3 * 86400] == buckets[float("inf")] == 1
+    assert sorted(buckets)[-2] >= 7 * 86400
+
+
+def test_no_label_is_unbounded(collector: FleetCollector, registry: Registry, fleet: Fleet) -> None:
+    registry.register(files("a\nb", 'c"d'))
+    registry.count("rejected:UnsafePath")
+    fleet.heartbeat("web-1")
+    text = generate_latest(prometheus_registry(collector)).decode()
+    names = {
+        label
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not family.name.startswith(("tempfleet_build", PROCESS))
+        for label in sample.labels
+    }
+    assert names == {"host", "volume", "outcome", "le"}
+
+
+def test_a_refusal_is_shown_before_the_first_so_that_its_increase_is_seen(
+    collector: FleetCollector, registry: Registry
+) -> None:
+    registry.register(files("a"))
+    first = "temp_file_rejected_messages_total UnsafePath"
+    assert samples(collector, labels=("outcome",))[first] == 0
+    registry.count("rejected:UnsafePath")
+    assert samples(collector, labels=("outcome",))[first] == 1
+
+
+def test_a_base_directory_of_any_bytes_makes_a_scrape_that_parses(fleet: Fleet) -> None:
+    hostile = Volume("web-1", os.fsdecode(b'/ba\xffse"\n\\'))
+    fleet.registry(hostile).register(files("a"))
+    seen = samples(FleetCollector(fleet, host=None), labels=("volume",))
+    assert seen['temp_files_active /ba\\udcffse"\\n\\\\'] == 1
+
+
+def test_a_worker_shows_its_own_hosts_volumes_and_an_exporter_all(fleet: Fleet) -> None:
+    for host in ("web-1", "web-2"):
+        fleet.registry(Volume(host, "/base")).register(files("a"))
+        fleet.heartbeat(host)
+    own = samples(FleetCollector(fleet, host="web-1"), labels=("host",))
+    every = samples(FleetCollector(fleet, host=None), labels=("host",))
+    assert "temp_files_active web-1" in own
+    assert "temp_files_active web-2" not in own
+    assert {"temp_files_active web-1", "temp_files_active web-2"} <= every.keys()
+
+
+def test_a_silent_hosts_files_are_shown_by_those_who_can_speak(fleet: Fleet, clock: FakeClock) -> None:
+    fleet.registry(Volume("web-2", "/base")).register(files("a", "b"))
+    fleet.heartbeat("web-2")
+    clock.advance(120)
+    fleet.heartbeat("web-1")
+    seen = samples(FleetCollector(fleet, host="web-1"), labels=("host",))
+    expected = {
+        "tempfleet_hosts_live ": 1, "tempfleet_hosts_silent ": 1, "tempfleet_silent_host_seconds web-2": 120,
+        "tempfleet_silent_host_files web-2": 2, "tempfleet_silent_host_due_files web-2": 2,
+    }  # fmt: skip
+    assert expected.items() <= seen.items()
+    assert "temp_files_active web-2" not in seen
+
+
+def test_a_scrape_costs_the_same_round_trips_whatever_the_number_of_volumes(fleet: Fleet) -> None:
+    collector = FleetCollector(fleet, host=None)
+
+    def cost() -> int:
+        before = fleet.store.round_trips
+        list(collector.collect())
+        return fleet.store.round_trips - before
+
+    fleet.registry(Volume("web-1", "/base")).register(files("a"))
+    list(collector.collect())  # the first sends the scripts' texts
+    alone = cost()
+    for i in range(20):
+        fleet.registry(Volume(f"web-{i}", "/base")).register(files("a"))
+    assert cost() == alone <= 6
+
+
+def test_the_age_of_the_last_sweep_is_shown(
+    collector: FleetCollector, fleet: Fleet, clock: FakeClock
+) -> None:
+    assert "tempfleet_sweep_age_seconds" not in samples(collector)
+    fleet.note_sweep(Sweep("web-1", 0.01, volumes=1, due=0, sent=0, recovered=0, silent_due=0))
+    clock.advance(42)
+    assert samples(collector)["tempfleet_sweep_age_seconds"] == 42
+
+
+def test_only_the_last_sweeps_are_kept(fleet: Fleet, clock: FakeClock) -> None:
+    for due in range(50):
+        fleet.note_sweep(Sweep("web-1", 0.01, volumes=1, due=due, sent=0, recovered=0, silent_due=0))
+        clock.advance(1)
+    now_ms, sweeps = fleet.sweeps()
+    assert [sweep.due for _, sweep in sweeps] == list(range(49, 29, -1))
+    assert now_ms - sweeps[0][0] == 1000
+
+
+def test_a_registry_that_is_down_makes_a_scrape_that_says_so(tmp_path: Path) -> None:
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        collector = FleetCollector(Fleet(Store(connect(server.unix_url))), host="web-1")
+        assert samples(collector)["tempfleet_registry_up"] == 1
+    seen = samples(collector)
+    assert seen["tempfleet_registry_up"] == 0
+    assert "temp_files_active" not in seen
+    assert any(name.startswith("tempfleet_build_info") for name in seen)
+
+
+def test_missing_roots_are_counted(
+    make_manager: Callable[..., TempFileManager], fleet: Fleet, tmp_path: Path, base_dir: Path
+) -> None:
+    manager = make_manager()
+    collector = FleetCollector(fleet, host="web-1", own=manager.volume, roots=manager.roots)
+    assert samples(collector)["temp_file_roots_missing"] == 0
+    base_dir.rename(tmp_path / "away")
+    assert samples(collector)["temp_file_roots_missing"] == 1
+
+
+def test_files_in_their_grace_period_are_measured_on_the_disk(
+    make_manager: Callable[..., TempFileManager], fleet: Fleet, clock: FakeClock, base_dir: Path
+) -> None:
+    manager = make_manager(quarantine_seconds=600)
+    (base_dir / "a").write_bytes(bytes(1000))
+    manager.register_file(base_dir / "a", ttl=1)
+    clock.advance(2)
+    manager.cleanup()
+    collector = FleetCollector(fleet, host="web-1", own=manager.volume, roots=manager.roots)
+    assert not (base_dir / "a").exists()
+    assert samples(collector)["temp_file_quarantine_files"] == 1
+    assert samples(collector)["temp_file_quarantine_bytes"] == 1000
+
+
+LIBRARY_PROCESS = """
+import os, sys
+from tempfleet import TempFileManager
+manager = TempFileManager(sys.argv[1], redis_url=sys.argv[2], host="web-1")
+for _ in range(7):
+    manager.create().close()
+manager.cleanup(force=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_process_did_that_nobody_scraped_and_that_was_killed_is_counted(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", LIBRARY_PROCESS, str(tmp_path / "base"), real_server.unix_url], check=False
+    )
+    assert killed.returncode == -9
+    seen = samples(FleetCollector(Fleet(Store(real_client)), host="web-1"))
+    assert seen["temp_files_registered_total"] == seen["temp_files_cleaned_total"] == 7
+    assert seen["temp_file_age_seconds_count"] == 7
+    assert seen["temp_file_cleanup_duration_seconds_count"] == 1
+    assert seen["temp_file_redis_round_trips_total"] >= 3
+    assert seen["tempfleet_redis_memory_used_bytes"] > 0

@@ -1,0 +1,239 @@
+"""A stranger's code can raise, hang and lie; the caller goes on, and knows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support import python, wait_until
+from tempfleet.errors import PluginFailed
+from tempfleet.plugins.circuit_breaker import COOL_DOWN_SECONDS, FAILURES, LONGEST_SAID, Contained
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def contained(clock: Clock) -> Contained:
+    return Contained("guard.before_delete", seconds=1, clock=clock)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What a hanging call waits for; opened at the end of the test."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def fail() -> None:
+    raise ValueError("no such database")
+
+
+def fails(
+    contained: Contained, work: Callable[[], object] = fail, **kwargs: Callable[[], object]
+) -> PluginFailed:
+    with pytest.raises(PluginFailed) as failed:
+        contained.call(work, **kwargs)
+    return failed.value
+
+
+def hang(contained: Contained, clock: Clock, gate: threading.Event) -> PluginFailed:
+    """A call whose time passes while it waits for *gate*."""
+
+    def pass_time() -> None:
+        clock.now += 1
+
+    return fails(contained, gate.wait, meanwhile=pass_time)
+
+
+def test_an_answer_is_given_back_from_another_thread(contained: Contained) -> None:
+    assert contained.call(threading.get_ident) != threading.get_ident()
+    assert not contained.is_off
+
+
+def test_what_is_raised_is_told_and_logged_with_the_name(
+    contained: Contained, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert str(fails(contained)) == "plug-in guard.before_delete failed: ValueError: no such database"
+    assert contained.said == "ValueError: no such database"
+    (record,) = caplog.records
+    assert (record.levelno, "guard.before_delete" in record.getMessage()) == (logging.ERROR, True)
+    assert record.exc_info
+
+
+@pytest.mark.parametrize("exc", [SystemExit, KeyboardInterrupt, MemoryError, RecursionError, GeneratorExit])
+def test_no_exception_gets_out(contained: Contained, exc: type[BaseException]) -> None:
+    def leave() -> None:
+        raise exc
+
+    assert exc.__name__ in str(fails(contained, leave))
+
+
+def test_an_exception_that_cannot_be_shown_is_still_contained(contained: Contained) -> None:
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not telling")
+
+    def rude() -> None:
+        raise Rude
+
+    assert "RuntimeError" in str(fails(contained, rude))
+
+
+def test_a_strangers_words_are_kept_short_and_on_one_line(contained: Contained) -> None:
+    def talk() -> None:
+        raise ValueError("\n\x1b[31m" + "x" * 100_000)
+
+    fails(contained, talk)
+    assert len(contained.said) == LONGEST_SAID
+    assert contained.said.isprintable()
+
+
+def test_after_some_failures_in_a_row_it_is_not_called_any_more(contained: Contained) -> None:
+    for _ in range(FAILURES - 1):
+        assert not fails(contained).is_off
+    assert contained.call(lambda: 1) == 1  # then the row begins anew
+    for _ in range(FAILURES):
+        failed = fails(contained)
+    assert (failed.is_off, contained.is_off) == (True, True)
+    called: list[int] = []
+    refused = fails(contained, lambda: called.append(1))
+    assert (refused.is_off, called) == (True, [])
+    assert "is switched off: ValueError: no such database" in str(refused)
+
+
+def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
+    contained: Contained, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(FAILURES + 100):
+        fails(contained)
+    assert len(caplog.records) == FAILURES
+    assert "switched off" in caplog.records[-1].getMessage()
+    clock.now += COOL_DOWN_SECONDS
+    fails(contained)
+    fails(contained)
+    assert len(caplog.records) == FAILURES + 1
+
+
+def test_after_a_pause_it_is_tried_again_and_is_well_when_it_answers(
+    contained: Contained, clock: Clock
+) -> None:
+    for _ in range(FAILURES):
+        fails(contained)
+    clock.now += COOL_DOWN_SECONDS
+    assert contained.call(lambda: 2) == 2
+    assert (contained.is_off, contained.said) == (False, "")
+
+
+def test_a_call_that_hangs_is_left_after_its_time(
+    contained: Contained, clock: Clock, gate: threading.Event
+) -> None:
+    assert "did not return within 1 s" in str(hang(contained, clock, gate))
+
+
+def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
+    contained: Contained, clock: Clock, gate: threading.Event
+) -> None:
+    hang(contained, clock, gate)
+    called: list[int] = []
+    for _ in range(50):
+        fails(contained, lambda: called.append(1))
+        clock.now += COOL_DOWN_SECONDS
+    assert (called, contained.is_off) == ([], True)
+    gate.set()
+    assert wait_until(lambda: not contained._hangs())
+    clock.now += COOL_DOWN_SECONDS
+    assert contained.call(lambda: 3) == 3
+
+
+def test_an_answer_that_comes_too_late_is_not_taken(
+    contained: Contained, clock: Clock, gate: threading.Event
+) -> None:
+    hang(contained, clock, gate)
+    gate.set()
+    wait_until(lambda: not contained._hangs())
+    assert contained.call(lambda: "new") == "new"
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_threads(
+    contained: Contained, clock: Clock, gate: threading.Event
+) -> None:
+    hang(contained, clock, gate)
+    child = os.fork()
+    if child == 0:
+        answered = False
+        try:
+            answered = contained.call(lambda: True)
+        finally:
+            os._exit(0 if answered else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: threading.Event) -> None:
+    contained = Contained("guard.before_delete", seconds=30)
+
+    class Limit(Exception):
+        pass
+
+    def limit(*_args: object) -> None:
+        raise Limit
+
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        with pytest.raises(Limit):
+            contained.call(gate.wait, meanwhile=lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "has not returned" in str(fails(contained, lambda: 1))
+    gate.set()
+    wait_until(lambda: not contained._hangs())
+    assert contained.call(lambda: 4) == 4
+
+
+def test_a_process_ends_though_a_call_hangs() -> None:
+    began = time.monotonic()
+    child = python(
+        "import threading\n"
+        "from tempfleet.plugins.circuit_breaker import Contained\n"
+        "from tempfleet.errors import PluginFailed\n"
+        "try:\n"
+        "    Contained('guard', seconds=0.1).call(threading.Event().wait)\n"
+        "except PluginFailed:\n"
+        "    print('kept')\n"
+    )
+    out, _ = child.communicate(timeout=30)
+    assert (out, child.returncode) == ("kept\n", 0)
+    assert time.monotonic() - began < 30
+
+
+def test_where_no_thread_is_to_be_had_nothing_is_called() -> None:
+    child = python(
+        "import _thread\n"
+        "from tempfleet.plugins.circuit_breaker import Contained\n"
+        "from tempfleet.errors import PluginFailed\n"
+        "def none(*_): raise RuntimeError('no threads at the end')\n"
+        "_thread.start_new_thread = none\n"
+        "try:\n"
+        "    Contained('guard', seconds=1).call(lambda: print('called'))\n"
+        "except PluginFailed as exc:\n"
+        "    print('failed')\n"
+    )
+    out, _ = child.communicate(timeout=30)
+    assert out == "failed\n"

@@ -1,0 +1,58 @@
+"""What a process leaves that dies between moving a file aside and unlinking it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+
+from tempfleet import Settings, TempFileManager
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.reconciliation.interrupted import Aftermath
+
+DYING = """
+import os, signal, sys
+from tempfleet import TempFileManager
+from tempfleet.deletion import failpoints as faults
+
+def die(point):
+    if point == "guarded.moved":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+faults.install(die)
+TempFileManager(sys.argv[1], host="web-1", redis_url=sys.argv[2]).cleanup(force=True)
+"""
+
+
+def test_the_next_process_to_clean_gives_the_file_its_name_back_before_its_lease_ends(
+    base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    settings = Settings.load(base_dir=str(base_dir), host="web-1")
+    manager = TempFileManager(settings=settings, client=real_client)
+    path = base_dir / "a.txt"
+    path.write_text("text")
+    manager.register(path)
+    dying = subprocess.run(
+        [sys.executable, "-c", DYING, str(base_dir), real_server.unix_url],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert dying.returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert manager.cleanup() == 0, "it is leased to the dead"
+    assert path.read_text() == "text"
+    assert [name for _, _, names in os.walk(base_dir) for name in names] == ["a.txt"]
+    manager.close()
+
+
+def test_a_name_that_is_no_note_of_ours_stops_no_clean_up(manager: TempFileManager, base_dir: Path) -> None:
+    manager.create().close()
+    manager.clear_all()
+    (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()
+    manager.create().close()
+    manager.cleaner.aftermath = Aftermath(manager.registry, manager.roots, manager.cleaner.deleter)
+    assert manager.clear_all() == 1

@@ -1,0 +1,194 @@
+"""Files that nobody registered: what is found, what is left alone, and what adopting makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from support import assert_balanced
+from tempfleet import Outcome, Settings, State, TempFileManager
+from tempfleet.registry.keys import VOLUME_KEYS, volume_key
+from tempfleet.settings.settings import MAX_BATCH
+from tempfleet.testing import FakeClock
+
+MakeManager = Callable[..., TempFileManager]
+
+
+def write(path: Path, size: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    return path
+
+
+def found_in(manager: TempFileManager, *, idle: float = 0) -> set[str]:
+    pages = list(manager.unregistered(idle=idle))
+    assert all(0 < len(page) <= MAX_BATCH for page in pages)
+    paths = [found.path for page in pages for found in page]
+    assert len(paths) == len(set(paths))
+    return set(paths)
+
+
+def test_what_is_registered_is_not_found_and_everything_else_is(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    stray = [write(base_dir / "a"), write(base_dir / "deep" / "er" / "b\n\udcff")]
+    manager.register(write(base_dir / "known"))
+    manager.hold(manager.register(write(base_dir / "held")).path)
+    assert found_in(manager) == set(map(str, stray))
+
+
+def test_what_is_registered_as_a_whole_directory_is_not_entered(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    made, named = manager.create_dir(), base_dir / "named"
+    write(Path(made.path) / "inside")
+    write(named / "inside" / "deeper")
+    manager.register(named, directory=True)
+    assert found_in(manager) == set()
+
+
+def test_our_own_directories_and_other_volumes_are_not_entered(
+    manager: TempFileManager, make_manager: MakeManager, base_dir: Path
+) -> None:
+    other = make_manager(base_dir / "other")
+    other.register(write(base_dir / "other" / "theirs"))
+    write(base_dir / "other" / "stray of theirs")
+    write(base_dir / f".tempfleet-{os.geteuid()}" / "entry")
+    assert found_in(manager) == set()
+    assert found_in(other) == {str(base_dir / "other" / "stray of theirs")}
+
+
+@pytest.mark.parametrize("home", ["redis", "."])
+def test_the_embedded_registry_and_our_logs_are_not_found(base_dir: Path, home: str) -> None:
+    base_dir.mkdir()
+    for name in ("audit.log.1", "workers.log"):
+        write(base_dir / name)
+    settings = Settings.load(
+        base_dir=str(base_dir),
+        redis_url=f"embedded://{base_dir / home}",
+        audit_log=str(base_dir / "audit.log"),
+        log_file=str(base_dir / "workers.log"),
+    )
+    with contextlib.closing(TempFileManager(settings=settings)) as manager:
+        manager.create().close()
+        assert (base_dir / home / "server.pid").exists()
+        assert found_in(manager) == set()
+
+
+def test_links_are_not_followed_and_special_files_are_not_found(
+    manager: TempFileManager, base_dir: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "elsewhere" / "file")
+    (base_dir / "link").symlink_to(tmp_path / "elsewhere")
+    (base_dir / "file-link").symlink_to(tmp_path / "elsewhere" / "file")
+    os.mkfifo(base_dir / "fifo")
+    assert found_in(manager) == set()
+
+
+def test_a_file_that_changed_a_short_while_ago_is_left_to_its_user(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    write(base_dir / "fresh")
+    assert found_in(manager) == {str(base_dir / "fresh")}
+    assert found_in(manager, idle=60) == set()
+    assert manager.adopt().files == []  # max_age, unless said
+
+
+def test_looking_takes_a_round_trip_for_each_thousand_entries_however_many_directories(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    for n in range(60):
+        write(base_dir / f"job-{n}" / "part")
+    manager.registry.stats()  # connected
+    before = manager.registry.store.round_trips
+    assert len(found_in(manager)) == 60
+    assert manager.registry.store.round_trips - before <= 4
+
+
+def test_after_redis_lost_everything_what_was_on_the_disk_is_adopted_and_goes_in_time(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock, redis_client: redis.Redis
+) -> None:
+    with manager.create() as made:
+        made.write(b"content")
+        made.close()
+        manager.register(write(base_dir / "named"))
+        redis_client.flushall()
+        result = manager.adopt(idle=0, ttl=10, tags=["adopted"])
+        assert (result.registered, result.failed, result.bytes) == (2, 0, 11)
+        assert {record.tags for record in manager.records(state=State.WAITING)} == {("adopted",)}
+        assert manager.cleanup() == 0
+        clock.advance(11)
+        assert manager.cleanup() == 2
+    assert_balanced(manager)
+
+
+def test_what_cannot_be_registered_is_told_and_stops_no_other(
+    make_manager: MakeManager, base_dir: Path
+) -> None:
+    manager = make_manager(size_limit_bytes=10)
+    write(base_dir / "small"), write(base_dir / "large", size=11)
+    result = manager.adopt(idle=0)
+    assert {each.path: each.outcome for each in result.files} == {
+        str(base_dir / "small"): "registered",
+        str(base_dir / "large"): "refused",
+    }
+    assert (base_dir / "large").exists()
+
+
+def test_finding_changes_nothing(manager: TempFileManager, base_dir: Path, redis_client: redis.Redis) -> None:
+    path = write(base_dir / "stray")
+    path.chmod(0o644)
+    store = manager.registry.store
+    before = (
+        os.stat(path),
+        [redis_client.dump(volume_key(store.namespace, manager.volume, name)) for name in VOLUME_KEYS],
+    )
+    assert found_in(manager) == {str(path)}
+    after = (
+        os.stat(path),
+        [redis_client.dump(volume_key(store.namespace, manager.volume, name)) for name in VOLUME_KEYS],
+    )
+    assert after == before
+
+
+def test_a_directory_that_cannot_be_read_hides_no_other(
+    manager: TempFileManager, base_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    write(base_dir / "locked" / "file")
+    write(base_dir / "open" / "file")
+    (base_dir / "locked").chmod(0)
+    try:
+        assert found_in(manager) == {str(base_dir / "open" / "file")}
+    finally:
+        (base_dir / "locked").chmod(0o700)
+    assert "Did not look for files in" in caplog.text
+
+
+def test_a_file_that_was_registered_meanwhile_keeps_the_later_deadline(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    path = write(base_dir / "late")
+    (page,) = list(manager.unregistered(idle=0))
+    known = manager.register(path, ttl=5000)
+    manager.register_batch([found.path for found in page], ttl=10)
+    record = manager.get_record(path)
+    assert record is not None and record.deadline_ms >= known.deadline_ms
+    assert manager.cleanup_report(force=True).counts[Outcome.DELETED] == 1
+
+
+def test_adopting_deletes_nothing_to_make_room(make_manager: MakeManager, base_dir: Path) -> None:
+    manager = make_manager(max_files=2, quota="evict")
+    live = [write(base_dir / name) for name in ("a", "b")]
+    for path in live:
+        manager.register(path)
+    stray = write(base_dir / "stray")
+    result = manager.adopt(idle=0)
+    assert [(each.path, each.outcome) for each in result.files] == [(str(stray), "refused")]
+    assert all(path.exists() for path in (*live, stray))

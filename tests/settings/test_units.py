@@ -1,0 +1,63 @@
+"""Durations and sizes are read as people write them, and nothing else is; counts are written so."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tempfleet import Settings, SettingsError
+from tempfleet.settings.units import counted, parse_seconds
+
+DAY, HOUR, MINUTE = 86400, 3600, 60
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90), ("90s", 90), ("15m", 15 * MINUTE), ("2h", 2 * HOUR), ("7d", 7 * DAY), ("0.5 H", HOUR / 2),
+        ("1h30m", 1.5 * HOUR), ("1h 30m", 1.5 * HOUR), (" 1d1s ", DAY + 1),
+        ("1d2h3m4.5s", DAY + 2 * HOUR + 3 * MINUTE + 4.5),
+    ],
+)  # fmt: skip
+def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_units_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
+    said = parse_seconds(f"{days}d{hours}h{minutes}m{seconds}s")
+    assert said == days * DAY + hours * HOUR + minutes * MINUTE + seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "soon", "-5", "1w", "nan", "5 5", "1h30", "30m1h", "1h1h", "h", "1.m"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a duration such as 90, 90s, 15m, 1h30m or 7d"):
+        parse_seconds(text)
+
+
+@pytest.mark.parametrize("field", [name for name in Settings.model_fields if name.endswith("_seconds")])
+def test_every_setting_that_is_a_duration_may_have_units(field: str) -> None:
+    default = Settings.model_fields[field].default
+    assert getattr(Settings.load(**{field: f"{default:g}s"}), field) == default
+
+
+def test_a_setting_takes_either_and_keeps_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, seconds in (("7d", 7 * DAY), ("3600", 3600), ("0.5", 0.5), ("1h30m  # as agreed", 1.5 * HOUR)):
+        monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)
+        assert Settings.load().max_age_seconds == seconds
+    for said, why in (
+        ("soon", "must be a duration such as"),
+        ("367d", "less than or equal to 31622400"),
+        ("0s", "greater than 0"),
+    ):
+        monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)
+        with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{said}': .*{why}"):
+            Settings.load()
+
+
+def test_words_agree_with_their_number() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert [counted(n, "file was", "files were") for n in (1, 2)] == ["1 file was", "2 files were"]

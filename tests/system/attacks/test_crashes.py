@@ -1,0 +1,180 @@
+"""
+kill -9 between every two system calls: nothing is lost, nothing is deleted twice, and the next claim
+finishes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deletion_support import delete, registered, settings_for
+from tempfleet.deletion import failpoints as faults
+from tempfleet.deletion.deleter import Deleter
+from tempfleet.deletion.quarantine import SetAside
+from tempfleet.filesystem.private_directory import digest_of
+from tempfleet.filesystem.roots import Roots
+from tempfleet.filesystem.syscalls import System
+from tempfleet.records import FileRecord, Outcome
+
+POINTS = [point for point in faults.POINTS if point.startswith(("guarded.", "tree.", "secure."))]
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Iterator[Roots]:
+    with Roots.open(settings_for(tmp_path, secure_delete=True, quarantine_seconds=60)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "data"
+
+
+def killed_at(point: str, roots: Roots, records: list[FileRecord], *, aside: bool = False) -> bool:
+    """Delete *records* in a process that kills itself at *point*; False if it never came there."""
+
+    def die(reached: str) -> None:
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def child() -> None:
+        faults.install(die)
+        deleter = Deleter(roots, roots.settings)
+        work = deleter.set_aside if aside else deleter.delete
+        list(work(records, token=7, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def left_over(roots: Roots) -> list[str]:
+    return [name for root in roots for name in root.private.names() if not name.startswith("audit.log")]
+
+
+@pytest.mark.parametrize("recovers", [False, True], ids=["claimed again", "recovered first"])
+@pytest.mark.parametrize("point", POINTS)
+def test_after_a_kill_the_next_claim_finishes(data: Path, roots: Roots, point: str, recovers: bool) -> None:
+    file, tree, bystander = data / "file", data / "tree", data / "bystander"
+    file.write_text("x" * 10)
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "f").write_text("x")
+    bystander.write_text("precious")
+    records = [registered(roots, file), registered(roots, tree, directory=True)]
+    died = killed_at(point, roots, records)
+    assert died == (point != "guarded.put-back")
+    if recovers:
+        Deleter(roots, roots.settings).recover()
+    outcomes = [deletion.outcome for deletion in delete(roots, *records, token=8)]
+    assert set(outcomes) <= {Outcome.DELETED, Outcome.MISSING}
+    if point not in ("guarded.unlinked", "tree.emptied") and died:
+        assert Outcome.DELETED in outcomes
+    Deleter(roots, roots.settings).recover()
+    assert left_over(roots) == []
+    assert sorted(name for name in os.listdir(data) if not name.startswith(".")) == ["bystander"]
+
+
+@pytest.mark.parametrize("point", ["guarded.moved", "guarded.put-back"])
+def test_a_stranger_moved_aside_by_a_killed_process_gets_its_name_back(
+    data: Path, roots: Roots, point: str
+) -> None:
+    path = data / "name"
+    path.write_text("temporary")
+    record = registered(roots, path)
+
+    def child() -> None:
+        def at(reached: str) -> None:
+            if reached == "guarded.found":
+                path.unlink()
+                path.write_text("precious")
+            if reached == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        faults.install(at)
+        list(Deleter(roots, roots.settings).delete([record], token=7, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    recovered = Deleter(roots, roots.settings).recover()
+    assert [one.path for one in recovered if one.back] == ([str(path)] if point == "guarded.moved" else [])
+    assert path.read_text() == "precious"
+    assert delete(roots, record)[0].outcome is Outcome.REPLACED
+    assert path.read_text() == "precious"
+    assert left_over(roots) == []
+
+
+def test_the_next_claim_alone_gives_a_stranger_its_name_back(data: Path, roots: Roots) -> None:
+    path = data / "name"
+    path.write_text("temporary")
+    record = registered(roots, path)
+    path.unlink()
+    path.write_text("precious")
+    root = roots.find(str(path))
+    assert root is not None
+    root.private.open()
+    private = Path(root.private.path)
+    path.rename(private / f"{digest_of(str(path))}.7")
+    assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.REPLACED]
+    assert path.read_text() == "precious"
+
+
+def test_recovery_leaves_alone_what_a_living_process_is_deleting(data: Path, roots: Roots) -> None:
+    path = data / "name"
+    path.write_text("x")
+    record = registered(roots, path)
+    seen: list[object] = []
+
+    def at(point: str) -> None:
+        if point == "guarded.moved":
+            seen.append(Deleter(roots, roots.settings).recover())
+
+    faults.install(at)
+    try:
+        assert delete(roots, record)[0].outcome is Outcome.DELETED
+    finally:
+        faults.install(None)
+    assert seen == [[]]
+
+
+@pytest.mark.parametrize("point", ["set-aside.noted", "guarded.moved", "guarded.compared", "set-aside.moved"])
+def test_after_a_kill_on_the_way_aside_the_next_claim_finishes(data: Path, roots: Roots, point: str) -> None:
+    path = data / "file"
+    path.write_text("x")
+    record = registered(roots, path)
+    assert killed_at(point, roots, [record], aside=True)
+    deleter = Deleter(roots, roots.settings)
+    deleter.recover()
+    [one] = deleter.set_aside([record], token=8, may_go_on=lambda: True)
+    assert isinstance(one, SetAside)
+    assert deleter.restore(str(path)).aside_path == one.new.path
+    assert path.read_text() == "x"
+
+
+def test_a_lease_that_ends_in_a_tree_leaves_it_to_the_next_claim(
+    tmp_path: Path, data: Path, system: System
+) -> None:
+    tree = data / "tree"
+    tree.mkdir(parents=True)
+    for n in range(10):
+        (tree / str(n)).touch()
+    with Roots.open(settings_for(tmp_path), system=system) as roots:
+        record = registered(roots, tree, directory=True)
+        answers = iter([True] * 5 + [False])
+        deleter = Deleter(roots, roots.settings)
+        assert list(deleter.delete([record], token=7, may_go_on=lambda: next(answers))) == []
+        assert not tree.exists()
+        tree.write_text("new")
+        assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.DELETED]
+        assert tree.read_text() == "new"
+        assert deleter.recover() == []  # nothing is left of it, so its note goes
+        assert left_over(roots) == []

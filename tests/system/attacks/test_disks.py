@@ -1,0 +1,436 @@
+"""Mounts, file systems, trees and limits as they are in the world."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deletion_support import delete, file_system, mounted, needs_linux, needs_root, registered, settings_for
+from tempfleet.deletion.deleter import Deleter
+from tempfleet.errors import UnsafePath
+from tempfleet.filesystem.paths import new_name
+from tempfleet.filesystem.roots import Roots
+from tempfleet.filesystem.syscalls import System
+from tempfleet.records import FileRecord, Outcome
+from tempfleet.settings.settings import InUse
+
+ANYBODY = 65534
+
+
+@pytest.fixture
+def roots(tmp_path: Path, system: System) -> Iterator[Roots]:
+    with Roots.open(settings_for(tmp_path), system=system) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "data"
+
+
+@needs_root
+@needs_linux
+def test_a_bind_mount_is_never_crossed(data: Path, roots: Roots, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "f").write_text("precious")
+    parent = data / "parent"
+    parent.mkdir()
+    (parent / "f").write_text("temporary")
+    record = registered(roots, parent / "f")
+    with mounted(["--bind", str(outside)], parent):
+        assert [(d.outcome, d.reason) for d in delete(roots, record)] == [(Outcome.REFUSED, "mount")]
+        with pytest.raises(UnsafePath, match="mount"):
+            registered(roots, parent / "f")
+    assert (outside / "f").exists()
+    assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
+def test_a_mount_point_itself_is_refused(data: Path, roots: Roots, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    file = data / "file"
+    file.touch()
+    for target, source, directory in ((data / "dir", outside, True), (file, tmp_path / "source", False)):
+        if directory:
+            target.mkdir()
+        else:
+            source.touch()
+        record = registered(roots, target, directory=directory)
+        done = subprocess.run(["mount", "--bind", source, target], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("cannot mount here")
+        try:
+            outcome = delete(roots, record)[0].outcome
+            assert outcome in (Outcome.REFUSED, Outcome.REPLACED, Outcome.BUSY)
+            assert target.exists()
+        finally:
+            subprocess.run(["umount", target], check=True)
+
+
+@needs_root
+@needs_linux
+def test_a_tree_with_a_mount_inside_stays_untouched(data: Path, roots: Roots) -> None:
+    tree = data / "a tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "f").touch()
+    record = registered(roots, tree, directory=True)
+    with mounted(["-t", "tmpfs", "tmpfs"], tree / "sub"):
+        (tree / "sub" / "precious").touch()
+        assert Deleter(roots, roots.settings).examine(record).outcome is Outcome.REFUSED
+        assert [(d.outcome, d.reason) for d in delete(roots, record)] == [(Outcome.REFUSED, "mount")]
+        assert (tree / "sub" / "precious").exists()
+        assert (tree / "f").exists()
+    assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
+def test_a_root_that_was_unmounted_or_covered_is_unavailable(tmp_path: Path, system: System) -> None:
+    at = tmp_path.resolve() / "data"
+    with mounted(["-t", "tmpfs", "-o", "mode=700", "tmpfs"], at):
+        roots = Roots.open(settings_for(tmp_path), system=system)
+        (at / "f").touch()
+        record = registered(roots, at / "f")
+    assert list(roots.check()) == [str(at)]
+    assert delete(roots, record)[0].outcome is Outcome.UNAVAILABLE
+    roots.close()
+
+
+@needs_root
+@needs_linux
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
+def test_all_outcomes_on_a_file_system_of_its_own(tmp_path: Path, system: System, kind: str) -> None:
+    with file_system(kind, tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve()), system=system) as roots:
+            path = at.resolve() / "data" / "f"
+            for n in range(300):
+                path.write_text("first")
+                stale = registered(roots, path)
+                path.unlink()
+                path.write_text("second")
+                assert path.exists()
+                if registered(roots, path).identity != stale.identity:
+                    assert delete(roots, stale)[0].outcome is Outcome.REPLACED, n
+                assert delete(roots, registered(roots, path))[0].outcome is Outcome.DELETED
+            path.write_text("x")
+            record = registered(roots, path)
+            subprocess.run(["mount", "-o", "remount,ro", at], check=True)
+            [deletion] = delete(roots, record)
+            assert (deletion.outcome, deletion.reason) == (Outcome.UNAVAILABLE, "EROFS")
+            subprocess.run(["mount", "-o", "remount,rw", at], check=True)
+            assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
+def test_deleting_goes_on_when_the_disk_is_full(tmp_path: Path) -> None:
+    with file_system("ext4", tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path = at.resolve() / "data" / "f"
+            path.write_bytes(bytes(1 << 20))
+            record = registered(roots, path)
+            with pytest.raises(OSError, match="No space"), (at / "data" / "big").open("wb") as big:
+                while True:
+                    big.write(bytes(1 << 20))
+            assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
+def test_without_a_free_inode_a_named_file_waits_and_is_not_to_blame(tmp_path: Path) -> None:
+    with mounted(["-t", "tmpfs", "-o", "nr_inodes=20", "tmpfs"], tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path = at.resolve() / "data" / "f"
+            path.touch()
+            record = registered(roots, path)
+            made: list[Path] = []
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    made.append(at / "data" / f"g{len(made)}")
+                    made[-1].touch()
+            deletion = delete(roots, record)[0]
+            assert (deletion.outcome, deletion.reason) == (Outcome.UNAVAILABLE, "ENOSPC")
+            assert path.exists()
+            made[0].unlink()
+            assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+@needs_root
+@needs_linux
+def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Path) -> None:
+    with file_system("ext4", tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path, tree = at.resolve() / "data" / "f", at.resolve() / "data" / "tree"
+            tree.mkdir()
+            for file in (path, tree / "f"):
+                file.touch()
+            records = [registered(roots, path), registered(roots, tree, directory=True)]
+            subprocess.run(["chattr", "+i", path, tree / "f"], check=True)
+            foretold = Deleter(roots, roots.settings).examine(records[0])
+            assert (foretold.outcome, foretold.reason) == (Outcome.FAILED, "EPERM")
+            done = delete(roots, *records)
+            assert [(d.outcome, d.reason) for d in done] == [(Outcome.FAILED, "EPERM")] * 2
+            assert path.exists()
+            assert (tree / "f").exists()
+            subprocess.run(["chattr", "-i", path, tree / "f"], check=True)
+            assert [d.outcome for d in delete(roots, *records)] == [Outcome.DELETED] * 2
+
+
+@needs_root
+@needs_linux
+def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
+    with file_system("ext4", tmp_path / "mounted") as at:
+        at.chmod(0o700)
+        with Roots.open(settings_for(at.resolve())) as roots:
+            path, kept = at.resolve() / "data" / "f", at.resolve() / "data" / "fixed" / "f"
+            kept.parent.mkdir()
+            for file in (path, kept):
+                file.touch()
+            records = [registered(roots, path), registered(roots, kept)]
+            deleter = Deleter(roots, roots.settings)
+            with deleter.examining() as look:
+                assert [look(record).outcome for record in records] == [Outcome.DELETED] * 2
+            for change, undo, expected in (
+                (["chattr", "+i", kept.parent], ["chattr", "-i", kept.parent], (Outcome.FAILED, "EPERM")),
+                (
+                    ["mount", "-o", "remount,ro", at],
+                    ["mount", "-o", "remount,rw", at],
+                    (Outcome.UNAVAILABLE, "EROFS"),
+                ),
+            ):
+                subprocess.run(change, check=True)
+                try:
+                    foretold = deleter.examine(records[1])
+                    (done,) = delete(roots, records[1])
+                finally:
+                    subprocess.run(undo, check=True)
+                assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == expected
+
+
+def test_a_directory_that_may_not_be_written_to_is_foretold(data: Path, roots: Roots) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    path = data / "closed" / "f"
+    path.parent.mkdir()
+    path.touch()
+    record = registered(roots, path)
+    path.parent.chmod(0o500)
+    try:
+        foretold, (done,) = Deleter(roots, roots.settings).examine(record), delete(roots, record)
+    finally:
+        path.parent.chmod(0o700)
+    assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
+
+
+def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roots: Roots) -> None:
+    (data / "f").write_text("x" * 100)
+    (data / "other").hardlink_to(data / "f")
+    record = registered(roots, data / "f")
+    [deletion] = delete(roots, record)
+    assert (deletion.outcome, deletion.freed_bytes) == (Outcome.DELETED, 0)
+    assert (data / "other").read_text() == "x" * 100
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_secure_delete_of_a_file_too_large_for_one_budget_is_done_in_several(
+    tmp_path: Path, data: Path, system: System, created: bool
+) -> None:
+    with Roots.open(settings_for(tmp_path, secure_delete=True), system=system) as roots:
+        path = Path(roots.base.path) / new_name() if created else data / "large"
+        with path.open("wb") as file:
+            file.write(b"x" * (3 << 20))
+            file.seek(20 << 20)  # a hole, which costs nothing
+            file.write(b"x" * (5 << 20))
+        record = registered(roots, path)
+        if created:
+            record = replace(record, identity="-", flags="c")
+        for token in range(1, 20):
+            asked = iter([True] * 4)
+            deleter = Deleter(roots, roots.settings)
+            if list(deleter.delete([record], token=token, may_go_on=lambda: next(asked, False))):  # noqa: B023
+                break
+        assert token > 2 and not path.exists()
+        assert delete(roots, record)[0].outcome is Outcome.MISSING
+
+
+def test_secure_delete_overwrites_one_name_and_spares_a_linked_one(tmp_path: Path, data: Path) -> None:
+    with Roots.open(settings_for(tmp_path, secure_delete=True)) as roots:
+        for name in ("single", "linked"):
+            (data / name).write_bytes(b"secret" * 1000)
+        (data / "other").hardlink_to(data / "linked")
+        (data / "single").chmod(0o400)
+        held = os.open(data / "single", os.O_RDONLY)
+        records = [registered(roots, data / name) for name in ("single", "linked")]
+        assert [d.outcome for d in delete(roots, *records)] == [Outcome.DELETED] * 2
+        assert b"secret" not in os.pread(held, 6000, 0)
+        os.close(held)
+        assert (data / "other").read_bytes() == b"secret" * 1000
+
+
+def test_a_full_file_table_is_not_the_files_fault(data: Path, roots: Roots) -> None:
+    (data / "sub").mkdir()
+    (data / "sub" / "f").touch()
+    record = registered(roots, data / "sub" / "f")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken = []
+    try:
+        while True:
+            try:
+                taken.append(os.open("/", os.O_RDONLY))
+            except OSError:
+                break
+        [deletion] = delete(roots, record)
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (deletion.outcome, deletion.reason) == (Outcome.UNAVAILABLE, "EMFILE")
+    assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+def test_a_tree_20000_deep_needs_no_recursion_and_few_descriptors(tmp_path: Path, system: System) -> None:
+    """On tmpfs where there is one: removing a directory can cost a disk a millisecond, whoever does it."""
+    place = "/dev/shm" if os.path.isdir("/dev/shm") else tmp_path
+    with (
+        tempfile.TemporaryDirectory(dir=place) as at,
+        Roots.open(settings_for(Path(at)), system=system) as roots,
+    ):
+        tree = Path(at).resolve() / "data" / "tree"
+        tree.mkdir()
+        _make_deep(tree, 20_000)
+        record = registered(roots, tree, directory=True)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        try:
+            assert delete(roots, record)[0].outcome is Outcome.DELETED
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not tree.exists()
+
+
+def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: Path, system: System) -> None:
+    tree = data / "tree"
+    tree.mkdir(parents=True)
+    _make_deep(tree, 500)
+    with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT), system=system) as roots:
+        record = registered(roots, tree, directory=True)
+        examined = Deleter(roots, roots.settings).examine(record)
+        assert (examined.outcome, examined.reason) == (Outcome.BUSY, "in-use-unknown")
+        [weight] = Deleter(roots, roots.settings).weigh([record])
+        assert weight is not None and 64 <= weight.files <= 66
+    with Roots.open(settings_for(tmp_path, in_use=InUse.KEEP), system=system) as roots:
+        assert delete(roots, record)[0].outcome is Outcome.DELETED
+
+
+def _make_deep(tree: Path, levels: int) -> None:
+    at = os.open(tree, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+
+
+@pytest.mark.parametrize("in_use", [InUse.DELETE, InUse.KEEP])
+def test_a_wide_tree_is_emptied_at_flat_memory(tmp_path: Path, data: Path, in_use: InUse) -> None:
+    tree = data / "tree"
+    (tree / "sub").mkdir(parents=True)
+    for n in range(50_000):
+        os.close(os.open(tree / "sub" / str(n), os.O_CREAT, 0o600))
+    with Roots.open(settings_for(tmp_path, in_use=in_use)) as roots:
+        record = registered(roots, tree, directory=True)
+        tracemalloc.start()
+        assert delete(roots, record)[0].outcome is Outcome.DELETED
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2 << 20
+
+
+@needs_root
+def test_an_unreadable_parent_is_a_failure_and_not_a_missing_file() -> None:
+    with tempfile.TemporaryDirectory() as at:
+        os.chown(at, ANYBODY, ANYBODY)
+        command = [sys.executable, "-c", _AS_ANYBODY, at]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["failed", "EACCES", "deleted"], done.stderr
+
+
+_AS_ANYBODY = """
+import os, sys
+from pathlib import Path
+from tempfleet import Settings
+from tempfleet.deletion import Deleter
+from tempfleet.filesystem.inspection import inspect
+from tempfleet.filesystem.roots import Roots
+from tempfleet.records import FileRecord
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+at = Path(sys.argv[1]).resolve()
+(at / "data" / "sub").mkdir(parents=True)
+(at / "data" / "sub" / "f").touch()
+roots = Roots.open(Settings(base_dir=str(at / "base"), allowed_roots=(str(at / "data"),)))
+new = inspect(str(at / "data" / "sub" / "f"), roots, ttl_ms=1)
+record = FileRecord(new.path, 0, 0, identity=new.identity, uid=new.uid)
+def delete():
+    return list(Deleter(roots, roots.settings).delete([record], token=1, may_go_on=lambda: True))[0]
+(at / "data" / "sub").chmod(0)
+done = delete()
+(at / "data" / "sub").chmod(0o700)
+print(done.outcome, done.reason, delete().outcome)
+"""
+
+
+def test_a_file_of_another_owner_is_refused(data: Path, roots: Roots) -> None:
+    (data / "f").touch()
+    record = registered(roots, data / "f")
+    [deletion] = delete(roots, replace(record, uid=record.uid + 1))
+    assert (deletion.outcome, deletion.reason) == (Outcome.REFUSED, "owner")
+    assert (data / "f").exists()
+
+
+def test_a_record_from_afar_is_held_against_the_files_age(tmp_path: Path, data: Path) -> None:
+    with Roots.open(settings_for(tmp_path, message_roots=(str(data),))) as roots:
+        now_ms = time.time_ns() // 1_000_000
+        (data / "f").write_text("x")
+        young = FileRecord(str(data / "f"), now_ms - 60_000, 0, flags="u")
+        assert [(d.outcome, d.reason) for d in delete(roots, young)] == [(Outcome.REPLACED, "too-young")]
+        old = FileRecord(str(data / "f"), now_ms + 1000, 0, flags="u")
+        (data / "link").symlink_to("f")
+        link = FileRecord(str(data / "link"), now_ms + 1000, 0, flags="u")
+        elsewhere = FileRecord(roots.base.path + "/f", now_ms + 1000, 0, flags="u")
+        Path(elsewhere.path).touch()
+        done = delete(roots, link, elsewhere, old)
+        assert [(d.outcome, d.reason) for d in done] == [
+            (Outcome.REPLACED, "symlink"),
+            (Outcome.REFUSED, "outside-message-roots"),
+            (Outcome.DELETED, ""),
+        ]
+        assert [d.record for d in done] == [link, elsewhere, old]
+
+
+def test_the_in_use_setting_has_no_say_in_what_is_missing(tmp_path: Path, data: Path) -> None:
+    with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT)) as roots:
+        (data / "f").touch()
+        record = registered(roots, data / "f")
+        (data / "f").unlink()
+        assert delete(roots, record)[0].outcome is Outcome.MISSING

@@ -1,0 +1,52 @@
+"""A disk that fills up faster than its files expire, and a real worker that keeps it between its marks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from deletion_support import mounted, needs_linux, needs_root
+from stack import Stack, stack
+from support import assert_balanced, entries, wait_until
+
+__all__ = ["stack"]
+
+KIB = 1024
+
+
+@needs_root
+@needs_linux
+def test_a_worker_keeps_a_disk_between_its_marks_while_files_keep_coming(
+    stack: Stack, tmp_path: Path
+) -> None:
+    with mounted(["-t", "tmpfs", "-o", "mode=700,size=8m", "tmpfs"], tmp_path / "web-1") as disk:
+        marks = {"TEMP_FILE_EVICT_ABOVE": "70", "TEMP_FILE_EVICT_DOWN_TO": "40"}
+        worker = stack.worker(TEMP_FILE_ALLOWED_ROOTS=str(disk), **marks)
+        manager = worker.manager()
+        held = disk / "held"
+        held.write_bytes(b"x" * 100 * KIB)
+        manager.register(held)
+        manager.hold(held)
+
+        def percent() -> float:
+            found = os.statvfs(disk)
+            return 100 * (1 - found.f_bfree / found.f_blocks)
+
+        for n in range(400):  # 25 MiB through a disk of 8
+            if percent() > 90:
+                wait_until(lambda: percent() < 75, timeout=30)
+            path = disk / f"f{n:03}"
+            path.write_bytes(b"x" * 64 * KIB)
+            manager.register(path)
+        wait_until(lambda: percent() < 71, timeout=30)
+        assert held.exists()
+        newest = entries(disk)[:-1]
+        assert newest == [f"f{n:03}" for n in range(400 - len(newest), 400)]  # the oldest went, and no other
+        samples = worker.samples()
+        assert samples["temp_files_evicted_total"] == 400 - len(newest)
+        assert samples["temp_file_evicted_bytes_total"] == samples["temp_files_evicted_total"] * 64 * KIB
+        assert samples["temp_file_disk_full"] == 0
+        assert "Evicted" in worker.process.output and "wanted to free" in worker.process.output
+        assert_balanced(manager)
+        manager.close()
+        worker.process.end()

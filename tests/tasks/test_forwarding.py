@@ -1,0 +1,280 @@
+"""
+Messages that are confined: what a stranger on the broker may say of a host that is here, and of one that is silent.
+On a real server, with real files; a host is silent when its last heartbeat was long ago.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from support import wait_until
+from tempfleet import AlreadyClaimed, Settings, TempFileManager, UnsafePath
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.errors import MalformedMessage
+from tempfleet.registry.values import Kept
+from tempfleet_tasks import make_app
+from tempfleet_tasks.runtime import Runtime
+from tempfleet_tasks.worker.bootsteps import clean_host
+
+MakeRuntime = Callable[..., Runtime]
+
+
+@pytest.fixture
+def make_runtime(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> Iterator[MakeRuntime]:
+    made: list[Runtime] = []
+
+    def make(host: str, **values: Any) -> Runtime:
+        given = {"base_dir": str(tmp_path / host), "redis_url": real_server.unix_url, **values}
+        made.append(make_app(Settings.load(host=host, **given)).tempfleet())
+        made[-1].fleet.announce(made[-1].manager.volume)
+        return made[-1]
+
+    yield make
+    for runtime in made:
+        runtime.manager.close()
+        runtime.app.close()
+
+
+@pytest.fixture
+def here(make_runtime: MakeRuntime) -> Runtime:
+    runtime = make_runtime("web-1")
+    runtime.fleet.heartbeat("web-1")
+    return runtime
+
+
+Silence = Callable[..., Runtime]
+
+
+@pytest.fixture
+def silent(make_runtime: MakeRuntime, here: Runtime, real_client: redis.Redis) -> Silence:
+    """web-2, which was heard of once; what it has in its hand when it returns."""
+
+    def make(**values: Any) -> Runtime:
+        runtime = make_runtime("web-2", **values)
+        real_client.zadd("tempfleet:hosts", {"web-2": 1})
+        return runtime
+
+    return make
+
+
+def send(runtime: Runtime, task: str, *args: Any, **kwargs: Any) -> None:
+    runtime.app.tasks[f"tempfleet.{task}"](*args, **kwargs)
+
+
+def file_in(directory: Path, name: str = "a") -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / name
+    path.write_text("bytes")
+    return path
+
+
+def returns_and_cleans(runtime: Runtime, *, after_ms: int = 0) -> None:
+    """The host comes back: one pass of its timer, when everything recorded so far is due."""
+    wait_until(lambda: runtime.manager.registry.now_ms() >= after_ms)
+    clean_host(runtime, threading.Event())
+
+
+def deadline_of(manager: TempFileManager, path: Path) -> int:
+    record = manager.get_record(path)
+    assert record is not None
+    return record.deadline_ms
+
+
+# -- a silent host's files
+
+
+def test_a_message_cannot_bring_the_deadline_of_a_silent_hosts_file_forward(
+    here: Runtime, silent: Silence
+) -> None:
+    other = silent()
+    path = file_in(Path(other.settings.base_dir))
+    promised = other.manager.register(path, ttl=86400, tags=("mine",)).deadline_ms
+    send(here, "register", str(path), host="web-2", ttl=0.001)
+    assert deadline_of(other.manager, path) == promised
+    returns_and_cleans(other)
+    assert path.exists()
+    record = other.manager.get_record(path)
+    assert record is not None and not record.is_unverified and record.tags == ("mine",)
+    assert 0 <= record.deadline_ms - promised < 1000
+
+
+def test_a_message_renews_a_file_that_a_silent_host_has_already(here: Runtime, silent: Silence) -> None:
+    other = silent()
+    path = file_in(Path(other.settings.base_dir))
+    promised = other.manager.register(path, ttl=60).deadline_ms
+    send(here, "register", str(path), host="web-2", ttl=86400)
+    assert deadline_of(other.manager, path) > promised + 80_000_000
+    returns_and_cleans(other)
+    assert deadline_of(other.manager, path) > promised + 80_000_000
+
+
+def test_a_message_cannot_take_a_silent_hosts_file_outside_its_message_roots_out_of_management(
+    here: Runtime, silent: Silence, tmp_path: Path
+) -> None:
+    base = tmp_path / "web-2"
+    other = silent(message_roots=(str(base / "incoming"),))
+    path = file_in(base)
+    other.manager.register(path, ttl=86400)
+    send(here, "register", str(path), host="web-2", ttl=0.001)
+    returns_and_cleans(other)
+    assert path.exists() and other.manager.is_temp_file(path)
+
+
+def test_a_name_that_was_used_again_while_its_host_was_silent_is_taken_as_the_new_file(
+    here: Runtime, silent: Silence
+) -> None:
+    other = silent()
+    path = file_in(Path(other.settings.base_dir))
+    other.manager.register(path, ttl=60)
+    path.unlink()
+    path.write_text("another")
+    send(here, "register", str(path), host="web-2", ttl=600)
+    returns_and_cleans(other)
+    record = other.manager.get_record(path)
+    assert record is not None and not record.is_unverified
+    assert record.identity == other.manager.inspect(path).identity
+
+
+def test_a_created_file_keeps_its_record_whatever_is_said_of_it_from_afar(
+    here: Runtime, silent: Silence
+) -> None:
+    other = silent()
+    with other.manager.create(ttl=60).file as file:
+        path = Path(file.name)
+    send(here, "register", str(path), host="web-2", ttl=600)
+    record = other.manager.get_record(path)
+    assert record is not None and record.is_created and not record.is_unverified
+    assert record.deadline_ms - record.registered_ms >= 600_000 - 1000
+
+
+def test_only_the_message_roots_of_a_host_that_returns_count_in_all_of_its_volumes(
+    here: Runtime, silent: Silence, real_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    another = tmp_path / "another"
+    library = TempFileManager(another, host="web-2", redis_url=real_server.unix_url)
+    library.register(file_in(another, "known"), ttl=600)
+    other, victim = silent(), file_in(another, "victim")
+    send(here, "register", str(victim), host="web-2", ttl=0.001)
+    returns_and_cleans(other, after_ms=deadline_of(library, victim))
+    assert victim.exists()
+    library.close()
+
+
+def test_a_file_younger_than_its_registration_from_afar_is_not_adopted(
+    here: Runtime, silent: Silence, real_client: redis.Redis
+) -> None:
+    other = silent()
+    path = Path(other.settings.base_dir) / "later"
+    send(here, "register", str(path), host="web-2", ttl=86400)
+    # Registered a minute ago: the clocks of a test do not wait.
+    key = f"tempfleet:{{{other.manager.volume}}}:records"
+    record = real_client.hget(key, str(path))
+    assert record is not None
+    version, registered, rest = record.split(b" ", 2)
+    real_client.hset(key, str(path), b" ".join((version, b"%d" % (int(registered) - 60_000), rest)))
+    path.write_text("made a minute after")
+    returns_and_cleans(other)
+    assert path.exists() and not other.manager.is_temp_file(path)
+
+
+def test_with_a_quarantine_a_file_recorded_from_afar_is_set_aside_and_verified_there(
+    here: Runtime, silent: Silence
+) -> None:
+    other = silent(quarantine_seconds=600)
+    path = file_in(Path(other.settings.base_dir))
+    send(here, "register", str(path), host="web-2", ttl=0.001)
+    wait_until(lambda: other.manager.registry.now_ms() >= deadline_of(other.manager, path))
+    assert other.manager.cleanup_report().set_aside == 1
+    assert other.manager.verify_unseen() == 0
+    (aside,) = other.manager.quarantined()
+    record = other.manager.get_record(aside.aside_path)
+    assert record is not None and record.is_aside and not record.is_unverified
+
+
+def test_what_a_silent_host_is_deleting_is_left_to_it(here: Runtime, silent: Silence) -> None:
+    other = silent()
+    path = file_in(Path(other.settings.base_dir))
+    other.manager.register(path)
+    registry = other.manager.registry
+    claim = registry.claim_paths([str(path)], lease_ms=60_000, until_ms=registry.now_ms())
+    with pytest.raises(AlreadyClaimed):
+        send(here, "register", str(path), host="web-2")
+    send(here, "register_many", [str(path)], host="web-2")
+    assert registry.stats().behind == 0
+    assert registry.nack(claim.token, [Kept(str(path), counts=False)]) == 1
+    record = other.manager.get_record(path)
+    assert record is not None and not record.is_unverified
+
+
+def test_a_message_names_nothing_in_a_silent_hosts_private_directory(here: Runtime, silent: Silence) -> None:
+    base = silent().settings.base_dir
+    for task in ("register", "renew", "release"):
+        with pytest.raises(UnsafePath):
+            send(here, task, f"{base}/.tempfleet-0/audit.log", host="web-2")
+
+
+# -- a live host's files
+
+
+def test_a_message_can_have_no_directory_deleted(make_runtime: MakeRuntime) -> None:
+    runtime = make_runtime("web-1")
+    inside = file_in(Path(runtime.settings.base_dir) / "tree")
+    with pytest.raises(UnsafePath):
+        send(runtime, "register", str(inside.parent), host="web-1", ttl=1)
+    with pytest.raises(MalformedMessage):
+        send(runtime, "register", str(inside.parent), host="web-1", ttl=1, directory=True)
+    assert not runtime.manager.is_temp_file(inside.parent)
+
+
+@pytest.mark.parametrize("task", ["register", "renew", "release"])
+def test_a_symlink_in_a_message_root_leads_no_message_out_of_it(
+    make_runtime: MakeRuntime, tmp_path: Path, task: str
+) -> None:
+    runtime = make_runtime("web-1", allowed_roots=(str(tmp_path),))
+    path = file_in(tmp_path / "elsewhere")
+    promised = runtime.manager.register(path, ttl=60).deadline_ms
+    os.symlink(path.parent, Path(runtime.settings.base_dir) / "link")
+    with pytest.raises(UnsafePath) as refused:
+        send(runtime, task, f"{runtime.settings.base_dir}/link/a", host="web-1")
+    assert refused.value.reason == "outside-message-roots"
+    assert deadline_of(runtime.manager, path) == promised
+
+
+@pytest.mark.parametrize("task", ["register", "renew", "release"])
+def test_a_message_may_name_a_file_by_either_name_of_its_base_directory(
+    make_runtime: MakeRuntime, tmp_path: Path, task: str
+) -> None:
+    path = file_in(tmp_path / "real")
+    (tmp_path / "name").symlink_to(tmp_path / "real")
+    runtime = make_runtime("web-1", base_dir=str(tmp_path / "name"))
+    for named in (path, tmp_path / "name" / "a"):
+        runtime.manager.register(path)
+        send(runtime, task, str(named), host="web-1")
+    assert runtime.manager.is_temp_file(path) == (task != "release")
+
+
+# -- volumes
+
+
+@pytest.mark.parametrize("name", ["{}/.", "{}/../unheard-of", "/{}", "{}/link"])
+def test_a_volume_that_was_never_announced_is_not_opened_or_counted(
+    make_runtime: MakeRuntime, real_client: redis.Redis, tmp_path: Path, name: str
+) -> None:
+    runtime = make_runtime("web-1", allowed_roots=(str(tmp_path),))
+    (tmp_path / "unheard-of").mkdir(mode=0o700)
+    os.symlink("/usr", Path(runtime.settings.base_dir) / "link")
+    keys, open_before = real_client.keys("tempfleet:{*"), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(MalformedMessage):
+        send(runtime, "delete_due", f"web-1|{name.format(runtime.settings.base_dir)}")
+    assert len(os.listdir("/proc/self/fd")) <= open_before
+    counted = {key for key in real_client.keys("tempfleet:{*") if key not in keys}
+    assert counted <= {f"tempfleet:{{{runtime.manager.volume}}}:stats".encode()}

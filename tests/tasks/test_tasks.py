@@ -1,0 +1,471 @@
+"""The tasks as functions, on a real server: what each message does, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from celery.exceptions import Retry
+
+from support import wait_until
+from tempfleet import (
+    BatchError,
+    FileMissing,
+    InvalidTag,
+    InvalidTTL,
+    RegistryUnavailable,
+    Settings,
+    State,
+    TempFileManager,
+    UnknownHost,
+    UnsafePath,
+    Volume,
+    VolumeUnavailable,
+)
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.errors import MalformedMessage
+from tempfleet_tasks import install, make_app, routing
+from tempfleet_tasks.app import FILE_TASKS
+from tempfleet_tasks.messages.delete import ClearRefused
+from tempfleet_tasks.runtime import Runtime
+
+NAMES = {*FILE_TASKS, "tempfleet.sweep", "tempfleet.delete_due", "tempfleet.clear"}
+
+
+def settings_of(server: EmbeddedServer, base_dir: Path, **values: Any) -> Settings:
+    given = {"host": "web-1", "base_dir": str(base_dir), "redis_url": server.unix_url, **values}
+    return Settings.load(**given)
+
+
+@pytest.fixture
+def settings(real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path) -> Settings:
+    return settings_of(real_server, base_dir)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    app = make_app(settings)
+    yield app
+    app.tempfleet().manager.close()
+    app.close()
+
+
+@pytest.fixture
+def runtime(app: Celery) -> Runtime:
+    runtime: Runtime = app.tempfleet()
+    runtime.fleet.heartbeat("web-1")
+    return runtime
+
+
+@pytest.fixture
+def manager(runtime: Runtime) -> TempFileManager:
+    return runtime.manager
+
+
+def make(base_dir: Path, name: str = "a") -> Path:
+    base_dir.mkdir(mode=0o700, exist_ok=True)
+    path = base_dir / name
+    path.write_text("bytes")
+    return path
+
+
+def waiting(app: Celery, queue: str) -> int:
+    return routing.waiting_messages(app, routing._queue(queue))
+
+
+def rejected(manager: TempFileManager) -> dict[str, int]:
+    prefix = "rejected:"
+    totals = manager.stats().totals
+    return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}
+
+
+# -- register, renew, release
+
+
+def test_a_message_registers_a_file_of_this_host(
+    app: Celery, manager: TempFileManager, base_dir: Path
+) -> None:
+    path = make(base_dir)
+    app.tasks["tempfleet.register"](str(path), host="web-1", ttl=600, tags=["report"])
+    record = manager.get_record(path)
+    assert record is not None
+    assert (record.deadline_ms - record.registered_ms, record.tags) == (600_000, ("report",))
+
+
+def test_the_default_time_to_live_is_the_hosts(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
+    path = make(base_dir)
+    app.tasks["tempfleet.register"](str(path), host="web-1")
+    record = manager.get_record(path)
+    assert record is not None and record.deadline_ms - record.registered_ms == 3_600_000
+
+
+def test_one_message_registers_many_files_and_names_those_it_could_not(
+    app: Celery, manager: TempFileManager, base_dir: Path
+) -> None:
+    paths = [str(make(base_dir, f"{i}")) for i in range(3)]
+    with pytest.raises(BatchError) as failed:
+        app.tasks["tempfleet.register_many"]([*paths, str(base_dir / "gone")], host="web-1", ttl=60)
+    assert set(failed.value.errors) == {str(base_dir / "gone")}
+    assert len(manager.files) == 3
+    assert rejected(manager) == {"BatchError": 1}
+
+
+def test_a_message_renews_and_releases(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
+    path = make(base_dir)
+    manager.register(path, ttl=10)
+    app.tasks["tempfleet.renew"](str(path), host="web-1", ttl=900)
+    record = manager.get_record(path)
+    assert record is not None and record.deadline_ms - record.registered_ms > 800_000
+    app.tasks["tempfleet.release"](str(path), host="web-1")
+    assert not manager.is_temp_file(path)
+    assert path.exists()
+
+
+def test_a_message_may_only_name_files_below_its_roots(
+    app: Celery, manager: TempFileManager, base_dir: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    manager.register(outside, ttl=60)  # code may: it is below an allowed root
+    for name, arguments in {
+        "tempfleet.register": {"ttl": 1},
+        "tempfleet.renew": {"ttl": 1},
+        "tempfleet.release": {},
+    }.items():
+        with pytest.raises(UnsafePath):
+            app.tasks[name](str(outside), host="web-1", **arguments)
+    with pytest.raises(UnsafePath):
+        app.tasks["tempfleet.register"](f"{base_dir}/../outside", host="web-1")
+    assert manager.is_temp_file(outside)
+    assert rejected(manager) == {"UnsafePath": 4}
+
+
+def test_message_roots_can_be_given(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> None:
+    base, more = tmp_path / "base", tmp_path / "more"
+    path = make(more)
+    app = make_app(settings_of(real_server, base, allowed_roots=(str(more),), message_roots=(str(more),)))
+    app.tasks["tempfleet.register"](str(path), host="web-1")
+    with pytest.raises(UnsafePath):
+        app.tasks["tempfleet.register"](str(make(base)), host="web-1")
+    app.tempfleet().manager.close()
+
+
+MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
+    ("tempfleet.register", [], {"host": "web-1"}),
+    ("tempfleet.register", [3], {"host": "web-1"}),
+    ("tempfleet.register", ["relative"], {"host": "web-1"}),
+    ("tempfleet.register", ["/a\0b"], {"host": "web-1"}),
+    ("tempfleet.register", ["/a"], {}),
+    ("tempfleet.register", ["/a"], {"host": 3}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "ttl": "soon"}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "ttl": -1}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "tags": "report"}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "tags": ["two\nlines"]}),
+    ("tempfleet.register_many", [["/a"]], {"host": "web-2", "tags": [""]}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "colour": "red"}),
+    ("tempfleet.register", ["/a\ud800"], {"host": "web-1"}),
+    ("tempfleet.register", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.renew", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.release", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.register", ["/" + 4096 * "a"], {"host": "web-2"}),
+    ("tempfleet.register_many", ["/a"], {"host": "web-1"}),
+    ("tempfleet.register_many", [[]], {"host": "web-2"}),
+    ("tempfleet.register_many", [["/a", None]], {"host": "web-1"}),
+    ("tempfleet.delete_due", ["nonsense"], {}),
+    ("tempfleet.delete_due", [None], {}),
+    ("tempfleet.delete_due", ["web-2|/base"], {}),
+]
+
+
+@pytest.mark.parametrize(("task", "args", "kwargs"), MALFORMED)
+def test_a_malformed_message_is_a_clear_error_and_counted(
+    app: Celery, manager: TempFileManager, task: str, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    manager.store.client.zadd("tempfleet:hosts", {"web-2": 1})  # silent
+    with pytest.raises((MalformedMessage, InvalidTag, InvalidTTL)):
+        app.tasks[task](*args, **kwargs)
+    assert sum(rejected(manager).values()) == 1
+    assert len(manager.files) == 0
+
+
+def test_a_missing_file_is_an_error_and_counted(
+    app: Celery, manager: TempFileManager, base_dir: Path
+) -> None:
+    with pytest.raises(FileMissing):
+        app.tasks["tempfleet.register"](str(base_dir / "gone"), host="web-1")
+    assert rejected(manager) == {"FileMissing": 1}
+
+
+def test_a_message_for_a_host_that_nobody_knows_is_an_error_and_counted(
+    app: Celery, manager: TempFileManager, runtime: Runtime
+) -> None:
+    with pytest.raises(UnknownHost, match="known: web-1"):
+        app.tasks["tempfleet.register"]("/srv/a", host="web-9")
+    assert rejected(manager) == {"UnknownHost": 1}
+
+
+def test_a_message_for_a_live_host_is_forwarded_to_its_own_queue_and_leaves_no_binding(
+    app: Celery, runtime: Runtime, real_client: redis.Redis
+) -> None:
+    runtime.fleet.heartbeat("web-2")
+    app.tasks["tempfleet.register"]("/srv/a", host="web-2", ttl=60)
+    assert waiting(app, "tempfleet.host.web-2") == 1
+    assert [key for key in real_client.keys("_kombu.binding.*") if b"web-2" in key] == []
+
+
+def test_a_message_for_a_silent_host_is_recorded_and_verified_when_it_returns(
+    app: Celery, runtime: Runtime, real_client: redis.Redis, real_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    base = tmp_path / "base2"
+    there, gone = make(base, "there"), base / "gone"
+    returning = make_app(settings_of(real_server, base, host="web-2"))
+    other: Runtime = returning.tempfleet()
+    runtime.fleet.announce(other.manager.volume)
+    real_client.zadd("tempfleet:hosts", {"web-2": 1})  # its last heartbeat was long ago
+
+    app.tasks["tempfleet.register"](str(there), host="web-2", ttl=600)
+    app.tasks["tempfleet.register_many"]([str(gone)], host="web-2", ttl=600)
+    with pytest.raises(UnsafePath):
+        app.tasks["tempfleet.register"]("/etc/passwd", host="web-2")
+    assert waiting(app, "tempfleet.host.web-2") == 0
+    before = other.manager.get_record(there)
+    assert before is not None and before.is_unverified
+
+    assert other.manager.verify_unseen() == 1
+    record = other.manager.get_record(there)
+    assert record is not None and not record.is_unverified and record.identity != before.identity
+    assert abs(record.deadline_ms - before.deadline_ms) < 1000
+    assert not other.manager.is_temp_file(gone)
+    assert other.manager.verify_unseen() == 0
+    assert other.manager.stats().imbalance == 0
+    other.manager.close()
+
+
+def test_a_message_waits_while_the_registry_is_away(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
+) -> None:
+    path = make(base_dir)
+    server = EmbeddedServer.start(tmp_path / "registry")
+    settings = settings_of(server, base_dir, broker_url=real_server.unix_url)
+    app = make_app(settings)
+    server.stop()
+    task = app.tasks["tempfleet.register"]
+    task.push_request(called_directly=False, id="1", retries=0, delivery_info={}, is_eager=False)
+    with pytest.raises(Retry) as retried:
+        task.run(str(path), host="web-1")
+    assert isinstance(retried.value.exc, RegistryUnavailable)
+    assert waiting(app, "tempfleet") == 1
+    app.tempfleet().manager.close()
+
+
+# -- sweep and delete
+
+
+def due_file(manager: TempFileManager, base_dir: Path, name: str = "a") -> Path:
+    path = make(base_dir, name)
+    record = manager.register(path, ttl=0.001)
+    wait_until(lambda: manager.registry.now_ms() >= record.deadline_ms)
+    return path
+
+
+def test_a_sweep_wakes_live_hosts_that_have_something_due_and_no_others(
+    app: Celery, runtime: Runtime, manager: TempFileManager, real_client: redis.Redis, base_dir: Path
+) -> None:
+    due_file(manager, base_dir)
+    silent, idle = Volume("web-2", "/base"), Volume("web-3", "/base")
+    real_client.zadd("tempfleet:hosts", {"web-2": 1})
+    runtime.fleet.heartbeat("web-3")
+    for volume in (silent, idle):
+        runtime.fleet.announce(volume)
+    real_client.zadd("tempfleet:{web-2|/base}:registry", {"/base/x": 1})
+    said = app.tasks["tempfleet.sweep"]()
+    assert (said["volumes"], said["due"], said["sent"], said["silent_due"]) == (3, 2, 1, 1)
+    assert waiting(app, "tempfleet.host.web-1") == 1
+    assert waiting(app, "tempfleet.host.web-2") == waiting(app, "tempfleet.host.web-3") == 0
+
+
+def test_a_sweep_reaps_before_it_counts(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
+    due_file(manager, base_dir)
+    manager.registry.claim(limit=1, lease_ms=1)
+    wait_until(lambda: app.tasks["tempfleet.sweep"]()["recovered"] == 1)
+    assert manager.stats().due == 1
+
+
+def test_while_a_wake_up_waits_no_more_are_added(
+    app: Celery, manager: TempFileManager, base_dir: Path
+) -> None:
+    runtime: Runtime = app.tempfleet()
+    runtime.fleet.heartbeat("web-1")
+    due_file(manager, base_dir)
+    assert [app.tasks["tempfleet.sweep"]()["sent"] for _ in range(3)] == [1, 0, 0]
+    assert waiting(app, "tempfleet.host.web-1") == 1
+    app.tasks["tempfleet.delete_due"](str(manager.volume))
+    due_file(manager, base_dir)
+    assert app.tasks["tempfleet.sweep"]()["sent"] == 1
+
+
+def test_while_a_sweep_waits_no_more_are_added_whoever_sends_it(app: Celery, runtime: Runtime) -> None:
+    sweep = app.tasks["tempfleet.sweep"]
+    assert [sweep.apply_async() is not None for _ in range(3)] == [True, False, False]
+    assert waiting(app, "tempfleet") == 1
+
+
+def test_a_sweep_that_the_broker_lost_is_sent_again(
+    app: Celery, runtime: Runtime, real_client: redis.Redis
+) -> None:
+    sweep = app.tasks["tempfleet.sweep"]
+    sweep.apply_async()
+    real_client.delete("tempfleet")  # the broker's list
+    assert sweep.apply_async() is not None
+    assert waiting(app, "tempfleet") == 1
+
+
+def test_while_the_registry_has_no_room_for_a_note_hosts_are_woken_all_the_same(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
+) -> None:
+    with EmbeddedServer.start(tmp_path / "registry", maxmemory="8mb") as server:
+        settings = Settings.load(
+            host="web-1", base_dir=str(base_dir), redis_url=server.unix_url, broker_url=real_server.unix_url
+        )
+        app = make_app(settings)
+        runtime: Runtime = app.tempfleet()
+        runtime.fleet.heartbeat("web-1")
+        due_file(runtime.manager, base_dir)
+        runtime.manager.store.client.config_set("maxmemory", "1")
+        assert app.tasks["tempfleet.sweep"]()["sent"] == 1
+        assert app.tasks["tempfleet.sweep"].apply_async() is not None
+        runtime.manager.close()
+
+
+def test_delete_due_deletes_what_is_due_and_says_so(
+    app: Celery, manager: TempFileManager, base_dir: Path
+) -> None:
+    paths = [due_file(manager, base_dir, str(i)) for i in range(3)]
+    kept = make(base_dir, "kept")
+    manager.register(kept, ttl=600)
+    said = app.tasks["tempfleet.delete_due"](str(manager.volume))
+    assert (said["deleted"], said["freed_bytes"] > 0, said["finished"]) == (3, True, True)
+    assert not any(path.exists() for path in paths)
+    assert kept.exists()
+
+
+def test_a_worker_serves_the_other_volumes_of_its_host_that_lie_inside_its_roots(
+    app: Celery, runtime: Runtime, real_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    base = tmp_path / "another"
+    other = TempFileManager(settings=settings_of(real_server, base))
+    path = due_file(other, base)
+    assert app.tasks["tempfleet.delete_due"](str(other.volume))["deleted"] == 1
+    assert not path.exists()
+    other.close()
+
+
+def test_a_volume_outside_the_roots_is_not_claimed_from(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
+) -> None:
+    base, allowed, foreign = tmp_path / "base", tmp_path / "allowed", tmp_path / "foreign"
+    allowed.mkdir()
+    app = make_app(settings_of(real_server, base, allowed_roots=(str(allowed),)))
+    other = TempFileManager(settings=settings_of(real_server, foreign))
+    path = due_file(other, foreign)
+    with pytest.raises(VolumeUnavailable, match="TEMP_FILE_ALLOWED_ROOTS"):
+        app.tasks["tempfleet.delete_due"](str(other.volume))
+    assert path.exists()
+    record = other.get_record(path)
+    assert record is not None and record.state is State.WAITING
+    assert any("(outside-roots)" in warning for warning in other.health_check()["warnings"])
+    app.tempfleet().manager.close()
+    wider = make_app(settings_of(real_server, base, allowed_roots=(str(foreign),))).tempfleet()
+    assert wider.clean(other.volume).deleted == 1
+    assert other.stats().refused == ""
+    wider.manager.close()
+    other.close()
+
+
+def test_a_clean_up_that_runs_out_of_time_sends_itself_to_go_on(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
+) -> None:
+    app = make_app(settings_of(real_server, base_dir, timeout_seconds=1e-9))
+    manager = app.tempfleet().manager
+    app.tempfleet().fleet.heartbeat("web-1")
+    due_file(manager, base_dir)
+    said = app.tasks["tempfleet.delete_due"](str(manager.volume))
+    assert (said["finished"], said["handed_back"]) == (False, 1)
+    assert waiting(app, "tempfleet.host.web-1") == 1
+    manager.close()
+
+
+def test_clearing_by_message_is_refused_unless_the_host_allows_it(
+    app: Celery, manager: TempFileManager, real_server: EmbeddedServer, base_dir: Path
+) -> None:
+    path = make(base_dir)
+    manager.register(path, ttl=600)
+    with pytest.raises(ClearRefused):
+        app.tasks["tempfleet.clear"](host="web-1")
+    assert path.exists()
+    willing = make_app(settings_of(real_server, base_dir, remote_clear=True))
+    assert willing.tasks["tempfleet.clear"](host="web-1")["deleted"] == 1
+    assert not path.exists()
+    willing.tempfleet().manager.close()
+
+
+# -- install
+
+
+def test_installing_leaves_the_apps_own_settings_alone_and_other_apps_without_our_tasks(
+    settings: Settings,
+) -> None:
+    app, bystander = Celery("theirs", set_as_current=False), Celery("bystander", set_as_current=False)
+    before = {key: app.conf[key] for key in app.conf}
+    install(app, settings)
+    after = {key: app.conf[key] for key in app.conf}
+    assert {key for key in after if after[key] != before.get(key)} <= {"beat_schedule"}
+    assert set(app.tasks) >= NAMES
+    assert not NAMES & set(bystander.tasks)
+
+
+def test_installing_twice_is_installing_once(settings: Settings) -> None:
+    app = Celery("theirs", set_as_current=False)
+    assert install(app, settings) is install(app, settings)
+    assert len([step for step in app.steps["worker"] if step.__name__ == "TempfleetHost"]) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_timetable_has_the_sweep_whenever_the_app_is_configured(settings: Settings, when: str) -> None:
+    app = Celery("theirs", set_as_current=False)
+    if when == "after":
+        app.conf.update(timezone="UTC")
+    install(app, settings)
+    if when == "before":
+        app.conf.update(timezone="UTC")
+    app.finalize()
+    entry = app.conf.beat_schedule["tempfleet.sweep"]
+    assert (entry["task"], entry["schedule"], entry["options"]["expires"]) == ("tempfleet.sweep", 300, 300)
+
+
+def test_only_json_goes_over_the_broker(app: Celery) -> None:
+    assert app.conf.accept_content == ["json"]
+    assert {app.tasks[name].serializer for name in NAMES} == {"json"}
+
+
+def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import tempfleet, tempfleet_tasks; print('imported')"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "", "TEMP_FILE_MAX_AGE": "nonsense"},
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("imported\n", "")
+    assert list(tmp_path.iterdir()) == []
