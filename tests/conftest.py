@@ -18,10 +18,11 @@ from support import Packages
 from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.plugins import plugin as plugins
+from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import FLEET_KEYS, VOLUME_KEYS
 from tempfleet.registry.registry import Registry
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
 

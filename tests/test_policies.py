@@ -10,17 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
+from tempfleet.capacity.policies import eviction_policies, eviction_policy
+from tempfleet.cleanup.retry import RetryPolicy
+from tempfleet.plugins.specification import Candidate
 from tempfleet.records import GONE
 from tempfleet.registry.values import Kept
 from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
-from tempfleet.validation import (
-    Candidate,
-    RetryPolicy,
-    eviction_policies,
-    eviction_policy,
-    hold_reason,
-    ttl_ms,
-)
+from tempfleet.validation import hold_reason, ttl_ms
 
 POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)
 

@@ -11,9 +11,9 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
 from .capacity.eviction_pass import EvictionReport
 from .cleanup.report import CleanupReport
 from .compression.compressor import CompressionReport
-from .deletion.quarantine import Aside
-from .diagnostics.doctor import Finding
+from .deletion.restore import Aside
 from .diagnostics.explanation import Explanation
+from .diagnostics.finding import Finding
 from .errors import (
     AlreadyClaimed,
     BatchError,

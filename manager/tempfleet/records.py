@@ -1,24 +1,13 @@
 """
-What the registry keeps of a file, and the words for what can become of it.
-
-Paths are ``str`` in Python, as ``os.fsdecode`` gives them (any legal file name survives, surrogates
-stand for bytes that are not UTF-8), and bytes in Redis. In Redis a record is one line of text that a
-script can take apart with ``string.match``, then a tail of which scripts read the tags alone:
-
-    1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\\n<tail: JSON or nothing>
-
-The line is written by the scripts, because two of its fields are instants and only Redis knows the time.
+What the registry keeps of a file, and the words for what can become of it. Their form in Redis is in registry/codec.py.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
 
 NO_IDENTITY = "-"
 NO_FLAGS = "-"
@@ -167,70 +156,6 @@ class NewFile:
     uid: int = NO_UID
     tags: tuple[str, ...] = ()
     age_ms: int = 0
-
-    def pack(self) -> tuple[bytes, int, int, int, str, str, int, str]:
-        """The ARGV group of scripts/register.lua, in its order."""
-        tail = json.dumps({"tags": "".join(f"{tag_token(tag)}," for tag in self.tags)}) if self.tags else ""
-        return (
-            os.fsencode(self.path), self.ttl_ms, self.age_ms, self.size_bytes,
-            self.identity, self.flags or NO_FLAGS, self.uid, tail,
-        )  # fmt: skip
-
-
-def tag_token(tag: str) -> str:
-    """*tag* as the scripts see it: without anything that ends a token or a JSON text."""
-    return quote(as_bytes(tag), safe="")
-
-
-def tag_of(token: str) -> str:
-    return as_text(unquote_to_bytes(token))
-
-
-def as_bytes(words: str) -> bytes:
-    """People's words, whatever is in them, as Redis keeps them."""
-    return words.encode("utf-8", "surrogatepass")
-
-
-def as_text(kept: bytes) -> str:
-    return kept.decode("utf-8", "surrogatepass")
-
-
-def unpack(
-    path: bytes,
-    packed: bytes,
-    *,
-    state: State | None = None,
-    due_ms: int | None = None,
-    attempts: int = 0,
-    last_error: str = "",
-    hold_reason: str = "",
-) -> FileRecord:
-    """A record out of the bytes that the scripts keep."""
-    header, _, tail = packed.partition(b"\n")
-    _version, registered, deadline, size, identity, flags, uid = header.split(b" ")
-    return FileRecord(
-        path=os.fsdecode(path),
-        registered_ms=int(registered),
-        deadline_ms=int(deadline),
-        size_bytes=int(size),
-        identity=identity.decode(),
-        flags="" if flags == b"-" else flags.decode(),
-        uid=int(uid),
-        tags=_tags(tail) if tail else (),
-        state=state,
-        due_ms=due_ms,
-        attempts=attempts,
-        last_error=last_error,
-        hold_reason=hold_reason,
-    )
-
-
-def _tags(tail: bytes) -> tuple[str, ...]:
-    """The tags; none where the tail is damaged: the line before it is what deleting goes by."""
-    try:
-        return tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1]))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ()
 
 
 class Deletion(NamedTuple):

@@ -21,8 +21,9 @@ import redis
 from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
+from tempfleet.registry.connection import connect
 from tempfleet.registry.registry import Registry
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 
 FILES = 10_000
 RECORDS = 300_000

@@ -13,7 +13,7 @@ import redis
 from support import Packages, assert_balanced, entries, python
 from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager
 from tempfleet.capacity import quota as limits
-from tempfleet.capacity.quota import FRESH_SECONDS
+from tempfleet.capacity.host_totals import FRESH_SECONDS
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
 from tempfleet.records import Deletion, NewFile, Outcome

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tempfleet import FileRecord
 from tempfleet.capacity.selection import Need, choose
-from tempfleet.validation import Candidate
+from tempfleet.plugins.specification import Candidate
 
 
 def candidate(path: str, *, size: int = 1, files: int = 1, used_ms: int = 0) -> Candidate:

@@ -13,7 +13,9 @@ import redis
 
 from support import console, console_env, python, snapshot
 from tempfleet import TempFileManager
-from tempfleet.diagnostics.doctor import Finding, Level, _share, examine
+from tempfleet.diagnostics.disk_checks import percentage
+from tempfleet.diagnostics.doctor import examine
+from tempfleet.diagnostics.finding import Finding, Level
 from tempfleet.diagnostics.open_files import holders
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
@@ -76,8 +78,8 @@ def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
     monkeypatch.setattr("os.statvfs", lambda _root: full)
     assert findings(manager, "disk space")[0].level is Level.WARNING
     assert findings(manager, "inodes")[0].level is Level.ERROR
-    assert _share("memory", 0.5, "of it", "do").todo == ""
-    assert _share("memory", -0.5, "of it", "do").said == "0% of it is free"
+    assert percentage("memory", 0.5, "of it", "do").todo == ""
+    assert percentage("memory", -0.5, "of it", "do").said == "0% of it is free"
 
 
 def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(

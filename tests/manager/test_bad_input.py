@@ -29,7 +29,7 @@ from tempfleet import (
     UnsafePath,
 )
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.registry.store import connect
+from tempfleet.registry.connection import connect
 from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
 from tempfleet.testing import FakeClock
 

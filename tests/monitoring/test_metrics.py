@@ -17,9 +17,10 @@ from tempfleet import Deletion, Outcome, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
+from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet, Sweep
 from tempfleet.registry.registry import Registry
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 from tempfleet.registry.values import Kept
 from tempfleet.testing import FakeClock
 

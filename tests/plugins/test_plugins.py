@@ -11,7 +11,8 @@ from support import Packages, python, wait_until
 from tempfleet import FileRecord, Outcome, Settings
 from tempfleet.errors import PluginFailed
 from tempfleet.plugins.circuit_breaker import FAILURES
-from tempfleet.plugins.plugin import AFTER, NEAR, Plugin, installed
+from tempfleet.plugins.plugin import Plugin, installed
+from tempfleet.plugins.specification import AFTER, NEAR
 from tempfleet.records import Deletion
 
 A, B = FileRecord("/base/a", 0, 1, tags=("legal",)), FileRecord("/base/b", 0, 1)

@@ -23,6 +23,7 @@ from tempfleet import (
     Volume,
 )
 from tempfleet.records import FileRecord, NewFile
+from tempfleet.registry.codec import pack
 from tempfleet.registry.keys import volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
@@ -190,7 +191,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
             epoch="e",
             disk="",
             **NO_LIMITS.as_args(),
-            more=[*new("/base/a").pack(), *new("/base/b", ttl_ms="soon").pack()],  # type: ignore[arg-type]
+            more=[*pack(new("/base/a")), *pack(new("/base/b", ttl_ms="soon"))],  # type: ignore[arg-type]
         )
     assert len(registry) == 0
 

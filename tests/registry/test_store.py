@@ -24,9 +24,10 @@ from tempfleet import (
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryError
 from tempfleet.records import Deletion, NewFile, Outcome
+from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.registry import Registry
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 from tempfleet.registry.values import Kept
 from tempfleet.settings.urls import without_password
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Settings, SettingsError
-from tempfleet.settings.units import counted, parse_seconds
+from tempfleet.formatting import counted
+from tempfleet.settings.units import parse_seconds
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
 

@@ -17,7 +17,7 @@ import pytest
 from specification.material import New, exist, registered, temporary_file, undeletable
 from support import assert_balanced
 from tempfleet import State, TempFileManager
-from tempfleet.diagnostics.doctor import Finding
+from tempfleet.diagnostics.finding import Finding
 from tempfleet.testing import FakeClock
 
 

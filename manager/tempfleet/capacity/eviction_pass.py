@@ -26,8 +26,8 @@ from ..cleanup.report import CleanupReport
 from ..errors import RegistryFull
 from ..logs import logger
 from ..plugins.hooks import FAILED
+from ..plugins.specification import Candidate, Order
 from ..records import Deletion, FileRecord, Outcome, State
-from ..validation import Candidate, Order
 from .selection import Need, choose
 from .usage import Kind, Reading, again
 

@@ -16,10 +16,10 @@ from ..cleanup.cleaner import Cleaner
 from ..errors import PluginFailed, RegistryFull
 from ..filesystem.roots import Roots
 from ..logs import logger
+from ..plugins.specification import Order
 from ..registry.registry import FULL
 from ..registry.stats import VolumeStats
 from ..settings.settings import Settings
-from ..validation import Order
 from .eviction_pass import Descent, EvictionReport
 from .usage import Reading, again, is_watched, readings
 

@@ -16,6 +16,7 @@ from functools import partial
 
 from ..deletion.deleter import Deleter
 from ..deletion.empty_parents import parents_of, remove_empty
+from ..deletion.outcome_log import log
 from ..deletion.quarantine import SetAside
 from ..errors import RegistryFull, VolumeUnavailable
 from ..filesystem.roots import Roots
@@ -30,10 +31,10 @@ from ..registry.registry import Registry
 from ..registry.values import Kept
 from ..settings.settings import Settings
 from ..threads import Hand
-from ..validation import RetryPolicy
 from .batch import Batch, Lease
 from .preview import Verdicts, is_due, judged
-from .report import CleanupReport, log
+from .report import CleanupReport
+from .retry import RetryPolicy
 
 THREADS_PAY_SECONDS = 0.0005
 """

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..logs import logger, printable
 from ..records import GONE, Deletion, FileRecord, Outcome
 
 
@@ -67,16 +66,3 @@ class CleanupReport:
             "seconds": round(self.seconds, 3),
             "finished": self.finished,
         }
-
-
-def log(deletion: Deletion) -> None:
-    """One line of what became of a file."""
-    path = printable(deletion.path)
-    if deletion.outcome is Outcome.DELETED:
-        logger.debug("Removed temporary file: %s", path)
-    elif deletion.outcome in GONE:
-        logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
-    elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):
-        logger.error("Failed to remove temporary file %s: %s", path, deletion.reason)
-    else:
-        logger.info("Kept temporary file %s for now: %s", path, deletion.reason or deletion.outcome.value)

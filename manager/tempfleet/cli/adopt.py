@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
+from ..formatting import counted, duration, size
 from ..logs import printable
 from ..manager.results import REGISTERED, FileResult
 from ..reconciliation.unregistered import Found
-from ..settings.units import counted, duration
 from ..validation import ttl_ms, words
 from . import formats
-from .console import Console, Table, name, pass_console
-from .formats import size
+from .console import Console, pass_console
+from .output import Table, name
 
 SHOWN = 100
 """Files that are told one by one; the totals tell of all."""

@@ -11,11 +11,12 @@ from ..cleanup.report import CleanupReport
 from ..deletion.quarantine import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..filesystem.errnos import legend
+from ..formatting import counted, duration, size
 from ..logs import printable
 from ..records import Deletion, FileRecord, State
-from ..settings.units import counted, duration
-from .console import Console, Table, known_name, name, origin, pass_console, records_document
-from .formats import size, when
+from .console import Console, pass_console
+from .formats import when
+from .output import Table, known_name, name, origin, records_document
 
 
 @click.command()

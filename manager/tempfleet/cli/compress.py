@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from ..errors import PathError, RegistryError, TempfleetError
+from ..formatting import counted, duration, size
 from ..logs import printable
-from ..settings.units import counted, duration
-from .console import Console, Table, name, pass_console
-from .formats import size
+from .console import Console, pass_console
+from .output import Table, name
 
 
 @click.command()

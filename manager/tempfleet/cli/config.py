@@ -9,7 +9,8 @@ from rich.text import Text
 
 from ..diagnostics.configuration import DEFAULT, explain
 from ..logs import printable
-from .console import Console, Table, pass_console
+from .console import Console, pass_console
+from .output import Table
 
 
 @click.command()

@@ -10,104 +10,29 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 import click
-from rich import box
 from rich.console import Console as Terminal
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table as TerminalTable
-from rich.text import Text
 
-from ..deletion.quarantine import origin_of
 from ..embedded import connect_url
 from ..errors import RegistryError, SettingsError, VolumeUnavailable
 from ..logs import configure, logger, printable
 from ..manager.manager import TempFileManager
-from ..records import FileRecord
+from ..registry.connection import connect
 from ..registry.fleet import Fleet
 from ..registry.keys import Volume
 from ..registry.registry import Registry
-from ..registry.store import Store, connect
+from ..registry.store import Store
 from ..settings.settings import Settings
+from .output import Table
 
-Cell = str | int | Text
 T = TypeVar("T")
-
-LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "State", "")
-"""The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """
-    Rows under a heading each. A cell is shown as it is: nothing in it is markup. Numbers stand to the right.
-    """
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    title: str = ""
-
-    def numeric(self, column: int) -> bool:
-        return bool(self.rows) and all(isinstance(row[column], int) for row in self.rows)
-
-    def on_terminal(self) -> TerminalTable:
-        table = TerminalTable(
-            box=box.SIMPLE_HEAD, title=self.title or None, title_justify="left", header_style="bold"
-        )
-        for number, name in enumerate(self.columns):
-            table.add_column(
-                name,
-                justify="right" if self.numeric(number) else "left",
-                overflow="fold",
-                no_wrap=name not in LONG,
-            )
-        for row in self.rows:
-            table.add_row(*map(as_text, row))
-        return table
-
-    def lines(self) -> list[str]:
-        """One line a row, never cut and never wrapped, for pipes and files."""
-        shown = [[name.upper() for name in self.columns]]
-        shown += [[as_text(cell).plain for cell in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-        return [
-            "  ".join(
-                cell.rjust(width) if self.numeric(number) else cell.ljust(width)
-                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in shown
-        ]
-
-
-def as_text(cell: Cell) -> Text:
-    if isinstance(cell, Text):
-        return cell
-    return Text(f"{cell:,}" if isinstance(cell, int) else cell)
-
-
-def name(path: str) -> Text:
-    """A file's name, harmless on a terminal."""
-    return Text(printable(path))
-
-
-def known_path(record: FileRecord) -> str:
-    """The path that people know its file by: in quarantine, where its disk is here, the one that it had before."""
-    return (origin_of(record.path) if record.is_aside else "") or record.path
-
-
-def known_name(record: FileRecord) -> Text:
-    return name(known_path(record))
-
-
-def origin(record: FileRecord) -> dict[str, str]:
-    """The same for programs, beside the path that it has."""
-    return {"original_path": origin_of(record.path)} if record.is_aside else {}
 
 
 Answer = tuple[Any, str | Table]
@@ -288,10 +213,6 @@ class ToStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.warn(record.getMessage())
-
-
-def records_document(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
-    return [record.as_dict() | origin(record) for record in records]
 
 
 pass_console = click.make_pass_decorator(Console, ensure=True)

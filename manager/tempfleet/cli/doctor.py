@@ -7,9 +7,11 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..diagnostics.doctor import Level, examine
-from ..settings.units import counted
-from .console import Console, Table, pass_console
+from ..diagnostics.doctor import examine
+from ..diagnostics.finding import Level
+from ..formatting import counted
+from .console import Console, pass_console
+from .output import Table
 
 STATUS = {Level.OK: 0, Level.WARNING: 1, Level.ERROR: 2}
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}

@@ -6,9 +6,9 @@ import click
 
 from ..capacity.eviction_pass import EvictionReport
 from ..capacity.usage import is_watched
-from ..settings.units import counted, duration
-from .console import Console, Table, name, pass_console
-from .formats import size
+from ..formatting import counted, duration, size
+from .console import Console, pass_console
+from .output import Table, name
 
 
 @click.command()

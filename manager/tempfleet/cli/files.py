@@ -13,14 +13,15 @@ import click
 from ..diagnostics.health import host_warnings
 from ..errors import BatchError, UnsafePath
 from ..filesystem.paths import beginning, normalise
+from ..formatting import duration, size
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry.registry import Registry
-from ..settings.units import duration
 from ..validation import words
 from . import formats
-from .console import Console, Table, known_name, known_path, pass_console, records_document
-from .formats import size, when
+from .console import Console, pass_console
+from .formats import when
+from .output import Table, known_name, known_path, records_document
 
 MILLISECOND = 0.001
 """The registry's resolution: a time to live is rounded up to it."""

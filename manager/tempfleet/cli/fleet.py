@@ -15,15 +15,15 @@ from rich.text import Text
 
 from ..diagnostics.health import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..errors import TempfleetError, UnknownHost
+from ..formatting import counted, duration, size
 from ..logs import printable
 from ..reconciliation.takeover import foresee
 from ..registry.fleet import Host
 from ..registry.keys import Volume
 from ..registry.stats import VolumeStats
-from ..settings.units import counted, duration
 from . import formats
-from .console import Answer, Console, Table, name, pass_console
-from .formats import size
+from .console import Answer, Console, pass_console
+from .output import Table, name
 
 STATUS_OF_HEALTH = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
 COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}

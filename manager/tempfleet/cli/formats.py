@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ..formatting import duration
 from ..records import FileRecord, State
-from ..settings.units import duration, parse_seconds
+from ..settings.units import parse_seconds
 
 
 def seconds(text: str) -> float:
@@ -14,15 +15,6 @@ def seconds(text: str) -> float:
         return parse_seconds(text)
     except ValueError as exc:
         raise click.BadParameter(f"{text!r} {exc}.") from None
-
-
-def size(amount: float) -> str:
-    """Bytes in decimal units: ``0 B``, ``1.2 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(amount) < 1000:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 def when(record: FileRecord, now_ms: int) -> str:

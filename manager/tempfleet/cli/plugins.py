@@ -11,7 +11,8 @@ from ..errors import RegistryError
 from ..logs import printable
 from ..plugins.plugin import installed
 from ..registry.stats import Note
-from .console import Console, Table, pass_console
+from .console import Console, pass_console
+from .output import Table
 
 
 @click.command()

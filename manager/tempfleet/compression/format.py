@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CompressionUnavailable
 from ..filesystem import identity
-from ..filesystem.syscalls import Reader
+from ..filesystem.stat import Reader
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -24,7 +24,7 @@ from ..deletion.session import Session
 from ..filesystem import identity, in_use
 from ..filesystem.in_use import Use
 from ..filesystem.roots import Root
-from ..filesystem.syscalls import Stat
+from ..filesystem.stat import Stat
 from ..records import NO_IDENTITY, FileRecord
 from . import format as packing
 from .format import Packed

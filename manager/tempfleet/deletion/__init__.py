@@ -59,8 +59,9 @@ these steps.
 from .audit import check_place
 from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
-from .quarantine import QUARANTINE, Aside, SetAside, origin_of
+from .quarantine import QUARANTINE, SetAside
 from .recovery import Recovered, recover, stands_for_another
+from .restore import Aside, origin_of
 
 __all__ = [
     "QUARANTINE",

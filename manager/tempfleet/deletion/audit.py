@@ -22,7 +22,8 @@ from pathlib import Path
 from ..errors import SettingsError
 from ..filesystem.errnos import in_words, name_of
 from ..filesystem.in_use import Use
-from ..filesystem.private_directory import PrivateDirectory, private_name
+from ..filesystem.paths import private_name
+from ..filesystem.private_directory import PrivateDirectory
 from ..logs import logger, printable
 from ..records import Deletion
 

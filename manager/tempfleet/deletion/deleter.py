@@ -9,17 +9,18 @@ from typing import TypeVar
 
 from ..filesystem.errnos import outcome_of
 from ..filesystem.in_use import Use
-from ..filesystem.private_directory import PREFIX
+from ..filesystem.paths import PREFIX
 from ..filesystem.roots import Root, Roots
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..settings.settings import Settings
-from . import direct, guarded
+from . import direct, guarded, restore
 from . import quarantine as aside
 from .audit import AuditLines, AuditLog
 from .footprint import Weight, weigh
 from .guarded import NotPutBack
-from .quarantine import Aside, SetAside
+from .quarantine import SetAside
 from .recovery import Recovered, recover
+from .restore import Aside
 from .rights import hindrance
 from .session import Session, Stopped
 
@@ -78,15 +79,15 @@ class Deleter:
 
     def restore(self, path: str) -> Aside:
         """Give the file that was last set aside from *path* its name back; see ``aside.restore``."""
-        return aside.restore(path, self._roots)
+        return restore.restore(path, self._roots)
 
     def all_aside(self) -> Iterator[Aside]:
         """Every file in its grace period, as the disk tells it; works without the registry."""
-        return aside.all_aside(self._roots)
+        return restore.all_aside(self._roots)
 
     def as_new(self, found: Aside) -> NewFile | None:
         """What registers a file in its grace period anew; see ``aside.as_new``."""
-        return aside.as_new(found, self._roots)
+        return restore.as_new(found, self._roots)
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""

@@ -18,7 +18,6 @@ from ..filesystem.private_directory import Entry
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import failpoints as faults
 from . import guarded, usage
-from . import unlink as tree
 from .removal import remove
 from .session import Session
 
@@ -73,7 +72,7 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
     if held >= 0:
         os.close(held)
     if objection is None and _DIRECTORY in record.flags:
-        return verdict._replace(freed_bytes=tree.look_into(base, name, session)[1])
+        return verdict._replace(freed_bytes=usage.look_into(base, name, session)[1])
     return objection or verdict
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ..filesystem.errnos import name_of
-from ..filesystem.private_directory import is_private_name
+from ..filesystem.paths import is_private_name
 from ..filesystem.roots import Roots
 from ..filesystem.syscalls import DIRECTORY_FLAGS
 from ..logs import logger, printable

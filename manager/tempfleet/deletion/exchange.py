@@ -36,7 +36,7 @@ from ..filesystem import identity, in_use
 from ..filesystem.in_use import Use
 from ..filesystem.private_directory import FORM, digest_of
 from ..filesystem.roots import Root
-from ..filesystem.syscalls import Stat
+from ..filesystem.stat import Stat
 from ..records import FileRecord
 from . import failpoints as faults
 from . import guarded

@@ -7,9 +7,9 @@ import stat
 from dataclasses import dataclass
 
 from ..filesystem.roots import Root
+from ..filesystem.tree_walk import DEEPEST, LOOKED_INTO
 from ..records import FileRecord
 from .session import Session
-from .unlink import DEEPEST, LOOKED_INTO
 
 _BLOCK = 512
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -26,14 +26,15 @@ from dataclasses import replace
 
 from ..filesystem import identity, in_use
 from ..filesystem.in_use import Use
-from ..filesystem.inspection import is_below, is_younger, kind_of
+from ..filesystem.inspection import is_younger, kind_of
+from ..filesystem.paths import is_below
 from ..filesystem.private_directory import Entry
 from ..filesystem.roots import Root
-from ..filesystem.syscalls import O_PATH, Stat
+from ..filesystem.stat import Stat
+from ..filesystem.syscalls import O_PATH
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import failpoints as faults
-from . import unlink as tree
 from . import usage
 from .removal import remove
 from .session import Session, Stopped
@@ -78,7 +79,7 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
 def given_back(record: FileRecord, fd: int, name: str, session: Session) -> int:
     """The bytes that removing *name* of directory *fd* would give back, as far as that is looked into."""
     if DIRECTORY in record.flags:
-        return tree.look_into(fd, name, session)[1]
+        return usage.look_into(fd, name, session)[1]
     return session.reader.stat(fd, name).freed_bytes
 
 
@@ -140,7 +141,7 @@ def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
         os.close(held)
     if no is not None:
         return no
-    freed = tree.look_into(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
+    freed = usage.look_into(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
     return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
 
 

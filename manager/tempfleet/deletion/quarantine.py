@@ -16,24 +16,18 @@ clean-up registers what it finds in the base directory anew.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import FileMissing
 from ..filesystem import identity
-from ..filesystem.paths import unsafe
-from ..filesystem.private_directory import ASIDE, Entry, digest_of, is_private_name
-from ..filesystem.roots import Root, Roots
-from ..filesystem.syscalls import DIRECTORY_FLAGS
-from ..logs import printable
+from ..filesystem.paths import is_private_name
+from ..filesystem.private_directory import ASIDE, Entry
+from ..filesystem.roots import Root
 from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
 from . import direct, guarded, usage
 from . import failpoints as faults
-from . import unlink as tree
 from .removal import remove
+from .restore import forget_origin
 from .session import Session
 
 FULL = "quarantine-full"
@@ -52,15 +46,6 @@ class SetAside:
 
     record: FileRecord
     new: NewFile
-
-
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """A file in its grace period, as the disk tells it."""
-
-    path: str
-    aside_path: str
-    size_bytes: int
 
 
 def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | Deletion:
@@ -103,7 +88,7 @@ def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetA
     if no is not None:
         return no
     try:
-        size = tree.look_into(fd, name, session)[1] if record.is_directory else found.size
+        size = usage.look_into(fd, name, session)[1] if record.is_directory else found.size
         entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
         fits = session.room_aside(root, size)  # asked last: what stays takes no room
         if fits:
@@ -125,7 +110,7 @@ def set_aside_created(record: FileRecord, name: str, session: Session) -> SetAsi
     verdict = direct.look(record, name, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
-    size = tree.look_into(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
+    size = usage.look_into(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
     if not session.room_aside(base, size):
         return _full(direct.delete(record, name, session))
     private = session.private(base)
@@ -191,7 +176,7 @@ def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
         freed = remove(private, name, session, directory=record.is_directory)
     except FileNotFoundError:  # restored, or purged by another, at this moment
         return Deletion(record, Outcome.MISSING, Way.GUARDED)
-    _forget_origin(private, Entry(name, "", 0))
+    forget_origin(private, Entry(name, "", 0))
     return verdict._replace(freed_bytes=freed) if record.is_directory else verdict
 
 
@@ -223,7 +208,7 @@ def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, sess
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     if verdict.record.is_directory:
-        size = tree.look_into(fd, name, session)[1]
+        size = usage.look_into(fd, name, session)[1]
     if not session.room_aside(root, size):
         return _full(verdict)
     return verdict._replace(reason=QUARANTINE, freed_bytes=0)
@@ -268,101 +253,3 @@ def _name_in(record: FileRecord, root: Root) -> str:
     at, _, name = record.path.rpartition("/")
     entry = Entry.parse(name)
     return name if at == root.private.path and entry is not None and entry.aside else ""
-
-
-def all_aside(roots: Roots) -> Iterator[Aside]:
-    """Every file in its grace period, from the disk."""
-    for root in roots:
-        for entry in root.private.entries():
-            if entry.aside:
-                try:
-                    origin = os.readlink(entry.from_name, dir_fd=root.private.peek())
-                except OSError:
-                    origin = ""
-                yield Aside(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
-
-
-def as_new(aside: Aside, roots: Roots) -> NewFile | None:
-    """What registering *aside* anew sends, its record lost: a whole grace period from now. None once it is gone."""
-    root = roots.find(aside.aside_path)
-    if root is None:
-        return None
-    private, name, reader = root.private.peek(), os.path.basename(aside.aside_path), roots.system.reader()
-    try:
-        found = reader.stat(private, name)
-        taken = identity.take(reader, private, name, found, handles=root.handles)
-    except FileNotFoundError:
-        return None
-    return NewFile(
-        path=aside.aside_path,
-        ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
-        size_bytes=aside.size_bytes,
-        identity=taken,
-        flags=Flag.ASIDE + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
-        uid=found.uid,
-    )
-
-
-def origin_of(aside_path: str) -> str:
-    """Where a file in quarantine was, as the symlink beside it tells people; "" where nothing does."""
-    at, _, name = aside_path.rpartition("/")
-    try:
-        return os.readlink(f"{at}/{Entry(name, '', 0).from_name}")
-    except (OSError, ValueError):
-        return ""
-
-
-def restore(path: str, roots: Roots) -> Aside:
-    """
-    Give the file that was last set aside from *path* its name back, never over an existing one.
-
-    Its record, that of the ``aside_path`` in the answer, is to be taken out of the registry before; after a crash in
-    between, restoring works again.
-
-    Raises:
-        FileMissing: no file from there is set aside.
-        UnsafePath: reason "exists" where the name is taken, "outside-roots", "symlink" or "mount" as at registration.
-        OSError: the directory it was in is gone, or may not be written to; the file is still set aside.
-    """
-    root = roots.find(path)
-    if root is None:
-        raise roots.outside(path, deed="restored")
-    mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
-    if not mine:
-        raise FileMissing(
-            f"{printable(path)} is not in quarantine: it was not deleted there, or its grace period is over.",
-            path=path,
-            reason="missing",
-        )
-    last = max(mine, key=lambda entry: entry.token)
-    _rename_back(path, last, root, roots)
-    _forget_origin(root.private.peek(), last)
-    return Aside(path, f"{root.private.path}/{last.name}", last.size_bytes)
-
-
-def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
-    parent, name = os.path.split(path[len(root.prefix) :])
-    private = root.private.peek()
-    try:
-        fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
-    except OSError as exc:
-        if exc.errno in (errno.ELOOP, errno.EXDEV):
-            reason = "symlink" if exc.errno == errno.ELOOP else "mount"
-            raise unsafe(path, reason, deed="restored") from None
-        raise
-    try:
-        directory = guarded.is_directory(private, entry.name)
-        roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
-    except FileExistsError:
-        taken = "the name is taken; move that file away first"
-        raise unsafe(path, "exists", taken, deed="restored") from None
-    finally:
-        os.close(fd)
-    faults.reach("restore.moved")
-
-
-def _forget_origin(private: int, entry: Entry) -> None:
-    try:
-        os.unlink(entry.from_name, dir_fd=private)
-    except FileNotFoundError:
-        pass

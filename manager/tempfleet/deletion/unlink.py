@@ -14,24 +14,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from pathlib import Path
 
-from ..filesystem import in_use
 from ..filesystem import overwrite as secure
-from ..filesystem.in_use import Use
 from . import failpoints as faults
 from .session import Session, Stopped
-
-LOOKED_INTO = 4096
-"""Entries asked about before a directory is deleted; a larger one is decided on these."""
-
-DEEPEST = 64
-"""
-Levels below it that are looked into. Each is opened from the top, name by name where there is no openat2: a chain of a
-few thousand directories, which anybody can make, would take minutes.
-"""
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
@@ -143,84 +130,3 @@ def _removed(fd: int, name: str) -> bool:
             raise
         return False
     return True
-
-
-def has_mount(path: str) -> bool:
-    """
-    Whether something is mounted on *path* or below it. Systems without mountinfo are asked while emptying.
-    """
-    at = os.fsencode(path)
-    try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return False
-    points = (_unescape(line.split(b" ")[4]) for line in lines)
-    return any(point == at or point.startswith(at + b"/") for point in points)
-
-
-def _unescape(point: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), point)
-
-
-def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
-    """
-    Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
-
-    Only the first few thousand entries are looked at, and none very deep: beyond, the answer is UNKNOWN and the size
-    what was seen.
-    """
-    system = session.roots.system
-    top = system.open_beneath(fd, name, _OPEN)
-    try:
-        if in_use.is_directory_locked(top):
-            return Use.LOCKED, 0
-        left, size, answer = LOOKED_INTO, 0, Use.FREE
-        waiting = ["."]
-        while waiting:
-            at = waiting.pop()
-            if at.count("/") > DEEPEST:
-                answer = Use.UNKNOWN
-                continue
-            try:
-                inner = system.open_beneath(top, at, _OPEN)
-            except OSError:
-                answer = Use.UNKNOWN
-                continue
-            try:
-                with os.scandir(inner) as entries:  # not a list: there may be a million
-                    for entry in entries:
-                        left -= 1
-                        if left < 0:
-                            return Use.UNKNOWN, size
-                        use, bytes_seen, is_directory = _ask(inner, entry.name, session)
-                        size += bytes_seen
-                        if is_directory:
-                            waiting.append(f"{at}/{entry.name}")
-                        elif use in (Use.OPEN, Use.LOCKED):
-                            return use, size
-                        elif use is Use.UNKNOWN:
-                            answer = use
-            finally:
-                os.close(inner)
-    finally:
-        os.close(top)
-    return answer, size
-
-
-def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
-    try:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            return Use.FREE, 0, True
-        if not stat.S_ISREG(found.st_mode):
-            return Use.FREE, 0, False
-        use, held = in_use.hold(fd, name, leases=session.leases)
-    except FileNotFoundError:
-        return Use.FREE, 0, False
-    except BlockingIOError:  # somebody has a lease on it, and so has it open
-        return Use.OPEN, 0, False
-    except OSError:
-        return Use.UNKNOWN, 0, False
-    if held >= 0:
-        os.close(held)
-    return use, min(found.st_size, found.st_blocks * 512), False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from ..filesystem import in_use
 from ..filesystem.in_use import Use
+from ..filesystem.tree_walk import DEEPEST, LOOKED_INTO, has_mount
 from ..records import Deletion, FileRecord, Outcome, Way
-from . import unlink as tree
 from .session import Session
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def ask(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> tuple[Deletion | None, int]:
@@ -20,10 +23,10 @@ def ask(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> t
         gone.
     """
     if record.is_directory:
-        if tree.has_mount(record.path):
+        if has_mount(record.path):
             return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
         if session.asks_in_use:
-            session.use, _ = tree.look_into(fd, name, session)
+            session.use, _ = look_into(fd, name, session)
         return _objection(record, session, way), -1
     if not session.asks_in_use:
         return None, -1
@@ -43,3 +46,67 @@ def _objection(record: FileRecord, session: Session, way: Way) -> Deletion | Non
     if session.use is Use.UNKNOWN and session.keeps_unknown:
         return Deletion(record, Outcome.BUSY, way, reason="in-use-unknown")
     return None
+
+
+def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
+    """
+    Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
+
+    Only the first few thousand entries are looked at, and none very deep: beyond, the answer is UNKNOWN and the size
+    what was seen.
+    """
+    system = session.roots.system
+    top = system.open_beneath(fd, name, _OPEN)
+    try:
+        if in_use.is_directory_locked(top):
+            return Use.LOCKED, 0
+        left, size, answer = LOOKED_INTO, 0, Use.FREE
+        waiting = ["."]
+        while waiting:
+            at = waiting.pop()
+            if at.count("/") > DEEPEST:
+                answer = Use.UNKNOWN
+                continue
+            try:
+                inner = system.open_beneath(top, at, _OPEN)
+            except OSError:
+                answer = Use.UNKNOWN
+                continue
+            try:
+                with os.scandir(inner) as entries:  # not a list: there may be a million
+                    for entry in entries:
+                        left -= 1
+                        if left < 0:
+                            return Use.UNKNOWN, size
+                        use, bytes_seen, is_directory = _ask(inner, entry.name, session)
+                        size += bytes_seen
+                        if is_directory:
+                            waiting.append(f"{at}/{entry.name}")
+                        elif use in (Use.OPEN, Use.LOCKED):
+                            return use, size
+                        elif use is Use.UNKNOWN:
+                            answer = use
+            finally:
+                os.close(inner)
+    finally:
+        os.close(top)
+    return answer, size
+
+
+def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
+    try:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            return Use.FREE, 0, True
+        if not stat.S_ISREG(found.st_mode):
+            return Use.FREE, 0, False
+        use, held = in_use.hold(fd, name, leases=session.leases)
+    except FileNotFoundError:
+        return Use.FREE, 0, False
+    except BlockingIOError:  # somebody has a lease on it, and so has it open
+        return Use.OPEN, 0, False
+    except OSError:
+        return Use.UNKNOWN, 0, False
+    if held >= 0:
+        os.close(held)
+    return use, min(found.st_size, found.st_blocks * 512), False

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cleanup.preview import UNMADE
-from ..deletion.quarantine import QUARANTINE, Aside
+from ..deletion.quarantine import QUARANTINE
+from ..deletion.restore import Aside
 from ..filesystem.errnos import in_words, meaning_of
+from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins.hooks import FAILED, VETO
 from ..records import Deletion, FileRecord, Outcome, State
-from ..settings.units import counted, duration
 
 IF_DUE = {
     Outcome.DELETED: "it would be deleted",

@@ -12,15 +12,15 @@ from ..capacity import evictor as eviction
 from ..capacity.quota import soft_warnings
 from ..errors import TempfleetError
 from ..filesystem.roots import Roots
+from ..formatting import counted, duration
 from ..logs import printable
-from ..plugins.plugin import BEFORE, HOOKS, LOAD
+from ..plugins.specification import BEFORE, HOOKS, LOAD
 from ..reconciliation import disk_identity as disk
 from ..registry.fleet import Fleet, Host
 from ..registry.keys import Volume
 from ..registry.registry import Registry
 from ..registry.stats import Note, VolumeStats
 from ..settings.settings import Settings
-from ..settings.units import counted, duration
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .syscalls import Reader, Stat
+from .stat import Reader, Stat
 
 WEAK: Final = "w"
 

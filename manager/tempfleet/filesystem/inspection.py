@@ -13,10 +13,10 @@ from ..logs import printable
 from ..records import Flag, NewFile
 from . import identity
 from .errnos import name_of
-from .paths import unsafe
-from .private_directory import is_private_name
+from .paths import is_below, is_private_name, unsafe
 from .roots import Root, Roots
-from .syscalls import DIRECTORY_FLAGS, Stat
+from .stat import Stat
+from .syscalls import DIRECTORY_FLAGS
 
 _KINDS: Final = {
     stat.S_IFLNK: "symlink",
@@ -127,11 +127,6 @@ def is_younger(found: Stat, registered_ms: int) -> bool:
     """
     born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
     return born_ns > registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS
-
-
-def is_below(path: str, directories: Sequence[str]) -> bool:
-    """Whether normalised *path* is below one of *directories* (resolved here)."""
-    return any(path.startswith(os.path.realpath(at).rstrip("/") + "/") for at in directories)
 
 
 def _refuse_kind(path: str, found: Stat, *, directory: bool) -> None:

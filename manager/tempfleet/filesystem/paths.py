@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import UnsafePath
 from ..logs import printable
-from .private_directory import is_private_name
+
+pass
 
 _TOKEN_BYTES = 20
 """160 bits: nobody guesses one, and no two are alike."""
@@ -91,3 +94,29 @@ def unsafe(path: str, reason: str, why: str = "", *, deed: str = "managed") -> U
     """The error, its message with the name made printable; *deed* is what cannot be done with it."""
     said = why or WHY.get(reason, reason)
     return UnsafePath(f"{printable(path) or repr('')} cannot be {deed}: {said}.", path=path, reason=reason)
+
+
+pass
+pass
+
+
+def is_below(path: str, directories: Sequence[str]) -> bool:
+    """Whether normalised *path* is below one of *directories* (resolved here)."""
+    return any(path.startswith(os.path.realpath(at).rstrip("/") + "/") for at in directories)
+
+
+if TYPE_CHECKING:
+    pass
+
+
+PREFIX = ".tempfleet-"
+
+
+def private_name() -> str:
+    """The first name that this user's private directories are given."""
+    return f"{PREFIX}{os.geteuid()}"
+
+
+def is_private_name(name: str) -> bool:
+    """Whether a component of a path is one of ours: nothing in there may be registered."""
+    return name.startswith(PREFIX)

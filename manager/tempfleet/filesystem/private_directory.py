@@ -26,13 +26,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from .syscalls import DIRECTORY_FLAGS, ENCODING
+from .paths import private_name
+from .stat import ENCODING
+from .syscalls import DIRECTORY_FLAGS
 
 if TYPE_CHECKING:
     from .roots import Root
 
 _NAMES = 10
-PREFIX = ".tempfleet-"
 _DIGEST_BYTES = 16
 ASIDE = "aside"
 FROM = "from"
@@ -169,16 +170,6 @@ class PrivateDirectory:
             return kept
         os.close(fd)
         return -1
-
-
-def private_name() -> str:
-    """The first name that this user's private directories are given."""
-    return f"{PREFIX}{os.geteuid()}"
-
-
-def is_private_name(name: str) -> bool:
-    """Whether a component of a path is one of ours: nothing in there may be registered."""
-    return name.startswith(PREFIX)
 
 
 def digest_of(path: str) -> str:

@@ -21,17 +21,11 @@ from ..settings.settings import Settings, default_base_dir
 from . import identity
 from .errnos import name_of
 from .paths import WHY, unsafe
-from .private_directory import PREFIX, PrivateDirectory, is_private_name
+from .private_directory import PrivateDirectory
+from .root_rules import refusal, refuse_foreign_links, refuse_wide
 from .syscalls import DIRECTORY_FLAGS, System
 
 BASE_MODE = 0o700
-
-_BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
-_SYSTEM = {*(path.rstrip("/") for path in _BELOW_SYSTEM), "/dev", "/run", "/usr", "/var"}
-"""Where nobody keeps temporary files, and a mistyped root would be a disaster; below the last four it may be meant."""
-
-_MOST_STEPS = 4096
-"""PATH_MAX; a loop of links ends here."""
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +118,7 @@ class Roots:
                 if resolved in (base.path, *(root.path for root in others)) or other == settings.base_dir:
                     continue
                 try:
-                    _refuse_strangers_links(other, settings)
+                    refuse_foreign_links(other, settings)
                     others.append(_open_root(system, resolved, settings, base.fd))
                 except OSError as exc:
                     unavailable[resolved] = name_of(exc)
@@ -221,9 +215,9 @@ class Roots:
 
 
 def _open_base(system: System, path: str, settings: Settings, *, create: bool) -> Root:
-    _refuse_strangers_links(path, settings)
+    refuse_foreign_links(path, settings)
     resolved = os.path.realpath(path)
-    _refuse_wide(resolved, settings)
+    refuse_wide(resolved, settings)
     if create:
         _make(resolved)
     try:
@@ -244,7 +238,7 @@ def _make(path: str) -> None:
 
 
 def _open_root(system: System, path: str, settings: Settings, base_fd: int | None) -> Root:
-    _refuse_wide(path, settings)
+    refuse_wide(path, settings)
     fd = os.open(path, DIRECTORY_FLAGS)
     found = os.fstat(fd)
     euid = os.geteuid()
@@ -261,7 +255,7 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
         why = "may be written by others and has no sticky bit"
     if why:
         os.close(fd)
-        raise _refused(path, why, settings)
+        raise refusal(path, why, settings)
     return Root(
         path=path,
         fd=fd,
@@ -270,56 +264,4 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
         mount=system.mount_id(fd),
         trusted=not shared,
         handles=system.has_lasting_handles(fd),
-    )
-
-
-def _refuse_wide(path: str, settings: Settings) -> None:
-    if path == "/":
-        raise _refused(path, "is the root directory", settings)
-    if path in settings.homes:
-        raise _refused(path, "is a home directory", settings)
-    if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
-        raise _refused(path, "belongs to the system", settings)
-    if any(is_private_name(name) for name in path.split("/")):
-        raise _refused(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
-
-
-def _refuse_strangers_links(path: str, settings: Settings) -> None:
-    """
-    realpath reads links itself, so the kernel's protection against links that others put into a shared directory
-    (fs.protected_symlinks) does not see it.
-    """
-    for link in _links_on_the_way(path):
-        if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
-            raise _refused(path, f"is reached by {printable(link)}, a symlink of uid {uid}", settings)
-
-
-def _links_on_the_way(path: str) -> Iterator[str]:
-    """Every symlink that realpath follows to resolve the absolute *path*."""
-    at, names = "", path.split("/")[::-1]
-    for _ in range(_MOST_STEPS):
-        if not names:
-            return
-        name = names.pop()
-        if name in ("", "."):
-            continue
-        if name == "..":
-            at = at.rpartition("/")[0]
-            continue
-        at += f"/{name}"
-        try:
-            target = os.readlink(at)
-        except OSError:  # no link, or nothing at all
-            continue
-        yield at
-        at = "" if target.startswith("/") else at.rpartition("/")[0]
-        names += target.split("/")[::-1]
-
-
-def _refused(path: str, why: str, settings: Settings) -> SettingsError:
-    field_name = "base_dir" if os.path.realpath(settings.base_dir) == path else "allowed_roots"
-    return SettingsError(
-        f"{settings.variable_of(field_name)}: {printable(path)} {why}; to delete below it would not be safe",
-        variable=settings.variable_of(field_name),
-        value=path,
     )

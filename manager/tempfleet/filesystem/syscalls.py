@@ -19,7 +19,10 @@ import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from .libc import INT, TEXT, UINT, last_error, libc
+from .stat import Reader, Statx
 
 O_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)
 """Where it is missing (macOS), a directory is opened for reading instead."""
@@ -38,21 +41,9 @@ _RESOLVE: Final = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLIN
 _OPENAT2_TRIES: Final = 32
 """EAGAIN means that a rename or a mount happened during the look-up; an attacker can make that last."""
 
-_AT_SYMLINK_NOFOLLOW: Final = 0x100
-_AT_EMPTY_PATH: Final = 0x1000
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
-_STATX_WANTED: Final = 0x07FF | 0x0800 | 0x1000  # basic, birth time, mount id
-_STATX_BTIME: Final = 0x0800
-_STATX_MNT_ID: Final = 0x1000
-_HANDLE_BYTES: Final = 128
-ENCODING: Final = sys.getfilesystemencoding()
-"""What os.fsencode uses, without its price; the errors are surrogateescape."""
 
-_ATTRIBUTES: Final = struct.Struct("=Q")
-_FIXED: Final = 0x10 | 0x20  # STATX_ATTR_IMMUTABLE, STATX_ATTR_APPEND
-
-_STATX: Final = struct.Struct("=I12xII4xH2xQQQ24xqI4xqI4xqI12xIIQ")
 
 _LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
 """
@@ -63,64 +54,6 @@ lives.
 
 _IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
 """tmpfs, ramfs."""
-
-
-class Stat(NamedTuple):
-    """What is known of one entry: fields of struct statx in its order, so that reading one is one C call."""
-
-    known: int
-    nlink: int
-    uid: int
-    mode: int
-    ino: int
-    size: int
-    blocks: int
-    birth_seconds: int
-    birth_rest_ns: int
-    change_seconds: int
-    change_rest_ns: int
-    modified_seconds: int
-    modified_rest_ns: int
-    device_major: int
-    device_minor: int
-    mount: int
-
-    @property
-    def kind(self) -> int:
-        return stat.S_IFMT(self.mode)
-
-    @property
-    def device(self) -> int:
-        return os.makedev(self.device_major, self.device_minor)
-
-    @property
-    def birth_ns(self) -> int | None:
-        """None where the system does not tell."""
-        return self.birth_seconds * 1_000_000_000 + self.birth_rest_ns if self.known & _STATX_BTIME else None
-
-    @property
-    def change_ns(self) -> int:
-        return self.change_seconds * 1_000_000_000 + self.change_rest_ns
-
-    @property
-    def modified_ns(self) -> int:
-        return self.modified_seconds * 1_000_000_000 + self.modified_rest_ns
-
-    @property
-    def mount_id(self) -> int | None:
-        """None where the system does not tell."""
-        return self.mount if self.known & _STATX_MNT_ID else None
-
-    def is_elsewhere(self, mount: int, device: int) -> bool:
-        """Whether this is on another mount than its directory: something is mounted on the very name."""
-        return self.mount != mount if self.known & _STATX_MNT_ID else self.device != device
-
-    @property
-    def freed_bytes(self) -> int:
-        """
-        What unlinking gives back: nothing while there is another link, and never more than is allocated.
-        """
-        return min(self.size, self.blocks * 512) if self.nlink == 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +74,9 @@ class Capabilities:
             return cls()
         return cls(
             openat2=_works(lambda: os.close(_openat2(-100, b"/", os.O_RDONLY | os.O_DIRECTORY, resolve=0))),
-            statx=_works(lambda: _Statx().read(-100, b"/", 0)),
+            statx=_works(lambda: Statx().read(-100, b"/", 0)),
             renameat2=_works(_try_renameat2),
-            handles=hasattr(_libc(), "name_to_handle_at"),
+            handles=hasattr(libc(), "name_to_handle_at"),
             leases=True,
         )
 
@@ -159,7 +92,7 @@ class System:
         self.can = Capabilities.probe() if capabilities is None else capabilities
 
     def reader(self) -> Reader:
-        return Reader(self.can)
+        return Reader(statx=self.can.statx, handles=self.can.handles)
 
     def open_beneath(self, fd: int, relative: str, flags: int) -> int:
         """
@@ -234,137 +167,18 @@ class System:
         _renameat2(fd, os.fsencode(name), other_fd, os.fsencode(other_name), _RENAME_EXCHANGE)
 
 
-class Reader:
-    """Reads entries into buffers of its own: quick, and for one thread at a time."""
-
-    __slots__ = ("_handle", "_statx")
-
-    def __init__(self, can: Capabilities) -> None:
-        self._statx = _Statx() if can.statx else None
-        self._handle = _Handle() if can.handles else None
-
-    def stat(self, fd: int, name: str) -> Stat:
-        """The entry *name* of directory *fd* itself, a symlink included."""
-        if self._statx is not None:
-            return self._statx.read(fd, name.encode(ENCODING, "surrogateescape"), _AT_SYMLINK_NOFOLLOW)
-        return _from_os(os.stat(name, dir_fd=fd, follow_symlinks=False))
-
-    def fstat(self, fd: int) -> Stat:
-        if self._statx is not None:
-            return self._statx.read(fd, b"", _AT_EMPTY_PATH)
-        return _from_os(os.fstat(fd))
-
-    def is_fixed(self, fd: int, name: str) -> bool:
-        """Whether *name* of directory *fd*, "" for itself, is immutable or append-only: nobody unlinks such a file."""
-        if self._statx is None:
-            return False
-        flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
-        return bool(self._statx.attributes(fd, name.encode(ENCODING, "surrogateescape"), flags) & _FIXED)
-
-    def handle(self, fd: int, name: str) -> str:
-        """
-        The kernel's file handle in hexadecimal: inode and generation, never used twice. Empty where there is
-        none.
-        """
-        if self._handle is None:
-            return ""
-        return self._handle.read(fd, name.encode(ENCODING, "surrogateescape"))
-
-
 def _kind_of(fd: int) -> int:
     """The magic number of the file system of *fd*; 0 where it has none to tell. Linux only, as file handles are."""
     buffer = ctypes.create_string_buffer(256)
-    if _libc().fstatfs(_INT(fd), buffer):
+    if libc().fstatfs(INT(fd), buffer):
         return 0
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
-def last_error() -> OSError:
-    code = ctypes.get_errno()
-    return OSError(code, os.strerror(code))
-
-
-@functools.cache
-def _libc() -> Any:
-    """The C library, errno kept."""
-    return _declared(ctypes.CDLL(None, use_errno=True))
-
-
-@functools.cache
-def _quick_libc() -> Any:
-    return _declared(ctypes.CDLL(None))
-
-
-def _declared(libc: Any) -> Any:
-    libc.syscall.restype = ctypes.c_long
-    for name, types in _SIGNATURES.items():
-        if hasattr(libc, name):
-            getattr(libc, name).argtypes = types
-    return libc
-
-
-_INT, _UINT, _TEXT, _POINTER = ctypes.c_int, ctypes.c_uint, ctypes.c_char_p, ctypes.c_void_p
-_SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
-    "statx": (_INT, _TEXT, _INT, _UINT, _POINTER),
-    "renameat2": (_INT, _TEXT, _INT, _TEXT, _UINT),
-    "name_to_handle_at": (_INT, _TEXT, _POINTER, _POINTER, _INT),
-}
-
-
-class _Statx:
-    __slots__ = ("_address", "_buffer", "_quick", "_slow")
-
-    def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(256)
-        self._address = ctypes.addressof(self._buffer)
-        self._quick, self._slow = _quick_libc().statx, _libc().statx
-
-    def read(self, fd: int, name: bytes, flags: int) -> Stat:
-        # Keeping errno costs a fifth of the call; so it is asked for only when the call has failed.
-        if self._quick(fd, name, flags, _STATX_WANTED, self._address) and self._slow(
-            fd, name, flags, _STATX_WANTED, self._address
-        ):
-            raise last_error()
-        return tuple.__new__(Stat, _STATX.unpack_from(self._buffer))
-
-    def attributes(self, fd: int, name: bytes, flags: int) -> int:
-        self.read(fd, name, flags)
-        return int(_ATTRIBUTES.unpack_from(self._buffer, 8)[0])
-
-
-class _Handle:
-    """struct file_handle { unsigned handle_bytes; int handle_type; unsigned char f_handle[]; }"""
-
-    __slots__ = ("_address", "_buffer", "_bytes", "_mount", "_mount_address", "_quick", "_slow")
-
-    def __init__(self) -> None:
-        self._buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
-        self._bytes = memoryview(self._buffer).cast("B")
-        self._address = ctypes.addressof(self._buffer)
-        self._mount = ctypes.c_uint64()
-        self._mount_address = ctypes.addressof(self._mount)
-        self._quick, self._slow = _quick_libc().name_to_handle_at, _libc().name_to_handle_at
-
-    def read(self, fd: int, name: bytes) -> str:
-        # handle_bytes is still that of the last handle, which is mostly right; else the call fails, and is made again.
-        if self._quick(fd, name, self._address, self._mount_address, 0):
-            _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
-            if self._slow(fd, name, self._address, self._mount_address, 0):
-                exc = last_error()
-                if exc.errno in _NO_HANDLE:
-                    return ""
-                raise exc
-        return self._bytes[4 : 8 + _LENGTH.unpack_from(self._buffer)[0]].hex()
-
-
-_LENGTH: Final = struct.Struct("=I")
-_NO_HANDLE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EOVERFLOW)
-
-
 def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
     how = struct.pack("=QQQ", flags, 0, resolve)
-    opened = _libc().syscall(
-        ctypes.c_long(_SYS_OPENAT2), _INT(fd), _TEXT(name), _TEXT(how), ctypes.c_size_t(len(how))
+    opened = libc().syscall(
+        ctypes.c_long(_SYS_OPENAT2), INT(fd), TEXT(name), TEXT(how), ctypes.c_size_t(len(how))
     )
     if opened < 0:
         raise last_error()
@@ -372,15 +186,15 @@ def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
 
 
 def _renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: int) -> None:
-    libc = _libc()
-    if hasattr(libc, "renameat2"):
-        failed = libc.renameat2(from_fd, name, to_fd, new_name, flags)
+    library = libc()
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(from_fd, name, to_fd, new_name, flags)
     else:
         number = _SYS_RENAMEAT2.get(platform.machine())
         if number is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        failed = libc.syscall(
-            ctypes.c_long(number), _INT(from_fd), _TEXT(name), _INT(to_fd), _TEXT(new_name), _UINT(flags)
+        failed = library.syscall(
+            ctypes.c_long(number), INT(from_fd), TEXT(name), INT(to_fd), TEXT(new_name), UINT(flags)
         )
     if failed:
         raise last_error()
@@ -401,19 +215,6 @@ def _works(call: Any) -> bool:
     except (OSError, AttributeError):
         return False
     return True
-
-
-def _from_os(found: os.stat_result) -> Stat:
-    birth = getattr(found, "st_birthtime", None)
-    birth_us = 0 if birth is None else int(birth * 1_000_000)
-    return Stat(
-        0 if birth is None else _STATX_BTIME,
-        found.st_nlink, found.st_uid, found.st_mode, found.st_ino, found.st_size, found.st_blocks,
-        birth_us // 1_000_000, birth_us % 1_000_000 * 1000,
-        *divmod(found.st_ctime_ns, 1_000_000_000),
-        *divmod(found.st_mtime_ns, 1_000_000_000),
-        os.major(found.st_dev), os.minor(found.st_dev), 0,
-    )  # fmt: skip
 
 
 def _walk(system: System, fd: int, relative: str, flags: int) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..cleanup.preview import judged
-from ..deletion.quarantine import Aside
-from ..diagnostics.doctor import Finding, examine
+from ..deletion.restore import Aside
+from ..diagnostics.doctor import examine
 from ..diagnostics.explanation import Explanation
+from ..diagnostics.finding import Finding
 from ..diagnostics.health import health_check
 from ..errors import VolumeUnavailable
 from ..filesystem.paths import normalise

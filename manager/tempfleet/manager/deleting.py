@@ -9,7 +9,7 @@ from functools import partial
 
 from ..capacity.eviction_pass import EvictionReport
 from ..cleanup.report import CleanupReport
-from ..deletion.quarantine import origin_of
+from ..deletion.restore import origin_of
 from ..filesystem.paths import beginning
 from ..reconciliation import disk_identity as disk
 from ..reconciliation.unverified import verify_unseen

@@ -9,6 +9,7 @@ import os
 import redis
 
 from ..capacity.evictor import Evictor
+from ..capacity.policies import chosen_policy
 from ..capacity.quota import Admission
 from ..cleanup.cleaner import Cleaner
 from ..compression.compressor import Compressor
@@ -17,9 +18,10 @@ from ..embedded import connect_url
 from ..filesystem.roots import Roots
 from ..plugins.plugin import installed
 from ..reconciliation import disk_identity as disk
+from ..registry.connection import connect
 from ..registry.keys import Volume
 from ..registry.registry import Registry
-from ..registry.store import Clock, Store, connect
+from ..registry.store import Clock, Store
 from ..settings.settings import Settings
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -42,7 +44,7 @@ class Connected:
         self.volume = Volume(self.settings.host, self.roots.base.path)
         self._registry = Registry(self.store, self.volume, disk=disk.identity_of(self.roots))
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        self._order = self._cleaner.hooks.order()
+        self._order = chosen_policy(self._cleaner.hooks)
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
         self._evictor = self.evictor_for(self._cleaner)
         self._compressor = Compressor(self._registry, self.roots, self.settings)

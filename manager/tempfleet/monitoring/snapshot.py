@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..formatting import counted
 from ..records import FileRecord
 from ..registry.fleet import Fleet, Host, Memory, Sweep
 from ..registry.keys import Volume
 from ..registry.stats import Histogram, VolumeStats
-from ..settings.units import counted
 
 STEP_SECONDS = 60
 STEPS = 60

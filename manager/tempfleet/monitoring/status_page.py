@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+from ..formatting import counted
 from ..logs import printable
-from ..settings.units import counted
 from . import figures
 from .charts import bars, shares
 from .html import Child, Html, element, joined

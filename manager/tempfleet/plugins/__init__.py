@@ -1,5 +1,5 @@
 """Third-party code, called so that it can do no harm."""
 
-from .plugin import hookimpl
+from .specification import hookimpl
 
 __all__ = ["hookimpl"]

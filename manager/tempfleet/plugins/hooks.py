@@ -21,9 +21,9 @@ from ..logs import logger
 from ..records import Deletion, FileRecord, Outcome
 from ..registry.registry import Registry
 from ..settings.settings import OnPluginFailure, Settings
-from ..validation import Candidate, Order, eviction_policies, eviction_policy
 from .circuit_breaker import Contained, nothing
-from .plugin import AFTER, FAILURE, NEAR, Plugin
+from .plugin import Plugin
+from .specification import AFTER, FAILURE, NEAR, Order
 
 VETO, FAILED = "veto", "plug-in"
 """The reasons that files are kept for: ``veto:NAME`` and ``plug-in:NAME``."""
@@ -53,7 +53,7 @@ class Hooks:
             try:
                 paths = plugin.before_delete(files, meanwhile=meanwhile)
             except PluginFailed as exc:
-                self._failed(exc)
+                self.failed(exc)
                 if not (exc.is_off and self.goes_on):
                     return {file.path: f"{FAILED}:{plugin.name}" for file in files}
             else:
@@ -78,30 +78,13 @@ class Hooks:
             try:
                 found = plugin.eviction_policies() | found
             except PluginFailed as exc:
-                self._failed(exc)
+                self.failed(exc)
         return found
 
-    def order(self) -> Order:
-        """
-        The eviction policy that the settings name. Plug-ins are asked only for a name that is not ours, so none can
-        take one of ours. One that fails raises PluginFailed, and is counted.
-
-        Raises:
-            SettingsError: nobody knows the name.
-        """
-        name, known = self.eviction_policy, eviction_policies()
-        if name not in known:
-            known = self.eviction_policies() | known
-        places = eviction_policy(name, known)
-
-        def counted(candidates: Sequence[Candidate]) -> Sequence[float]:
-            try:
-                return places(candidates)
-            except PluginFailed as exc:
-                self._failed(exc)
-                raise
-
-        return counted
+    def failed(self, exc: PluginFailed) -> None:
+        """Count a failed call, to be reported by ``note``."""
+        if exc.counts:
+            self._failures[exc.plugin] += 1
 
     def note(self) -> None:
         """
@@ -124,13 +107,9 @@ class Hooks:
             try:
                 plugin.tell(hook, told)
             except PluginFailed as exc:
-                self._failed(exc)
+                self.failed(exc)
                 all_took_it = False
         return all_took_it
-
-    def _failed(self, exc: PluginFailed) -> None:
-        if exc.counts:
-            self._failures[exc.plugin] += 1
 
     def _is_to_be_taken_back(self, contained: Contained) -> bool:
         """What a process before us may have said, once; and what we said ourselves."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -33,71 +33,28 @@ from typing import Any, TypeVar
 import pluggy
 
 from ..errors import PluginFailed
-from ..records import Deletion, FileRecord
+from ..records import FileRecord
 from ..settings.settings import ALL_PLUGINS, NO_PLUGINS, Settings
-from ..validation import Candidate, Order
 from .circuit_breaker import Contained, nothing
-
-GROUP = "tempfleet.plugins"
-PREFIX = "tempfleet_"
-
-BEFORE, AFTER, FAILURE = "before_delete", "after_delete", "on_failure"
-NEAR, POLICIES = "near_expiry", "eviction_policies"
-HOOKS = (BEFORE, AFTER, FAILURE, NEAR, POLICIES)
-LOAD = "load"
-"""What is contained beside the hooks."""
+from .specification import (
+    BEFORE,
+    GROUP,
+    HOOKS,
+    LOAD,
+    NEAR,
+    POLICIES,
+    PREFIX,
+    Candidate,
+    Order,
+    Policy,
+    Specification,
+)
 
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 POLICY_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 MOST_POLICIES = 32
 
 T = TypeVar("T")
-
-Policy = Callable[[Any], float]
-"""What a plug-in gives for an order: a key function of one candidate; the lowest number goes first."""
-
-_hookspec = pluggy.HookspecMarker("tempfleet")
-hookimpl = pluggy.HookimplMarker("tempfleet")
-"""Marks a function of a plug-in as a hook."""
-
-
-class Specification:
-    """The hooks, each of which a plug-in may implement, with these arguments or fewer of them."""
-
-    @_hookspec
-    def tempfleet_before_delete(self, files: Sequence[FileRecord]) -> Iterable[str] | None:
-        """
-        Veto: the paths, of *files*, that are to stay; None or nothing for none.
-
-        Asked of every batch that is to be deleted, and set aside into the quarantine, whoever deletes; also for a dry
-        run, so it must change nothing. A file that is kept is asked about again later. A call that raises, hangs or
-        answers anything else keeps the whole batch.
-        """
-
-    @_hookspec
-    def tempfleet_after_delete(self, deletions: Sequence[Deletion]) -> None:
-        """
-        These files of a batch were removed from the disk.
-
-        At most once for each: a process that is killed in between tells nobody (the audit log has them).
-        """
-
-    @_hookspec
-    def tempfleet_on_failure(self, deletions: Sequence[Deletion]) -> None:
-        """These files of a batch could not be deleted, or may not be: outcome ``failed`` or ``refused``, and why."""
-
-    @_hookspec
-    def tempfleet_near_expiry(self, files: Sequence[FileRecord]) -> None:
-        """These files have lived 80 % of their time. At least once for each, in a worker of their host."""
-
-    @_hookspec
-    def tempfleet_eviction_policies(self) -> dict[str, Policy]:
-        """
-        Orders in which files make room: name (small letters, digits and dashes) -> key function of a candidate; the
-        file with the lowest number goes first. The key has TEMP_FILE_PLUGIN_TIMEOUT for a page of candidates; one that
-        raises or hangs ends the attempt to make room: nothing goes for it.
-        """
-        raise NotImplementedError
 
 
 class Nonsense(TypeError):

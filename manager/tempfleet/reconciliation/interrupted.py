@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..cleanup.report import log
 from ..deletion.deleter import Deleter
-from ..deletion.quarantine import Aside
+from ..deletion.outcome_log import log
 from ..deletion.recovery import Recovered, stands_for_another
+from ..deletion.restore import Aside
 from ..errors import RegistryFull
 from ..filesystem.roots import Roots
 from ..logs import logger, printable

@@ -22,7 +22,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..embedded import directory_of, is_embedded
-from ..filesystem.private_directory import is_private_name
+from ..filesystem.paths import is_private_name
 from ..filesystem.roots import Roots
 from ..logs import logger, printable
 from ..registry.fleet import Fleet

@@ -15,8 +15,9 @@ from typing import Any
 
 from ..errors import AlreadyClaimed, LeaseLost, NotRegistered
 from ..logs import printable
-from ..records import Deletion, FileRecord, NewFile, as_bytes
+from ..records import Deletion, FileRecord, NewFile
 from ..settings.settings import MAX_BATCH
+from .codec import as_bytes, pack
 from .keys import SCHEMA, Volume, volume_key
 from .reader import Looking, groups, parts, unpacked
 from .stats import REFUSED, bounds_text, bucket_of
@@ -53,7 +54,7 @@ class Registry(Looking):
         """
         done: list[Registration] = []
         for part in parts(files):
-            more = [field for file in part for field in file.pack()]
+            more = [field for file in part for field in pack(file)]
             answer = self._run(
                 "register",
                 more=more,
@@ -209,7 +210,7 @@ class Registry(Looking):
         """
         settled = 0
         for part in parts(moved):
-            more = [field for path, file in part for field in (os.fsencode(path), *file.pack())]
+            more = [field for path, file in part for field in (os.fsencode(path), *pack(file))]
             settled += self._run("set_aside", more=more, token=token)
         return settled
 

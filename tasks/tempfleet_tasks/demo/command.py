@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from tempfleet.cli import Console, pass_console
-from tempfleet.cli.console import Table
+from tempfleet.cli.output import Table
 from tempfleet.logs import printable
 
 from ..processes import Interrupts

@@ -24,8 +24,9 @@ from tempfleet.embedded import disconnect_url
 from tempfleet.embedded.client import connect as connect_embedded
 from tempfleet.embedded.directory import KEEPER_LOCK
 from tempfleet.embedded.locks import is_locked
+from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 from tempfleet.settings.settings import variables
 
 from ..processes import Child, Interrupts, end_all

@@ -18,9 +18,7 @@ from typing import Any
 
 from tempfleet import Settings, UnknownHost, UnsafePath
 from tempfleet.errors import MalformedMessage
-from tempfleet.filesystem.inspection import is_below
-from tempfleet.filesystem.paths import normalise
-from tempfleet.filesystem.private_directory import is_private_name
+from tempfleet.filesystem.paths import is_below, is_private_name, normalise
 from tempfleet.logs import printable
 from tempfleet.registry.registry import Registry
 

@@ -7,8 +7,9 @@ from celery import Celery
 from stack import Stack
 from support import wait_until
 from tempfleet import Volume
+from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.store import Store, connect
+from tempfleet.registry.store import Store
 
 
 def test_a_message_that_expired_unread_is_not_taken_for_one_that_waits(stack: Stack) -> None:

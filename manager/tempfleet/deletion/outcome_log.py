@@ -1,0 +1,19 @@
+"""One log line for each deletion."""
+
+from __future__ import annotations
+
+from ..logs import logger, printable
+from ..records import GONE, Deletion, Outcome
+
+
+def log(deletion: Deletion) -> None:
+    """One line of what became of a file."""
+    path = printable(deletion.path)
+    if deletion.outcome is Outcome.DELETED:
+        logger.debug("Removed temporary file: %s", path)
+    elif deletion.outcome in GONE:
+        logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
+    elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):
+        logger.error("Failed to remove temporary file %s: %s", path, deletion.reason)
+    else:
+        logger.info("Kept temporary file %s for now: %s", path, deletion.reason or deletion.outcome.value)

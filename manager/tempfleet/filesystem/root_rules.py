@@ -1,0 +1,71 @@
+"""Which directories may be roots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ..errors import SettingsError
+from ..logs import printable
+from ..settings.settings import Settings
+from .paths import PREFIX, is_private_name
+
+_BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
+
+_SYSTEM = {*(path.rstrip("/") for path in _BELOW_SYSTEM), "/dev", "/run", "/usr", "/var"}
+"""Where nobody keeps temporary files, and a mistyped root would be a disaster; below the last four it may be meant."""
+
+_MOST_STEPS = 4096
+"""PATH_MAX; a loop of links ends here."""
+
+
+def refuse_wide(path: str, settings: Settings) -> None:
+    if path == "/":
+        raise refusal(path, "is the root directory", settings)
+    if path in settings.homes:
+        raise refusal(path, "is a home directory", settings)
+    if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
+        raise refusal(path, "belongs to the system", settings)
+    if any(is_private_name(name) for name in path.split("/")):
+        raise refusal(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
+
+
+def refuse_foreign_links(path: str, settings: Settings) -> None:
+    """
+    realpath reads links itself, so the kernel's protection against links that others put into a shared directory
+    (fs.protected_symlinks) does not see it.
+    """
+    for link in _links_on_the_way(path):
+        if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
+            raise refusal(path, f"is reached by {printable(link)}, a symlink of uid {uid}", settings)
+
+
+def _links_on_the_way(path: str) -> Iterator[str]:
+    """Every symlink that realpath follows to resolve the absolute *path*."""
+    at, names = "", path.split("/")[::-1]
+    for _ in range(_MOST_STEPS):
+        if not names:
+            return
+        name = names.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            at = at.rpartition("/")[0]
+            continue
+        at += f"/{name}"
+        try:
+            target = os.readlink(at)
+        except OSError:  # no link, or nothing at all
+            continue
+        yield at
+        at = "" if target.startswith("/") else at.rpartition("/")[0]
+        names += target.split("/")[::-1]
+
+
+def refusal(path: str, why: str, settings: Settings) -> SettingsError:
+    field_name = "base_dir" if os.path.realpath(settings.base_dir) == path else "allowed_roots"
+    return SettingsError(
+        f"{settings.variable_of(field_name)}: {printable(path)} {why}; to delete below it would not be safe",
+        variable=settings.variable_of(field_name),
+        value=path,
+    )

@@ -1,0 +1,118 @@
+"""Plain functions become Celery tasks."""
+
+from __future__ import annotations
+
+import inspect
+import reprlib
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.app.task import Task
+
+from tempfleet import (
+    RegistryDenied,
+    RegistryError,
+    RegistryFull,
+    RegistryUnavailable,
+    TempfleetError,
+    VolumeUnavailable,
+)
+from tempfleet.errors import MalformedMessage
+from tempfleet.logs import logger
+
+from . import routing
+from .messages import sweep
+from .runtime import Runtime, RuntimeOf
+
+LATER = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
+"""
+What passes, by itself or when somebody has put a password right. A message about a file is kept until then, for a
+registration lost is a file leaked; a sweep comes again anyway.
+"""
+
+_shown = reprlib.Repr()
+
+
+_shown.maxstring = 200
+
+Function = Callable[..., dict[str, Any]]
+
+
+class FleetTask(Task):  # type: ignore[misc]
+    """Goes to the shared queue unless it is sent elsewhere; whoever takes it from there knows where it belongs."""
+
+    abstract = True
+    runtime_of: RuntimeOf
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        options.setdefault("queue", routing.shared_queue(self.runtime_of.settings))
+        return super().apply_async(*args, **options)
+
+
+class SweepTask(FleetTask):
+    """Is not sent again while it waits, whoever's beat sends it."""
+
+    abstract = True
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        if sweep.sweep_waits(self.app, self.runtime_of.settings, self.runtime_of().fleet):
+            logger.info("A sweep waits already; none is added. Does a worker run?")
+            return None
+        return super().apply_async(*args, **options)
+
+
+def bind(
+    app: Celery,
+    runtime_of: RuntimeOf,
+    name: str,
+    function: Function,
+    *,
+    base: type[FleetTask] = FleetTask,
+    **options: Any,
+) -> Task:
+    """*function* as a task of this app alone; without ``shared=False`` it would appear in every app."""
+
+    def run(_task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        runtime = runtime_of()
+        try:
+            return _called(name, function, runtime, args, kwargs)
+        except TempfleetError as exc:
+            _count_refusal(runtime, f"{name}({_shown.repr(args)}, {_shown.repr(kwargs)})", exc)
+            raise
+
+    run.__doc__ = function.__doc__
+    return app.task(
+        run,
+        name=name,
+        base=base,
+        bind=True,
+        shared=False,
+        typing=False,
+        acks_late=True,
+        ignore_result=True,
+        serializer="json",
+        throws=(TempfleetError,),
+        runtime_of=runtime_of,
+        **options,
+    )
+
+
+def _called(
+    name: str, function: Function, runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(runtime, *args, **kwargs)
+    except TypeError as exc:
+        wanted = ", ".join(list(signature.parameters)[1:])
+        raise MalformedMessage(f"{name} takes ({wanted}): {exc}.") from None
+    return function(*bound.args, **bound.kwargs)
+
+
+def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:
+    """A message that was refused shows in the totals and in the log; it is not only a red line in Flower."""
+    if isinstance(exc, RegistryError | VolumeUnavailable):
+        return
+    logger.warning("%s was refused: %s", call, exc)
+    runtime.manager.registry.count(f"rejected:{type(exc).__name__}")
