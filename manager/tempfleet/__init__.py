@@ -8,12 +8,11 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
     manager.cleanup()
 """
 
-from .capacity.eviction_pass import EvictionReport
-from .cleanup.report import CleanupReport
-from .compression.compressor import CompressionReport
-from .deletion.restore import Aside
-from .diagnostics.explanation import Explanation
-from .diagnostics.finding import Finding
+from .capacity import EvictionReport
+from .cleanup import CleanupReport
+from .compression import CompressionReport
+from .deletion import Aside
+from .diagnostics import Explanation, Finding
 from .errors import (
     AlreadyClaimed,
     BatchError,
@@ -39,15 +38,11 @@ from .errors import (
     UnsafePath,
     VolumeUnavailable,
 )
-from .manager.manager import TempFileManager
-from .manager.results import BatchResult, FileResult
-from .manager.temp_file import TempDirectory, TempFile
-from .reconciliation.takeover import Takeover
-from .reconciliation.unregistered import Found
+from .manager import BatchResult, FileResult, TempDirectory, TempFile, TempFileManager
+from .reconciliation import Found, Takeover
 from .records import Deletion, FileRecord, Outcome, State
-from .registry.keys import Volume
-from .registry.stats import VolumeStats
-from .settings.settings import Settings
+from .registry import Volume, VolumeStats
+from .settings import Settings
 
 __all__ = [
     "AlreadyClaimed",

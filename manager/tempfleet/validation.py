@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from unicodedata import category
 
 from .errors import InvalidTag, InvalidTTL, ReasonTooLong
-from .settings.settings import LONGEST_TTL_SECONDS
+from .settings import LONGEST_TTL_SECONDS
 
 
 def ttl_ms(seconds: object) -> int:

@@ -19,10 +19,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from tempfleet import (
-    RegistryError,
-    Settings,
-)
+from tempfleet import RegistryError, Settings
 from tempfleet.embedded import broker_url
 from tempfleet.logs import logger, printable
 

@@ -13,14 +13,12 @@ from functools import cached_property
 from celery import Celery
 
 from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
-from tempfleet.capacity.eviction_pass import EvictionReport
-from tempfleet.capacity.evictor import Evictor
-from tempfleet.cleanup.cleaner import Cleaner
-from tempfleet.cleanup.report import CleanupReport
-from tempfleet.compression.compressor import Compressor
+from tempfleet.capacity import EvictionReport, Evictor
+from tempfleet.cleanup import Cleaner, CleanupReport
+from tempfleet.compression import Compressor
 from tempfleet.logs import logger, printable
-from tempfleet.plugins.near_expiry import Announcer
-from tempfleet.registry.fleet import Fleet
+from tempfleet.plugins import Announcer
+from tempfleet.registry import Fleet
 
 
 class Runtime:

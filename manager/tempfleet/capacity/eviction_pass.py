@@ -21,12 +21,10 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
-from ..cleanup.cleaner import Cleaner
-from ..cleanup.report import CleanupReport
+from ..cleanup import Cleaner, CleanupReport
 from ..errors import RegistryFull
 from ..logs import logger
-from ..plugins.hooks import FAILED
-from ..plugins.specification import Candidate, Order
+from ..plugins import FAILED, Candidate, Order
 from ..records import Deletion, FileRecord, Outcome, State
 from .selection import Need, choose
 from .usage import Kind, Reading, again

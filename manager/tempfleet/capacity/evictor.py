@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from threading import Event
 
-from ..cleanup.cleaner import Cleaner
+from ..cleanup import Cleaner
 from ..errors import PluginFailed, RegistryFull
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import logger
-from ..plugins.specification import Order
-from ..registry.registry import FULL
-from ..registry.stats import VolumeStats
-from ..settings.settings import Settings
+from ..plugins import Order
+from ..registry import FULL, VolumeStats
+from ..settings import Settings
 from .eviction_pass import Descent, EvictionReport
 from .usage import Reading, again, is_watched, readings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from ..records import NewFile
-from ..registry.fleet import Fleet
-from ..settings.settings import Settings
+from ..registry import Fleet
+from ..settings import Settings
 
 FRESH_SECONDS = 1.0
 """For how long a host's totals are believed."""

@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import PluginFailed, SettingsError
-from ..plugins.hooks import Hooks
-from ..plugins.specification import Candidate, Order
-from ..settings.settings import variables
+from ..plugins import Candidate, Hooks, Order
+from ..settings import variables
 
 
 def by(key: Callable[[Candidate], float]) -> Order:

@@ -16,17 +16,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..cleanup.cleaner import Cleaner
+from ..cleanup import Cleaner
 from ..errors import PluginFailed, QuotaExceeded
 from ..logs import logger, printable
-from ..plugins.specification import Candidate, Order
+from ..plugins import Candidate, Order
 from ..records import FileRecord, NewFile, State
-from ..registry.codec import tag_of
-from ..registry.fleet import Fleet
-from ..registry.registry import Registry
-from ..registry.stats import VolumeStats
-from ..registry.values import NO_LIMITS, Limits, Registration
-from ..settings.settings import Quota, Settings
+from ..registry import NO_LIMITS, Fleet, Limits, Registration, Registry, VolumeStats, tag_of
+from ..settings import Quota, Settings
 from .host_totals import HostTotals
 from .selection import Need, choose
 

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..plugins.specification import Candidate
+from ..plugins import Candidate
 
 MOST_CHOSEN = 10_000
 """Files of one choice; whoever needs more chooses again when these are gone."""

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from ..filesystem.roots import Root, Roots
+from ..filesystem import Root, Roots
 from ..logs import printable
-from ..settings.settings import Settings
+from ..settings import Settings
 
 
 class Kind(StrEnum):

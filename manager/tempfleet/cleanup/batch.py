@@ -8,12 +8,11 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from ..deletion.quarantine import SetAside
+from ..deletion import SetAside
 from ..errors import LeaseLost, RegistryUnavailable
 from ..logs import logger
 from ..records import GONE, Deletion
-from ..registry.registry import Registry
-from ..registry.values import Claim
+from ..registry import Claim, Registry
 
 
 class Lease:

@@ -14,22 +14,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from ..deletion.deleter import Deleter
-from ..deletion.empty_parents import parents_of, remove_empty
-from ..deletion.outcome_log import log
-from ..deletion.quarantine import SetAside
+from ..deletion import Deleter, SetAside, log, parents_of, remove_empty
 from ..errors import RegistryFull, VolumeUnavailable
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import logger, printable
-from ..plugins.hooks import Hooks
-from ..plugins.plugin import Plugin
+from ..plugins import Hooks, Plugin
+from ..reconciliation import Aftermath
 from ..reconciliation import disk_identity as disk
-from ..reconciliation.interrupted import Aftermath
 from ..records import GONE, Deletion, FileRecord, Outcome, State
-from ..registry.fleet import Fleet
-from ..registry.registry import Registry
-from ..registry.values import Kept
-from ..settings.settings import Settings
+from ..registry import Fleet, Kept, Registry
+from ..settings import Settings
 from ..threads import Hand
 from .batch import Batch, Lease
 from .preview import Verdicts, is_due, judged

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ..deletion.deleter import Deleter
-from ..plugins.hooks import Hooks
+from ..deletion import Deleter
+from ..plugins import Hooks
 from ..records import Deletion, FileRecord, Outcome, State
-from ..registry.registry import Registry
-from ..settings.settings import Settings
+from ..registry import Registry
+from ..settings import Settings
 
 MAKING_SECONDS = 2.0
 """create() registers before it makes: a created file that is not there may still come, for so long."""

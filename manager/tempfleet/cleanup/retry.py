@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, replace
 
 from ..records import GONE, Deletion, Outcome
-from ..registry.values import Kept
-from ..settings.settings import Settings
+from ..registry import Kept
+from ..settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

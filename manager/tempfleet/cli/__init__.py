@@ -1,19 +1,16 @@
 """
-The console: ``tempfleet``. Thin: parse, call one method, print.
+The console: ``tempfleet``. Parse, call one method, print.
 
-    group.py      the command group: options, plug-ins, and what an error becomes
-    console.py    what commands share: settings, manager, and the two ways to answer (people, JSON)
-    formats.py    durations, sizes and instants, in and out
-    files.py      ls, register, renew, release, hold, lift
-    cleaning.py   cleanup, explain, restore, dead
-    eviction.py   evict
-    fleet.py      status, hosts, health, version
-    exporter.py   exporter
-    config.py     config
-    doctor.py     doctor
+Each command or command group has a file of its own, named after it. ``group`` has the common options and turns an error
+into a message. ``console`` has what commands share. ``output`` prints tables and documents.
+
+Promises: ``--json`` prints one document on every command. An error names the remedy, and its exit status is not 0.
+
+Does not: contain logic of its own.
 """
 
 from .console import Console, pass_console
 from .group import main
+from .output import Table
 
-__all__ = ["Console", "main", "pass_console"]
+__all__ = ["Console", "Table", "main", "pass_console"]

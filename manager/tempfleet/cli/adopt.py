@@ -6,8 +6,8 @@ import click
 
 from ..formatting import counted, duration, size
 from ..logs import printable
-from ..manager.results import REGISTERED, FileResult
-from ..reconciliation.unregistered import Found
+from ..manager import REGISTERED, FileResult
+from ..reconciliation import Found
 from ..validation import ttl_ms, words
 from . import formats
 from .console import Console, pass_console

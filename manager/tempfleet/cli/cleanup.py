@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ..cleanup.report import CleanupReport
-from ..deletion.quarantine import QUARANTINE
+from ..cleanup import CleanupReport
+from ..deletion import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
-from ..filesystem.errnos import legend
+from ..filesystem import legend
 from ..formatting import counted, duration, size
 from ..logs import printable
 from ..records import Deletion, FileRecord, State

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..diagnostics.configuration import DEFAULT, explain
+from ..diagnostics import DEFAULT, explain
 from ..logs import printable
 from .console import Console, pass_console
 from .output import Table

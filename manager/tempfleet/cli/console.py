@@ -23,13 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..embedded import connect_url
 from ..errors import RegistryError, SettingsError, VolumeUnavailable
 from ..logs import configure, logger, printable
-from ..manager.manager import TempFileManager
-from ..registry.connection import connect
-from ..registry.fleet import Fleet
-from ..registry.keys import Volume
-from ..registry.registry import Registry
-from ..registry.store import Store
-from ..settings.settings import Settings
+from ..manager import TempFileManager
+from ..registry import Fleet, Registry, Store, Volume, connect
+from ..settings import Settings
 from .output import Table
 
 T = TypeVar("T")

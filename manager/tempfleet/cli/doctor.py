@@ -7,8 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..diagnostics.doctor import examine
-from ..diagnostics.finding import Level
+from ..diagnostics import Level, examine
 from ..formatting import counted
 from .console import Console, pass_console
 from .output import Table

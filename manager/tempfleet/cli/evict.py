@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..capacity.eviction_pass import EvictionReport
-from ..capacity.usage import is_watched
+from ..capacity import EvictionReport, is_watched
 from ..formatting import counted, duration, size
 from .console import Console, pass_console
 from .output import Table, name

@@ -6,8 +6,7 @@ import signal
 
 import click
 
-from ..monitoring.assembly import make_site
-from ..monitoring.server import serve
+from ..monitoring import make_site, serve
 from .console import Console, pass_console
 
 ENDS = {signal.SIGINT, signal.SIGTERM}

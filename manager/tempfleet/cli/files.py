@@ -10,13 +10,13 @@ from contextlib import suppress
 
 import click
 
-from ..diagnostics.health import host_warnings
+from ..diagnostics import host_warnings
 from ..errors import BatchError, UnsafePath
-from ..filesystem.paths import beginning, normalise
+from ..filesystem import beginning, normalise
 from ..formatting import duration, size
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
-from ..registry.registry import Registry
+from ..registry import Registry
 from ..validation import words
 from . import formats
 from .console import Console, pass_console

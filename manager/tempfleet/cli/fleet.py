@@ -13,14 +13,12 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ..diagnostics.health import DEGRADED, HEALTHY, UNHEALTHY, refusal
+from ..diagnostics import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..errors import TempfleetError, UnknownHost
 from ..formatting import counted, duration, size
 from ..logs import printable
-from ..reconciliation.takeover import foresee
-from ..registry.fleet import Host
-from ..registry.keys import Volume
-from ..registry.stats import VolumeStats
+from ..reconciliation import foresee
+from ..registry import Host, Volume, VolumeStats
 from . import formats
 from .console import Answer, Console, pass_console
 from .output import Table, name

@@ -6,7 +6,7 @@ import click
 
 from ..formatting import duration
 from ..records import FileRecord, State
-from ..settings.units import parse_seconds
+from ..settings import parse_seconds
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from ..deletion.restore import origin_of
+from ..deletion import origin_of
 from ..logs import printable
 from ..records import FileRecord
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ..errors import RegistryError
 from ..logs import printable
-from ..plugins.plugin import installed
-from ..registry.stats import Note
+from ..plugins import installed
+from ..registry import Note
 from .console import Console, pass_console
 from .output import Table
 

@@ -19,18 +19,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..deletion import exchange
-from ..deletion.exchange import NewForm, Unchanged
-from ..deletion.recovery import recover
-from ..deletion.session import Session
+from ..deletion import NewForm, Session, Unchanged, exchange, recover
 from ..errors import AlreadyClaimed, FileMissing, UnsafePath
-from ..filesystem.errnos import name_of as reason_of
-from ..filesystem.in_use import Use
-from ..filesystem.roots import Root, Roots
+from ..filesystem import Root, Roots, Use
+from ..filesystem import name_of as reason_of
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
-from ..registry.registry import Registry
-from ..settings.settings import Compression, Settings
+from ..registry import Registry
+from ..settings import Compression, Settings
 from . import transform as forms
 
 COMPRESSED, DECOMPRESSED = "compressed", "decompressed"

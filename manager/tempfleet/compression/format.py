@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CompressionUnavailable
-from ..filesystem import identity
-from ..filesystem.stat import Reader
+from ..filesystem import Reader, identity
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -14,10 +14,7 @@ import stat
 import time
 
 from ..errors import FileMissing
-from ..filesystem.inspection import kind_of
-from ..filesystem.paths import unsafe
-from ..filesystem.roots import Roots
-from ..filesystem.syscalls import DIRECTORY_FLAGS
+from ..filesystem import DIRECTORY_FLAGS, Roots, kind_of, unsafe
 from ..logs import printable
 from . import format as packing
 

@@ -17,14 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ..deletion import exchange
+from ..deletion import Agreement, NewForm, Session, Source, Unchanged, exchange
 from ..deletion import failpoints as faults
-from ..deletion.exchange import Agreement, NewForm, Source, Unchanged
-from ..deletion.session import Session
-from ..filesystem import identity, in_use
-from ..filesystem.in_use import Use
-from ..filesystem.roots import Root
-from ..filesystem.stat import Stat
+from ..filesystem import Root, Stat, Use, identity, in_use
 from ..records import NO_IDENTITY, FileRecord
 from . import format as packing
 from .format import Packed

@@ -54,25 +54,43 @@ these steps.
 ``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace period),
 ``parents`` (emptied ones), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``,
 ``weighing``, ``rights``, ``audit``; and ``deleter``, the face.
+
+Promises: a file is unlinked only if it is the object that was registered.
+
+Does not: talk to Redis, or decide what is due.
 """
 
-from .audit import check_place
+from . import exchange, failpoints
+from .audit import check_place, usual_path
 from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
+from .exchange import Agreement, NewForm, Source, Unchanged
+from .outcome_log import log
 from .quarantine import QUARANTINE, SetAside
 from .recovery import Recovered, recover, stands_for_another
-from .restore import Aside, origin_of
+from .restore import Aside, all_aside, origin_of
+from .session import Session
 
 __all__ = [
     "QUARANTINE",
+    "Agreement",
     "Aside",
     "Deleter",
+    "NewForm",
     "Recovered",
+    "Session",
     "SetAside",
+    "Source",
+    "Unchanged",
+    "all_aside",
     "check_place",
+    "exchange",
+    "failpoints",
+    "log",
     "origin_of",
     "parents_of",
     "recover",
     "remove_empty",
     "stands_for_another",
+    "usual_path",
 ]

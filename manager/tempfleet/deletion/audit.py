@@ -20,10 +20,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
 from ..errors import SettingsError
-from ..filesystem.errnos import in_words, name_of
-from ..filesystem.in_use import Use
-from ..filesystem.paths import private_name
-from ..filesystem.private_directory import PrivateDirectory
+from ..filesystem import PrivateDirectory, Use, in_words, name_of, private_name
 from ..logs import logger, printable
 from ..records import Deletion
 

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ..filesystem.errnos import outcome_of
-from ..filesystem.in_use import Use
-from ..filesystem.paths import PREFIX
-from ..filesystem.roots import Root, Roots
+from ..filesystem import PREFIX, Root, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
-from ..settings.settings import Settings
+from ..settings import Settings
 from . import direct, guarded, restore
 from . import quarantine as aside
 from .audit import AuditLines, AuditLog

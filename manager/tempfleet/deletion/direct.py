@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..filesystem.inspection import kind_of
-from ..filesystem.private_directory import Entry
+from ..filesystem import Entry, kind_of
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import failpoints as faults
 from . import guarded, usage

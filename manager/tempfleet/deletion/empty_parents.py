@@ -11,10 +11,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 
-from ..filesystem.errnos import name_of
-from ..filesystem.paths import is_private_name
-from ..filesystem.roots import Roots
-from ..filesystem.syscalls import DIRECTORY_FLAGS
+from ..filesystem import DIRECTORY_FLAGS, Roots, is_private_name, name_of
 from ..logs import logger, printable
 
 _STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.ELOOP, errno.EXDEV)

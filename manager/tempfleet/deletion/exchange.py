@@ -32,11 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ..filesystem import identity, in_use
-from ..filesystem.in_use import Use
-from ..filesystem.private_directory import FORM, digest_of
-from ..filesystem.roots import Root
-from ..filesystem.stat import Stat
+from ..filesystem import FORM, Root, Stat, Use, digest_of, identity, in_use
 from ..records import FileRecord
 from . import failpoints as faults
 from . import guarded

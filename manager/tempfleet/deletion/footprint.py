@@ -6,8 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ..filesystem.roots import Root
-from ..filesystem.tree_walk import DEEPEST, LOOKED_INTO
+from ..filesystem import DEEPEST, LOOKED_INTO, Root
 from ..records import FileRecord
 from .session import Session
 

@@ -24,14 +24,7 @@ import os
 import stat
 from dataclasses import replace
 
-from ..filesystem import identity, in_use
-from ..filesystem.in_use import Use
-from ..filesystem.inspection import is_younger, kind_of
-from ..filesystem.paths import is_below
-from ..filesystem.private_directory import Entry
-from ..filesystem.roots import Root
-from ..filesystem.stat import Stat
-from ..filesystem.syscalls import O_PATH
+from ..filesystem import O_PATH, Entry, Root, Stat, Use, identity, in_use, is_below, is_younger, kind_of
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import failpoints as faults

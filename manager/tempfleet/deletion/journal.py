@@ -17,8 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..filesystem.errnos import name_of
-from ..filesystem.private_directory import NOTE
+from ..filesystem import NOTE, name_of
 from ..logs import logger
 from ..records import FileRecord
 

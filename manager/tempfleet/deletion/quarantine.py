@@ -19,10 +19,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from ..filesystem import identity
-from ..filesystem.paths import is_private_name
-from ..filesystem.private_directory import ASIDE, Entry
-from ..filesystem.roots import Root
+from ..filesystem import ASIDE, Entry, Root, identity, is_private_name
 from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
 from . import direct, guarded, usage
 from . import failpoints as faults

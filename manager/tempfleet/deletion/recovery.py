@@ -7,9 +7,7 @@ import stat
 import time
 from dataclasses import dataclass, replace
 
-from ..filesystem import identity
-from ..filesystem.private_directory import ASIDE, FROM, digest_of
-from ..filesystem.roots import Root, Roots
+from ..filesystem import ASIDE, FROM, Root, Roots, digest_of, identity
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from . import exchange, guarded

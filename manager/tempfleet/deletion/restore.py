@@ -9,11 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import FileMissing
-from ..filesystem import identity
-from ..filesystem.paths import unsafe
-from ..filesystem.private_directory import Entry, digest_of
-from ..filesystem.roots import Root, Roots
-from ..filesystem.syscalls import DIRECTORY_FLAGS
+from ..filesystem import DIRECTORY_FLAGS, Entry, Root, Roots, digest_of, identity, unsafe
 from ..logs import printable
 from ..records import Flag, NewFile
 from . import failpoints as faults

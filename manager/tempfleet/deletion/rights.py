@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..filesystem.stat import Reader
+from ..filesystem import Reader
 
 
 def hindrance(fd: int, name: str, reader: Reader) -> int:

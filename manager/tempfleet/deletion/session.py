@@ -6,12 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from ..filesystem.in_use import Use
-from ..filesystem.private_directory import Entry, digest_of
-from ..filesystem.roots import Root, Roots
-from ..filesystem.syscalls import DIRECTORY_FLAGS
+from ..filesystem import DIRECTORY_FLAGS, Entry, Root, Roots, Use, digest_of
 from ..records import FileRecord
-from ..settings.settings import InUse, Settings
+from ..settings import InUse, Settings
 from .journal import Note
 
 _OPEN_DIRECTORIES = 32

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..filesystem import in_use
-from ..filesystem.in_use import Use
-from ..filesystem.tree_walk import DEEPEST, LOOKED_INTO, has_mount
+from ..filesystem import DEEPEST, LOOKED_INTO, Use, has_mount, in_use
 from ..records import Deletion, FileRecord, Outcome, Way
 from .session import Session
 

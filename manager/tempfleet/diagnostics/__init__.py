@@ -1,1 +1,33 @@
-"""What is wrong, and what to do."""
+"""
+What is wrong, and what to do about it.
+
+    health          whether it works, in a few round trips, for probes
+    doctor          every check, with a remedy for each finding
+    explanation     what will become of one file, and why
+    configuration   every setting, its value and where the value came from
+
+Promises: each finding names its remedy. An unreachable Redis is a finding, not an exception.
+
+Does not: change anything.
+"""
+
+from .configuration import DEFAULT, explain
+from .doctor import examine
+from .explanation import Explanation
+from .finding import Finding, Level
+from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check, host_warnings, refusal
+
+__all__ = [
+    "DEFAULT",
+    "DEGRADED",
+    "HEALTHY",
+    "UNHEALTHY",
+    "Explanation",
+    "Finding",
+    "Level",
+    "examine",
+    "explain",
+    "health_check",
+    "host_warnings",
+    "refusal",
+]

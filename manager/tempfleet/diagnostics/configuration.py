@@ -12,9 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ..deletion.audit import usual_path
-from ..settings.settings import Settings, found_settings, variables
-from ..settings.urls import without_password
+from ..deletion import usual_path
+from ..settings import Settings, found_settings, variables, without_password
 
 OPTION, DEFAULT = "option", "default"
 

@@ -7,14 +7,12 @@ import stat
 from collections.abc import Iterator
 
 from ..errors import SettingsError, VolumeUnavailable
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..formatting import counted
 from ..logs import printable
-from ..reconciliation.disk_identity import PASSING, confirm
-from ..reconciliation.unregistered import Finder
-from ..registry.registry import Registry
-from ..registry.stats import VolumeStats
-from ..settings.settings import Settings
+from ..reconciliation import PASSING, Finder, confirm
+from ..registry import Registry, VolumeStats
+from ..settings import Settings
 from .finding import Finding, Level
 
 SCARCE, EXHAUSTED = 0.10, 0.02

@@ -11,14 +11,13 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from ..capacity.policies import chosen_policy
-from ..deletion.audit import check_place
+from ..capacity import chosen_policy
+from ..deletion import check_place
 from ..errors import SettingsError, TempfleetError
-from ..filesystem.roots import Roots
-from ..plugins.hooks import Hooks
-from ..plugins.plugin import installed
-from ..registry.registry import Registry
-from ..settings.settings import Settings
+from ..filesystem import Roots
+from ..plugins import Hooks, installed
+from ..registry import Registry
+from ..settings import Settings
 from .disk_checks import check_absent_volumes, check_base_directory, check_free_space, check_permissions
 from .finding import Finding, Level
 from .fleet_checks import check_eviction, check_hosts, check_plugins

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cleanup.preview import UNMADE
-from ..deletion.quarantine import QUARANTINE
-from ..deletion.restore import Aside
-from ..filesystem.errnos import in_words, meaning_of
+from ..cleanup import UNMADE
+from ..deletion import QUARANTINE, Aside
+from ..filesystem import in_words, meaning_of
 from ..formatting import counted, duration
 from ..logs import printable
-from ..plugins.hooks import FAILED, VETO
+from ..plugins import FAILED, VETO
 from ..records import Deletion, FileRecord, Outcome, State
 
 IF_DUE = {

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 
 from ..formatting import counted, duration
 from ..logs import printable
-from ..plugins.plugin import installed
-from ..registry.fleet import Fleet
-from ..registry.registry import FULL, Registry
-from ..registry.stats import VolumeStats
-from ..settings.settings import Settings
+from ..plugins import installed
+from ..registry import FULL, Fleet, Registry, VolumeStats
+from ..settings import Settings
 from .finding import Finding, Level
 
 

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..capacity import evictor as eviction
-from ..capacity.quota import soft_warnings
+from ..capacity import soft_warnings
 from ..errors import TempfleetError
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..formatting import counted, duration
 from ..logs import printable
-from ..plugins.specification import BEFORE, HOOKS, LOAD
+from ..plugins import BEFORE, HOOKS, LOAD
 from ..reconciliation import disk_identity as disk
-from ..registry.fleet import Fleet, Host
-from ..registry.keys import Volume
-from ..registry.registry import Registry
-from ..registry.stats import Note, VolumeStats
-from ..settings.settings import Settings
+from ..registry import Fleet, Host, Note, Registry, Volume, VolumeStats
+from ..settings import Settings
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 

@@ -6,13 +6,11 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from ..filesystem.errnos import in_words, meaning_of
+from ..filesystem import in_words, meaning_of
 from ..formatting import counted
 from ..logs import printable
 from ..records import FileRecord, State
-from ..registry.fleet import Fleet
-from ..registry.registry import Registry
-from ..registry.stats import VolumeStats
+from ..registry import Fleet, Registry, VolumeStats
 from .disk_checks import percentage
 from .finding import Finding, Level
 from .open_files import holders

@@ -19,21 +19,29 @@ What may die, and what then happens:
     both            the same, but the new keeper finds server.lock free and starts a server
     DIR, removed    the keeper sees that its lock file is gone, and ends the server
 
+Promises: an acknowledged write survives every kill. The server ends by itself a few seconds after its last user.
+
+Does not: listen on a TCP port, or serve other users of the host.
+
 Refused: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end
 would be everybody's); process ids as proof (they come round again, and containers number their own); a TCP
 port (every user of the host could connect).
 """
 
-from .client import broker_url, connect_url, disconnect_url
-from .directory import directory_of, is_embedded
+from .client import broker_url, connect, connect_url, disconnect_url
+from .directory import KEEPER_LOCK, directory_of, is_embedded
+from .locks import is_locked
 from .server import EmbeddedServer, find_server
 
 __all__ = [
+    "KEEPER_LOCK",
     "EmbeddedServer",
     "broker_url",
+    "connect",
     "connect_url",
     "directory_of",
     "disconnect_url",
     "find_server",
     "is_embedded",
+    "is_locked",
 ]

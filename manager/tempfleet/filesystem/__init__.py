@@ -1,1 +1,62 @@
-"""The disk by descriptor: nothing here deletes a user's file."""
+"""
+The disk, by descriptor, below roots that a person allowed.
+
+Promises: no symlink is followed, no mount is crossed, and a path string is resolved once, at registration. An identity
+tells a file from every other, or says that it is weak.
+
+Does not: delete a user's file, or know Redis. (It creates files, and removes its own failed attempts at that.)
+"""
+
+from . import identity, in_use, overwrite
+from .creation import create_directory, create_file, unmake
+from .errnos import in_words, legend, meaning_of, name_of, outcome_of
+from .in_use import Use
+from .inspection import inspect, is_younger, kind_of
+from .paths import PREFIX, beginning, is_below, is_private_name, new_name, normalise, private_name, unsafe
+from .private_directory import ASIDE, FORM, FROM, NOTE, Entry, PrivateDirectory, digest_of
+from .roots import Root, Roots
+from .stat import Reader, Stat
+from .syscalls import DIRECTORY_FLAGS, O_PATH
+from .tree_walk import DEEPEST, LOOKED_INTO, has_mount
+
+__all__ = [
+    "ASIDE",
+    "DEEPEST",
+    "DIRECTORY_FLAGS",
+    "FORM",
+    "FROM",
+    "LOOKED_INTO",
+    "NOTE",
+    "O_PATH",
+    "PREFIX",
+    "Entry",
+    "PrivateDirectory",
+    "Reader",
+    "Root",
+    "Roots",
+    "Stat",
+    "Use",
+    "beginning",
+    "create_directory",
+    "create_file",
+    "digest_of",
+    "has_mount",
+    "identity",
+    "in_use",
+    "in_words",
+    "inspect",
+    "is_below",
+    "is_private_name",
+    "is_younger",
+    "kind_of",
+    "legend",
+    "meaning_of",
+    "name_of",
+    "new_name",
+    "normalise",
+    "outcome_of",
+    "overwrite",
+    "private_name",
+    "unmake",
+    "unsafe",
+]

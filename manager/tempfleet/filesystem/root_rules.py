@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..errors import SettingsError
 from ..logs import printable
-from ..settings.settings import Settings
+from ..settings import Settings
 from .paths import PREFIX, is_private_name
 
 _BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")

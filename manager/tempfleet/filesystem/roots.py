@@ -17,7 +17,7 @@ from types import TracebackType
 
 from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
-from ..settings.settings import Settings, default_base_dir
+from ..settings import Settings, default_base_dir
 from . import identity
 from .errnos import name_of
 from .paths import WHY, unsafe

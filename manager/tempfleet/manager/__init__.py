@@ -1,5 +1,14 @@
-"""What users hold."""
+"""
+TempFileManager: the public API.
+
+Promises: each method is one line from a caller's path to one call of a room below. A manager survives a fork and can be
+pickled. The end of its ``with`` block deletes only what this object registered.
+
+Does not: contain rules of its own. The rooms below have them.
+"""
 
 from .manager import TempFileManager
+from .results import REGISTERED, BatchResult, FileResult
+from .temp_file import TempDirectory, TempFile
 
-__all__ = ["TempFileManager"]
+__all__ = ["REGISTERED", "BatchResult", "FileResult", "TempDirectory", "TempFile", "TempFileManager"]

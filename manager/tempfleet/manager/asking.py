@@ -7,16 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..cleanup.preview import judged
-from ..deletion.restore import Aside
-from ..diagnostics.doctor import examine
-from ..diagnostics.explanation import Explanation
-from ..diagnostics.finding import Finding
-from ..diagnostics.health import health_check
+from ..cleanup import judged
+from ..deletion import Aside
+from ..diagnostics import Explanation, Finding, examine, health_check
 from ..errors import VolumeUnavailable
-from ..filesystem.paths import normalise
+from ..filesystem import normalise
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, Outcome, State
-from ..registry.stats import VolumeStats
+from ..registry import VolumeStats
 from .local_volume import Connected, StrPath
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from ..capacity.eviction_pass import EvictionReport
-from ..cleanup.report import CleanupReport
-from ..deletion.restore import origin_of
-from ..filesystem.paths import beginning
+from ..capacity import EvictionReport
+from ..cleanup import CleanupReport
+from ..deletion import origin_of
+from ..filesystem import beginning
 from ..reconciliation import disk_identity as disk
-from ..reconciliation.unverified import verify_unseen
+from ..reconciliation import verify_unseen
 from ..records import Deletion, FileRecord
 from ..validation import words
 from .local_volume import Connected

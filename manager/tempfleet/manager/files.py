@@ -10,13 +10,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
-from ..cleanup.cleaner import Cleaner
-from ..cleanup.preview import may_be_unmade
+from ..cleanup import Cleaner, may_be_unmade
 from ..errors import AlreadyClaimed
-from ..filesystem.paths import normalise
+from ..filesystem import normalise
 from ..logs import logger, printable
 from ..records import Outcome
-from ..registry.registry import Registry
+from ..registry import Registry
 
 RegisterAged = Callable[[str, float], object]
 Release = Callable[[str], object]

@@ -9,10 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any
 
-from ..compression.compressor import CompressionReport
-from ..compression.reader import open_content
+from ..compression import CompressionReport, open_content
 from ..errors import AlreadyClaimed, FileMissing, NotRegistered, RegistryUnavailable
-from ..filesystem.paths import normalise
+from ..filesystem import normalise
 from ..logs import logger, printable
 from ..validation import hold_ms, hold_reason, ttl_ms
 from .local_volume import Connected, StrPath

@@ -8,21 +8,16 @@ import os
 
 import redis
 
-from ..capacity.evictor import Evictor
-from ..capacity.policies import chosen_policy
-from ..capacity.quota import Admission
-from ..cleanup.cleaner import Cleaner
-from ..compression.compressor import Compressor
-from ..deletion.audit import check_place
+from ..capacity import Admission, Evictor, chosen_policy
+from ..cleanup import Cleaner
+from ..compression import Compressor
+from ..deletion import check_place
 from ..embedded import connect_url
-from ..filesystem.roots import Roots
-from ..plugins.plugin import installed
+from ..filesystem import Roots
+from ..plugins import installed
 from ..reconciliation import disk_identity as disk
-from ..registry.connection import connect
-from ..registry.keys import Volume
-from ..registry.registry import Registry
-from ..registry.store import Clock, Store
-from ..settings.settings import Settings
+from ..registry import Clock, Registry, Store, Volume, connect
+from ..settings import Settings
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 

@@ -14,8 +14,8 @@ import redis
 
 from ..errors import TempfleetError
 from ..logs import logger
-from ..registry.store import Clock, server_clock
-from ..settings.settings import Settings
+from ..registry import Clock, server_clock
+from ..settings import Settings
 from ..validation import ttl_ms
 from .asking import Asking
 from .deleting import Deleting

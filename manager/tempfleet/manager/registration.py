@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, overload
 
-from ..capacity.quota import check_size, refusal
+from ..capacity import check_size, refusal
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -21,15 +21,11 @@ from ..errors import (
     TempfleetError,
     UnsafePath,
 )
-from ..filesystem.creation import create_directory, create_file, unmake
-from ..filesystem.inspection import inspect
-from ..filesystem.paths import new_name, normalise, unsafe
+from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unmake, unsafe
 from ..logs import logger, printable
-from ..reconciliation.takeover import Takeover, take_over
-from ..reconciliation.unregistered import Finder, Found
+from ..reconciliation import Finder, Found, Takeover, take_over
 from ..records import FileRecord, Flag, NewFile, Outcome
-from ..registry.fleet import Fleet
-from ..registry.values import Registration
+from ..registry import Fleet, Registration
 from ..validation import ttl_ms, words
 from .local_volume import Connected, StrPath
 from .results import REFUSED, BatchResult, FileResult, of_record

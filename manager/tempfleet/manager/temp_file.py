@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
-from ..cleanup.preview import MAKING_SECONDS
+from ..cleanup import MAKING_SECONDS
 from ..records import FileRecord
 
 Made = TypeVar("Made")

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import RegistryError
-from ..manager.manager import TempFileManager
-from ..registry.fleet import Fleet
-from ..settings.urls import is_loopback
+from ..manager import TempFileManager
+from ..registry import Fleet
+from ..settings import is_loopback
 from .metrics import FleetCollector, prometheus_registry
 from .site import Checks, Site
 from .snapshot import survey

@@ -4,7 +4,7 @@ Numbers as people read them.
 
 from __future__ import annotations
 
-from ..registry.stats import Histogram
+from ..registry import Histogram
 
 
 def count(number: float) -> str:

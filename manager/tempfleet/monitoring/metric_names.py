@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..registry.registry import FULL
-from ..registry.stats import VolumeStats
+from ..registry import FULL, VolumeStats
 
 VOLUME = ("host", "volume")
 

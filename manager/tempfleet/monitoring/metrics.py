@@ -26,13 +26,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from ..deletion.restore import all_aside
+from ..deletion import all_aside
 from ..errors import RegistryError
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import logger, printable
-from ..registry.fleet import Fleet, Host, Memory
-from ..registry.keys import SCHEMA, Volume
-from ..registry.stats import LEFT, VolumeStats
+from ..registry import LEFT, SCHEMA, Fleet, Host, Memory, Volume, VolumeStats
 from .metric_names import COUNTERS, GAUGES, HISTOGRAMS, OTHERS, REFUSALS, VOLUME, WORD_COUNTERS
 
 Stats = Mapping[Volume, VolumeStats]

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from ..formatting import counted
 from ..records import FileRecord
-from ..registry.fleet import Fleet, Host, Memory, Sweep
-from ..registry.keys import Volume
-from ..registry.stats import Histogram, VolumeStats
+from ..registry import Fleet, Histogram, Host, Memory, Sweep, Volume, VolumeStats
 
 STEP_SECONDS = 60
 STEPS = 60

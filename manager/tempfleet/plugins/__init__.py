@@ -1,5 +1,27 @@
-"""Third-party code, called so that it can do no harm."""
+"""
+Third-party code, called with a time limit and behind a circuit breaker.
 
-from .specification import hookimpl
+Promises: a plug-in that fails, hangs or answers nonsense keeps files and stops nothing. It is seen in health.
 
-__all__ = ["hookimpl"]
+Does not: let a plug-in delete a file, or run one on the calling thread.
+"""
+
+from .hooks import FAILED, VETO, Hooks
+from .near_expiry import Announcer
+from .plugin import Plugin, installed
+from .specification import BEFORE, HOOKS, LOAD, Candidate, Order, hookimpl
+
+__all__ = [
+    "BEFORE",
+    "FAILED",
+    "HOOKS",
+    "LOAD",
+    "VETO",
+    "Announcer",
+    "Candidate",
+    "Hooks",
+    "Order",
+    "Plugin",
+    "hookimpl",
+    "installed",
+]

@@ -19,8 +19,8 @@ from typing import Any
 from ..errors import PluginFailed, RegistryFull
 from ..logs import logger
 from ..records import Deletion, FileRecord, Outcome
-from ..registry.registry import Registry
-from ..settings.settings import OnPluginFailure, Settings
+from ..registry import Registry
+from ..settings import OnPluginFailure, Settings
 from .circuit_breaker import Contained, nothing
 from .plugin import Plugin
 from .specification import AFTER, FAILURE, NEAR, Order

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from ..logs import logger, printable
 from ..records import NEAR_EXPIRY, FileRecord
-from ..registry.registry import Registry
-from ..settings.settings import LONGEST_TTL_SECONDS, MAX_BATCH
+from ..registry import Registry
+from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
 from .hooks import Hooks
 
 LOOKED_AT = 10_000

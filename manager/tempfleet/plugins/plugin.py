@@ -34,7 +34,7 @@ import pluggy
 
 from ..errors import PluginFailed
 from ..records import FileRecord
-from ..settings.settings import ALL_PLUGINS, NO_PLUGINS, Settings
+from ..settings import ALL_PLUGINS, NO_PLUGINS, Settings
 from .circuit_breaker import Contained, nothing
 from .specification import (
     BEFORE,

@@ -14,9 +14,9 @@ import os
 import tempfile
 
 from ..errors import VolumeUnavailable
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import printable
-from ..registry.stats import VolumeStats
+from ..registry import VolumeStats
 
 REASON = "another-disk"
 

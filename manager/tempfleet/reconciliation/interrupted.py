@@ -10,16 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..deletion.deleter import Deleter
-from ..deletion.outcome_log import log
-from ..deletion.recovery import Recovered, stands_for_another
-from ..deletion.restore import Aside
+from ..deletion import Aside, Deleter, Recovered, log, stands_for_another
 from ..errors import RegistryFull
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import logger, printable
 from ..records import FileRecord
-from ..registry.fleet import Fleet
-from ..registry.registry import Registry
+from ..registry import Fleet, Registry
 
 LOOK_SECONDS = 3600.0
 """How often a process looks; the first time before its first batch."""

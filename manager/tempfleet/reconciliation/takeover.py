@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import HostLive, UnknownHost, VolumeUnavailable
-from ..filesystem.roots import Roots
+from ..filesystem import Roots
 from ..logs import printable
 from ..records import FileRecord, State
-from ..registry.fleet import Fleet
-from ..registry.keys import Volume
-from ..registry.registry import Registry
+from ..registry import Fleet, Registry, Volume
 from . import disk_identity as disk
 
 TOLD = 100

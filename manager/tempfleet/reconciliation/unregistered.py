@@ -22,13 +22,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..embedded import directory_of, is_embedded
-from ..filesystem.paths import is_private_name
-from ..filesystem.roots import Roots
+from ..filesystem import Roots, is_private_name
 from ..logs import logger, printable
-from ..registry.fleet import Fleet
-from ..registry.keys import Volume
-from ..registry.registry import Registry
-from ..settings.settings import MAX_BATCH, Settings
+from ..registry import Fleet, Registry, Volume
+from ..settings import MAX_BATCH, Settings
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -11,12 +11,11 @@ it due earlier, or forgotten. Only where the name stands for another file by now
 from __future__ import annotations
 
 from ..errors import FileMissing, UnsafePath
-from ..filesystem.inspection import inspect
-from ..filesystem.roots import Roots
+from ..filesystem import Roots, inspect
 from ..logs import logger
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
-from ..registry.registry import Registry
-from ..settings.settings import Settings
+from ..registry import Registry
+from ..settings import Settings
 
 RECORDED, VERIFIED = "unverified", "verified"
 """The totals that say, without a scan, whether there is anything to look at."""

@@ -1,1 +1,42 @@
-"""The only room that talks to Redis."""
+"""
+The registry: the only room that talks to Redis.
+
+Promises: every state change is one atomic script. A path is in exactly one of registry, leases, held and dead. Only
+Redis's clock counts. A claim belongs to whoever has its token, until its lease ends.
+
+Does not: look at a disk, wait, or repeat a call whose answer was lost. It raises RegistryUnavailable instead.
+"""
+
+from .codec import tag_of
+from .connection import connect
+from .fleet import Fleet, Host, Memory, Sweep
+from .keys import SCHEMA, Volume
+from .registry import FULL, Registry
+from .stats import LEFT, Histogram, Note, VolumeStats
+from .store import Clock, Store, server_clock
+from .values import NO_LIMITS, Claim, Kept, Limits, Registration
+
+__all__ = [
+    "FULL",
+    "LEFT",
+    "NO_LIMITS",
+    "SCHEMA",
+    "Claim",
+    "Clock",
+    "Fleet",
+    "Histogram",
+    "Host",
+    "Kept",
+    "Limits",
+    "Memory",
+    "Note",
+    "Registration",
+    "Registry",
+    "Store",
+    "Sweep",
+    "Volume",
+    "VolumeStats",
+    "connect",
+    "server_clock",
+    "tag_of",
+]

@@ -17,7 +17,7 @@ from ..errors import (
     SchemaMismatch,
     SettingsError,
 )
-from ..settings.urls import without_password
+from ..settings import without_password
 from .keys import SCHEMA
 
 NOT_NOW = re.compile(

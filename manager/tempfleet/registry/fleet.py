@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from ..errors import HostLive, RegistryError
 from ..logs import logger, printable
-from ..settings.settings import MAX_BATCH
+from ..settings import MAX_BATCH
 from .keys import Volume, fleet_key, volume_key
 from .reader import parse_stats
 from .registry import Registry

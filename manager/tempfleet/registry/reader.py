@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
-from ..settings.settings import LONGEST_TTL_SECONDS, MAX_BATCH
+from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
 from .codec import as_text, tag_of, unpack
 from .keys import VOLUME_KEYS, Volume, volume_key
 from .stats import VolumeStats

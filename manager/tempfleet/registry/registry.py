@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import AlreadyClaimed, LeaseLost, NotRegistered
 from ..logs import printable
 from ..records import Deletion, FileRecord, NewFile
-from ..settings.settings import MAX_BATCH
+from ..settings import MAX_BATCH
 from .codec import as_bytes, pack
 from .keys import SCHEMA, Volume, volume_key
 from .reader import Looking, groups, parts, unpacked

@@ -13,11 +13,7 @@ from typing import Any
 
 import redis
 
-from ..errors import (
-    EvictingRedis,
-    RegistryError,
-    RegistryUnavailable,
-)
+from ..errors import EvictingRedis, RegistryError, RegistryUnavailable
 from ..logs import logger
 from . import scripts
 from .connection import translated

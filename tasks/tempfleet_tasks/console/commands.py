@@ -15,8 +15,7 @@ import click
 from tempfleet.cli import Console, pass_console
 from tempfleet.embedded import broker_url
 from tempfleet.errors import RegistryUnavailable
-from tempfleet.settings.settings import LogLevel, Settings, variables
-from tempfleet.settings.urls import without_password
+from tempfleet.settings import LogLevel, Settings, variables, without_password
 
 from .. import routing
 from ..demo import demo

@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from tempfleet import RegistryUnavailable, Settings
 from tempfleet.logs import printable
-from tempfleet.registry.fleet import Fleet
-from tempfleet.settings.settings import is_said, variables
+from tempfleet.registry import Fleet
+from tempfleet.settings import is_said, variables
 
 from ..processes import ENDING_SIGNALS, Child, end_all
 

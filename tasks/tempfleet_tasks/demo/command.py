@@ -7,8 +7,7 @@ import time
 import click
 from rich.text import Text
 
-from tempfleet.cli import Console, pass_console
-from tempfleet.cli.output import Table
+from tempfleet.cli import Console, Table, pass_console
 from tempfleet.logs import printable
 
 from ..processes import Interrupts

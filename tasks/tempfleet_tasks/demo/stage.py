@@ -20,14 +20,10 @@ from typing import Any
 from urllib.parse import quote
 
 from tempfleet import TempfleetError, Volume, VolumeStats
-from tempfleet.embedded import disconnect_url
-from tempfleet.embedded.client import connect as connect_embedded
-from tempfleet.embedded.directory import KEEPER_LOCK
-from tempfleet.embedded.locks import is_locked
-from tempfleet.registry.connection import connect
-from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.store import Store
-from tempfleet.settings.settings import variables
+from tempfleet.embedded import KEEPER_LOCK, disconnect_url, is_locked
+from tempfleet.embedded import connect as connect_embedded
+from tempfleet.registry import Fleet, Store, connect
+from tempfleet.settings import variables
 
 from ..processes import Child, Interrupts, end_all
 

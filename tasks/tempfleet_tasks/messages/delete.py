@@ -9,7 +9,7 @@ from typing import Any
 from tempfleet import TempfleetError, UnknownHost, Volume
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger, printable
-from tempfleet.registry.registry import Registry
+from tempfleet.registry import Registry
 
 from ..runtime import Runtime
 from .forwarding import Message, route

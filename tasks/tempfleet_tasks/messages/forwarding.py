@@ -18,9 +18,9 @@ from typing import Any
 
 from tempfleet import Settings, UnknownHost, UnsafePath
 from tempfleet.errors import MalformedMessage
-from tempfleet.filesystem.paths import is_below, is_private_name, normalise
+from tempfleet.filesystem import is_below, is_private_name, normalise
 from tempfleet.logs import printable
-from tempfleet.registry.registry import Registry
+from tempfleet.registry import Registry
 
 from .. import routing
 from ..runtime import Runtime

@@ -12,9 +12,9 @@ from typing import Any
 from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
-from tempfleet.reconciliation.unverified import RECORDED
+from tempfleet.reconciliation import RECORDED
 from tempfleet.records import Flag, NewFile
-from tempfleet.registry.registry import Registry
+from tempfleet.registry import Registry
 from tempfleet.validation import ttl_ms, words
 
 from ..runtime import Runtime

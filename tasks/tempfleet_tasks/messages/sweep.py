@@ -15,7 +15,7 @@ from kombu.entity import Queue
 
 from tempfleet import RegistryError, RegistryFull, RegistryUnavailable, Settings, Volume
 from tempfleet.logs import logger
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry import Fleet, Sweep
 
 from .. import routing
 from ..runtime import Runtime

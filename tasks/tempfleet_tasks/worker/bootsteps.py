@@ -17,7 +17,7 @@ from typing import Any
 from celery import bootsteps
 
 from tempfleet import RegistryFull, SettingsError, TempfleetError, Volume, VolumeUnavailable
-from tempfleet.capacity.usage import is_watched
+from tempfleet.capacity import is_watched
 from tempfleet.logs import logger, printable
 
 from ..runtime import Runtime, RuntimeOf

@@ -9,9 +9,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from tempfleet.monitoring.assembly import make_site, serving
-from tempfleet.monitoring.server import WebServer, serve
-from tempfleet.monitoring.site import Checks
+from tempfleet.monitoring import Checks, WebServer, make_site, serve, serving
 
 from .. import routing
 from ..runtime import Runtime, RuntimeOf
