@@ -28,7 +28,7 @@ def main() -> None:
         alice, bob, carol, dave = (write_report(manager, name) for name in ("alice", "bob", "carol", "dave"))
         manager.renew(alice, ttl=3600)
         manager.hold(bob, 7 * 86400, reason="he complained; kept for a week")
-        manager.release(carol)
+        manager.unregister(carol)
         for path in (alice, bob, carol, dave):
             print(manager.explain(path).sentences()[0].removeprefix(f"{home}/reports/"))
 
@@ -38,7 +38,7 @@ def main() -> None:
         left = sorted(path.name.partition("-")[0] for path in Path(home, "reports").glob("*.txt"))
         print(f"A second later there are those of {', '.join(left)}.")
 
-        manager.lift(bob)
+        manager.unhold(bob)
         print(f"Bob is content: {manager.cleanup()} report deleted.")
         print(
             f"We are closing: {manager.clear_all()} report deleted. Carol's is her own: {Path(carol).exists()}."

@@ -55,7 +55,7 @@ def main() -> None:
             make_room(manager)
             assert manager.stats().bytes <= HIGH
         print(f"The first download was held, and is there: {Path(home, 'disk', 'download-0.bin').exists()}")
-        manager.lift(Path(home, "disk", "download-0.bin"))
+        manager.unhold(Path(home, "disk", "download-0.bin"))
         print(f"Closing: {manager.clear_all()} files deleted.")
         manager.close()
 

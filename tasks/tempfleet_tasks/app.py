@@ -40,7 +40,7 @@ FILE_TASKS: dict[str, Function] = {
     "tempfleet.register": register.register,
     "tempfleet.register_many": register.register_many,
     "tempfleet.renew": register.renew,
-    "tempfleet.release": register.release,
+    "tempfleet.unregister": register.unregister,
 }
 DELETE_TASKS: dict[str, Function] = {
     "tempfleet.delete_due": delete.delete_due,

@@ -84,7 +84,7 @@ def test_a_file_that_was_tagged_anew_counts_under_its_new_tags(registry: Registr
     registry.register([new("a", 10, "x", "y")])
     registry.register([new("a", 30, "y", "z")])
     assert registry.tag_totals() == {"y": TagTotal(1, 30), "z": TagTotal(1, 30)}
-    registry.release(["/base/a"])
+    registry.unregister(["/base/a"])
     assert registry.tag_totals() == {}
 
 

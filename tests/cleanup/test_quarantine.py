@@ -359,8 +359,8 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     told = str(manager.explain(path))
     assert "is due in 1 min" in told and "it would be set aside" in told and "a\\nb" in told
     manager.hold(path)
-    assert "held until it is lifted" in str(manager.explain(path))
-    manager.lift(path)
+    assert "held until somebody ends it" in str(manager.explain(path))
+    manager.unhold(path)
     os.replace(path, base_dir / "moved")
     path.write_text("another")
     assert "not the file that was registered" in str(manager.explain(path))

@@ -160,7 +160,7 @@ def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console
     (made,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
     renewed = answer(console("renew", str(a_file), "--ttl", "1h", "--json"))
     assert renewed["deadline_ms"] >= made["registered_ms"] + 3600 * 1000
-    assert answer(console("release", str(a_file), "--json"))["released"] is True
+    assert answer(console("unregister", str(a_file), "--json"))["released"] is True
     assert a_file.exists()
     assert answer(console("ls", "--json"))["files"] == []
 
@@ -177,8 +177,8 @@ def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, 
     console("register", str(a_file))
     assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600
     assert answer(console("cleanup", "--force", "--json"))["deleted"] == 0
-    assert answer(console("lift", str(a_file), "--json"))["lifted"] is True
-    assert answer(console("lift", str(a_file), "--json"), status=1)["lifted"] is False
+    assert answer(console("unhold", str(a_file), "--json"))["lifted"] is True
+    assert answer(console("unhold", str(a_file), "--json"), status=1)["lifted"] is False
     assert answer(console("cleanup", "--force", "--json"))["deleted"] == 1
     assert not a_file.exists()
 
@@ -192,7 +192,7 @@ def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: R
     assert "ticket\\n117" in console("ls").stdout
     explained = console("explain", str(a_file)).stdout
     assert "is held for 1 h, because: ticket\\n117." in explained
-    assert "The hold keeps it; were it lifted, and due now, it would be deleted." in explained
+    assert "The hold keeps it; without it, and due now, it would be deleted." in explained
     assert (
         complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
         == "ReasonTooLong"
@@ -269,7 +269,7 @@ def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
     make(a_file)
     assert "cannot be restored: the name is taken" in console("restore", str(a_file)).stderr
     a_file.unlink()
-    volume.registry.release([listed["files"][0]["aside_path"]])
+    volume.registry.unregister([listed["files"][0]["aside_path"]])
     assert console("restore").stdout.splitlines()[1].startswith("not registered")
     assert console("restore", str(a_file)).stdout == "1 file was restored.\n"
 
@@ -696,29 +696,29 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
 ) -> None:
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
     gone.register(make(base_dir / "a"))
-    told = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"))
+    told = answer(console("hosts", "take-over", "web-7", "--dry-run", "--json"))
     assert told == {"host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {}, "taken": []}
     assert not volume.is_temp_file(base_dir / "a")
     both = make(base_dir / "both")
     ours = volume.register(both)
     wait_until(lambda: volume.registry.now_ms() > ours.registered_ms)
     gone.register(both, ttl=9000)
-    would = answer(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)
+    would = answer(console("hosts", "take-over", "web-7", "--dry-run", "--json"), 1)
     assert would == {
         "host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {"taken": 1}, "taken": [str(both)]
     }  # fmt: skip
-    done = console("hosts", "adopt", "web-7")
+    done = console("hosts", "take-over", "web-7")
     assert done.exit_code == 1
     assert done.stdout.startswith(
         "Took over 1 record of web-7.\n1 record stayed there: this host has a record"
     )
-    assert f"TEMP_FILE_HOST=web-7 tempfleet release {both}\n" in done.stdout
-    gone.release(both)
-    assert console("hosts", "adopt", "web-7").exit_code == 0
+    assert f"TEMP_FILE_HOST=web-7 tempfleet unregister {both}\n" in done.stdout
+    gone.unregister(both)
+    assert console("hosts", "take-over", "web-7").exit_code == 0
     assert volume.is_temp_file(base_dir / "a")
-    assert complaint(console("hosts", "adopt", "web-8", "--json"), 1)["error"] == "UnknownHost"
+    assert complaint(console("hosts", "take-over", "web-8", "--json"), 1)["error"] == "UnknownHost"
     Fleet(volume.store).heartbeat("web-7")
-    assert complaint(console("hosts", "adopt", "web-7", "--json"), 1)["error"] == "HostLive"
+    assert complaint(console("hosts", "take-over", "web-7", "--json"), 1)["error"] == "HostLive"
 
 
 def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_nothing(
@@ -728,11 +728,11 @@ def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_n
     gone.register(make(base_dir / "a"))
     gone.registry.bind("g1.2.another")
     for how in ("--dry-run", "--json"):
-        assert console("hosts", "adopt", "web-7", how).exit_code == 1
+        assert console("hosts", "take-over", "web-7", how).exit_code == 1
     gone.close()
     shutil.rmtree(base_dir)
     assert (
-        complaint(console("hosts", "adopt", "web-7", "--dry-run", "--json"), 1)["error"]
+        complaint(console("hosts", "take-over", "web-7", "--dry-run", "--json"), 1)["error"]
         == "VolumeUnavailable"
     )
     assert not base_dir.exists()
@@ -776,7 +776,7 @@ def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path
     assert "could not be told" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["adopt", "hosts adopt web-7"])
+@pytest.mark.parametrize("command", ["adopt", "hosts take-over web-7"])
 def test_adopting_makes_no_directory(command: str, real_server: EmbeddedServer, tmp_path: Path) -> None:
     absent = tmp_path / "mistyped"
     args = ["--base-dir", str(absent), "--redis-url", real_server.unix_url, *command.split()]

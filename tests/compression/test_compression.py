@@ -157,7 +157,7 @@ def test_what_would_save_too_little_is_not_tried_again(
     manager.register(path, compress=True)
     clock.advance(AFTER + 1)
     assert kept(manager) == {"incompressible": 1}
-    manager.release(path)
+    manager.unregister(path)
 
 
 @pytest.mark.parametrize("content", [b"", TEXT], ids=["nothing but a hole", "a hole at the end"])
@@ -172,7 +172,7 @@ def test_a_file_with_holes_never_takes_more_room_than_before(
     clock.advance(AFTER + 1)
     assert list(manager.compressor.preview()) == []
     assert kept(manager) == {"sparse": 1}
-    manager.release(path)
+    manager.unregister(path)
     assert (path.stat().st_size, path.stat().st_blocks) == (3 << 30, before)
 
 
@@ -322,7 +322,7 @@ def test_registering_a_compressed_file_again_keeps_it_readable(
     assert record is not None and record.is_compressed
     assert manager.stats().bytes == path.stat().st_size
     assert content_of(manager, path) == TEXT
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == TEXT
 
 
@@ -378,7 +378,7 @@ def test_what_is_not_compressed_reads_as_it_stands(
     path.write_bytes(b"written over in place")
     assert content_of(manager, path) == b"written over in place"
     assert manager.decompress(path) is False
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == b"written over in place"
 
 
@@ -420,7 +420,7 @@ def test_a_damaged_file_is_an_error_and_never_other_bytes(
     with pytest.raises(OSError, match="the compressed file"):
         content_of(manager, path)
     with pytest.raises(OSError, match="the compressed file"):
-        manager.release(path)
+        manager.unregister(path)
     assert manager.is_temp_file(path)
 
 
@@ -431,7 +431,7 @@ def test_a_released_file_is_as_its_user_wrote_it(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == TEXT
     assert path.stat().st_mtime == LONG_AGO
     assert not manager.is_temp_file(path)
@@ -447,7 +447,7 @@ def test_a_held_file_can_be_decompressed_and_released(
 ) -> None:
     path = compressed(manager, write(), clock)
     manager.hold(path)
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == TEXT
 
 
@@ -456,10 +456,10 @@ def test_a_compressed_file_that_is_gone_is_released_as_any_other(
 ) -> None:
     path = compressed(manager, write(), clock)
     path.unlink()
-    manager.release(path)
+    manager.unregister(path)
     assert not manager.is_temp_file(path)
     with pytest.raises(NotRegistered):
-        manager.release(path)
+        manager.unregister(path)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a plain file", "a link", "a directory"])
@@ -480,7 +480,7 @@ def test_a_compressed_file_that_was_away_for_a_moment_is_still_given_back_plain(
     if meanwhile != "nothing":
         path.rename(other)
     away.rename(path)
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == TEXT
 
 
@@ -490,7 +490,7 @@ def test_a_compressed_file_that_lost_its_name_to_another_is_released_and_that_on
     path = compressed(manager, write(), clock)
     other = write("other", b"somebody's")
     other.rename(path)
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == b"somebody's"
     assert not manager.is_temp_file(path)
     assert_balanced(manager)
@@ -558,7 +558,7 @@ def test_without_the_library_it_says_what_to_install(
     manager.register(other, compress=True)
     clock.advance(AFTER + 1)
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    for call in (manager.open, manager.decompress, manager.release):
+    for call in (manager.open, manager.decompress, manager.unregister):
         with pytest.raises(CompressionUnavailable, match=r"tempfleet\[compression\]"):
             call(path)
     with pytest.raises(CompressionUnavailable):

@@ -53,7 +53,7 @@ def test_any_legal_name_is_registered_found_listed_and_deleted(
     assert [os.fsencode(found.path) for found in manager.preview(force=True)] == [path]
     manager.hold(path)
     assert manager.cleanup(force=True) == 0
-    assert manager.lift(path)
+    assert manager.unhold(path)
     manager.renew(path, ttl=20)
     assert printable(record.path).isprintable()
     clock.advance(20)

@@ -158,7 +158,7 @@ def test_a_path_that_names_nothing_is_refused_by_every_other_call_too(
     manager: TempFileManager, nothing: str
 ) -> None:
     calls: list[Callable[[str], object]] = [
-        manager.renew, manager.hold, manager.lift, manager.release, manager.get_record,
+        manager.renew, manager.hold, manager.unhold, manager.unregister, manager.get_record,
         manager.get_file_age, manager.is_temp_file, manager.files.__getitem__, manager.files.__delitem__,
     ]  # fmt: skip
     for call in calls:
@@ -229,7 +229,7 @@ def test_a_path_that_is_being_deleted_right_now_is_refused(
     clock.advance(3600)
     manager.registry.claim(limit=1, lease_ms=1000)
     before = snapshot(redis_client)
-    for call in (manager.register, manager.renew, manager.hold, manager.release):
+    for call in (manager.register, manager.renew, manager.hold, manager.unregister):
         with pytest.raises(AlreadyClaimed, match="being deleted at this moment"):
             call(path)
     assert snapshot(redis_client) == before

@@ -47,7 +47,7 @@ def test_it_is_a_mapping_of_paths_to_registration_times(
 
 def test_it_is_live(manager: TempFileManager, make_manager: MakeManager, paths: list[str]) -> None:
     files = manager.files
-    make_manager().release(paths[0])
+    make_manager().unregister(paths[0])
     assert len(files) == 2
     assert paths[0] not in files
 

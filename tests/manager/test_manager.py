@@ -313,8 +313,8 @@ def test_a_held_file_stays_whatever_its_deadline(
     manager.hold(path)
     clock.advance(10**6)
     assert manager.clear_all() == manager.cleanup() == 0
-    assert manager.lift(path)
-    assert not manager.lift(path)
+    assert manager.unhold(path)
+    assert not manager.unhold(path)
     assert manager.cleanup() == 1
 
 
@@ -329,7 +329,7 @@ def test_a_hold_ends_by_itself(manager: TempFileManager, path: Path, clock: Fake
 
 def test_a_released_file_is_its_users_again(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
     manager.register(path, ttl=1)
-    manager.release(path)
+    manager.unregister(path)
     assert not manager.is_temp_file(path)
     clock.advance(10)
     assert manager.cleanup(force=True) == 0
@@ -338,7 +338,7 @@ def test_a_released_file_is_its_users_again(manager: TempFileManager, path: Path
 
 
 def test_what_is_not_registered_cannot_be_kept_or_let_go(manager: TempFileManager, path: Path) -> None:
-    for call in (manager.renew, manager.hold, manager.lift, manager.release):
+    for call in (manager.renew, manager.hold, manager.unhold, manager.unregister):
         with pytest.raises(NotRegistered) as error:
             call(path)
         assert error.value.path == str(path)
@@ -351,7 +351,7 @@ def test_what_is_being_deleted_can_be_neither_registered_nor_kept_nor_let_go(
     manager.register(path, ttl=1)
     clock.advance(1)
     manager.registry.claim(limit=1, lease_ms=60_000)
-    for call in (manager.register, manager.renew, manager.hold, manager.release):
+    for call in (manager.register, manager.renew, manager.hold, manager.unregister):
         with pytest.raises(AlreadyClaimed) as error:
             call(path)
         assert error.value.path == str(path)
@@ -428,7 +428,7 @@ def test_stats_are_of_one_instant_and_balance(
     paths = others(base_dir, *"abcd")
     manager.register_many(paths, ttl=10)
     manager.hold(paths[0])
-    manager.release(paths[1])
+    manager.unregister(paths[1])
     clock.advance(12)
     stats = manager.stats()
     assert (stats.active, stats.waiting, stats.held, stats.due, stats.overdue_seconds) == (3, 2, 1, 2, 2.0)
@@ -500,7 +500,7 @@ def test_leaving_the_block_keeps_what_was_released_or_held_or_moved(
     released, held, moved, replaced = others(base_dir, "released", "held", "moved", "replaced")
     with manager:
         manager.register_many([released, held, moved, replaced])
-        manager.release(released)
+        manager.unregister(released)
         manager.hold(held)
         moved.rename(base_dir / "elsewhere")
         replaced.unlink()

@@ -128,7 +128,7 @@ def test_a_file_that_was_moved_out_of_the_block_stays_where_it_was_moved(
 
 def test_a_released_file_outlives_its_block(manager: TempFileManager) -> None:
     with manager.create() as file:
-        manager.release(file)
+        manager.unregister(file)
     assert os.path.exists(file.path)
 
 

@@ -161,7 +161,7 @@ def test_the_registry_outlives_the_process_that_filled_it(
 UNPRIVILEGED = """
 import os, sys, tempfile
 from tempfleet import Settings, TempFileManager
-from tempfleet.registry.store import connect
+from tempfleet.registry import connect
 
 client = connect(sys.argv[2])
 with TempFileManager(sys.argv[3], client=client, host="root") as manager, manager.create():

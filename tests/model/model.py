@@ -90,7 +90,7 @@ class Model:
         entry.reason = reason
         return "held"
 
-    def lift(self, path: str) -> str:
+    def unhold(self, path: str) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
@@ -99,7 +99,7 @@ class Model:
         entry.state, entry.due, entry.reason = "waiting", entry.deadline, ""
         return "lifted"
 
-    def release(self, path: str) -> str:
+    def unregister(self, path: str) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"

@@ -78,14 +78,14 @@ class Walk(RuleBasedStateMachine):
         self._agree(move, self.model.hold(path, ms, reason))
 
     @rule(path=PATHS)
-    def lift(self, path: str) -> None:
-        self._agree(lambda: self.registry.lift(path), self.model.lift(path))
+    def unhold(self, path: str) -> None:
+        self._agree(lambda: self.registry.unhold(path), self.model.unhold(path))
 
     @precondition(lambda self: self.model.files)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
+    def unregister(self, data: st.DataObject) -> None:
         path = data.draw(PATHS | st.sampled_from(sorted(self.model.files)))
-        assert self.registry.release([path]) == {path: self.model.release(path)}
+        assert self.registry.unregister([path]) == {path: self.model.unregister(path)}
 
     @rule(
         path=PATHS,

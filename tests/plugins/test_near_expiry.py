@@ -142,6 +142,6 @@ def test_what_is_looked_at_and_remembered_is_bounded(
     announcing = announcer_of(listening)
     clock.advance(90)
     assert (announcing.announce(), announcing.announce(), len(announcing._announced)) == (3, 0, 3)
-    listening.release(first[0])
+    listening.unregister(first[0])
     assert (announcing.announce(), announcing.announce(), len(announcing._announced)) == (1, 0, 3)
     assert packages.module("listener").told[-1] == [then]

@@ -167,7 +167,7 @@ def test_any_bytes_that_are_a_legal_path_come_back_as_they_went(registry: Regist
     registry.register([new(path)])
     assert record_of(registry, path).path == path
     assert path in {found for page in registry.paths() for found in page}
-    assert registry.release([path]) == {path: "released"}
+    assert registry.unregister([path]) == {path: "released"}
 
 
 def test_tags_come_back(registry: Registry) -> None:
@@ -196,7 +196,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
     assert len(registry) == 0
 
 
-# -- renew, hold, lift, release
+# -- renew, hold, unhold, unregister
 
 
 def test_renewing_moves_a_deadline_later_and_never_earlier(registry: Registry, clock: FakeClock) -> None:
@@ -224,8 +224,8 @@ def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: 
     assert record_of(registry, "/base/a").due_ms is None
     clock.advance(366 * 86400)
     assert registry.reap().lifted == 0
-    assert registry.lift("/base/a") is True
-    assert registry.lift("/base/a") is False
+    assert registry.unhold("/base/a") is True
+    assert registry.unhold("/base/a") is False
     assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
 
 
@@ -244,12 +244,12 @@ def test_a_hold_has_a_reason_that_goes_with_it(registry: Registry, clock: FakeCl
     assert record_of(registry, "/base/a").hold_reason == "ticket 117 \udcff\n"
     registry.hold("/base/a", hold_ms=1_000)
     assert record_of(registry, "/base/a").hold_reason == ""
-    for end in (lambda: registry.lift("/base/a"), lambda: clock.advance(1) or registry.reap()):
+    for end in (lambda: registry.unhold("/base/a"), lambda: clock.advance(1) or registry.reap()):
         registry.hold("/base/a", hold_ms=1_000, reason="again")
         end()
         assert record_of(registry, "/base/a").hold_reason == ""
     registry.hold("/base/a", hold_ms=None, reason="again")
-    registry.release(["/base/a"])
+    registry.unregister(["/base/a"])
     registry.register([new()])
     assert record_of(registry, "/base/a").hold_reason == ""
 
@@ -262,14 +262,14 @@ def test_a_held_file_that_is_renewed_or_registered_again_stays_held(
     deadline = registry.renew("/base/a", ttl_ms=500_000)
     registry.register([new(ttl_ms=1)])
     assert state_of(registry, "/base/a") is State.HELD
-    registry.lift("/base/a")
+    registry.unhold("/base/a")
     assert record_of(registry, "/base/a").due_ms == deadline
 
 
 def test_what_is_released_is_forgotten_and_counted(registry: Registry) -> None:
     registry.register([new("/base/a"), new("/base/b")])
-    assert registry.release(["/base/a", "/base/x"]) == {"/base/a": "released", "/base/x": "absent"}
-    assert registry.release(["/base/b"], total="missing") == {"/base/b": "released"}
+    assert registry.unregister(["/base/a", "/base/x"]) == {"/base/a": "released", "/base/x": "absent"}
+    assert registry.unregister(["/base/b"], total="missing") == {"/base/b": "released"}
     stats = registry.stats()
     assert (stats.total("released"), stats.total("missing"), stats.active, stats.bytes) == (1, 1, 0, 0)
     assert stats.imbalance == 0
@@ -282,7 +282,7 @@ def test_what_was_registered_after_it_was_looked_at_is_not_released_for_what_was
     seen_ms, _ = registry.look(["/base/a", "/base/b"])
     clock.advance(0.001)
     registry.register([new("/base/a")])
-    codes = registry.release(["/base/a", "/base/b"], total="missing", until_ms=seen_ms)
+    codes = registry.unregister(["/base/a", "/base/b"], total="missing", until_ms=seen_ms)
     assert codes == {"/base/a": "newer", "/base/b": "released"}
     stats = registry.stats()
     assert (stats.active, stats.total("missing"), stats.imbalance) == (1, 1, 0)
@@ -294,7 +294,7 @@ def test_nothing_can_be_said_of_a_path_that_is_not_registered(registry: Registry
     with pytest.raises(NotRegistered):
         registry.hold("/base/a", hold_ms=None)
     with pytest.raises(NotRegistered):
-        registry.lift("/base/a")
+        registry.unhold("/base/a")
     assert registry.stats().totals == {}
 
 
@@ -307,7 +307,7 @@ def test_a_file_that_is_being_deleted_can_neither_be_renewed_nor_held_nor_releas
         registry.renew("/base/a", ttl_ms=1)
     with pytest.raises(AlreadyClaimed):
         registry.hold("/base/a", hold_ms=None)
-    assert registry.release(["/base/a"]) == {"/base/a": "claimed"}
+    assert registry.unregister(["/base/a"]) == {"/base/a": "claimed"}
     assert state_of(registry, "/base/a") is State.LEASED
 
 
@@ -497,7 +497,7 @@ def test_a_dead_letter_can_be_released_by_a_person(registry: Registry, clock: Fa
     registry.register([new()])
     claim = claim_all(registry, clock)
     registry.nack(claim.token, kept(claim, bury=True, reason="symlink"))
-    assert registry.release(["/base/a"]) == {"/base/a": "released"}
+    assert registry.unregister(["/base/a"]) == {"/base/a": "released"}
     assert registry.stats().imbalance == 0
 
 
@@ -594,7 +594,7 @@ def test_two_volumes_never_see_each_others_files(store: Store, registry: Registr
     assert len(other) == 0
     clock.advance(3600)
     assert other.claim(limit=10, lease_ms=LEASE_MS).records == ()
-    assert other.release(["/base/a"]) == {"/base/a": "absent"}
+    assert other.unregister(["/base/a"]) == {"/base/a": "absent"}
     assert len(registry) == 1
 
 
@@ -679,7 +679,7 @@ def test_a_held_file_with_a_damaged_record_is_due_at_once_when_it_is_lifted(
     registry.register([new()])
     registry.hold("/base/a", hold_ms=None)
     redis_client.hset(volume_key("tempfleet", registry.volume, "records"), "/base/a", "rubbish")
-    assert registry.lift("/base/a")
+    assert registry.unhold("/base/a")
     assert registry.audit() == []
     assert [record.path for record in registry.claim(limit=1, lease_ms=LEASE_MS).records] == ["/base/a"]
 
@@ -827,7 +827,7 @@ def test_while_a_file_changes_its_form_either_object_is_the_registered_one(
     for either in ("i1", "i2"):
         (done,) = registry.register([new(identity=either, size=100)])
         assert (done.code, record_of(registry, "/base/a").identity) == ("again", "i1+i2")
-    assert registry.release(["/base/a"]) == {"/base/a": "compressed"}
+    assert registry.unregister(["/base/a"]) == {"/base/a": "compressed"}
     assert registry.amend(
         "/base/a",
         expected="i1+i2",
@@ -842,7 +842,7 @@ def test_while_a_file_changes_its_form_either_object_is_the_registered_one(
     assert (record.registered_ms, record.state) == (before.registered_ms + 1000, State.WAITING)
     assert (stats.total("compressed"), stats.total("compression_saved_bytes")) == (1, 80)
     assert registry.amend("/base/a", expected="i2", identity="i2", marks="")
-    assert registry.release(["/base/a"]) == {"/base/a": "released"}
+    assert registry.unregister(["/base/a"]) == {"/base/a": "released"}
     assert registry.stats().bytes == registry.stats().imbalance == 0
 
 
@@ -880,4 +880,4 @@ def test_what_is_in_quarantine_is_not_amended(registry: Registry, clock: FakeClo
     claim = claim_all(registry, clock)
     registry.set_aside(claim.token, [("/base/a", NewFile("/base/q", 1000, identity="i1", flags="zq"))])
     assert not registry.amend("/base/q", expected="i1", identity="i2", marks="")
-    assert registry.release(["/base/q"]) == {"/base/q": "released"}
+    assert registry.unregister(["/base/q"]) == {"/base/q": "released"}

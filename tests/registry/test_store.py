@@ -285,7 +285,7 @@ def test_when_redis_is_full_registering_is_refused_and_cleaning_goes_on(tmp_path
         gone, kept = claim.records[:40], claim.records[40:]
         assert registry.ack(claim.token, [Deletion(record, Outcome.DELETED) for record in gone]) == 40
         assert registry.nack(claim.token, [Kept(r.path, delay_ms=1, reason="EACCES") for r in kept]) == 10
-        assert registry.release(["/base/held"]) == {"/base/held": "released"}
+        assert registry.unregister(["/base/held"]) == {"/base/held": "released"}
         assert registry.audit() == []
         stats = registry.stats()
         assert (stats.imbalance, stats.total("deleted"), stats.leased) == (0, 40, 0)

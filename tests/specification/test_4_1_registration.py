@@ -79,7 +79,7 @@ def test_4_1_a_chart_is_made_where_nobody_can_guess_it_and_goes_in_time(new: New
     manager = new()
     with manager.create(prefix="chart-", suffix=".png", ttl=600) as chart:
         chart.write(b"\x89PNG")
-        manager.release(chart.path)  # handed out: the block does not delete it
+        manager.unregister(chart.path)  # handed out: the block does not delete it
     manager.register(chart.path, ttl=600)
     clock.advance(600)
     assert (manager.cleanup(), os.path.exists(chart.path)) == (1, False)

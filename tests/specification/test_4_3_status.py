@@ -70,7 +70,7 @@ def test_4_3_what_one_manager_does_another_sees_at_once(new: New) -> None:
     one, other = new(), new()
     (path,) = registered(one, 1)
     assert other.is_temp_file(path)
-    other.release(path)
+    other.unregister(path)
     assert not one.is_temp_file(path)
 
 

@@ -23,7 +23,7 @@ def test_6_1_every_change_is_safe_without_the_lock_and_with_it(new: New) -> None
         for path in registered(manager, 5):
             if locked:
                 with manager.lock:
-                    manager.release(path)
+                    manager.unregister(path)
             else:
                 manager.renew(path, ttl=7200)
 

@@ -145,7 +145,7 @@ def test_a_manager_goes_to_another_process_by_multiprocessing(
     record = shared.get_record(path)
     assert record is not None
     assert record.tags == ("from there",)
-    shared.lift(path)
+    shared.unhold(path)
     assert shared.clear_all() == 1
 
 

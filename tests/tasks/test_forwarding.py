@@ -217,7 +217,7 @@ def test_what_a_silent_host_is_deleting_is_left_to_it(here: Runtime, silent: Sil
 
 def test_a_message_names_nothing_in_a_silent_hosts_private_directory(here: Runtime, silent: Silence) -> None:
     base = silent().settings.base_dir
-    for task in ("register", "renew", "release"):
+    for task in ("register", "renew", "unregister"):
         with pytest.raises(UnsafePath):
             send(here, task, f"{base}/.tempfleet-0/audit.log", host="web-2")
 
@@ -235,7 +235,7 @@ def test_a_message_can_have_no_directory_deleted(make_runtime: MakeRuntime) -> N
     assert not runtime.manager.is_temp_file(inside.parent)
 
 
-@pytest.mark.parametrize("task", ["register", "renew", "release"])
+@pytest.mark.parametrize("task", ["register", "renew", "unregister"])
 def test_a_symlink_in_a_message_root_leads_no_message_out_of_it(
     make_runtime: MakeRuntime, tmp_path: Path, task: str
 ) -> None:
@@ -249,7 +249,7 @@ def test_a_symlink_in_a_message_root_leads_no_message_out_of_it(
     assert deadline_of(runtime.manager, path) == promised
 
 
-@pytest.mark.parametrize("task", ["register", "renew", "release"])
+@pytest.mark.parametrize("task", ["register", "renew", "unregister"])
 def test_a_message_may_name_a_file_by_either_name_of_its_base_directory(
     make_runtime: MakeRuntime, tmp_path: Path, task: str
 ) -> None:
@@ -259,7 +259,7 @@ def test_a_message_may_name_a_file_by_either_name_of_its_base_directory(
     for named in (path, tmp_path / "name" / "a"):
         runtime.manager.register(path)
         send(runtime, task, str(named), host="web-1")
-    assert runtime.manager.is_temp_file(path) == (task != "release")
+    assert runtime.manager.is_temp_file(path) == (task != "unregister")
 
 
 # -- volumes

@@ -83,7 +83,7 @@ def rejected(manager: TempFileManager) -> dict[str, int]:
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}
 
 
-# -- register, renew, release
+# -- register, renew, unregister
 
 
 def test_a_message_registers_a_file_of_this_host(
@@ -120,7 +120,7 @@ def test_a_message_renews_and_releases(app: Celery, manager: TempFileManager, ba
     app.tasks["tempfleet.renew"](str(path), host="web-1", ttl=900)
     record = manager.get_record(path)
     assert record is not None and record.deadline_ms - record.registered_ms > 800_000
-    app.tasks["tempfleet.release"](str(path), host="web-1")
+    app.tasks["tempfleet.unregister"](str(path), host="web-1")
     assert not manager.is_temp_file(path)
     assert path.exists()
 
@@ -134,7 +134,7 @@ def test_a_message_may_only_name_files_below_its_roots(
     for name, arguments in {
         "tempfleet.register": {"ttl": 1},
         "tempfleet.renew": {"ttl": 1},
-        "tempfleet.release": {},
+        "tempfleet.unregister": {},
     }.items():
         with pytest.raises(UnsafePath):
             app.tasks[name](str(outside), host="web-1", **arguments)
@@ -172,7 +172,7 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("tempfleet.register", ["/a\ud800"], {"host": "web-1"}),
     ("tempfleet.register", ["/a\ud800"], {"host": "web-2"}),
     ("tempfleet.renew", ["/a\ud800"], {"host": "web-2"}),
-    ("tempfleet.release", ["/a\ud800"], {"host": "web-2"}),
+    ("tempfleet.unregister", ["/a\ud800"], {"host": "web-2"}),
     ("tempfleet.register", ["/" + 4096 * "a"], {"host": "web-2"}),
     ("tempfleet.register_many", ["/a"], {"host": "web-1"}),
     ("tempfleet.register_many", [[]], {"host": "web-2"}),

@@ -1,4 +1,4 @@
-"""``ls``, ``register``, ``renew``, ``release``, ``hold``, ``lift``."""
+"""``ls``, ``register``, ``renew``, ``unregister``, ``hold``, ``unhold``."""
 
 from __future__ import annotations
 
@@ -249,14 +249,14 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
 @click.command()
 @click.argument("path")
 @pass_console
-def release(console: Console, path: str) -> None:
+def unregister(console: Console, path: str) -> None:
     """
     Take a file out of management; it stays where it is, and is its user's again.
 
     \b
-      tempfleet release /tmp/report.pdf
+      tempfleet unregister /tmp/report.pdf
     """
-    console.manager.release(path)
+    console.manager.unregister(path)
     console.answer({"path": path, "released": True}, f"{printable(path)} is no longer managed.")
 
 
@@ -273,7 +273,7 @@ def hold(console: Console, path: str, seconds: float | None, reason: str) -> Non
       tempfleet hold /tmp/core.1234 --for 7d --reason "crash of Tuesday, ticket 117"
     """
     console.manager.hold(path, seconds, reason=reason)
-    span = "until it is lifted" if seconds is None else f"for {duration(seconds)}"
+    span = "until somebody ends it" if seconds is None else f"for {duration(seconds)}"
     document = {"path": path, "held_seconds": seconds, "reason": reason}
     console.answer(document, f"{printable(path)} is kept {span}.")
 
@@ -281,17 +281,17 @@ def hold(console: Console, path: str, seconds: float | None, reason: str) -> Non
 @click.command()
 @click.argument("path")
 @pass_console
-def lift(console: Console, path: str) -> int:
+def unhold(console: Console, path: str) -> int:
     """
     End a hold: the file falls due at its own deadline. Status 1 when it was not held.
 
     \b
-      tempfleet lift /tmp/core.1234
+      tempfleet unhold /tmp/core.1234
     """
-    lifted = console.manager.lift(path)
+    lifted = console.manager.unhold(path)
     said = "falls due at its own deadline again" if lifted else "was not held"
     console.answer({"path": path, "lifted": lifted}, f"{printable(path)} {said}.")
     return 0 if lifted else 1
 
 
-COMMANDS: tuple[click.Command, ...] = (ls, register, renew, release, hold, lift)
+COMMANDS: tuple[click.Command, ...] = (ls, register, renew, unregister, hold, unhold)

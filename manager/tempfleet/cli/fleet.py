@@ -121,7 +121,7 @@ def hosts(ctx: click.Context) -> None:
 
     \b
       tempfleet hosts
-      tempfleet hosts adopt web-7
+      tempfleet hosts take-over web-7
       tempfleet hosts retire web-7
     """
     if ctx.invoked_subcommand is None:
@@ -211,7 +211,7 @@ WHY_LEFT = {
 }
 
 
-@hosts.command("adopt")
+@hosts.command("take-over")
 @click.argument("host", metavar="NAME")
 @click.option("--dry-run", is_flag=True, help="Say what would be taken over, and change nothing.")
 @pass_console
@@ -223,7 +223,7 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
     workers must have stopped. Status 1 if something had to stay.
 
     \b
-      tempfleet --base-dir /srv/scratch hosts adopt web-7
+      tempfleet --base-dir /srv/scratch hosts take-over web-7
     """
     manager = console.existing
     if dry_run:
@@ -239,7 +239,7 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
         told,
         *(f"{counted(n, 'record')} {stays} there: {WHY_LEFT[why]}." for why, n in sorted(done.left.items())),
         *(
-            f"  TEMP_FILE_HOST={printable(host)} tempfleet release {quote(printable(path))}"
+            f"  TEMP_FILE_HOST={printable(host)} tempfleet unregister {quote(printable(path))}"
             for path in done.taken
         ),
     )

@@ -28,7 +28,7 @@ IF_DUE = {
 
 CONDITION: dict[State | None, str] = {
     State.DEAD: "Were it retried now",
-    State.HELD: "The hold keeps it; were it lifted, and due now",
+    State.HELD: "The hold keeps it; without it, and due now",
 }
 """What must be so for the verdict to come about, where that is not the deadline alone."""
 
@@ -111,7 +111,7 @@ class Explanation:
         if record.state is State.DEAD:
             return "could not be deleted, and waits for a person (tempfleet dead retry, or dead forget)"
         if record.state is State.HELD:
-            span = "until it is lifted" if record.due_ms is None else f"for {self._in(record.due_ms)}"
+            span = "until somebody ends it" if record.due_ms is None else f"for {self._in(record.due_ms)}"
             why = f", because: {printable(record.hold_reason)}" if record.hold_reason else ""
             return f"is held {span}{why}"
         ahead = (record.due_ms or 0) - self.now_ms

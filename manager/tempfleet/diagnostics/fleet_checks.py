@@ -58,7 +58,7 @@ def check_hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "hosts", Level.WARNING,
             f"{counted(n, 'file is', 'files are')} registered for {printable(name)}, and no worker of it was ever seen",
-            f"Start a worker there; or is its name wrong? tempfleet --host {printable(name)} ls, and release them.",
+            f"Start a worker there; or is its name wrong? tempfleet --host {printable(name)} ls, and unregister them.",
         )  # fmt: skip
     if not (silent or (hosts and unknown)):
         yield Finding(

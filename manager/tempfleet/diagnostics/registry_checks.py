@@ -71,7 +71,7 @@ def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     for path in broken[:LOOKED_AT]:
         yield Finding(
             "record", Level.ERROR, f"{printable(path)} is in no set, in several, or has no record",
-            "Register it again, or tempfleet release it.",
+            "Register it again, or tempfleet unregister it.",
         )  # fmt: skip
     if not (stats.imbalance or broken):
         yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")

@@ -18,7 +18,7 @@ from ..records import Outcome
 from ..registry import Registry
 
 RegisterAged = Callable[[str, float], object]
-Release = Callable[[str], object]
+Unregister = Callable[[str], object]
 
 
 class Files(MutableMapping[str, float]):
@@ -31,12 +31,12 @@ class Files(MutableMapping[str, float]):
     """
 
     def __init__(
-        self, registry: Registry, cleaner: Cleaner, register_aged: RegisterAged, release: Release
+        self, registry: Registry, cleaner: Cleaner, register_aged: RegisterAged, unregister: Unregister
     ) -> None:
         self._registry = registry
         self._cleaner = cleaner
         self._register_aged = register_aged
-        self._release = release
+        self._unregister = unregister
 
     def __getitem__(self, path: str) -> float:
         _, (record,) = self._registry.look([normalise(path)])
@@ -52,9 +52,9 @@ class Files(MutableMapping[str, float]):
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
         if not _is_gone(absolute):
-            self._release(absolute)
+            self._unregister(absolute)
             return
-        code = self._registry.release([absolute], total="missing")[absolute]
+        code = self._registry.unregister([absolute], total="missing")[absolute]
         if code == "absent":
             raise KeyError(path)
         if code == "claimed":
@@ -97,7 +97,7 @@ class Files(MutableMapping[str, float]):
                     for record in known
                     if not may_be_unmade(record, now_ms) and look(record).outcome is Outcome.MISSING
                 ]
-                codes = self._registry.release(gone, total="missing", until_ms=now_ms)
+                codes = self._registry.unregister(gone, total="missing", until_ms=now_ms)
                 dropped += sum(code == "released" for code in codes.values())
         if dropped:
             logger.info("Dropped %d records of files that are not there any more", dropped)

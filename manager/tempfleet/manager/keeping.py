@@ -18,7 +18,7 @@ from .local_volume import Connected, StrPath
 
 
 class Keeping(Connected):
-    """Renew, hold, release; read and compress."""
+    """Renew, hold, unregister; read and compress."""
 
     def renew(self, path: StrPath, *, ttl: float | None = None) -> float:
         """
@@ -43,11 +43,11 @@ class Keeping(Connected):
         """
         self.registry.hold(normalise(path), hold_ms=hold_ms(seconds), reason=hold_reason(reason))
 
-    def lift(self, path: StrPath) -> bool:
+    def unhold(self, path: StrPath) -> bool:
         """End a hold; False when there was none. The file falls due at its own deadline again."""
-        return self.registry.lift(normalise(path))
+        return self.registry.unhold(normalise(path))
 
-    def release(self, path: StrPath) -> None:
+    def unregister(self, path: StrPath) -> None:
         """
         Take a file out of management: it is its user's again, as it was; what was compressed is decompressed before.
 
@@ -56,10 +56,10 @@ class Keeping(Connected):
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         absolute = normalise(path)
-        code = self.registry.release([absolute])[absolute]
+        code = self.registry.unregister([absolute])[absolute]
         if code == "compressed":
             total = "released" if self._decompress_if_there(absolute) else "missing"
-            code = self.registry.release([absolute], total=total)[absolute]
+            code = self.registry.unregister([absolute], total=total)[absolute]
         if code == "absent":
             raise NotRegistered(
                 f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
@@ -139,7 +139,7 @@ class Keeping(Connected):
         aside = self._cleaner.deleter.restore(normalise(path))
         logger.info("Restored temporary file: %s", printable(aside.path))
         try:
-            self.registry.release([aside.aside_path])
+            self.registry.unregister([aside.aside_path])
             self.registry.count("restored")
             self._decompress_if_there(aside.path)
         except RegistryUnavailable as exc:  # in time its record is found missing

@@ -85,7 +85,7 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
     @property
     def files(self) -> Files:
         """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
-        return Files(self.registry, self._cleaner, self._register_aged, self.release)
+        return Files(self.registry, self._cleaner, self._register_aged, self.unregister)
 
     @files.setter
     def files(self, wanted: Mapping[str, object]) -> None:

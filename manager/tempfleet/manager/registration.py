@@ -158,8 +158,8 @@ class Registering(Connected):
         """
         Promise that a file lives *ttl* seconds (``max_age`` unless given) from now, and is deleted then.
 
-        Rights beyond TEMP_FILE_PERMISSION_MASK (0600) are taken away from the file, and ``release`` does not give them
-        back: a file that others must read needs a wider mask.
+        Rights beyond TEMP_FILE_PERMISSION_MASK (0600) are taken away from the file. ``unregister`` does not give them
+        back, so a file that others must read needs a wider mask.
 
         Registering a waiting file again: the later deadline wins, its age restarts. Another file under a known name
         replaces the record.
@@ -344,7 +344,7 @@ class Registering(Connected):
 
     def _unmake(self, record: FileRecord) -> None:
         unmake(self.roots, os.path.basename(record.path))
-        self.registry.release([record.path], total="missing")
+        self.registry.unregister([record.path], total="missing")
 
     def _count_size(self, record: FileRecord, size_bytes: int) -> None:
         """What the file came to hold; it is there and registered whether that can be told or not."""

@@ -58,7 +58,7 @@ def _verify(record: FileRecord, now_ms: int, registry: Registry, roots: Roots, s
             registry.register([_as_it_was(record, ttl, age)])
             return True
         logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
-        registry.release([record.path], total="missing" if isinstance(exc, FileMissing) else "released")
+        registry.unregister([record.path], total="missing" if isinstance(exc, FileMissing) else "released")
         return False
     registry.register([seen if seen.identity != record.identity else _as_it_was(record, ttl, age)])
     return True

@@ -87,13 +87,13 @@ class Registry(Looking):
         (code,) = self._run("hold", more=[os.fsencode(path)], hold_ms=ends, reason=as_bytes(reason))
         self._expect(code, path)
 
-    def lift(self, path: str) -> bool:
+    def unhold(self, path: str) -> bool:
         """End a hold; False when there was none. Raises NotRegistered."""
-        (code,) = self._run("lift", more=[os.fsencode(path)])
+        (code,) = self._run("unhold", more=[os.fsencode(path)])
         self._expect(code, path)
         return bool(code == b"lifted")
 
-    def release(
+    def unregister(
         self, paths: Iterable[str], *, total: str = "released", until_ms: int | None = None
     ) -> dict[str, str]:
         """
@@ -108,7 +108,7 @@ class Registry(Looking):
         codes: dict[str, str] = {}
         for part in parts(list(paths)):
             more = [os.fsencode(path) for path in part]
-            answer = self._run("release", more=more, total=total, until_ms=before)
+            answer = self._run("unregister", more=more, total=total, until_ms=before)
             codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
         return codes
 
@@ -134,7 +134,7 @@ class Registry(Looking):
             answer = self._run("take_over", more=more, announce=True, **given)
             codes.update((path, code.decode()) for path, code in zip(free, answer, strict=True))
             here = [path for path in free if codes[path] in ("entered", "known")]
-            left = other.release(here, total="moved_out")
+            left = other.unregister(here, total="moved_out")
             codes |= {path: "leased" if left[path] == "claimed" else "entered" for path in here}
         return codes
 

@@ -1,5 +1,5 @@
 """
-Messages about files: register, renew, release. Each works on the host that owns the file (see forwarding.py), and
+Messages about files: register, renew, unregister. Each works on the host that owns the file (see forwarding.py), and
 a message is less trusted than code: it may name only files below TEMP_FILE_MESSAGE_ROOTS.
 """
 
@@ -98,20 +98,20 @@ def renew(runtime: Runtime, path: str, host: str = "", ttl: float | None = None)
     return route(runtime, Message("tempfleet.renew", host, (path,), message), here, unseen)
 
 
-def release(runtime: Runtime, path: str, host: str = "") -> dict[str, Any]:
-    """``tempfleet.release``: the file is its user's again."""
+def unregister(runtime: Runtime, path: str, host: str = "") -> dict[str, Any]:
+    """``tempfleet.unregister``: the file is its user's again."""
     _check(path, host, None, ())
 
     def here() -> dict[str, Any]:
         confine(path, runtime.settings)
-        runtime.manager.release(path)
+        runtime.manager.unregister(path)
         return {"released": True}
 
     def unseen(registry: Registry) -> dict[str, Any]:
-        return {"released": registry.release([path])[path] == "released"}
+        return {"released": registry.unregister([path])[path] == "released"}
 
     return route(
-        runtime, Message("tempfleet.release", host, (path,), {"path": path, "host": host}), here, unseen
+        runtime, Message("tempfleet.unregister", host, (path,), {"path": path, "host": host}), here, unseen
     )
 
 

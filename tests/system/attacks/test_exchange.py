@@ -186,11 +186,11 @@ def test_a_kill_while_decompressing_leaves_a_whole_file_that_can_still_be_releas
 ) -> None:
     an_idle_file(manager, path)
     manager.compress_idle()
-    killed_at(point, make, lambda manager: manager.release(path))
+    killed_at(point, make, lambda manager: manager.unregister(path))
     assert content_of(manager, path) == CONTENT
     manager.compress_idle()
     assert left_over(manager) == []
-    manager.release(path)
+    manager.unregister(path)
     totals = manager.stats()
     assert totals.total("compressed") == totals.total("decompressed") >= 1
     assert path.read_bytes() == CONTENT
@@ -244,7 +244,7 @@ def test_nobody_who_renews_holds_or_registers_meanwhile_is_refused(
         other.renew(path, ttl=7200)
         other.register(path, ttl=9000, compress=True, tags=["other"])
         other.hold(path)
-        other.lift(path)
+        other.unhold(path)
 
     with at(point, use):
         manager.compress_idle()
@@ -253,7 +253,7 @@ def test_nobody_who_renews_holds_or_registers_meanwhile_is_refused(
     assert record is not None
     assert record.deadline_ms - record.registered_ms == 9_000_000
     assert manager.registry.tag_totals()["other"].bytes == path.stat().st_size
-    manager.release(path)
+    manager.unregister(path)
     assert path.read_bytes() == CONTENT
 
 
@@ -418,7 +418,7 @@ def test_who_opens_a_file_as_it_is_compressed_comes_first(
     assert left_over(manager) == []
     record = manager.get_record(path)
     assert record is not None and not record.is_compressed
-    manager.release(path)
+    manager.unregister(path)
 
 
 def _waits_for_a_lease(pid: int) -> bool:
@@ -481,7 +481,7 @@ def test_a_file_system_that_cannot_exchange_names_is_left_alone(
     assert caplog.text.count("cannot exchange names") == 1
     assert path.read_bytes() == CONTENT
     assert left_over(manager) == []
-    manager.release(path)
+    manager.unregister(path)
 
 
 def _capabilities() -> dict[str, bool]:
@@ -522,7 +522,7 @@ def test_a_file_is_compressed_on_this_file_system(make: MakeManager, tmp_path: P
         wait_until(lambda: manager.compress_idle().compressed)
         assert_compressed(manager, path)
         assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
-        manager.release(path)
+        manager.unregister(path)
         assert path.read_bytes() == CONTENT
         assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
         manager.close()
@@ -584,7 +584,7 @@ def test_a_file_that_says_it_is_larger_than_the_disk_is_not_begun_with(
         path.write_bytes(struct.pack("<II", 0x184D2A5B, len(text)) + text + bomb)
         made: list[str] = []
         with at("exchange.made", lambda: made.append("made")), pytest.raises(OSError, match="No space left"):
-            manager.release(path)
+            manager.unregister(path)
         assert made == []
         assert manager.is_temp_file(path)
         manager.close()

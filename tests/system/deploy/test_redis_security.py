@@ -81,12 +81,12 @@ def test_everything_that_the_library_does_is_allowed(urls: Urls, tmp_path: Path)
             file.close()
         path = made[0].path
         manager.hold(path)
-        manager.lift(path)
+        manager.unhold(path)
         manager.renew(path)
         assert manager.get_record(path) is not None
         assert len(list(manager.records())) == len(manager.files) == 3
         manager.files_due_within(60)
-        manager.release(path)
+        manager.unregister(path)
         wait_until(lambda: manager.stats().due == 2)
         assert manager.cleanup() == 2
         assert manager.clear_all() == 0

@@ -46,7 +46,7 @@ def test_the_console_is_under_celery_with_that_apps_settings(stack: Stack) -> No
     wait_until(lambda: worker.samples().get("temp_file_sweep_duration_seconds_count"))
     away = worker.base_dir.rename(stack.home / "away")
     worker.base_dir.symlink_to(away)
-    refused = celery(worker, "tempfleet", "release", "/nowhere")
+    refused = celery(worker, "tempfleet", "unregister", "/nowhere")
     assert refused.returncode == 1 and "is not registered" in refused.stderr
 
 

@@ -118,7 +118,7 @@ def test_a_stranger_cannot(stack: Stack, worker: Worker, stranger: Celery, attem
         assert refusals(worker) == known
         assert os.path.exists(kept.path)
         assert manager.get_record(kept.path) is not None
-        manager.release(kept.path)
+        manager.unregister(kept.path)
     assert victim.exists()
     assert Path("/etc/hostname").exists()
 

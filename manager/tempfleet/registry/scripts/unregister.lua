@@ -1,5 +1,5 @@
 --[[
-  release: take files out of management; the files themselves are not touched.
+  unregister: take files out of management; the files themselves are not touched.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token

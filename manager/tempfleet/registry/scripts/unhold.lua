@@ -1,5 +1,5 @@
 --[[
-  lift: end holds; the files fall due at their own deadlines again.
+  unhold: end holds; the files fall due at their own deadlines again.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   held      zset  path -> end of hold ms
