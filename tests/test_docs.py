@@ -198,7 +198,7 @@ def test_every_metric_that_is_shown_is_in_the_reference(store: Store, clock: Fak
     fleet.registry(Volume("web-1", "/base")).register([NewFile("/base/a", 1)])
     fleet.heartbeat("web-1")
     clock.advance(100)
-    fleet.note_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
+    fleet.record_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
     text = generate_latest(prometheus_registry(FleetCollector(fleet, host=None))).decode()
     told = (DOCS / "reference/metrics.md").read_text()
     for family in text_string_to_metric_families(text):

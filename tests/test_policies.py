@@ -14,14 +14,14 @@ from tempfleet.capacity.policies import eviction_policies, eviction_policy
 from tempfleet.cleanup.retry import RetryPolicy
 from tempfleet.plugins.specification import Candidate
 from tempfleet.records import GONE
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
 from tempfleet.validation import hold_reason, ttl_ms
 
 POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)
 
 
-def kept(outcome: Outcome, *, attempts: int = 0, overdue_ms: int = 0, reason: str = "") -> Kept:
+def kept(outcome: Outcome, *, attempts: int = 0, overdue_ms: int = 0, reason: str = "") -> Nack:
     record = FileRecord("/base/file", registered_ms=0, deadline_ms=1_000_000, attempts=attempts)
     return POLICY.decide(Deletion(record, outcome, reason=reason), now_ms=1_000_000 + overdue_ms)
 
@@ -91,7 +91,7 @@ def test_a_busy_file_waits_about_as_long_as_it_has_waited_already() -> None:
 
 
 def test_what_may_never_be_deleted_is_buried_at_once_with_the_reason() -> None:
-    assert kept(Outcome.REFUSED, reason="symlink") == Kept("/base/file", bury=True, reason="symlink")
+    assert kept(Outcome.REFUSED, reason="symlink") == Nack("/base/file", bury=True, reason="symlink")
 
 
 def test_every_outcome_is_either_forgotten_or_decided_with_a_reason() -> None:

@@ -11,7 +11,7 @@ Tempfleet: the temp-file lifecycle manager for fleets of Celery workers.
 from .capacity import EvictionReport
 from .cleanup import CleanupReport
 from .compression import CompressionReport
-from .deletion import Aside
+from .deletion import QuarantinedFile
 from .diagnostics import Explanation, Finding
 from .errors import (
     AlreadyClaimed,
@@ -39,10 +39,14 @@ from .errors import (
     VolumeUnavailable,
 )
 from .manager import BatchResult, FileResult, TempDirectory, TempFile, TempFileManager
-from .reconciliation import Found, Takeover
+from .reconciliation import Takeover, UnregisteredFile
 from .records import Deletion, FileRecord, Outcome, State
 from .registry import Volume, VolumeStats
 from .settings import Settings
+
+Aside = QuarantinedFile
+Found = UnregisteredFile
+"""The names that these two classes had first."""
 
 __all__ = [
     "AlreadyClaimed",

@@ -58,7 +58,7 @@ class Flag(StrEnum):
     MAY_COMPRESS = "p"  # its readers use manager.open, so it may be packed
     COMPRESSED = "z"  # perhaps in its compressed form: the file itself says
     INCOMPRESSIBLE = "i"  # tried, and not worth it
-    ASIDE = "q"  # in quarantine, under a path of its own: deleting it ends the grace period
+    QUARANTINED = "q"  # in quarantine, under a path of its own; deleting it ends its time there
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class FileRecord:
     def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
         """Whether it waits, not in quarantine, and has spent more than *fraction* of its life."""
         age_ms, life_ms = now_ms - self.registered_ms, self.deadline_ms - self.registered_ms
-        return self.state is State.WAITING and not self.is_aside and age_ms > fraction * life_ms
+        return self.state is State.WAITING and not self.is_quarantined and age_ms > fraction * life_ms
 
     @property
     def is_directory(self) -> bool:
@@ -114,8 +114,8 @@ class FileRecord:
         return Flag.CREATED in self.flags
 
     @property
-    def is_aside(self) -> bool:
-        return Flag.ASIDE in self.flags
+    def is_quarantined(self) -> bool:
+        return Flag.QUARANTINED in self.flags
 
     @property
     def is_compressed(self) -> bool:
@@ -136,7 +136,7 @@ class FileRecord:
             "size_bytes": self.size_bytes,
             "directory": self.is_directory,
             "compressed": self.is_compressed,
-            "quarantined": self.is_aside,
+            "quarantined": self.is_quarantined,
             "tags": list(self.tags),
             "attempts": self.attempts,
             "last_error": self.last_error,

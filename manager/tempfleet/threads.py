@@ -13,7 +13,7 @@ import _thread
 from collections.abc import Callable
 
 
-class Hand:
+class SignalSafeCall:
     """
     Calls *work* at once; ``wait`` for it, then ask for its ``failure``.
 

@@ -77,7 +77,7 @@ ENDS_A_LINE = frozenset(("Cc", "Zl", "Zp"))
 """The Unicode categories of control characters and of what else begins a new line somewhere."""
 
 
-def words(tags: Sequence[str]) -> tuple[str, ...]:
+def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """
     *tags*, each of them a tag.
 

@@ -129,7 +129,7 @@ class Runtime:
         if self._refusals.get(volume) == reason or volume.host != self.host:
             return
         try:
-            self.fleet.registry(volume).note_refusal(reason)
+            self.fleet.registry(volume).record_refusal(reason)
             self._refusals[volume] = reason
         except RegistryFull:
             pass  # the next pass tells it; what the caller is told now is the reason itself

@@ -18,7 +18,7 @@ from tempfleet import EvictionReport, SettingsError, TempFileManager
 from tempfleet.capacity.evictor import Evictor
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import PluginFailed
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -204,7 +204,7 @@ def test_what_failed_before_waits_for_its_own_next_try(on_disk: MakeFull, clock:
     manager = on_disk(evict_down_to=5)
     failed, *_ = fill(manager, *numbered(17))
     claim = manager.registry.claim_paths([str(failed)], lease_ms=1000, until_ms=clock.now_ms)
-    manager.registry.nack(claim.token, [Kept(str(failed), delay_ms=60_000, reason="EPERM")])
+    manager.registry.nack(claim.token, [Nack(str(failed), delay_ms=60_000, reason="EPERM")])
     manager.evict()
     assert entries(Path(manager.base_dir)) == [failed.name]
 
@@ -225,7 +225,7 @@ def test_the_quarantine_goes_first_and_what_is_evicted_does_not_go_into_it(
     names = numbered(15)
     fill(manager, *names, clock=clock)
     report = manager.evict()
-    assert [gone.record.is_aside for gone in report.files[:3]] == [True, True, False]
+    assert [gone.record.is_quarantined for gone in report.files[:3]] == [True, True, False]
     assert manager.quarantined() == []
     assert percent(manager) < 60.5
     assert evicted(report)[2:] == names[: report.evicted - 2]

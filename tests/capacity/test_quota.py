@@ -18,7 +18,7 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
 from tempfleet.records import Deletion, NewFile, Outcome
 from tempfleet.registry.registry import Registry
-from tempfleet.registry.values import Kept, Limits, TagTotal
+from tempfleet.registry.values import Limits, Nack, TagTotal
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -92,7 +92,7 @@ def test_any_text_may_be_a_tag(registry: Registry) -> None:
     tags = ("", ",", '"', "a b", "größe\n", "\udcff", "%", "tags\x00")
     registry.register([new("a", 1, *tags)])
     assert set(registry.tag_totals()) == set(tags)
-    assert registry.look(["/base/a"])[1][0].tags == tags  # type: ignore[union-attr]
+    assert registry.read(["/base/a"])[1][0].tags == tags  # type: ignore[union-attr]
 
 
 def test_what_waits_behind_a_claim_counts_from_its_registration(registry: Registry, clock: FakeClock) -> None:
@@ -119,7 +119,7 @@ def test_what_takes_the_place_of_a_file_that_was_not_deleted_counts_alone(
     claim = registry.claim(limit=1, lease_ms=1000)
     registry.register([new("a", 90, "y", identity="2")])
     if ended_by == "its holder":
-        registry.nack(claim.token, [Kept("/base/a", reason="open")])
+        registry.nack(claim.token, [Nack("/base/a", reason="open")])
     else:
         clock.advance(2)
         registry.reap()
@@ -132,7 +132,7 @@ def test_a_tag_is_counted_through_failure_and_burial(registry: Registry, clock: 
     registry.register([new("a", 10, "x"), new("b", 5, "x")])
     clock.advance(60)
     claim = registry.claim(limit=10, lease_ms=1000)
-    registry.nack(claim.token, [Kept("/base/a", bury=True, reason="EACCES"), Kept("/base/b", delay_ms=1)])
+    registry.nack(claim.token, [Nack("/base/a", bury=True, reason="EACCES"), Nack("/base/b", delay_ms=1)])
     assert registry.tag_totals() == {"x": TagTotal(2, 15)}
 
 
@@ -433,7 +433,7 @@ def test_a_hosts_limit_counts_all_its_volumes(make_manager: MakeManager, tmp_pat
 def test_a_hosts_limit_overshoots_by_no_more_than_a_glance_old(
     make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfleet.capacity.quota.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("tempfleet.capacity.host_totals.FRESH_SECONDS", 3600.0)
     most, crowd = 200, 4
     managers = [make_manager(tmp_path / f"v{n}", host_max_files=most, quota="reject") for n in range(crowd)]
     taken = 0

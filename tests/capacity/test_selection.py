@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import FileRecord
-from tempfleet.capacity.selection import Need, choose
+from tempfleet.capacity.selection import Shortfall, choose
 from tempfleet.plugins.specification import Candidate
 
 
@@ -48,23 +48,23 @@ def test_the_choice_is_the_shortest_beginning_of_the_order_that_is_enough_whatev
             break
         expected.append(each)
     pages = [given[at : at + page] for at in range(0, len(given), page)]
-    assert choose(pages, by_use, Need(size, files)) == expected
+    assert choose(pages, by_use, Shortfall(size, files)) == expected
 
 
 def test_a_path_that_comes_twice_counts_once() -> None:
     twice = [candidate("/a"), candidate("/a"), candidate("/b")]
-    assert names(choose([twice, twice], by_use, Need(bytes=2))) == ["/a", "/b"]
+    assert names(choose([twice, twice], by_use, Shortfall(bytes=2))) == ["/a", "/b"]
 
 
 def test_who_would_give_nothing_back_is_not_chosen() -> None:
     given = [candidate("/linked", size=0, files=0), candidate("/empty", size=0), candidate("/full", size=9)]
-    assert names(choose([given], by_use, Need(bytes=5))) == ["/full"]
-    assert names(choose([given], by_use, Need(files=5))) == ["/empty", "/full"]
+    assert names(choose([given], by_use, Shortfall(bytes=5))) == ["/full"]
+    assert names(choose([given], by_use, Shortfall(files=5))) == ["/empty", "/full"]
 
 
 def test_more_than_the_most_is_chosen_in_rounds() -> None:
     given = [candidate(f"/{n}", used_ms=n) for n in range(9, 0, -1)]
-    assert names(choose([given], by_use, Need(bytes=9), most=3)) == ["/1", "/2", "/3"]
+    assert names(choose([given], by_use, Shortfall(bytes=9), most=3)) == ["/1", "/2", "/3"]
 
 
 def test_memory_grows_with_what_is_needed_and_not_with_what_there_is() -> None:
@@ -72,7 +72,7 @@ def test_memory_grows_with_what_is_needed_and_not_with_what_there_is() -> None:
         return ([candidate(f"/{n}", used_ms=-n)] for n in range(100_000))
 
     tracemalloc.start()
-    assert len(choose(many(), by_use, Need(bytes=10))) == 10
+    assert len(choose(many(), by_use, Shortfall(bytes=10))) == 10
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20

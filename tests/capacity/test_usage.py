@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from support import assert_balanced, entries
 from tempfleet import Settings, TempFileManager
-from tempfleet.capacity.usage import Kind, Reading, readings
+from tempfleet.capacity.usage import DiskUsage, Kind, readings
 from tempfleet.filesystem.roots import Roots
 
 MakeManager = Callable[..., TempFileManager]
@@ -43,10 +43,10 @@ def in_memory() -> Iterator[Path]:
 def test_what_is_wanted_brings_it_down_to_the_low_mark_and_not_a_block_less_would(
     used: int, total: int, above: int, down_to: int, more: int
 ) -> None:
-    reading = Reading("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
+    reading = DiskUsage("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
 
-    def after(gone: int) -> Reading:
-        return Reading("/", 1, Kind.BYTES, reading.used - gone, total, above, down_to)
+    def after(gone: int) -> DiskUsage:
+        return DiskUsage("/", 1, Kind.BYTES, reading.used - gone, total, above, down_to)
 
     assert after(reading.wanted).is_low
     assert reading.is_low == (reading.wanted == 0)

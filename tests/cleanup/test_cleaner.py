@@ -22,7 +22,7 @@ from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryUnavailable
 from tempfleet.registry.store import server_clock
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -665,7 +665,7 @@ def test_what_ran_out_of_time_half_way_goes_though_its_path_was_used_again(
         claim.records, token=claim.token, may_go_on=lambda: next(budget, False)
     )
     assert list(left) == [] and not path.exists()
-    manager.registry.nack(claim.token, [Kept(str(path), counts=False)])
+    manager.registry.nack(claim.token, [Nack(str(path), counts=False)])
     path.write_text("another")
     manager.register(path, ttl=60)
     later = make_manager()

@@ -82,7 +82,7 @@ def test_a_created_file_whose_claimer_died_after_setting_it_aside_is_not_lost(
     clock.advance(6)
     claim = manager.registry.claim(limit=1, lease_ms=1000)
     deleter = manager.cleaner.deleter
-    [one] = deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True)
+    [one] = deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True)
     clock.advance(2)
     later = make_manager(quarantine_seconds=grace)
     assert later.registry.reap().recovered == 1
@@ -241,7 +241,7 @@ def test_a_preview_tells_what_a_purge_gives_back(
         would = manager.preview(quarantine=True)
     else:
         claim = manager.registry.claim(limit=3, lease_ms=1)
-        set_aside = manager.cleaner.deleter.set_aside(
+        set_aside = manager.cleaner.deleter.quarantine(
             claim.records, token=claim.token, may_go_on=lambda: True
         )
         assert len(list(set_aside)) == 3
@@ -311,7 +311,7 @@ def test_a_crash_between_disk_and_registry_leaves_nothing_lost(
     path = due(manager, clock, base_dir / "a")
     claim = manager.registry.claim(limit=1, lease_ms=1000)
     deleter = Deleter(manager.roots, manager.settings)
-    assert len(list(deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True))) == 1
+    assert len(list(deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True))) == 1
     # it dies here, before it tells the registry
     clock.advance(2)
     report = manager.cleanup_report()
@@ -331,7 +331,7 @@ def test_a_record_that_moved_under_a_stale_token_changes_nothing(
     manager.registry.reap()
     before = manager.stats().totals
     moved = [(str(path), NewFile(f"{base_dir}/elsewhere", 1000))]
-    assert manager.registry.set_aside(claim.token, moved) == 0
+    assert manager.registry.quarantine(claim.token, moved) == 0
     assert manager.stats().totals == before
 
 
@@ -341,7 +341,7 @@ def test_a_file_that_waited_behind_one_set_aside_enters_the_registry(
     path = str(due(manager, clock, base_dir / "a"))
     claim = manager.registry.claim(limit=1, lease_ms=1000)
     manager.registry.register([NewFile(path, 9000, identity="young", size_bytes=3)])
-    assert manager.registry.set_aside(claim.token, [(path, NewFile(path + ".aside", 1000, flags="q"))]) == 1
+    assert manager.registry.quarantine(claim.token, [(path, NewFile(path + ".aside", 1000, flags="q"))]) == 1
     record = manager.get_record(path)
     assert record is not None and record.identity == "young"
     stats = manager.stats()
@@ -450,7 +450,7 @@ def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(
 ) -> None:
     due(manager, clock, base_dir / "a")
     claim = manager.registry.claim(limit=1, lease_ms=1000)
-    list(manager.cleaner.deleter.set_aside(claim.records, token=claim.token, may_go_on=lambda: True))
+    list(manager.cleaner.deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True))
     later = make_manager(quarantine_seconds=GRACE)
     later.cleanup()
     assert later.stats().total("aside") == 0

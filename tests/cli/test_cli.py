@@ -25,7 +25,7 @@ from tempfleet.cli import formats, group, main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import State
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 
 Run = Callable[..., Result]
 
@@ -71,7 +71,7 @@ def complaint(result: Result, status: int) -> Any:
 
 def bury(volume: TempFileManager, path: Path) -> None:
     claim = volume.registry.claim_paths([str(path)], lease_ms=60_000, until_ms=volume.registry.now_ms())
-    assert volume.registry.nack(claim.token, [Kept(str(path), bury=True, reason="EACCES")]) == 1
+    assert volume.registry.nack(claim.token, [Nack(str(path), bury=True, reason="EACCES")]) == 1
 
 
 # -- files
@@ -354,7 +354,7 @@ def test_hosts_says_who_is_live_and_what_waits_there(
         {"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0, "refused": ""}
     ]
     assert "web-1" in console("hosts").stdout
-    volume.registry.note_refusal("outside-roots")
+    volume.registry.record_refusal("outside-roots")
     assert answer(console("hosts", "--json"))["hosts"][0]["volumes"][0]["refused"] == "outside-roots"
     assert f"does not serve {volume.base_dir} (outside-roots)" in console("hosts").stdout
 

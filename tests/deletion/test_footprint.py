@@ -10,7 +10,7 @@ import pytest
 
 from deletion_support import registered, settings_for
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.footprint import Weight
+from tempfleet.deletion.footprint import Footprint
 from tempfleet.filesystem.roots import Roots
 
 
@@ -25,8 +25,8 @@ def roots(tmp_path: Path) -> Iterator[Roots]:
         yield opened
 
 
-def weight(roots: Roots, path: Path, *, directory: bool = False) -> Weight:
-    (found,) = Deleter(roots, roots.settings).weigh([registered(roots, path, directory=directory)])
+def weight(roots: Roots, path: Path, *, directory: bool = False) -> Footprint:
+    (found,) = Deleter(roots, roots.settings).footprints([registered(roots, path, directory=directory)])
     assert found is not None
     return found
 
@@ -81,4 +81,4 @@ def test_what_cannot_be_seen_has_no_weight(data: Path, roots: Roots) -> None:
     (data / "f").touch()
     record = registered(roots, data / "f")
     (data / "f").unlink()
-    assert Deleter(roots, roots.settings).weigh([record]) == [None]
+    assert Deleter(roots, roots.settings).footprints([record]) == [None]

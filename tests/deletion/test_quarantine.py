@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import SetAside
+from tempfleet.deletion.quarantine import Quarantined
 from tempfleet.errors import FileMissing, UnsafePath
 from tempfleet.filesystem.creation import create_file
 from tempfleet.filesystem.inspection import inspect
@@ -55,13 +55,13 @@ def registered(roots: Roots, path: Path, *, directory: bool = False) -> FileReco
     return record_of(inspect(normalise(path), roots, ttl_ms=1000, directory=directory))
 
 
-def set_aside(deleter: Deleter, *records: FileRecord, token: int = 7) -> list[Deletion | SetAside]:
-    return list(deleter.set_aside(records, token=token, may_go_on=lambda: True))
+def set_aside(deleter: Deleter, *records: FileRecord, token: int = 7) -> list[Deletion | Quarantined]:
+    return list(deleter.quarantine(records, token=token, may_go_on=lambda: True))
 
 
-def moved(deleter: Deleter, record: FileRecord, token: int = 7) -> SetAside:
+def moved(deleter: Deleter, record: FileRecord, token: int = 7) -> Quarantined:
     [one] = set_aside(deleter, record, token=token)
-    assert isinstance(one, SetAside)
+    assert isinstance(one, Quarantined)
     return one
 
 
@@ -71,10 +71,10 @@ def test_a_file_set_aside_keeps_its_bytes_and_is_restored(deleter: Deleter, root
     assert (one.record, one.new.ttl_ms, one.new.identity) == (record, 60_000, record.identity)
     assert not file.exists()
     assert Path(one.new.path).read_bytes() == b"x" * 100
-    assert [aside.path for aside in deleter.all_aside()] == [str(file)]
+    assert [aside.path for aside in deleter.quarantined_files()] == [str(file)]
     assert deleter.restore(str(file)).aside_path == one.new.path
     assert file.read_bytes() == b"x" * 100
-    assert list(deleter.all_aside()) == []
+    assert list(deleter.quarantined_files()) == []
     with pytest.raises(FileMissing):
         deleter.restore(str(file))
 
@@ -99,7 +99,7 @@ def test_the_record_of_a_file_set_aside_deletes_it_and_nothing_else(
     assert os.path.exists(one.path)
     [purged] = deleter.delete([one], token=9, may_go_on=lambda: True)
     assert (purged.outcome, purged.freed_bytes) == (Outcome.DELETED, 100)
-    assert list(deleter.all_aside()) == []
+    assert list(deleter.quarantined_files()) == []
     assert file.read_text() == "new"
     assert [d.outcome for d in deleter.delete([one], token=9, may_go_on=lambda: True)] == [Outcome.MISSING]
 
@@ -137,7 +137,7 @@ def test_a_new_file_at_the_old_path_is_not_mixed_up_with_the_one_set_aside(
     file.unlink()
     assert [d.outcome for d in deleter.delete([second], token=8, may_go_on=lambda: True)] == [Outcome.MISSING]
     assert not file.exists()
-    assert len(list(deleter.all_aside())) == 1
+    assert len(list(deleter.quarantined_files())) == 1
 
 
 def test_beyond_its_bytes_a_file_is_deleted_at_once(deleter: Deleter, roots: Roots, file: Path) -> None:
@@ -147,7 +147,7 @@ def test_beyond_its_bytes_a_file_is_deleted_at_once(deleter: Deleter, roots: Roo
     done = set_aside(deleter, *[registered(roots, path) for path in paths])
     deleted = [one for one in done if isinstance(one, Deletion)]
     assert [(d.outcome, d.reason) for d in deleted] == [(Outcome.DELETED, "quarantine-full")] * 2
-    assert sum(aside.size_bytes for aside in deleter.all_aside()) == 1000
+    assert sum(aside.size_bytes for aside in deleter.quarantined_files()) == 1000
     assert not any(path.exists() for path in paths)
 
 

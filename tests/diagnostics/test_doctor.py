@@ -20,7 +20,7 @@ from tempfleet.diagnostics.open_files import holders
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -41,7 +41,7 @@ def failed(manager: TempFileManager, clock: FakeClock, **how: object) -> None:
     """Every file that waits fell due, and could not be deleted."""
     clock.advance(11)
     claim = manager.registry.claim(limit=10, lease_ms=60_000)
-    manager.registry.nack(claim.token, [Kept(each.path, reason="EPERM", **how) for each in claim.records])  # type: ignore[arg-type]
+    manager.registry.nack(claim.token, [Nack(each.path, reason="EPERM", **how) for each in claim.records])  # type: ignore[arg-type]
 
 
 def test_what_is_well_is_said_and_needs_nothing(manager: TempFileManager) -> None:

@@ -16,7 +16,7 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.monitoring.assembly import serving
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -92,7 +92,7 @@ def test_dead_letters_are_degraded(manager: TempFileManager, clock: FakeClock) -
     manager.create(ttl=1).close()
     clock.advance(1)
     claim = manager.registry.claim(limit=1, lease_ms=1000)
-    manager.registry.nack(claim.token, [Kept(claim.records[0].path, bury=True, reason="EACCES")])
+    manager.registry.nack(claim.token, [Nack(claim.records[0].path, bury=True, reason="EACCES")])
     assert [record.state for record in manager.records()] == [State.DEAD]
     health = manager.health_check()
     assert (health["status"], health["dead"]) == ("degraded", 1)

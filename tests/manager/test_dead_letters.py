@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tempfleet import NotRegistered, State, TempFileManager
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 
 
 def buried(manager: TempFileManager, path: Path) -> Path:
     path.touch()
     manager.register(path)
     claim = manager.registry.claim_paths([str(path)], lease_ms=1000, until_ms=manager.registry.now_ms())
-    manager.registry.nack(claim.token, [Kept(str(path), bury=True, reason="EACCES")])
+    manager.registry.nack(claim.token, [Nack(str(path), bury=True, reason="EACCES")])
     return path
 
 

@@ -16,7 +16,7 @@ from tempfleet import TempFileManager
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.testing import FakeClock
-from tempfleet.threads import Hand
+from tempfleet.threads import SignalSafeCall
 
 LIFE = """
 import os, signal, sys, threading
@@ -193,6 +193,6 @@ def test_where_no_thread_can_start_any_more_the_work_is_done_at_once(monkeypatch
 
     monkeypatch.setattr("_thread.start_new_thread", none_left)
     done: list[int] = []
-    hand = Hand(lambda: done.append(1))
+    hand = SignalSafeCall(lambda: done.append(1))
     assert done == [1]
     assert hand.wait() and hand.failure is None

@@ -28,7 +28,7 @@ class Entry:
     tag: bool = False
 
     @property
-    def is_aside(self) -> bool:
+    def is_quarantined(self) -> bool:
         return "q" in self.flags
 
     def is_one_of(self, identity: str) -> bool:
@@ -235,12 +235,12 @@ class Model:
         does not.
         """
         behind = [entry.behind for entry in self.files.values() if entry.behind is not None]
-        sizes = [e.size for e in (*self.files.values(), *behind) if e.tag and not e.is_aside]
+        sizes = [e.size for e in (*self.files.values(), *behind) if e.tag and not e.is_quarantined]
         return len(sizes), sum(sizes)
 
     def aside(self) -> tuple[int, int]:
         """How many files are in quarantine, and their bytes."""
-        sizes = [entry.size for entry in self.files.values() if entry.is_aside]
+        sizes = [entry.size for entry in self.files.values() if entry.is_quarantined]
         return len(sizes), sum(sizes)
 
     def balance(self) -> int:

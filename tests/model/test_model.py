@@ -30,7 +30,7 @@ from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry.keys import volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import Kept, TagTotal
+from tempfleet.registry.values import Nack, TagTotal
 from tempfleet.testing import FakeClock
 
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
@@ -136,7 +136,7 @@ class Walk(RuleBasedStateMachine):
             if p in files
             and files[p].state == "waiting"
             and files[p].registered <= until
-            and (outright or not files[p].is_aside or files[p].deadline <= self.model.now)
+            and (outright or not files[p].is_quarantined or files[p].deadline <= self.model.now)
         ]
         claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until, aside=outright)
         assert [record.path for record in claim.records] == expected
@@ -158,7 +158,7 @@ class Walk(RuleBasedStateMachine):
         token = data.draw(self._a_token())
         path = data.draw(st.sampled_from(self.claimed[token])).path
         reason = data.draw(st.sampled_from(["", "EACCES"]))
-        settled = self.registry.nack(token, [Kept(path, delay, bury, counts, reason)])
+        settled = self.registry.nack(token, [Nack(path, delay, bury, counts, reason)])
         assert settled == self.model.nack(token, path, delay, bury, counts, reason)
 
     @precondition(lambda self: self.tokens)
@@ -166,13 +166,13 @@ class Walk(RuleBasedStateMachine):
     def set_aside(self, data: st.DataObject, grace: int, size: int) -> None:
         token = data.draw(self._a_token())
         record = data.draw(st.sampled_from(self.claimed[token]))
-        if record.is_aside:
+        if record.is_quarantined:
             return  # its grace period ended: it is deleted, not set aside again
         aside = f"/b/.aside/{os.path.basename(record.path)}.{token}"
         new = NewFile(
             aside, grace, size_bytes=size, identity=record.identity, flags="q", uid=0, tags=record.tags
         )
-        settled = self.registry.set_aside(token, [(record.path, new)])
+        settled = self.registry.quarantine(token, [(record.path, new)])
         assert settled == self.model.set_aside(token, record.path, aside, grace, size)
 
     @precondition(lambda self: self._deleted_by_name())
@@ -222,7 +222,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def every_path_is_where_the_model_has_it(self) -> None:
         paths = sorted({"/b/a", "/b/b", "/b/c\n\udcff", "/b/d", *self.model.files})
-        _, found = self.registry.look(paths)
+        _, found = self.registry.read(paths)
         for path, record in zip(paths, found, strict=True):
             entry = self.model.files.get(path)
             if entry is None:
@@ -264,7 +264,7 @@ class Walk(RuleBasedStateMachine):
 
     def _deleted_by_name(self) -> list[str]:
         """Nobody registers anything under the names in quarantine."""
-        return [path for path in self.model.leased() if not self.model.files[path].is_aside]
+        return [path for path in self.model.leased() if not self.model.files[path].is_quarantined]
 
     def _a_token(self) -> st.SearchStrategy[int]:
         """Mostly one that holds something, sometimes a stale one."""

@@ -21,7 +21,7 @@ from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet, Sweep
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 Samples = dict[str, float]
@@ -78,7 +78,7 @@ def test_what_the_scripts_count_is_what_a_scrape_shows(
     claim = registry.claim(limit=10, lease_ms=1000)
     by_path = {record.path: record for record in claim.records}
     registry.ack(claim.token, [Deletion(by_path["/base/a"], Outcome.DELETED, freed_bytes=10)])
-    registry.nack(claim.token, [Kept("/base/b", delay_ms=5000, reason="EACCES"), Kept("/base/c", bury=True)])
+    registry.nack(claim.token, [Nack("/base/b", delay_ms=5000, reason="EACCES"), Nack("/base/c", bury=True)])
     registry.observe(duration_seconds=0.02, totals={"round_trips": 4})
     clock.advance(2)
     registry.reap()
@@ -192,14 +192,14 @@ def test_the_age_of_the_last_sweep_is_shown(
     collector: FleetCollector, fleet: Fleet, clock: FakeClock
 ) -> None:
     assert "tempfleet_sweep_age_seconds" not in samples(collector)
-    fleet.note_sweep(Sweep("web-1", 0.01, volumes=1, due=0, sent=0, recovered=0, silent_due=0))
+    fleet.record_sweep(Sweep("web-1", 0.01, volumes=1, due=0, sent=0, recovered=0, silent_due=0))
     clock.advance(42)
     assert samples(collector)["tempfleet_sweep_age_seconds"] == 42
 
 
 def test_only_the_last_sweeps_are_kept(fleet: Fleet, clock: FakeClock) -> None:
     for due in range(50):
-        fleet.note_sweep(Sweep("web-1", 0.01, volumes=1, due=due, sent=0, recovered=0, silent_due=0))
+        fleet.record_sweep(Sweep("web-1", 0.01, volumes=1, due=due, sent=0, recovered=0, silent_due=0))
         clock.advance(1)
     now_ms, sweeps = fleet.sweeps()
     assert [sweep.due for _, sweep in sweeps] == list(range(49, 29, -1))

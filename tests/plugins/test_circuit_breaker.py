@@ -13,7 +13,7 @@ import pytest
 
 from support import python, wait_until
 from tempfleet.errors import PluginFailed
-from tempfleet.plugins.circuit_breaker import COOL_DOWN_SECONDS, FAILURES, LONGEST_SAID, Contained
+from tempfleet.plugins.circuit_breaker import COOL_DOWN_SECONDS, FAILURES, LONGEST_SAID, CircuitBreaker
 
 
 class Clock:
@@ -30,8 +30,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def contained(clock: Clock) -> Contained:
-    return Contained("guard.before_delete", seconds=1, clock=clock)
+def contained(clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker("guard.before_delete", seconds=1, clock=clock)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def fail() -> None:
 
 
 def fails(
-    contained: Contained, work: Callable[[], object] = fail, **kwargs: Callable[[], object]
+    contained: CircuitBreaker, work: Callable[[], object] = fail, **kwargs: Callable[[], object]
 ) -> PluginFailed:
     with pytest.raises(PluginFailed) as failed:
         contained.call(work, **kwargs)
     return failed.value
 
 
-def hang(contained: Contained, clock: Clock, gate: threading.Event) -> PluginFailed:
+def hang(contained: CircuitBreaker, clock: Clock, gate: threading.Event) -> PluginFailed:
     """A call whose time passes while it waits for *gate*."""
 
     def pass_time() -> None:
@@ -63,13 +63,13 @@ def hang(contained: Contained, clock: Clock, gate: threading.Event) -> PluginFai
     return fails(contained, gate.wait, meanwhile=pass_time)
 
 
-def test_an_answer_is_given_back_from_another_thread(contained: Contained) -> None:
+def test_an_answer_is_given_back_from_another_thread(contained: CircuitBreaker) -> None:
     assert contained.call(threading.get_ident) != threading.get_ident()
     assert not contained.is_off
 
 
 def test_what_is_raised_is_told_and_logged_with_the_name(
-    contained: Contained, caplog: pytest.LogCaptureFixture
+    contained: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert str(fails(contained)) == "plug-in guard.before_delete failed: ValueError: no such database"
     assert contained.said == "ValueError: no such database"
@@ -79,14 +79,14 @@ def test_what_is_raised_is_told_and_logged_with_the_name(
 
 
 @pytest.mark.parametrize("exc", [SystemExit, KeyboardInterrupt, MemoryError, RecursionError, GeneratorExit])
-def test_no_exception_gets_out(contained: Contained, exc: type[BaseException]) -> None:
+def test_no_exception_gets_out(contained: CircuitBreaker, exc: type[BaseException]) -> None:
     def leave() -> None:
         raise exc
 
     assert exc.__name__ in str(fails(contained, leave))
 
 
-def test_an_exception_that_cannot_be_shown_is_still_contained(contained: Contained) -> None:
+def test_an_exception_that_cannot_be_shown_is_still_contained(contained: CircuitBreaker) -> None:
     class Rude(Exception):
         def __str__(self) -> str:
             raise RuntimeError("not telling")
@@ -97,7 +97,7 @@ def test_an_exception_that_cannot_be_shown_is_still_contained(contained: Contain
     assert "RuntimeError" in str(fails(contained, rude))
 
 
-def test_a_strangers_words_are_kept_short_and_on_one_line(contained: Contained) -> None:
+def test_a_strangers_words_are_kept_short_and_on_one_line(contained: CircuitBreaker) -> None:
     def talk() -> None:
         raise ValueError("\n\x1b[31m" + "x" * 100_000)
 
@@ -106,7 +106,7 @@ def test_a_strangers_words_are_kept_short_and_on_one_line(contained: Contained) 
     assert contained.said.isprintable()
 
 
-def test_after_some_failures_in_a_row_it_is_not_called_any_more(contained: Contained) -> None:
+def test_after_some_failures_in_a_row_it_is_not_called_any_more(contained: CircuitBreaker) -> None:
     for _ in range(FAILURES - 1):
         assert not fails(contained).is_off
     assert contained.call(lambda: 1) == 1  # then the row begins anew
@@ -120,7 +120,7 @@ def test_after_some_failures_in_a_row_it_is_not_called_any_more(contained: Conta
 
 
 def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
-    contained: Contained, clock: Clock, caplog: pytest.LogCaptureFixture
+    contained: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(FAILURES + 100):
         fails(contained)
@@ -133,7 +133,7 @@ def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
 
 
 def test_after_a_pause_it_is_tried_again_and_is_well_when_it_answers(
-    contained: Contained, clock: Clock
+    contained: CircuitBreaker, clock: Clock
 ) -> None:
     for _ in range(FAILURES):
         fails(contained)
@@ -143,13 +143,13 @@ def test_after_a_pause_it_is_tried_again_and_is_well_when_it_answers(
 
 
 def test_a_call_that_hangs_is_left_after_its_time(
-    contained: Contained, clock: Clock, gate: threading.Event
+    contained: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     assert "did not return within 1 s" in str(hang(contained, clock, gate))
 
 
 def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
-    contained: Contained, clock: Clock, gate: threading.Event
+    contained: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     hang(contained, clock, gate)
     called: list[int] = []
@@ -164,7 +164,7 @@ def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
 
 
 def test_an_answer_that_comes_too_late_is_not_taken(
-    contained: Contained, clock: Clock, gate: threading.Event
+    contained: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     hang(contained, clock, gate)
     gate.set()
@@ -173,7 +173,7 @@ def test_an_answer_that_comes_too_late_is_not_taken(
 
 
 def test_a_forked_child_does_not_wait_for_its_parents_threads(
-    contained: Contained, clock: Clock, gate: threading.Event
+    contained: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     hang(contained, clock, gate)
     child = os.fork()
@@ -187,7 +187,7 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads(
 
 
 def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: threading.Event) -> None:
-    contained = Contained("guard.before_delete", seconds=30)
+    contained = CircuitBreaker("guard.before_delete", seconds=30)
 
     class Limit(Exception):
         pass

@@ -112,7 +112,7 @@ def test_a_plug_in_that_is_not_well_is_the_status(archived: Console) -> None:
     assert code == 1
     assert [bool(about["failures"]) for about in document["plugins"]] == [False, True]
     manager = archived.manager()
-    manager.registry.note("archive.after_delete", failures=3, said="disk full", hold_ms=60_000)
+    manager.registry.record_plugin("archive.after_delete", failures=3, said="disk full", hold_ms=60_000)
     archived.env["TEMP_FILE_PLUGINS"] = "archive"
     code, document = archived("plugins")
     off = {"plugin": "archive", "hook": "after_delete", "said": "disk full"}

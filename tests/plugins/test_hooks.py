@@ -217,7 +217,7 @@ def test_what_goes_into_quarantine_is_asked_about_first(
     assert packages.module("guard").told == []
     later(clock, manager, 61)
     (told,) = packages.module("guard").told
-    assert told.record.is_aside
+    assert told.record.is_quarantined
 
 
 def test_a_veto_is_a_line_of_the_audit_log(
@@ -393,7 +393,9 @@ def test_a_new_process_in_which_it_is_well_takes_back_what_the_old_one_said(
     )  # other settings, so other plug-ins: as after a restart
     clock.advance(7200)
     for _ in range(FAILURES):
-        manager.registry.note("broken.before_delete", failures=0, said="said by the old one", hold_ms=60_000)
+        manager.registry.record_plugin(
+            "broken.before_delete", failures=0, said="said by the old one", hold_ms=60_000
+        )
     assert plugin_anew.stats().plugins_off
     assert plugin_anew.cleanup() == 1
     assert plugin_anew.stats().plugins_off == []
@@ -566,6 +568,6 @@ def test_without_plug_ins_no_thread_and_no_round_trip_more_is_spent(
     manager.cleaner.hooks.vetoes([])
     before = threading.active_count(), manager.store.round_trips
     manager.cleaner.hooks.settled([])
-    manager.cleaner.hooks.note()
+    manager.cleaner.hooks.publish()
     assert (threading.active_count(), manager.store.round_trips) == before
     assert manager.cleanup() == 3

@@ -12,7 +12,7 @@ import redis
 
 from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.reconciliation.interrupted import Aftermath
+from tempfleet.reconciliation.interrupted import InterruptedMoves
 
 DYING = """
 import os, signal, sys
@@ -54,5 +54,5 @@ def test_a_name_that_is_no_note_of_ours_stops_no_clean_up(manager: TempFileManag
     manager.clear_all()
     (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()
     manager.create().close()
-    manager.cleaner.aftermath = Aftermath(manager.registry, manager.roots, manager.cleaner.deleter)
+    manager.cleaner.aftermath = InterruptedMoves(manager.registry, manager.roots, manager.cleaner.deleter)
     assert manager.clear_all() == 1

@@ -13,7 +13,7 @@ from tempfleet import HostLive, State, TempFileManager, UnknownHost, VolumeUnava
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import VOLUME_KEYS, volume_key
-from tempfleet.registry.values import Kept, TagTotal
+from tempfleet.registry.values import Nack, TagTotal
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -48,7 +48,7 @@ def of_each_state(old: TempFileManager, clock: FakeClock) -> None:
     old.registry.nack(
         claim.token,
         [
-            Kept(record.path, 60_000, bury=record.path.endswith("dead"), reason="EPERM")
+            Nack(record.path, 60_000, bury=record.path.endswith("dead"), reason="EPERM")
             for record in claim.records
         ],
     )

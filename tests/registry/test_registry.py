@@ -27,7 +27,7 @@ from tempfleet.registry.codec import pack
 from tempfleet.registry.keys import volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import NO_LIMITS, Claim, Kept
+from tempfleet.registry.values import NO_LIMITS, Claim, Nack
 from tempfleet.testing import FakeClock
 
 MINUTE_MS = 60_000
@@ -39,13 +39,13 @@ def new(path: str = "/base/a", *, ttl_ms: int = MINUTE_MS, identity: str = "i1",
 
 
 def record_of(registry: Registry, path: str) -> FileRecord:
-    record = registry.look([path])[1][0]
+    record = registry.read([path])[1][0]
     assert record is not None
     return record
 
 
 def state_of(registry: Registry, path: str) -> State | None:
-    record = registry.look([path])[1][0]
+    record = registry.read([path])[1][0]
     return record.state if record else None
 
 
@@ -58,8 +58,8 @@ def acked(claim: Claim, outcome: Outcome = Outcome.DELETED, freed: int = 10) -> 
     return [Deletion(record, outcome, freed_bytes=freed) for record in claim.records]
 
 
-def kept(claim: Claim, **said: object) -> list[Kept]:
-    return [Kept(record.path, **said) for record in claim.records]  # type: ignore[arg-type]
+def kept(claim: Claim, **said: object) -> list[Nack]:
+    return [Nack(record.path, **said) for record in claim.records]  # type: ignore[arg-type]
 
 
 # -- register
@@ -232,7 +232,7 @@ def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: 
 def test_a_dead_letter_is_not_among_those_that_are_tried_again(registry: Registry, clock: FakeClock) -> None:
     registry.register([new("/base/a"), new("/base/b")])
     claim = claim_all(registry, clock)
-    registry.nack(claim.token, [Kept("/base/a", delay_ms=5), Kept("/base/b", bury=True)])
+    registry.nack(claim.token, [Nack("/base/a", delay_ms=5), Nack("/base/b", bury=True)])
     assert (registry.stats().retrying, registry.stats().dead) == (1, 1)
     registry.revive(["/base/b"])
     assert registry.stats().retrying == 1  # as if it had never failed
@@ -279,7 +279,7 @@ def test_what_was_registered_after_it_was_looked_at_is_not_released_for_what_was
     registry: Registry, clock: FakeClock
 ) -> None:
     registry.register([new("/base/a"), new("/base/b")])
-    seen_ms, _ = registry.look(["/base/a", "/base/b"])
+    seen_ms, _ = registry.read(["/base/a", "/base/b"])
     clock.advance(0.001)
     registry.register([new("/base/a")])
     codes = registry.unregister(["/base/a", "/base/b"], total="missing", until_ms=seen_ms)
@@ -800,15 +800,15 @@ def test_renewing_a_file_brings_its_next_try_no_nearer(registry: Registry, clock
 def test_a_note_on_a_plug_in_holds_for_its_time_and_then_makes_room(
     registry: Registry, clock: FakeClock
 ) -> None:
-    registry.note("old.load", failures=2, said="gone since", hold_ms=1000)
-    registry.note("guard.before_delete", failures=1, said="no database", hold_ms=5000)
+    registry.record_plugin("old.load", failures=2, said="gone since", hold_ms=1000)
+    registry.record_plugin("guard.before_delete", failures=1, said="no database", hold_ms=5000)
     assert [(note.plugin, note.hook, note.said) for note in registry.stats().plugins_off] == [
         ("guard", "before_delete", "no database"),
         ("old", "load", "gone since"),
     ]
     clock.advance(1)
     assert [note.plugin for note in registry.stats().plugins_off] == ["guard"]
-    registry.note("guard.before_delete", failures=0, said="", hold_ms=5000)
+    registry.record_plugin("guard.before_delete", failures=0, said="", hold_ms=5000)
     assert registry.stats().plugins_off == []
     assert [name for name in registry.stats().meta if name.startswith("plugin:")] == []
     assert registry.stats().totals_of("plugin_failed") == {"old.load": 2, "guard.before_delete": 1}
@@ -878,6 +878,6 @@ def test_a_claimer_that_knows_both_objects_is_in_nobodys_way(registry: Registry,
 def test_what_is_in_quarantine_is_not_amended(registry: Registry, clock: FakeClock) -> None:
     registry.register([new(identity="i1")])
     claim = claim_all(registry, clock)
-    registry.set_aside(claim.token, [("/base/a", NewFile("/base/q", 1000, identity="i1", flags="zq"))])
+    registry.quarantine(claim.token, [("/base/a", NewFile("/base/q", 1000, identity="i1", flags="zq"))])
     assert not registry.amend("/base/q", expected="i1", identity="i2", marks="")
     assert registry.unregister(["/base/q"]) == {"/base/q": "released"}

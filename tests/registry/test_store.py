@@ -28,7 +28,7 @@ from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.settings.urls import without_password
 
 VOLUME = Volume("web-1", "/base")
@@ -284,7 +284,7 @@ def test_when_redis_is_full_registering_is_refused_and_cleaning_goes_on(tmp_path
         registry.extend(claim.token, lease_ms=60_000)
         gone, kept = claim.records[:40], claim.records[40:]
         assert registry.ack(claim.token, [Deletion(record, Outcome.DELETED) for record in gone]) == 40
-        assert registry.nack(claim.token, [Kept(r.path, delay_ms=1, reason="EACCES") for r in kept]) == 10
+        assert registry.nack(claim.token, [Nack(r.path, delay_ms=1, reason="EACCES") for r in kept]) == 10
         assert registry.unregister(["/base/held"]) == {"/base/held": "released"}
         assert registry.audit() == []
         stats = registry.stats()

@@ -12,7 +12,7 @@ import pytest
 
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
-from tempfleet.diagnostics.configuration import Explained, explain
+from tempfleet.diagnostics.configuration import SettingInfo, explain
 from tempfleet.settings.units import size_bytes
 
 
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def explained(variable: str, **values: object) -> Explained:
+def explained(variable: str, **values: object) -> SettingInfo:
     return next(each for each in explain(**values) if each.variable == variable)
 
 

@@ -18,7 +18,7 @@ from support import wait_until
 from tempfleet import AlreadyClaimed, Settings, TempFileManager, UnsafePath
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet_tasks import make_app
 from tempfleet_tasks.runtime import Runtime
 from tempfleet_tasks.worker.bootsteps import clean_host
@@ -194,10 +194,10 @@ def test_with_a_quarantine_a_file_recorded_from_afar_is_set_aside_and_verified_t
     send(here, "register", str(path), host="web-2", ttl=0.001)
     wait_until(lambda: other.manager.registry.now_ms() >= deadline_of(other.manager, path))
     assert other.manager.cleanup_report().set_aside == 1
-    assert other.manager.verify_unseen() == 0
+    assert other.manager.verify_unverified() == 0
     (aside,) = other.manager.quarantined()
     record = other.manager.get_record(aside.aside_path)
-    assert record is not None and record.is_aside and not record.is_unverified
+    assert record is not None and record.is_quarantined and not record.is_unverified
 
 
 def test_what_a_silent_host_is_deleting_is_left_to_it(here: Runtime, silent: Silence) -> None:
@@ -210,7 +210,7 @@ def test_what_a_silent_host_is_deleting_is_left_to_it(here: Runtime, silent: Sil
         send(here, "register", str(path), host="web-2")
     send(here, "register_many", [str(path)], host="web-2")
     assert registry.stats().behind == 0
-    assert registry.nack(claim.token, [Kept(str(path), counts=False)]) == 1
+    assert registry.nack(claim.token, [Nack(str(path), counts=False)]) == 1
     record = other.manager.get_record(path)
     assert record is not None and not record.is_unverified
 

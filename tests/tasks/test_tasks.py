@@ -237,12 +237,12 @@ def test_a_message_for_a_silent_host_is_recorded_and_verified_when_it_returns(
     before = other.manager.get_record(there)
     assert before is not None and before.is_unverified
 
-    assert other.manager.verify_unseen() == 1
+    assert other.manager.verify_unverified() == 1
     record = other.manager.get_record(there)
     assert record is not None and not record.is_unverified and record.identity != before.identity
     assert abs(record.deadline_ms - before.deadline_ms) < 1000
     assert not other.manager.is_temp_file(gone)
-    assert other.manager.verify_unseen() == 0
+    assert other.manager.verify_unverified() == 0
     assert other.manager.stats().imbalance == 0
     other.manager.close()
 

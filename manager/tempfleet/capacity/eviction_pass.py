@@ -26,8 +26,8 @@ from ..errors import RegistryFull
 from ..logs import logger
 from ..plugins import FAILED, Candidate, Order
 from ..records import Deletion, FileRecord, Outcome, State
-from .selection import Need, choose
-from .usage import Kind, Reading, again
+from .selection import Shortfall, choose
+from .usage import DiskUsage, Kind, again
 
 
 @dataclass(slots=True)
@@ -46,8 +46,8 @@ class EvictionReport:
     """
 
     dry_run: bool = False
-    before: list[Reading] = field(default_factory=list)
-    after: list[Reading] = field(default_factory=list)
+    before: list[DiskUsage] = field(default_factory=list)
+    after: list[DiskUsage] = field(default_factory=list)
     wanted_bytes: int = 0
     wanted_files: int = 0
     freed_bytes: int = 0
@@ -72,20 +72,20 @@ class EvictionReport:
             "evicted": self.evicted, "stuck": self.is_stuck, "seconds": round(self.seconds, 3),
             "files": [
                 {"path": gone.record.path, "size_bytes": gone.size_bytes, "age_seconds": gone.age_ms / 1000,
-                 "quarantined": gone.record.is_aside}
+                 "quarantined": gone.record.is_quarantined}
                 for gone in self.files
             ],
         }  # fmt: skip
 
 
-class Descent:
+class EvictionPass:
     """Brings one file system down: *above* are its readings that are above their high marks."""
 
     def __init__(
         self,
         cleaner: Cleaner,
         order: Order,
-        above: Sequence[Reading],
+        above: Sequence[DiskUsage],
         report: EvictionReport,
         *,
         names: bool,
@@ -100,7 +100,7 @@ class Descent:
         self.names = names
         self.stop = stop
         self.progress = progress
-        self.need = Need(
+        self.need = Shortfall(
             bytes=max((reading.wanted for reading in above if reading.kind is not Kind.INODES), default=0),
             files=max((reading.wanted for reading in above if reading.kind is Kind.INODES), default=0),
         )
@@ -156,11 +156,11 @@ class Descent:
         for page in self.registry.waiting_paths(page=self.cleaner.settings.batch_size):
             if self._is_stopped:
                 return
-            now_ms, found = self.registry.look([path for path in page if path not in self._tried])
+            now_ms, found = self.registry.read([path for path in page if path not in self._tried])
             records = [record for record in found if record is not None and self._may_go(record)]
             yield [
                 Candidate(record, weight.size_bytes, weight.files, weight.used_ms, now_ms)
-                for record, weight in zip(records, deleter.weigh(records), strict=True)
+                for record, weight in zip(records, deleter.footprints(records), strict=True)
                 if weight is not None
             ]
 
@@ -179,11 +179,11 @@ class Descent:
         return list(self.cleaner.verdicts.outright([candidate.record for candidate in self._at.values()]))
 
     def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
-        places = iter(self.order([each for each in candidates if not each.record.is_aside]))
+        places = iter(self.order([each for each in candidates if not each.record.is_quarantined]))
 
         def place(candidate: Candidate) -> tuple[float, ...]:
             record = candidate.record
-            if record.is_aside:
+            if record.is_quarantined:
                 return (0, record.registered_ms)
             return (1 if record.deadline_ms <= candidate.now_ms else 2, next(places))
 

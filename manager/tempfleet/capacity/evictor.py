@@ -19,8 +19,8 @@ from ..logs import logger
 from ..plugins import Order
 from ..registry import FULL, VolumeStats
 from ..settings import Settings
-from .eviction_pass import Descent, EvictionReport
-from .usage import Reading, again, is_watched, readings
+from .eviction_pass import EvictionPass, EvictionReport
+from .usage import DiskUsage, again, is_watched, readings
 
 LONGEST_WAIT = 16
 """Intervals of the timer between two passes that free nothing."""
@@ -38,7 +38,7 @@ class Evictor:
         self.cleaner = cleaner
         self.order = order
         self.settings = cleaner.settings
-        self.wait = Wait(self.settings.timer_interval_seconds)
+        self.wait = Backoff(self.settings.timer_interval_seconds)
         self._known_stuck: bool | None = None
 
     def evict(
@@ -67,7 +67,7 @@ class Evictor:
             above = [reading for reading in self._high() if reading.device == device]
             if above:  # unless one file system made room for all: several may lie in one memory
                 report.before += above
-                Descent(
+                EvictionPass(
                     self.cleaner,
                     self.order,
                     above,
@@ -110,7 +110,7 @@ class Evictor:
             self.wait.end()
         return report
 
-    def _high(self) -> list[Reading]:
+    def _high(self) -> list[DiskUsage]:
         return [reading for reading in readings(self.cleaner.roots, self.settings) if reading.is_high]
 
     def _tell(self, report: EvictionReport) -> None:
@@ -141,7 +141,7 @@ class Evictor:
             logger.warning("Whether the disk is too full was not noted: %s", exc)
 
 
-class Wait:
+class Backoff:
     """Between passes that free nothing: doubles, from one interval of the timer to sixteen."""
 
     def __init__(self, interval_seconds: float) -> None:

@@ -24,7 +24,7 @@ from ..records import FileRecord, NewFile, State
 from ..registry import NO_LIMITS, Fleet, Limits, Registration, Registry, VolumeStats, tag_of
 from ..settings import Quota, Settings
 from .host_totals import HostTotals
-from .selection import Need, choose
+from .selection import Shortfall, choose
 
 ROUNDS = 3
 """How often room is made for one call: others may take it."""
@@ -140,7 +140,7 @@ class Admission:
     def _broken_on_host(self, files: Sequence[NewFile]) -> list[str]:
         if self.host is None:
             return [""] * len(files)
-        _, known = self.registry.look([file.path for file in files])
+        _, known = self.registry.read([file.path for file in files])
         return [
             self.host.broken_by(file) if record is None else ""
             for file, record in zip(files, known, strict=True)
@@ -191,28 +191,28 @@ class Admission:
     def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
         return [(place,) for place in self.order(candidates)]
 
-    def _need(self, code: str, files: Sequence[NewFile]) -> Need:
+    def _need(self, code: str, files: Sequence[NewFile]) -> Shortfall:
         """What must go: what is to come, and a twentieth of the limit, so that not every call has to."""
         limit = code.split(":")[1]
         more = int(getattr(self.settings, FIELDS[limit])) // 20
         if "bytes" in limit:
-            return Need(bytes=sum(file.size_bytes for file in files) + more)
-        return Need(files=len(files) + more)
+            return Shortfall(bytes=sum(file.size_bytes for file in files) + more)
+        return Shortfall(files=len(files) + more)
 
     def _candidates(self, files: Sequence[NewFile], ours: set[str]) -> Iterator[list[Candidate]]:
         """What waits, is the same registrants', and could be deleted now; counted as the limits count it."""
         deleter = self.cleaner.deleter
         for page in self.registry.waiting_paths():
-            now_ms, found = self.registry.look([path for path in page if path not in ours])
+            now_ms, found = self.registry.read([path for path in page if path not in ours])
             records = [record for record in found if record is not None and _may_go(record, files)]
             yield [
                 Candidate(record, record.size_bytes, 1, 0 if weight is None else weight.used_ms, now_ms)
-                for record, weight in zip(records, deleter.weigh(records), strict=True)
+                for record, weight in zip(records, deleter.footprints(records), strict=True)
             ]
 
 
 def _may_go(record: FileRecord, files: Sequence[NewFile]) -> bool:
-    waits = record.state is State.WAITING and not record.is_aside
+    waits = record.state is State.WAITING and not record.is_quarantined
     return waits and any(_shares(record, file) for file in files)
 
 

@@ -24,7 +24,7 @@ are the same.
 
 
 @dataclass(slots=True)
-class Need:
+class Shortfall:
     """What is still to go, in bytes and in files (or inodes); zero or less is enough."""
 
     bytes: int = 0
@@ -61,14 +61,14 @@ class _LastFirst:
 
 
 def choose(
-    pages: Iterable[Sequence[Candidate]], rank: Rank, need: Need, *, most: int = MOST_CHOSEN
+    pages: Iterable[Sequence[Candidate]], rank: Rank, need: Shortfall, *, most: int = MOST_CHOSEN
 ) -> list[Candidate]:
     """
     The first of all candidates in the order of *rank* that together meet *need*, all of them where they do not.
 
     A path that comes twice counts once; who would not help is left out. O(candidates * log(chosen)).
     """
-    still = Need(need.bytes, need.files)
+    still = Shortfall(need.bytes, need.files)
     heap: list[_LastFirst] = []
     chosen: set[str] = set()
     for page in pages:

@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DiskUsage:
     """
     How full one thing was at one moment.
 
@@ -81,31 +81,31 @@ def is_watched(settings: Settings) -> bool:
     return bool(settings.evict_above or settings.evict_memory_above)
 
 
-def readings(roots: Roots, settings: Settings) -> list[Reading]:
+def readings(roots: Roots, settings: Settings) -> list[DiskUsage]:
     """One for each mark and file system that the roots are on; roots that are away now are left out."""
     systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
     return [reading for root in systems.values() for reading in _of(root, roots, settings) if reading.total]
 
 
-def again(before: Sequence[Reading], roots: Roots, settings: Settings) -> list[Reading]:
+def again(before: Sequence[DiskUsage], roots: Roots, settings: Settings) -> list[DiskUsage]:
     """The same things, measured now."""
     seen = {(reading.device, reading.kind) for reading in before}
     return [reading for reading in readings(roots, settings) if (reading.device, reading.kind) in seen]
 
 
-def _of(root: Root, roots: Roots, settings: Settings) -> Iterator[Reading]:
+def _of(root: Root, roots: Roots, settings: Settings) -> Iterator[DiskUsage]:
     if settings.evict_above:
         marks = settings.evict_above, settings.evict_down_to
         found = os.fstatvfs(root.fd)
         used, files = found.f_blocks - found.f_bfree, found.f_files - found.f_ffree
         total = (used + found.f_bavail) * found.f_frsize if found.f_blocks else 0  # a tmpfs without a limit
-        yield Reading(root.path, root.device, Kind.BYTES, used * found.f_frsize, total, *marks)
+        yield DiskUsage(root.path, root.device, Kind.BYTES, used * found.f_frsize, total, *marks)
         inodes = files + found.f_favail if found.f_files else 0  # btrfs has no limit
-        yield Reading(root.path, root.device, Kind.INODES, files, inodes, *marks)
+        yield DiskUsage(root.path, root.device, Kind.INODES, files, inodes, *marks)
     if settings.evict_memory_above and roots.system.is_in_memory(root.fd):
         memory = psutil.virtual_memory()
         used, marks = (
             memory.total - memory.available,
             (settings.evict_memory_above, settings.evict_memory_down_to),
         )
-        yield Reading(root.path, root.device, Kind.MEMORY, used, memory.total, *marks)
+        yield DiskUsage(root.path, root.device, Kind.MEMORY, used, memory.total, *marks)

@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from ..deletion import SetAside
+from ..deletion import Quarantined
 from ..errors import LeaseLost, RegistryUnavailable
 from ..logs import logger
 from ..records import GONE, Deletion
@@ -67,7 +67,7 @@ class Batch:
     outright: bool = False
     # appended by several threads; append is atomic
     deletions: list[Deletion] = field(default_factory=list)
-    moved: list[SetAside] = field(default_factory=list)
+    moved: list[Quarantined] = field(default_factory=list)
 
     def waits_again(self) -> set[str]:
         """The files that are not gone; all of them, before they were tried."""

@@ -14,19 +14,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from ..deletion import Deleter, SetAside, log, parents_of, remove_empty
+from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
 from ..errors import RegistryFull, VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
-from ..reconciliation import Aftermath
+from ..reconciliation import InterruptedMoves
 from ..reconciliation import disk_identity as disk
 from ..records import GONE, Deletion, FileRecord, Outcome, State
-from ..registry import Fleet, Kept, Registry
+from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
-from ..threads import Hand
+from ..threads import SignalSafeCall
 from .batch import Batch, Lease
-from .preview import Verdicts, is_due, judged
+from .preview import Preview, is_due, judged
 from .report import CleanupReport
 from .retry import RetryPolicy
 
@@ -62,8 +62,8 @@ class Cleaner:
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
-        self.aftermath = Aftermath(registry, roots, self.deleter)
-        self.verdicts = Verdicts(registry, self.deleter, self.hooks, settings)
+        self.aftermath = InterruptedMoves(registry, roots, self.deleter)
+        self.verdicts = Preview(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
         self._disk_confirmed = False
@@ -171,7 +171,7 @@ class Cleaner:
 
         def pages() -> Iterator[list[str]]:
             for page in self.registry.waiting_paths(page=self.settings.batch_size):
-                _, records = self.registry.look(page)
+                _, records = self.registry.read(page)
                 yield [
                     record.path
                     for record in records
@@ -258,7 +258,7 @@ class Cleaner:
                 break
         report.seconds = time.monotonic() - began
         self._tell(report, round_trips=self.registry.store.round_trips - asked)
-        self.hooks.note()
+        self.hooks.publish()
         return report
 
     def _clean_batch(
@@ -272,22 +272,22 @@ class Cleaner:
 
         # What its own maker discards is not kept for second thoughts; nor what has to make room.
         quarantine = self.settings.quarantine_seconds > 0 and not batch.outright
-        remove = self.deleter.set_aside if quarantine else self.deleter.delete
+        remove = self.deleter.quarantine if quarantine else self.deleter.delete
 
         def delete(records: Sequence[FileRecord]) -> None:
             for done in remove(records, token=claim.token, may_go_on=may_go_on):
-                if isinstance(done, SetAside):
+                if isinstance(done, Quarantined):
                     batch.moved.append(done)
                 else:
                     batch.deletions.append(done if made else judged(done, claim.now_ms))
 
-        hands: list[Hand] = []
+        hands: list[SignalSafeCall] = []
         began = time.monotonic()
         try:
             chosen = self._asked(batch)
             began = time.monotonic()
             for chunk in self._chunks(chosen):
-                hands.append(Hand(partial(delete, chunk)))
+                hands.append(SignalSafeCall(partial(delete, chunk)))
             for hand in hands:
                 while not hand.wait(SIGNAL_SECONDS):
                     lease.extend(claim.token)
@@ -311,7 +311,7 @@ class Cleaner:
         if not kept:
             return claim.records
         stay = [judged(each, claim.now_ms) for each in self.verdicts.kept(claim.records, kept)]
-        self.deleter.note_kept(stay, token=claim.token)
+        self.deleter.audit_kept(stay, token=claim.token)
         batch.deletions += stay
         return [record for record in claim.records if record.path not in kept]
 
@@ -325,10 +325,10 @@ class Cleaner:
         ]
         moved = [(done.record.path, done.new) for done in batch.moved]
         started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
-        back = [Kept(record.path, counts=False) for record in claim.records if record.path not in started]
+        back = [Nack(record.path, counts=False) for record in claim.records if record.path not in started]
         settled = self.registry.ack(claim.token, gone) if gone else 0
         settled += self.registry.nack(claim.token, kept + back) if kept or back else 0
-        settled += self.registry.set_aside(claim.token, moved) if moved else 0
+        settled += self.registry.quarantine(claim.token, moved) if moved else 0
         report.add(deletions)
         report.set_aside += len(moved)
         report.latest_aside = [done.record for done in batch.moved]
@@ -347,7 +347,7 @@ class Cleaner:
         parents = list(dict.fromkeys(at for path in paths for at in parents_of(path, self.roots)))
         if not parents:
             return
-        _, records = self.registry.look(parents)
+        _, records = self.registry.read(parents)
         bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
         free = [at for at, record in zip(parents, records, strict=True) if record is None and at not in bases]
         for path in remove_empty(free, self.roots):

@@ -24,7 +24,7 @@ Look = Callable[[FileRecord], Deletion]
 Wanted = Callable[[FileRecord], bool]
 
 
-class Verdicts:
+class Preview:
     """The verdicts on the files of one volume."""
 
     def __init__(self, registry: Registry, deleter: Deleter, hooks: Hooks, settings: Settings) -> None:
@@ -41,16 +41,16 @@ class Verdicts:
 
         def may_go(record: FileRecord) -> bool:
             """Before its time."""
-            return force and (outright or not record.is_aside)
+            return force and (outright or not record.is_quarantined)
 
         with self.deleter.examining(set_aside=self._has_grace and not outright) as look:
             for page in self.registry.waiting_paths() if force else self.registry.due_paths():
-                now_ms, found = self.registry.look(page)
+                now_ms, found = self.registry.read(page)
                 records = [r for r in found if r is not None and r.state is State.WAITING and wanted(r)]
                 due = [r for r in records if is_due(r, now_ms) or may_go(r)]
                 yield from (judged(each, now_ms) for each in self._on(due, look))
             for page in self.registry.reapable_paths():
-                now_ms, found = self.registry.look(page)
+                now_ms, found = self.registry.read(page)
                 back = [
                     r for r in found if r is not None and wanted(r) and (r.deadline_ms <= now_ms or may_go(r))
                 ]

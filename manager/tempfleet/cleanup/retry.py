@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from ..records import GONE, Deletion, Outcome
-from ..registry import Kept
+from ..registry import Nack
 from ..settings import Settings
 
 
@@ -31,7 +31,7 @@ class RetryPolicy:
             settings.max_attempts,
         )
 
-    def decide(self, deletion: Deletion, *, now_ms: int, early: bool = False) -> Kept:
+    def decide(self, deletion: Deletion, *, now_ms: int, early: bool = False) -> Nack:
         """
         What to tell the registry of a file that is not gone.
 
@@ -44,19 +44,19 @@ class RetryPolicy:
             return replace(kept, delay_ms=max(kept.delay_ms, left_ms))
         return kept
 
-    def _decide(self, deletion: Deletion, now_ms: int) -> Kept:
+    def _decide(self, deletion: Deletion, now_ms: int) -> Nack:
         if deletion.outcome in GONE:
             raise ValueError(f"{deletion.outcome} files are acked, not kept")
         path, reason = deletion.path, deletion.reason or deletion.outcome.value
         if deletion.outcome is Outcome.REFUSED:
-            return Kept(path, bury=True, reason=reason)
+            return Nack(path, bury=True, reason=reason)
         if deletion.outcome is Outcome.FAILED:
             failed = deletion.record.attempts + 1
             if failed >= self.max_attempts:
-                return Kept(path, bury=True, reason=reason)
-            return Kept(path, delay_ms=self.delay_ms(failed), reason=reason)
+                return Nack(path, bury=True, reason=reason)
+            return Nack(path, delay_ms=self.delay_ms(failed), reason=reason)
         overdue = now_ms - deletion.record.deadline_ms
-        return Kept(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
+        return Nack(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
 
     def delay_ms(self, failed: int) -> int:
         """The wait after the *failed*-th failure, 1 being the first."""

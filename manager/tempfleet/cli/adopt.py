@@ -7,8 +7,8 @@ import click
 from ..formatting import counted, duration, size
 from ..logs import printable
 from ..manager import REGISTERED, FileResult
-from ..reconciliation import Found
-from ..validation import ttl_ms, words
+from ..reconciliation import UnregisteredFile
+from ..validation import ttl_ms, validate_tags
 from . import formats
 from .console import Console, pass_console
 from .output import Table, name
@@ -44,7 +44,7 @@ def adopt(
       tempfleet adopt --dry-run
       tempfleet adopt --idle 1d --ttl 1h --tag adopted
     """
-    words(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
+    validate_tags(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
     if dry_run:
         return _preview(console, idle)
     manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
@@ -75,7 +75,7 @@ def adopt(
 
 
 def _preview(console: Console, idle: float | None) -> int:
-    shown, files, amount = list[Found](), 0, 0
+    shown, files, amount = list[UnregisteredFile](), 0, 0
     for page in console.existing.unregistered(idle=idle):
         shown += page if console.json else page[: SHOWN - len(shown)]
         files, amount = files + len(page), amount + sum(found.size_bytes for found in page)

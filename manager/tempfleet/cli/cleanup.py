@@ -146,7 +146,7 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
     """
     if not paths:
         aside = console.existing.quarantined()
-        now_ms, records = console.registry.look([one.aside_path for one in aside])
+        now_ms, records = console.registry.read([one.aside_path for one in aside])
         rows = [
             (
                 "not registered" if record is None else when(record, now_ms),

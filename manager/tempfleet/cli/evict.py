@@ -45,7 +45,7 @@ def evict(console: Console, dry_run: bool) -> int:
 def _table(report: EvictionReport) -> Table:
     rows = [
         (
-            "quarantined" if gone.record.is_aside else "waiting",
+            "quarantined" if gone.record.is_quarantined else "waiting",
             size(gone.size_bytes),
             duration(gone.age_ms / 1000),
             name(gone.record.path),

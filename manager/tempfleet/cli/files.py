@@ -17,7 +17,7 @@ from ..formatting import duration, size
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
-from ..validation import words
+from ..validation import validate_tags
 from . import formats
 from .console import Console, pass_console
 from .formats import when
@@ -80,7 +80,7 @@ def ls(
       tempfleet ls --due-within 10m --json
       tempfleet ls --near-expiry --prefix /srv/reports/
     """
-    tags, prefix, registry = words(tags), beginning(prefix), console.registry
+    tags, prefix, registry = validate_tags(tags), beginning(prefix), console.registry
     now_ms = registry.now_ms()
     until_ms = None if due_within is None else now_ms + due_within * 1000
 
@@ -116,7 +116,7 @@ def _candidates(registry: Registry, state: str | None, waiting: bool) -> Iterato
 
 
 def state_of(record: FileRecord) -> str:
-    return QUARANTINED if record.is_aside and record.state is State.WAITING else str(record.state)
+    return QUARANTINED if record.is_quarantined and record.state is State.WAITING else str(record.state)
 
 
 def files_table(records: list[FileRecord], now_ms: int) -> Table:

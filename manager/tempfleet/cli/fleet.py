@@ -17,7 +17,7 @@ from ..diagnostics import DEGRADED, HEALTHY, UNHEALTHY, refusal
 from ..errors import TempfleetError, UnknownHost
 from ..formatting import counted, duration, size
 from ..logs import printable
-from ..reconciliation import foresee
+from ..reconciliation import preview_takeover
 from ..registry import Host, Volume, VolumeStats
 from . import formats
 from .console import Answer, Console, pass_console
@@ -227,7 +227,7 @@ def adopt_host(console: Console, host: str, dry_run: bool) -> int:
     """
     manager = console.existing
     if dry_run:
-        done = foresee(host, manager.registry, manager.roots, console.fleet)
+        done = preview_takeover(host, manager.registry, manager.roots, console.fleet)
         told = f"Nothing was changed; {counted(done.entered, 'record')} of {printable(host)} would be taken over."
     else:
         with console.progress("Taking over") as progress:

@@ -36,7 +36,7 @@ from .console import Console
 
 PLUGINS = "tempfleet.commands"
 
-REFUSED, WRONG_USE, NO_REDIS, INTERRUPTED = 1, 2, 3, 130
+EXIT_NO, WRONG_USE, NO_REDIS, INTERRUPTED = 1, 2, 3, 130
 
 HELP = """
 The life of temporary files, on this host and across the fleet.
@@ -130,7 +130,7 @@ def status_of(exc: BaseException) -> int:
     """The exit status that an error ends the console with."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
-    return WRONG_USE if isinstance(exc, SettingsError | InvalidTag | InvalidTTL | ReasonTooLong) else REFUSED
+    return WRONG_USE if isinstance(exc, SettingsError | InvalidTag | InvalidTTL | ReasonTooLong) else EXIT_NO
 
 
 def _give_json(command: click.Command) -> None:

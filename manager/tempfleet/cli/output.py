@@ -74,7 +74,7 @@ def name(path: str) -> Text:
 
 def known_path(record: FileRecord) -> str:
     """The path that people know its file by: in quarantine, where its disk is here, the one that it had before."""
-    return (origin_of(record.path) if record.is_aside else "") or record.path
+    return (origin_of(record.path) if record.is_quarantined else "") or record.path
 
 
 def known_name(record: FileRecord) -> Text:
@@ -83,7 +83,7 @@ def known_name(record: FileRecord) -> Text:
 
 def origin(record: FileRecord) -> dict[str, str]:
     """The same for programs, beside the path that it has."""
-    return {"original_path": origin_of(record.path)} if record.is_aside else {}
+    return {"original_path": origin_of(record.path)} if record.is_quarantined else {}
 
 
 def records_document(records: Iterable[FileRecord]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from ..errors import RegistryError
 from ..logs import printable
 from ..plugins import installed
-from ..registry import Note
+from ..registry import PluginNote
 from .console import Console, pass_console
 from .output import Table
 
@@ -48,7 +48,7 @@ def plugins(console: Console) -> int:
     return 1 if off or any(about.failures for about in found) else 0
 
 
-def _switched_off(console: Console) -> list[Note]:
+def _switched_off(console: Console) -> list[PluginNote]:
     """As the registry tells it; without one there is still something to show."""
     try:
         return console.manager.stats().plugins_off

@@ -138,7 +138,7 @@ class Compressor:
             UnsafePath: outside the roots, or no regular file of ours.
             OSError: it stays as it is; ENOSPC where there is no room.
         """
-        _, (record,) = self.registry.look([path])
+        _, (record,) = self.registry.read([path])
         if record is not None and record.state is State.LEASED:
             raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
         try:
@@ -175,7 +175,7 @@ class Compressor:
             yield None  # time to ask whether to go on
 
     def _wanted(self, page: list[str]) -> Iterator[FileRecord]:
-        now_ms, records = self.registry.look(page)
+        now_ms, records = self.registry.read(page)
         before_ms = now_ms - self.settings.compress_after_seconds * 1000
         for record in records:
             if record is not None and self._is_wanted(record, now_ms) and record.registered_ms <= before_ms:
@@ -189,7 +189,7 @@ class Compressor:
         if set(record.flags) & {
             Flag.DIRECTORY,
             Flag.UNVERIFIED,
-            Flag.ASIDE,
+            Flag.QUARANTINED,
             Flag.COMPRESSED,
             Flag.INCOMPRESSIBLE,
         }:
@@ -238,7 +238,7 @@ class Compressor:
         marks, total = (Flag.COMPRESSED.value, COMPRESSED) if found.is_packed else ("", DECOMPRESSED)
         total = total if found.has_happened else ""
         self._amend(record, record.identity, found.form.identity, marks, found.form, total)
-        _, (now,) = self.registry.look([record.path])
+        _, (now,) = self.registry.read([record.path])
         if now is None or not forms.is_settled(now):
             raise Unchanged("changed")
         return now

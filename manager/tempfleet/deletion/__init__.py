@@ -66,29 +66,29 @@ from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
 from .exchange import Agreement, NewForm, Source, Unchanged
 from .outcome_log import log
-from .quarantine import QUARANTINE, SetAside
+from .quarantine import QUARANTINE, Quarantined
 from .recovery import Recovered, recover, stands_for_another
-from .restore import Aside, all_aside, origin_of
+from .restore import QuarantinedFile, origin_of, quarantined_files
 from .session import Session
 
 __all__ = [
     "QUARANTINE",
     "Agreement",
-    "Aside",
     "Deleter",
     "NewForm",
+    "Quarantined",
+    "QuarantinedFile",
     "Recovered",
     "Session",
-    "SetAside",
     "Source",
     "Unchanged",
-    "all_aside",
     "check_place",
     "exchange",
     "failpoints",
     "log",
     "origin_of",
     "parents_of",
+    "quarantined_files",
     "recover",
     "remove_empty",
     "stands_for_another",

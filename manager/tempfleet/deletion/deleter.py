@@ -13,11 +13,11 @@ from ..settings import Settings
 from . import direct, guarded, restore
 from . import quarantine as aside
 from .audit import AuditLines, AuditLog
-from .footprint import Weight, weigh
+from .footprint import Footprint, footprint_of
 from .guarded import NotPutBack
-from .quarantine import SetAside
+from .quarantine import Quarantined
 from .recovery import Recovered, recover
-from .restore import Aside
+from .restore import QuarantinedFile
 from .rights import hindrance
 from .session import Session, Stopped
 
@@ -55,11 +55,11 @@ class Deleter:
         """
         return self._run(records, token, may_go_on, direct.delete, guarded.delete)
 
-    def set_aside(
+    def quarantine(
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
-    ) -> Iterator[Deletion | SetAside]:
+    ) -> Iterator[Deletion | Quarantined]:
         """
-        As ``delete``, with the grace period: what would be deleted is moved aside; ``SetAside`` says where
+        As ``delete``, with the grace period: what would be deleted is moved aside; ``Quarantined`` says where
         to.
 
         Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would
@@ -67,24 +67,24 @@ class Deleter:
         """
         return self._run(records, token, may_go_on, aside.set_aside_created, aside.set_aside)
 
-    def note_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
+    def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
         """Write the audit log's lines of files that somebody else decided to keep."""
         lines = AuditLines(self._audit, self._settings.host, token)
         for deletion in deletions:
             lines.add(deletion, _NOT_ASKED)
         lines.flush()
 
-    def restore(self, path: str) -> Aside:
+    def restore(self, path: str) -> QuarantinedFile:
         """Give the file that was last set aside from *path* its name back; see ``aside.restore``."""
         return restore.restore(path, self._roots)
 
-    def all_aside(self) -> Iterator[Aside]:
+    def quarantined_files(self) -> Iterator[QuarantinedFile]:
         """Every file in its grace period, as the disk tells it; works without the registry."""
-        return restore.all_aside(self._roots)
+        return restore.quarantined_files(self._roots)
 
-    def as_new(self, found: Aside) -> NewFile | None:
+    def as_new_file(self, found: QuarantinedFile) -> NewFile | None:
         """What registers a file in its grace period anew; see ``aside.as_new``."""
-        return restore.as_new(found, self._roots)
+        return restore.as_new_file(found, self._roots)
 
     def examine(self, record: FileRecord) -> Deletion:
         """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
@@ -123,14 +123,14 @@ class Deleter:
         outcome, reason = outcome_of(OSError(code, os.strerror(code)))
         return Deletion(verdict.record, outcome, verdict.way, reason=reason)
 
-    def weigh(self, records: Sequence[FileRecord]) -> list[Weight | None]:
+    def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
         """What the disk would get back for each of *records*; None where that cannot be seen. See weighing.py."""
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            return [self._weigh(record, session) for record in records]
+            return [self._footprint(record, session) for record in records]
 
-    def _weigh(self, record: FileRecord, session: Session) -> Weight | None:
+    def _footprint(self, record: FileRecord, session: Session) -> Footprint | None:
         root = self._roots.find(record.path)
-        return None if root is None or session.moved[root.path] else weigh(record, root, session)
+        return None if root is None or session.moved[root.path] else footprint_of(record, root, session)
 
     def recover(self) -> list[Recovered]:
         """

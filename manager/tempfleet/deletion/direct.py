@@ -30,7 +30,7 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
     try:
         verdict = _judge(record, name, session)
     except FileNotFoundError:
-        if (left := left_aside(record, session)) is None:
+        if (left := left_in_quarantine(record, session)) is None:
             raise
         return guarded.finish(record, session.private(session.roots.base), left, session)
     if verdict.outcome is not _DELETED:
@@ -58,7 +58,7 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
     try:
         verdict = _judge(record, name, session)
     except FileNotFoundError:
-        if (left := left_aside(record, session)) is None:
+        if (left := left_in_quarantine(record, session)) is None:
             raise
         private = session.roots.base.private.peek()
         return Deletion(
@@ -71,11 +71,11 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
     if held >= 0:
         os.close(held)
     if objection is None and _DIRECTORY in record.flags:
-        return verdict._replace(freed_bytes=usage.look_into(base, name, session)[1])
+        return verdict._replace(freed_bytes=usage.inspect_tree(base, name, session)[1])
     return objection or verdict
 
 
-def left_aside(record: FileRecord, session: Session) -> Entry | None:
+def left_in_quarantine(record: FileRecord, session: Session) -> Entry | None:
     """What a claimer of *record* set aside and did not live to tell the registry."""
     return next((left for left in session.entries_of(session.roots.base, record.path) if left.aside), None)
 

@@ -36,7 +36,7 @@ from ..filesystem import FORM, Root, Stat, Use, digest_of, identity, in_use
 from ..records import FileRecord
 from . import failpoints as faults
 from . import guarded
-from .journal import Noted
+from .journal import JournalEntry
 from .removal import remove
 from .session import Session
 
@@ -196,7 +196,7 @@ def is_exchanging(path: str, root: Root) -> bool:
     )
 
 
-def recover(line: Noted, root: Root, private: int, session: Session) -> None:
+def recover(line: JournalEntry, root: Root, private: int, session: Session) -> None:
     """What a process left in the private directory that died at an exchange; nothing, mostly."""
     entry = f"{session.entry_name(line.path)}.{FORM}"
     try:
@@ -208,7 +208,7 @@ def recover(line: Noted, root: Root, private: int, session: Session) -> None:
         pass
 
 
-def is_left(line: Noted, private: int) -> bool:
+def is_left(line: JournalEntry, private: int) -> bool:
     """Whether ``recover`` could do nothing with what there is."""
     try:
         os.stat(f"{digest_of(line.path)}.{line.token:x}.{FORM}", dir_fd=private, follow_symlinks=False)

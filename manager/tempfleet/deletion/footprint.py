@@ -15,7 +15,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
-class Weight:
+class Footprint:
     """
     Attributes:
         size_bytes: the blocks that would be free.
@@ -38,14 +38,14 @@ class Weight:
         self.used_ms = max(self.used_ms, used_ns // 1_000_000)
 
 
-def weigh(record: FileRecord, root: Root, session: Session) -> Weight | None:
+def footprint_of(record: FileRecord, root: Root, session: Session) -> Footprint | None:
     """
     The weight of what has the name of *record* now; None where that cannot be seen.
 
     Of a directory only the first few thousand entries are weighed, and none very deep: a larger one weighs at least so
     much.
     """
-    weight = Weight()
+    weight = Footprint()
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]
@@ -58,7 +58,7 @@ def weigh(record: FileRecord, root: Root, session: Session) -> Weight | None:
     return weight
 
 
-def _add_tree(weight: Weight, fd: int, name: str, session: Session) -> None:
+def _add_tree(weight: Footprint, fd: int, name: str, session: Session) -> None:
     system = session.roots.system
     top = system.open_beneath(fd, name, _OPEN)
     left, waiting = LOOKED_INTO, ["."]

@@ -72,7 +72,7 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
 def given_back(record: FileRecord, fd: int, name: str, session: Session) -> int:
     """The bytes that removing *name* of directory *fd* would give back, as far as that is looked into."""
     if DIRECTORY in record.flags:
-        return usage.look_into(fd, name, session)[1]
+        return usage.inspect_tree(fd, name, session)[1]
     return session.reader.stat(fd, name).freed_bytes
 
 
@@ -134,7 +134,7 @@ def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
         os.close(held)
     if no is not None:
         return no
-    freed = usage.look_into(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
+    freed = usage.inspect_tree(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
     return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
 
 

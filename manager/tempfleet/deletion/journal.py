@@ -27,7 +27,7 @@ _TRIES = 10
 """A recovery scan may take a note away before it is locked; ten scans in ten such instants are an enemy."""
 
 
-class Note:
+class Journal:
     """One batch's note in one private directory."""
 
     def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
@@ -83,7 +83,7 @@ def _line(path: str, identity: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class JournalEntry:
     """One line of a dead process's note."""
 
     path: str
@@ -91,7 +91,7 @@ class Noted:
     token: int
 
 
-def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[Noted]]]:
+def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[JournalEntry]]]:
     """The notes among *names* that no living process holds, with what is in them."""
     for name in names:
         kind, _, rest = name.partition(".")
@@ -118,7 +118,7 @@ def _read(fd: int) -> str:
     return os.fsdecode(b"".join(parts))
 
 
-def _parse(text: str, token: int) -> list[Noted]:
+def _parse(text: str, token: int) -> list[JournalEntry]:
     """A note that was cut off by the crash is good up to there: nothing was moved before it was whole."""
     fields = text.split("\0")
-    return [Noted(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]
+    return [JournalEntry(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]

@@ -33,19 +33,19 @@ QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class Quarantined:
     """
     A file that was set aside: *new* is to take the place of *record* in the registry, in one move.
 
-    *new* has the identity, owner and tags of *record*, its flags and Flag.ASIDE, the path of the file now, and the
-    grace period as its time to live.
+    *new* has the identity, owner and tags of *record*, its flags and Flag.QUARANTINED, and the path of the file now.
+    Its time to live is the quarantine's.
     """
 
     record: FileRecord
     new: NewFile
 
 
-def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | Deletion:
+def set_aside(record: FileRecord, root: Root, session: Session) -> Quarantined | Deletion:
     """
     Move what was registered as *record* aside; a ``Deletion`` where that is not what happened.
 
@@ -53,13 +53,13 @@ def set_aside(record: FileRecord, root: Root, session: Session) -> SetAside | De
     """
     done = _set_aside_by_name(record, root, session)
     if isinstance(done, Deletion) and done.outcome in (Outcome.MISSING, Outcome.REPLACED):
-        if (left := left_aside(record, root, session)) is not None:
+        if (left := left_in_quarantine(record, root, session)) is not None:
             return _moved(record, root, left.name, left.size_bytes, session)
         return guarded.delete(record, root, session)  # perhaps half done by an earlier claim
     return done
 
 
-def left_aside(record: FileRecord, root: Root, session: Session) -> Entry | None:
+def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entry | None:
     """What a claimer of *record* set aside and did not live to tell the registry."""
     for left in session.entries_of(root, record.path):
         if left.aside and guarded.is_same(record, root, root.private.peek(), left.name, session):
@@ -67,7 +67,7 @@ def left_aside(record: FileRecord, root: Root, session: Session) -> Entry | None
     return None
 
 
-def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetAside | Deletion:
+def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> Quarantined | Deletion:
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]
@@ -85,9 +85,9 @@ def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetA
     if no is not None:
         return no
     try:
-        size = usage.look_into(fd, name, session)[1] if record.is_directory else found.size
+        size = usage.inspect_tree(fd, name, session)[1] if record.is_directory else found.size
         entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
-        fits = session.room_aside(root, size)  # asked last: what stays takes no room
+        fits = session.fits_quarantine(root, size)  # asked last: what stays takes no room
         if fits:
             no = _set_aside(record, root, fd, name, entry, held, session)
     finally:
@@ -98,17 +98,17 @@ def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> SetA
     return no or _moved(record, root, entry, size, session)
 
 
-def set_aside_created(record: FileRecord, name: str, session: Session) -> SetAside | Deletion:
+def set_aside_created(record: FileRecord, name: str, session: Session) -> Quarantined | Deletion:
     """The same for a name made by ``create()``: it is ours, so it gets its identity only now, out of reach."""
     base = session.roots.base
-    if (left := direct.left_aside(record, session)) is not None:
+    if (left := direct.left_in_quarantine(record, session)) is not None:
         found = with_identity(record, base, left.name, session)
         return _moved(found, base, left.name, left.size_bytes, session, record)
     verdict = direct.look(record, name, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
-    size = usage.look_into(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
-    if not session.room_aside(base, size):
+    size = usage.inspect_tree(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
+    if not session.fits_quarantine(base, size):
         return _full(direct.delete(record, name, session))
     private = session.private(base)
     entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
@@ -146,15 +146,15 @@ def _set_aside(
 
 def _moved(
     record: FileRecord, root: Root, entry: str, size: int, session: Session, old: FileRecord | None = None
-) -> SetAside:
-    return SetAside(
+) -> Quarantined:
+    return Quarantined(
         old or record,
         NewFile(
             path=f"{root.private.path}/{entry}",
             ttl_ms=int(session.settings.quarantine_seconds * 1000),
             size_bytes=size,
             identity=record.identity,
-            flags=record.flags + Flag.ASIDE,
+            flags=record.flags + Flag.QUARANTINED,
             uid=record.uid,
             tags=record.tags,
         ),
@@ -181,7 +181,7 @@ def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
     """What ``set_aside`` would do, changing nothing."""
     verdict = guarded.look_by_name(record, root, session)
     if verdict.outcome in (Outcome.MISSING, Outcome.REPLACED):
-        if left_aside(record, root, session) is not None:
+        if left_in_quarantine(record, root, session) is not None:
             return Deletion(record, Outcome.DELETED, Way.GUARDED, reason=QUARANTINE)
         return guarded.look(record, root, session)
     try:
@@ -196,7 +196,7 @@ def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
 def look_before_created(record: FileRecord, name: str, session: Session) -> Deletion:
     """What ``set_aside_created`` would do, changing nothing."""
     verdict, base = direct.look(record, name, session), session.roots.base
-    if direct.left_aside(record, session) is not None:
+    if direct.left_in_quarantine(record, session) is not None:
         return verdict._replace(reason=QUARANTINE, freed_bytes=0)
     return _in_grace(verdict, base, base.fd, name, verdict.freed_bytes, session)
 
@@ -205,8 +205,8 @@ def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, sess
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     if verdict.record.is_directory:
-        size = usage.look_into(fd, name, session)[1]
-    if not session.room_aside(root, size):
+        size = usage.inspect_tree(fd, name, session)[1]
+    if not session.fits_quarantine(root, size):
         return _full(verdict)
     return verdict._replace(reason=QUARANTINE, freed_bytes=0)
 
@@ -239,7 +239,7 @@ def _is_anothers(record: FileRecord, root: Root) -> bool:
     """Whether *record* is of a file that another user set aside, in the private directory that is his."""
     at = record.path.rpartition("/")[0]
     private = at.removeprefix(root.prefix)
-    if not record.is_aside or "/" in private or not is_private_name(private):
+    if not record.is_quarantined or "/" in private or not is_private_name(private):
         return False
     root.private.peek()
     return at != root.private.path

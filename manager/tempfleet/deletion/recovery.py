@@ -12,7 +12,7 @@ from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from . import exchange, guarded
 from . import failpoints as faults
-from .journal import Noted, abandoned
+from .journal import JournalEntry, abandoned
 from .session import Session
 
 _ORIGIN_SECONDS = 3600
@@ -78,7 +78,7 @@ def _forget_origins(private: int, names: list[str]) -> None:
                 continue  # its maker, or another scan, was quicker
 
 
-def _recover_one(root: Root, private: int, line: Noted, roots: Roots) -> Recovered | None:
+def _recover_one(root: Root, private: int, line: JournalEntry, roots: Roots) -> Recovered | None:
     entry = f"{digest_of(line.path)}.{line.token:x}"
     record = FileRecord(line.path, 0, 0, identity=line.identity)
     if not line.path.startswith(root.prefix):

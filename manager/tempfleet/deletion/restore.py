@@ -17,7 +17,7 @@ from . import guarded
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class QuarantinedFile:
     """A file in its grace period, as the disk tells it."""
 
     path: str
@@ -25,7 +25,7 @@ class Aside:
     size_bytes: int
 
 
-def all_aside(roots: Roots) -> Iterator[Aside]:
+def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
     """Every file in its grace period, from the disk."""
     for root in roots:
         for entry in root.private.entries():
@@ -34,10 +34,10 @@ def all_aside(roots: Roots) -> Iterator[Aside]:
                     origin = os.readlink(entry.from_name, dir_fd=root.private.peek())
                 except OSError:
                     origin = ""
-                yield Aside(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
+                yield QuarantinedFile(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
 
 
-def as_new(aside: Aside, roots: Roots) -> NewFile | None:
+def as_new_file(aside: QuarantinedFile, roots: Roots) -> NewFile | None:
     """What registering *aside* anew sends, its record lost: a whole grace period from now. None once it is gone."""
     root = roots.find(aside.aside_path)
     if root is None:
@@ -53,7 +53,7 @@ def as_new(aside: Aside, roots: Roots) -> NewFile | None:
         ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
         size_bytes=aside.size_bytes,
         identity=taken,
-        flags=Flag.ASIDE + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
+        flags=Flag.QUARANTINED + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
         uid=found.uid,
     )
 
@@ -67,7 +67,7 @@ def origin_of(aside_path: str) -> str:
         return ""
 
 
-def restore(path: str, roots: Roots) -> Aside:
+def restore(path: str, roots: Roots) -> QuarantinedFile:
     """
     Give the file that was last set aside from *path* its name back, never over an existing one.
 
@@ -92,7 +92,7 @@ def restore(path: str, roots: Roots) -> Aside:
     last = max(mine, key=lambda entry: entry.token)
     _rename_back(path, last, root, roots)
     forget_origin(root.private.peek(), last)
-    return Aside(path, f"{root.private.path}/{last.name}", last.size_bytes)
+    return QuarantinedFile(path, f"{root.private.path}/{last.name}", last.size_bytes)
 
 
 def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from ..filesystem import DIRECTORY_FLAGS, Entry, Root, Roots, Use, digest_of
 from ..records import FileRecord
 from ..settings import InUse, Settings
-from .journal import Note
+from .journal import Journal
 
 _OPEN_DIRECTORIES = 32
 """
@@ -55,7 +55,7 @@ class Session:
         self._records = records
         self._parents: dict[str, int] = {}
         self._privates: dict[str, int] = {}
-        self._notes: dict[str, Note] = {}
+        self._notes: dict[str, Journal] = {}
         self._aside_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
 
@@ -77,7 +77,7 @@ class Session:
         fd = self._privates.get(root.path)
         if fd is None:
             fd = root.private.open()
-            self._notes[root.path] = Note(fd, self.token, self._records)
+            self._notes[root.path] = Journal(fd, self.token, self._records)
             self._privates[root.path] = fd
         return fd
 
@@ -108,7 +108,7 @@ class Session:
             self._entries[root.path] = by_digest
         return self._entries[root.path].get(digest_of(path), [])
 
-    def room_aside(self, root: Root, size: int) -> bool:
+    def fits_quarantine(self, root: Root, size: int) -> bool:
         """Whether *size* bytes more may wait in the grace period; if so they are counted."""
         if root.path not in self._aside_bytes:
             entries = root.private.entries()

@@ -24,7 +24,7 @@ def ask(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> t
         if has_mount(record.path):
             return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
         if session.asks_in_use:
-            session.use, _ = look_into(fd, name, session)
+            session.use, _ = inspect_tree(fd, name, session)
         return _objection(record, session, way), -1
     if not session.asks_in_use:
         return None, -1
@@ -46,7 +46,7 @@ def _objection(record: FileRecord, session: Session, way: Way) -> Deletion | Non
     return None
 
 
-def look_into(fd: int, name: str, session: Session) -> tuple[Use, int]:
+def inspect_tree(fd: int, name: str, session: Session) -> tuple[Use, int]:
     """
     Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
 

@@ -28,7 +28,7 @@ FOLLOWS: dict[str, Callable[[Settings], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class SettingInfo:
     """
     One setting as people look at it.
 
@@ -46,7 +46,7 @@ class Explained:
     allowed: str
 
 
-def explain(**values: Any) -> list[Explained]:
+def explain(**values: Any) -> list[SettingInfo]:
     """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
     settings = Settings.load(**values)
     found = found_settings()
@@ -57,7 +57,7 @@ def explain(**values: Any) -> list[Explained]:
         info = Settings.model_fields[field]
         unsaid = settings.model_copy(update={field: info.get_default(call_default_factory=True)})
         explained.append(
-            Explained(
+            SettingInfo(
                 name,
                 _written(settings, field),
                 OPTION if values.get(field) is not None else origin,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cleanup import UNMADE
-from ..deletion import QUARANTINE, Aside
+from ..deletion import QUARANTINE, QuarantinedFile
 from ..filesystem import in_words, meaning_of
 from ..formatting import counted, duration
 from ..logs import printable
@@ -66,7 +66,7 @@ class Explanation:
     now_ms: int
     record: FileRecord | None
     verdict: Deletion | None
-    aside: Sequence[Aside] = ()
+    aside: Sequence[QuarantinedFile] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())

@@ -16,7 +16,7 @@ from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins import BEFORE, HOOKS, LOAD
 from ..reconciliation import disk_identity as disk
-from ..registry import Fleet, Host, Note, Registry, Volume, VolumeStats
+from ..registry import Fleet, Host, PluginNote, Registry, Volume, VolumeStats
 from ..settings import Settings
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
@@ -85,7 +85,7 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     return found
 
 
-def _plugin_warning(note: Note) -> str:
+def _plugin_warning(note: PluginNote) -> str:
     if note.hook in (LOAD, BEFORE):
         harm = "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
     else:

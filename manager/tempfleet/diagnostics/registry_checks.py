@@ -118,7 +118,7 @@ def check_failures(registry: Registry) -> Iterator[Finding]:
 def _tried_again(registry: Registry) -> Iterator[FileRecord]:
     """What failed and waits, due or not: the next try is up to an hour away."""
     for page in registry.failed_paths():
-        for record in registry.look(page)[1]:
+        for record in registry.read(page)[1]:
             if record is not None and record.state is State.WAITING:
                 yield record
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..cleanup import judged
-from ..deletion import Aside
+from ..deletion import QuarantinedFile
 from ..diagnostics import Explanation, Finding, examine, health_check
 from ..errors import VolumeUnavailable
 from ..filesystem import normalise
@@ -22,7 +22,7 @@ class Asking(Connected):
 
     def get_file_age(self, file_path: StrPath) -> float | None:
         """Seconds since the file was registered, by the Redis clock; None if it is not."""
-        now_ms, (record,) = self.registry.look([normalise(file_path)])
+        now_ms, (record,) = self.registry.read([normalise(file_path)])
         return None if record is None else max(now_ms - record.registered_ms, 0) / 1000
 
     def is_temp_file(self, file_path: StrPath) -> bool:
@@ -31,11 +31,11 @@ class Asking(Connected):
 
     def get_record(self, path: StrPath) -> FileRecord | None:
         """All that the registry knows of a path."""
-        return self.registry.look([normalise(path)])[1][0]
+        return self.registry.read([normalise(path)])[1][0]
 
     def get_records(self, paths: Sequence[StrPath]) -> list[FileRecord | None]:
         """All that the registry knows of each path, in their order: one round trip for each thousand."""
-        return self.registry.look([normalise(path) for path in paths])[1]
+        return self.registry.read([normalise(path) for path in paths])[1]
 
     def records(self, *, state: State | None = None) -> Iterator[FileRecord]:
         """Every record, page by page, of one state if given; a path may come twice while others clean."""
@@ -63,7 +63,7 @@ class Asking(Connected):
     def explain(self, path: StrPath) -> Explanation:
         """What is known of *path*, and what would happen to it if it were due now; changes nothing."""
         absolute = normalise(path)
-        now_ms, (record,) = self.registry.look([absolute])
+        now_ms, (record,) = self.registry.read([absolute])
         verdict = None if record is None else self._verdict_on(record, now_ms)
         aside = [one for one in self.quarantined() if one.path == absolute]
         return Explanation(absolute, now_ms, record, verdict, aside)
@@ -75,9 +75,9 @@ class Asking(Connected):
             return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
         return judged(self.cleaner.verdicts.on(record), now_ms)
 
-    def quarantined(self) -> list[Aside]:
+    def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, as the disk tells it."""
-        return list(self.cleaner.deleter.all_aside())
+        return list(self.cleaner.deleter.quarantined_files())
 
     def stats(self) -> VolumeStats:
         """Counts, totals and histograms of the volume, at one instant."""

@@ -12,9 +12,9 @@ from ..cleanup import CleanupReport
 from ..deletion import origin_of
 from ..filesystem import beginning
 from ..reconciliation import disk_identity as disk
-from ..reconciliation import verify_unseen
+from ..reconciliation import verify_unverified
 from ..records import Deletion, FileRecord
-from ..validation import words
+from ..validation import validate_tags
 from .local_volume import Connected
 from .results import BatchResult, FileResult, of_deletions
 
@@ -52,7 +52,7 @@ class Deleting(Connected):
             prefix: only paths that begin so; relative to the working directory, as a path is.
         """
         if tags or prefix:
-            wanted = partial(FileRecord.matches, tags=words(tags), prefix=beginning(prefix))
+            wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
             return self.cleaner.clean_matching(wanted, force=force, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
         return clean(progress=progress)
@@ -72,7 +72,7 @@ class Deleting(Connected):
             tags: only files that have all of these.
             prefix: only files from paths that begin so.
         """
-        wanted = partial(_is_quarantined, tags=words(tags), prefix=beginning(prefix))
+        wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
         return self.cleaner.clean_matching(wanted, force=True, outright=True, progress=progress)
 
     def cleanup_batch(
@@ -116,9 +116,9 @@ class Deleting(Connected):
         reason ``quarantine``.
         """
         if quarantine:
-            aside = partial(_is_quarantined, tags=words(tags), prefix=beginning(prefix))
+            aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
             return self.cleaner.preview(aside, force=True, outright=True)
-        wanted = partial(FileRecord.matches, tags=words(tags), prefix=beginning(prefix))
+        wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
         return self.cleaner.preview(wanted, force=force)
 
     def accept_disk(self) -> None:
@@ -128,17 +128,17 @@ class Deleting(Connected):
         """
         self.registry.bind(disk.identity_of(self.roots))
 
-    def verify_unseen(self) -> int:
+    def verify_unverified(self) -> int:
         """
         Look at the files that were recorded for this host while it was silent; how many are there. See unseen.py.
         """
-        return verify_unseen(self.registry, self.roots, self.settings)
+        return verify_unverified(self.registry, self.roots, self.settings)
 
 
 def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> bool:
     """Whether it is in quarantine, and matches by the path that it had before."""
     return (
-        record.is_aside
+        record.is_quarantined
         and record.matches(tags=tags)
         and (origin_of(record.path) or record.path).startswith(prefix)
     )

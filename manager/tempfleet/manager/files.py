@@ -39,7 +39,7 @@ class Files(MutableMapping[str, float]):
         self._unregister = unregister
 
     def __getitem__(self, path: str) -> float:
-        _, (record,) = self._registry.look([normalise(path)])
+        _, (record,) = self._registry.read([normalise(path)])
         if record is None:
             raise KeyError(path)
         return record.registered_ms / 1000
@@ -70,7 +70,7 @@ class Files(MutableMapping[str, float]):
     def __contains__(self, path: object) -> bool:
         if not isinstance(path, str | bytes | os.PathLike):
             return False
-        return self._registry.look([normalise(path)])[1][0] is not None
+        return self._registry.read([normalise(path)])[1][0] is not None
 
     def __repr__(self) -> str:
         return f"<{len(self)} temporary files {self._registry.volume.in_words}>"
@@ -90,7 +90,7 @@ class Files(MutableMapping[str, float]):
         dropped = 0
         with self._cleaner.deleter.examining() as look:
             for page in self._registry.paths():
-                now_ms, records = self._registry.look([path for path in page if path not in names])
+                now_ms, records = self._registry.read([path for path in page if path not in names])
                 known = [record for record in records if record is not None]
                 gone = [
                     record.path

@@ -23,12 +23,12 @@ from ..errors import (
 )
 from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unmake, unsafe
 from ..logs import logger, printable
-from ..reconciliation import Finder, Found, Takeover, take_over
+from ..reconciliation import Finder, Takeover, UnregisteredFile, take_over
 from ..records import FileRecord, Flag, NewFile, Outcome
 from ..registry import Fleet, Registration
-from ..validation import ttl_ms, words
+from ..validation import ttl_ms, validate_tags
 from .local_volume import Connected, StrPath
-from .results import REFUSED, BatchResult, FileResult, of_record
+from .results import REJECTED, BatchResult, FileResult, of_record
 from .temp_file import TempDirectory, TempFile
 
 DIRECTORY_MODE = 0o700
@@ -238,14 +238,14 @@ class Registering(Connected):
         results = [of_record(record) for record in records] + [
             FileResult(
                 path,
-                Outcome.MISSING.value if isinstance(exc, FileMissing) else REFUSED,
+                Outcome.MISSING.value if isinstance(exc, FileMissing) else REJECTED,
                 str(exc),
             )
             for path, exc in errors.items()
         ]
         return BatchResult(results, time.monotonic() - began)
 
-    def unregistered(self, *, idle: float | None = None) -> Iterator[list[Found]]:
+    def unregistered(self, *, idle: float | None = None) -> Iterator[list[UnregisteredFile]]:
         """
         The regular files in the base directory that nobody registered, in pages; see ``adopt``. Not those that changed
         in the last *idle* seconds (``max_age`` unless given): their users may be about to register them.
@@ -309,7 +309,7 @@ class Registering(Connected):
             absolute,
             self.roots,
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
-            tags=words(tags),
+            tags=validate_tags(tags),
             directory=directory,
             confined=confined,
             age_ms=round(age_seconds * 1000),
@@ -339,7 +339,7 @@ class Registering(Connected):
             ttl_ms=ttl_ms(self.max_age if ttl is None else ttl),
             flags=flags,
             uid=os.geteuid(),
-            tags=words(tags),
+            tags=validate_tags(tags),
         )
 
     def _unmake(self, record: FileRecord) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..records import Deletion, FileRecord, Outcome
 
-REGISTERED, REFUSED, SET_ASIDE = "registered", "refused", "set_aside"
+REGISTERED, REJECTED, SET_ASIDE = "registered", "refused", "set_aside"
 
 
 @dataclass(frozen=True, slots=True)

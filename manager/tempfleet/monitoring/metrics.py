@@ -26,7 +26,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from ..deletion import all_aside
+from ..deletion import quarantined_files
 from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
@@ -114,7 +114,7 @@ class FleetCollector(Collector):
         missing = self.roots.check()
         yield self._of_own("temp_file_roots_missing", len(missing))
         try:
-            aside = [file.size_bytes for file in all_aside(self.roots)]
+            aside = [file.size_bytes for file in quarantined_files(self.roots)]
         except OSError as exc:
             logger.warning("Metrics without the grace period's files: %s", exc)
             return

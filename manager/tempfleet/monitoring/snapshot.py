@@ -30,7 +30,7 @@ class Burial:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Snapshot:
     """
     The fleet at about one instant.
 
@@ -97,7 +97,7 @@ class Survey:
 
 def survey(
     fleet: Fleet, *, host: str, missing_roots: Mapping[str, str], sweep_interval_seconds: float
-) -> Survey:
+) -> Snapshot:
     """
     Ask for all of it. Raises as Fleet's methods do.
     """
@@ -107,7 +107,7 @@ def survey(
     ]
     forecast = fleet.forecast(drawn, step_seconds=STEP_SECONDS, steps=STEPS)
     now_ms, sweeps = fleet.sweeps()
-    return Survey(
+    return Snapshot(
         now_ms=now_ms,
         host=host,
         hosts=fleet.hosts(),

@@ -14,14 +14,14 @@ from . import figures
 from .charts import bars, shares
 from .html import Child, Html, element, joined
 from .metrics import installed_version
-from .snapshot import DEAD_LISTED, STEP_SECONDS, VOLUMES_LISTED, Survey
+from .snapshot import DEAD_LISTED, STEP_SECONDS, VOLUMES_LISTED, Snapshot
 
 REFRESH_SECONDS = 5
 
 LEGEND = ("waiting", "leased", "held", "dead")
 
 
-def status_page(survey: Survey) -> str:
+def status_page(survey: Snapshot) -> str:
     """The whole document."""
     return "<!doctype html>" + element(
         "html", _head(), element("body", _header(survey), _main(survey), _footer(survey)), lang="en"
@@ -39,7 +39,7 @@ def _head() -> Html:
     )
 
 
-def _header(survey: Survey) -> Html:
+def _header(survey: Snapshot) -> Html:
     warnings = survey.warnings
     pill = f"{len(warnings)} to look at" if warnings else "All well"
     return element(
@@ -50,7 +50,7 @@ def _header(survey: Survey) -> Html:
     )
 
 
-def _main(survey: Survey) -> Html:
+def _main(survey: Snapshot) -> Html:
     return element(
         "main",
         _warnings(survey.warnings),
@@ -72,7 +72,7 @@ def _main(survey: Survey) -> Html:
     )
 
 
-def _footer(survey: Survey) -> Html:
+def _footer(survey: Snapshot) -> Html:
     used = f"Redis uses {figures.size(survey.memory.used_bytes)}. " if survey.memory else ""
     links = [element("a", path, href=path) for path in ("/metrics", "/health", "/readyz")]
     said = f"{used}Read-only; asked anew every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
@@ -86,7 +86,7 @@ def _warnings(warnings: Sequence[str]) -> Html | None:
     return element("ul", *items, class_="warnings", role="status")
 
 
-def _tiles(survey: Survey) -> Html:
+def _tiles(survey: Snapshot) -> Html:
     live = len(survey.hosts) - len(survey.silent)
     tiles = [
         ("Active files", figures.count(survey.total("active")), ""),
@@ -106,7 +106,7 @@ def _tiles(survey: Survey) -> Html:
     )
 
 
-def _forecast(survey: Survey) -> Html:
+def _forecast(survey: Snapshot) -> Html:
     titles = [f"{counted(n, 'file')} in {i} to {i + 1} min" for i, n in enumerate(survey.forecast)]
     marks = [(at, f"{at * STEP_SECONDS // 60} min" if at else "now") for at in range(0, 60, 10)]
     total = sum(survey.forecast)
@@ -121,7 +121,7 @@ def _forecast(survey: Survey) -> Html:
     )
 
 
-def _lag(survey: Survey) -> Html:
+def _lag(survey: Snapshot) -> Html:
     lag = survey.lag
     if not lag.count:
         return _nothing("No file was deleted yet.")
@@ -144,7 +144,7 @@ def _lag(survey: Survey) -> Html:
     )
 
 
-def _volumes(survey: Survey) -> Html:
+def _volumes(survey: Snapshot) -> Html:
     if not survey.volumes:
         return _nothing("No file was ever registered.")
     live = {host.name for host in survey.hosts if host.live}
@@ -179,7 +179,7 @@ def _volumes(survey: Survey) -> Html:
     )
 
 
-def _silent(survey: Survey) -> Html:
+def _silent(survey: Snapshot) -> Html:
     rows = [
         [
             printable(host.name),
@@ -195,7 +195,7 @@ def _silent(survey: Survey) -> Html:
     )
 
 
-def _sweeps(survey: Survey) -> Html:
+def _sweeps(survey: Snapshot) -> Html:
     if not survey.sweeps:
         return _nothing("None yet: does beat run?")
     rows = [
@@ -212,7 +212,7 @@ def _sweeps(survey: Survey) -> Html:
     return _table(["When", "By", "Due", "Told", "Recovered", "Took"], rows, numbers={2, 3, 4, 5})
 
 
-def _dead(survey: Survey) -> Html:
+def _dead(survey: Snapshot) -> Html:
     if not survey.dead:
         return _nothing("None: everything could be deleted so far.")
     rows = [

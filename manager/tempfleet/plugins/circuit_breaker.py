@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..errors import PluginFailed
 from ..logs import logger, printable
-from ..threads import Hand
+from ..threads import SignalSafeCall
 
 FAILURES = 3
 """In a row, and it is switched off."""
@@ -40,7 +40,7 @@ def nothing() -> None:
     """What is done while one waits, where there is nothing to do."""
 
 
-class Contained:
+class CircuitBreaker:
     """
     One thing that a plug-in does, as *name*; usable from any thread, and in several at once.
 
@@ -61,7 +61,7 @@ class Contained:
         self._clock = clock
         self._failures = 0
         self._failed_at = 0.0
-        self._hung: list[tuple[int, Hand]] = []
+        self._hung: list[tuple[int, SignalSafeCall]] = []
 
     @property
     def is_off(self) -> bool:
@@ -92,7 +92,7 @@ class Contained:
                 words.append(f"{type(exc).__name__}: {exc}")
                 raise
 
-        hand = Hand(run, apart=True)
+        hand = SignalSafeCall(run, apart=True)
         try:
             in_time = self._wait(hand, meanwhile)
         finally:
@@ -105,7 +105,7 @@ class Contained:
         self.mend()
         return answers[0]
 
-    def _wait(self, hand: Hand, meanwhile: Callable[[], object]) -> bool:
+    def _wait(self, hand: SignalSafeCall, meanwhile: Callable[[], object]) -> bool:
         end = self._clock() + self.seconds
         while not hand.wait(SIGNAL_SECONDS):
             meanwhile()

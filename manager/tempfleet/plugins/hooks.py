@@ -21,7 +21,7 @@ from ..logs import logger
 from ..records import Deletion, FileRecord, Outcome
 from ..registry import Registry
 from ..settings import OnPluginFailure, Settings
-from .circuit_breaker import Contained, nothing
+from .circuit_breaker import CircuitBreaker, nothing
 from .plugin import Plugin
 from .specification import AFTER, FAILURE, NEAR, Order
 
@@ -86,7 +86,7 @@ class Hooks:
         if exc.counts:
             self._failures[exc.plugin] += 1
 
-    def note(self) -> None:
+    def publish(self) -> None:
         """
         Count what failed, and say what is switched off, in the registry; take back what is well again.
 
@@ -97,7 +97,7 @@ class Hooks:
                 said = contained.said if contained.is_off else ""
                 failures = self._failures.pop(contained.name, 0)
                 if failures or said or self._is_to_be_taken_back(contained):
-                    self._note(contained.name, failures, said)
+                    self._publish(contained.name, failures, said)
 
     # -- inside
 
@@ -111,13 +111,13 @@ class Hooks:
                 all_took_it = False
         return all_took_it
 
-    def _is_to_be_taken_back(self, contained: Contained) -> bool:
+    def _is_to_be_taken_back(self, contained: CircuitBreaker) -> bool:
         """What a process before us may have said, once; and what we said ourselves."""
         return contained.answered and self._noted.get(contained.name) != ""
 
-    def _note(self, name: str, failures: int, said: str) -> None:
+    def _publish(self, name: str, failures: int, said: str) -> None:
         try:
-            self.registry.note(name, failures=failures, said=said, hold_ms=self.note_ms)
+            self.registry.record_plugin(name, failures=failures, said=said, hold_ms=self.note_ms)
         except RegistryFull as exc:
             self._failures[name] += failures
             logger.warning("What plug-in %s came to was not noted: %s", name, exc)

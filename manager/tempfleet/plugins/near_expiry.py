@@ -49,7 +49,7 @@ class Announcer:
         if fresh:
             base_dir = printable(self.registry.volume.base_dir)
             logger.info("%d temporary files in %s are near their expiry", len(fresh), base_dir)
-        self.hooks.note()
+        self.hooks.publish()
         return len(fresh)
 
 

@@ -35,7 +35,7 @@ import pluggy
 from ..errors import PluginFailed
 from ..records import FileRecord
 from ..settings import ALL_PLUGINS, NO_PLUGINS, Settings
-from .circuit_breaker import Contained, nothing
+from .circuit_breaker import CircuitBreaker, nothing
 from .specification import (
     BEFORE,
     GROUP,
@@ -78,7 +78,9 @@ class Plugin:
     def __init__(self, name: str, entry: EntryPoint | None, *, seconds: float) -> None:
         self.name = NOT_IN_A_NAME.sub("_", name)[:64]  # it goes into logs, audit lines and labels
         self.entry = entry
-        self.contained = {hook: Contained(f"{self.name}.{hook}", seconds=seconds) for hook in (LOAD, *HOOKS)}
+        self.contained = {
+            hook: CircuitBreaker(f"{self.name}.{hook}", seconds=seconds) for hook in (LOAD, *HOOKS)
+        }
         self._loaded: list[pluggy.PluginManager] = []  # appended to by the thread that loads, be it late
 
     def before_delete(
@@ -154,7 +156,7 @@ class Plugin:
                 raise Nonsense("its key is not a number")
             return places
 
-        new = Contained(f"{self.name}.{name}", seconds=self.contained[POLICIES].seconds)
+        new = CircuitBreaker(f"{self.name}.{name}", seconds=self.contained[POLICIES].seconds)
         return self.contained.setdefault(f"{POLICIES}.{name}", new).call(work) if candidates else []
 
     def _load(self, meanwhile: Callable[[], object]) -> pluggy.PluginManager:

@@ -14,21 +14,21 @@ Does not: delete a user's file. What it registers is deleted later, by a clean-u
 
 from . import disk_identity
 from .disk_identity import PASSING, confirm
-from .interrupted import Aftermath
-from .takeover import Takeover, foresee, take_over
-from .unregistered import Finder, Found
-from .unverified import RECORDED, verify_unseen
+from .interrupted import InterruptedMoves
+from .takeover import Takeover, preview_takeover, take_over
+from .unregistered import Finder, UnregisteredFile
+from .unverified import RECORDED, verify_unverified
 
 __all__ = [
     "PASSING",
     "RECORDED",
-    "Aftermath",
     "Finder",
-    "Found",
+    "InterruptedMoves",
     "Takeover",
+    "UnregisteredFile",
     "confirm",
     "disk_identity",
-    "foresee",
+    "preview_takeover",
     "take_over",
-    "verify_unseen",
+    "verify_unverified",
 ]

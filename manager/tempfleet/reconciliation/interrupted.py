@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ..deletion import Aside, Deleter, Recovered, log, stands_for_another
+from ..deletion import Deleter, QuarantinedFile, Recovered, log, stands_for_another
 from ..errors import RegistryFull
 from ..filesystem import Roots
 from ..logs import logger, printable
@@ -21,7 +21,7 @@ LOOK_SECONDS = 3600.0
 """How often a process looks; the first time before its first batch."""
 
 
-class Aftermath:
+class InterruptedMoves:
     """Puts in order what is in the private directories of one volume."""
 
     def __init__(self, registry: Registry, roots: Roots, deleter: Deleter) -> None:
@@ -49,7 +49,7 @@ class Aftermath:
         Delete what was half deleted when the next file of that name was registered: its record went to that one, and
         it counts as replaced. No other claim will ever look for it.
         """
-        _, records = self.registry.look([found.path for found in left])
+        _, records = self.registry.read([found.path for found in left])
         for found, record in zip(left, records, strict=True):
             if found.left is not None and record is not None and stands_for_another(record, found.left):
                 for done in self.deleter.delete([found.left], token=found.token, may_go_on=may_go_on):
@@ -63,13 +63,13 @@ class Aftermath:
         """
         lost = [
             aside
-            for aside in self.deleter.all_aside()
+            for aside in self.deleter.quarantined_files()
             if self.roots.find(aside.aside_path) is self.roots.base
         ]
         if lost and (lost := self._unknown_to(self.registry, lost)):
             for registry in self._neighbours():
                 lost = self._unknown_to(registry, lost)
-        files = [new for aside in lost if (new := self.deleter.as_new(aside)) is not None]
+        files = [new for aside in lost if (new := self.deleter.as_new_file(aside)) is not None]
         if not files:
             return
         try:
@@ -79,21 +79,21 @@ class Aftermath:
         else:
             logger.info("Registered %d files anew that were found in quarantine", len(files))
 
-    def _unknown_to(self, registry: Registry, found: Sequence[Aside]) -> list[Aside]:
+    def _unknown_to(self, registry: Registry, found: Sequence[QuarantinedFile]) -> list[QuarantinedFile]:
         """
         Those that *registry* has no record of. That of the path which a file had may be its own still, on its way
         there; it is looked at first, as it leaves when the other one comes.
         """
-        _, before = registry.look([aside.path for aside in found])
-        _, now = registry.look([aside.aside_path for aside in found])
+        _, before = registry.read([aside.path for aside in found])
+        _, now = registry.read([aside.aside_path for aside in found])
         return [
             aside
             for aside, was, known in zip(found, before, now, strict=True)
             if known is None and (was is None or self._is_of_another(was, aside))
         ]
 
-    def _is_of_another(self, record: FileRecord, aside: Aside) -> bool:
-        new = self.deleter.as_new(aside)
+    def _is_of_another(self, record: FileRecord, aside: QuarantinedFile) -> bool:
+        new = self.deleter.as_new_file(aside)
         return new is not None and stands_for_another(record, new)
 
     def _neighbours(self) -> Iterator[Registry]:

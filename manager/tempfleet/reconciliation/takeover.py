@@ -80,14 +80,14 @@ def take_over(
     return done
 
 
-def foresee(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Takeover:
+def preview_takeover(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Takeover:
     """What ``take_over`` would come to now; changes nothing, and raises as it does."""
     old = source(host, registry, roots, fleet)
     back = {path for page in old.reapable_paths() for path in page}
     seen = Takeover(host, old.volume.base_dir)
     for page in old.paths():
-        _, theirs = old.look(page)
-        _, ours = registry.look(page)
+        _, theirs = old.read(page)
+        _, ours = registry.read(page)
         for record, known in zip(theirs, ours, strict=True):
             if record is None:
                 continue

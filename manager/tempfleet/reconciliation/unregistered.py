@@ -30,7 +30,7 @@ from ..settings import MAX_BATCH, Settings
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Found(NamedTuple):
+class UnregisteredFile(NamedTuple):
     """
     A file or directory that was come upon.
 
@@ -51,7 +51,7 @@ class Finder:
         self.registry = registry
         self.roots = roots
 
-    def unregistered(self, *, idle_seconds: float) -> Iterator[list[Found]]:
+    def unregistered(self, *, idle_seconds: float) -> Iterator[list[UnregisteredFile]]:
         """
         The regular files that nobody registered and that changed last at least *idle_seconds* ago, in pages.
 
@@ -70,14 +70,14 @@ class Finder:
         while waiting:
             entries = self._walk(waiting)
             while page := list(islice(entries, MAX_BATCH)):
-                _, records = self.registry.look([entry.path for entry in page])
+                _, records = self.registry.read([entry.path for entry in page])
                 unknown = [entry for entry, record in zip(page, records, strict=True) if record is None]
                 waiting += [e.path for e in unknown if e.is_directory and e.path not in others]
                 files = [e for e in unknown if not e.is_directory and e.idle_seconds >= idle_seconds]
                 if files := [e for e in files if not e.path.startswith(logs)]:
                     yield files
 
-    def _walk(self, waiting: list[str]) -> Iterator[Found]:
+    def _walk(self, waiting: list[str]) -> Iterator[UnregisteredFile]:
         """What is in the directories that wait, also those that come to wait meanwhile."""
         while waiting:
             at = waiting.pop()
@@ -88,7 +88,7 @@ class Finder:
             except OSError as exc:
                 logger.warning("Did not look for files in %s: %s", printable(at), exc.strerror)
 
-    def _entries(self, at: str) -> Iterator[Found]:
+    def _entries(self, at: str) -> Iterator[UnregisteredFile]:
         base = self.roots.base
         fd = self.roots.system.open_beneath(base.fd, at[len(base.prefix) :] or ".", _OPEN)
         try:
@@ -110,7 +110,7 @@ def _logs(settings: Settings) -> tuple[str, ...]:
     return tuple(os.path.realpath(path) for path in (settings.audit_log, settings.log_file) if path)
 
 
-def _found(at: str, entry: os.DirEntry[str]) -> Found | None:
+def _found(at: str, entry: os.DirEntry[str]) -> UnregisteredFile | None:
     """None for what is never managed, and for what is gone."""
     try:
         seen = entry.stat(follow_symlinks=False)
@@ -119,4 +119,4 @@ def _found(at: str, entry: os.DirEntry[str]) -> Found | None:
     if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode)):
         return None
     idle = max(time.time() - max(seen.st_mtime, seen.st_ctime), 0.0)
-    return Found(f"{at}/{entry.name}", stat.S_ISDIR(seen.st_mode), seen.st_size, idle)
+    return UnregisteredFile(f"{at}/{entry.name}", stat.S_ISDIR(seen.st_mode), seen.st_size, idle)

@@ -21,7 +21,7 @@ RECORDED, VERIFIED = "unverified", "verified"
 """The totals that say, without a scan, whether there is anything to look at."""
 
 
-def verify_unseen(registry: Registry, roots: Roots, settings: Settings) -> int:
+def verify_unverified(registry: Registry, roots: Roots, settings: Settings) -> int:
     """
     Look at every record that nobody has seen the file of; how many are there.
 
@@ -34,7 +34,7 @@ def verify_unseen(registry: Registry, roots: Roots, settings: Settings) -> int:
         return 0
     there = 0
     for page in registry.paths():
-        now_ms, records = registry.look(page)
+        now_ms, records = registry.read(page)
         found = [record for record in records if record is not None and record.is_unverified]
         there += sum(_verify(record, now_ms, registry, roots, settings) for record in found)
     registry.count(VERIFIED, unseen)

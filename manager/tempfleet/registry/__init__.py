@@ -12,9 +12,9 @@ from .connection import connect
 from .fleet import Fleet, Host, Memory, Sweep
 from .keys import SCHEMA, Volume
 from .registry import FULL, Registry
-from .stats import LEFT, Histogram, Note, VolumeStats
+from .stats import LEFT, Histogram, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
-from .values import NO_LIMITS, Claim, Kept, Limits, Registration
+from .values import NO_LIMITS, Claim, Limits, Nack, Registration
 
 __all__ = [
     "FULL",
@@ -26,10 +26,10 @@ __all__ = [
     "Fleet",
     "Histogram",
     "Host",
-    "Kept",
     "Limits",
     "Memory",
-    "Note",
+    "Nack",
+    "PluginNote",
     "Registration",
     "Registry",
     "Store",

@@ -149,7 +149,7 @@ class Fleet:
                 raise answer
         return {volume: parse_stats(answer) for volume, answer in zip(asked, answers, strict=True)}
 
-    def note_sweep(self, sweep: Sweep) -> None:
+    def record_sweep(self, sweep: Sweep) -> None:
         """Keep what a sweep did, for people to look at; only the last ones stay."""
         self.store.run("swept", keep=SWEEPS_KEPT, report=json.dumps(asdict(sweep)))
 

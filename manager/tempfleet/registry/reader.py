@@ -30,14 +30,14 @@ MEMORY_SAMPLES = 50
 T = TypeVar("T")
 
 
-class Looking:
+class RegistryReader:
     """The records of one volume, to be read; see Registry for what every method may raise."""
 
     def __init__(self, store: Store, volume: Volume) -> None:
         self.store = store
         self.volume = volume
 
-    def look(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
+    def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
         now_ms, found = 0, list[FileRecord | None]()
         for part in parts(paths):
@@ -101,7 +101,7 @@ class Looking:
         """Every record, of one state if given; pages as in ``paths``."""
         pages = {State.WAITING: self.waiting_paths, State.DEAD: self.dead_paths}
         for page in pages[state]() if state in pages else self.paths():
-            for record in self.look(page)[1]:
+            for record in self.read(page)[1]:
                 if record is not None and state in (None, record.state):
                     yield record
 
@@ -119,7 +119,7 @@ class Looking:
         members = self.store.call(
             lambda: self.store.client.zrange(key, 0, limit - 1, desc=True, withscores=True)
         )
-        _, records = self.look([os.fsdecode(path) for path, _ in members])
+        _, records = self.read([os.fsdecode(path) for path, _ in members])
         return [
             (int(buried), record)
             for (_, buried), record in zip(members, records, strict=True)
@@ -133,7 +133,7 @@ class Looking:
         members = self.store.call(
             lambda: self.store.client.zrangebyscore(key, "-inf", now_ms + within_ms, start=0, num=limit)
         )
-        _, records = self.look([os.fsdecode(member) for member in members])
+        _, records = self.read([os.fsdecode(member) for member in members])
         return [record for record in records if record is not None]
 
     def near_expiry(self, *, fraction: float, limit: int) -> list[FileRecord]:
@@ -149,7 +149,7 @@ class Looking:
         now_ms = self.now_ms()
         until_ms = now_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
         for page in self._soonest(until_ms):
-            for record in self.look(page)[1]:
+            for record in self.read(page)[1]:
                 if record is not None and record.is_near_expiry(now_ms, fraction):
                     found.append(record)
             if len(found) >= limit:

@@ -19,16 +19,16 @@ from ..records import Deletion, FileRecord, NewFile
 from ..settings import MAX_BATCH
 from .codec import as_bytes, pack
 from .keys import SCHEMA, Volume, volume_key
-from .reader import Looking, groups, parts, unpacked
-from .stats import REFUSED, bounds_text, bucket_of
+from .reader import RegistryReader, groups, parts, unpacked
+from .stats import NOT_SERVED, bounds_text, bucket_of
 from .store import Store
-from .values import NO_LIMITS, Claim, Kept, Limits, Reaped, Registration
+from .values import NO_LIMITS, Claim, Limits, Nack, Reaped, Registration
 
 FULL = "full"
 """The field of meta that ``mark_full`` writes."""
 
 
-class Registry(Looking):
+class Registry(RegistryReader):
     """
     The records of one volume.
 
@@ -189,7 +189,7 @@ class Registry(Looking):
             )
         return settled
 
-    def nack(self, token: int, kept: Sequence[Kept]) -> int:
+    def nack(self, token: int, kept: Sequence[Nack]) -> int:
         """
         Put files that are not gone back, later, or bury them; how many were still leased under *token*.
         """
@@ -203,7 +203,7 @@ class Registry(Looking):
             settled += self._run("nack", more=more, token=token)
         return settled
 
-    def set_aside(self, token: int, moved: Sequence[tuple[str, NewFile]]) -> int:
+    def quarantine(self, token: int, moved: Sequence[tuple[str, NewFile]]) -> int:
         """
         Let records follow their files into the quarantine: (path, file as it is there now); how many were still leased
         under *token*. They are due when the grace period, the new file's time to live, ends.
@@ -260,11 +260,11 @@ class Registry(Looking):
         key = volume_key(self.store.namespace, self.volume, "meta")
         self.store.call(lambda: self.store.client.hset(key, "disk", disk))
 
-    def note_refusal(self, reason: str) -> None:
+    def record_refusal(self, reason: str) -> None:
         """Keep in one word why the worker of this host does not serve the volume; "" when it does."""
         key, client = volume_key(self.store.namespace, self.volume, "meta"), self.store.client
         self.store.call(
-            partial(client.hset, key, REFUSED, reason) if reason else partial(client.hdel, key, REFUSED)
+            partial(client.hset, key, NOT_SERVED, reason) if reason else partial(client.hdel, key, NOT_SERVED)
         )
 
     def observe(
@@ -297,7 +297,7 @@ class Registry(Looking):
         key = volume_key(self.store.namespace, self.volume, "meta")
         self.store.call(lambda: self.store.client.hset(key, FULL, "1" if full else ""))
 
-    def note(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
+    def record_plugin(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
         """Count failures of a plug-in, and say for *hold_ms* why it is switched off; "" that it is well."""
         self._run("note", name=plugin, said=said, hold_ms=hold_ms, failures=failures)
 
@@ -332,7 +332,7 @@ def _without_lease(row: Sequence[bytes]) -> Sequence[bytes]:
     return (*row[:2], *row[3:])
 
 
-def _delay(keep: Kept) -> str | int:
+def _delay(keep: Nack) -> str | int:
     if keep.bury:
         return "never"
     return "own" if keep.delay_ms is None else keep.delay_ms

@@ -21,7 +21,7 @@ BOUNDS_SECONDS = {
     "sweep": DURATION_BOUNDS_SECONDS,
 }
 
-REFUSED = "refused"
+NOT_SERVED = "refused"
 """The field of meta that says why a worker does not serve the volume."""
 
 ENTERED = ("registered",)
@@ -59,7 +59,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PluginNote:
     """What a process of the volume says of a plug-in that it has switched off: which, what of it, and why."""
 
     plugin: str
@@ -119,7 +119,7 @@ class VolumeStats:
     @property
     def refused(self) -> str:
         """Why the worker of its host does not serve it, in one word; "" while it does, or has never looked."""
-        return self.meta.get(REFUSED, "")
+        return self.meta.get(NOT_SERVED, "")
 
     @property
     def bytes(self) -> int:
@@ -136,14 +136,14 @@ class VolumeStats:
         }
 
     @property
-    def plugins_off(self) -> list[Note]:
+    def plugins_off(self) -> list[PluginNote]:
         """The plug-ins, or hooks of them, that a process has switched off; see scripts/note.lua."""
         found = []
         for name, text in sorted(self.meta.items()):
             until, _, said = text.partition(" ")
             if name.startswith("plugin:") and until.isdigit() and int(until) > self.now_ms:
                 plugin, _, hook = name.removeprefix("plugin:").rpartition(".")
-                found.append(Note(plugin, hook, said))
+                found.append(PluginNote(plugin, hook, said))
         return found
 
     def histogram(self, name: str) -> Histogram:

@@ -27,7 +27,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Nack:
     """
     What a nack says of one file.
 

@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from ..errors import SettingsError
-from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, Said, gather, without_comment
+from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, SettingValue, gather, without_comment
 from .units import Seconds, Size
 from .urls import is_loopback, without_password
 
@@ -215,7 +215,7 @@ class Settings(BaseModel):
         return cls._of(said, found)
 
     @classmethod
-    def _of(cls, said: dict[str, Any], found: dict[str, Said]) -> Settings:
+    def _of(cls, said: dict[str, Any], found: dict[str, SettingValue]) -> Settings:
         weaker = {
             field: found[name] for field, name in variables().items() if name in found and field not in said
         }
@@ -378,7 +378,7 @@ def variables() -> dict[str, str]:
     return {name: str(alias.choices[0]) for name, alias in aliases.items() if isinstance(alias, AliasChoices)}
 
 
-def found_settings() -> dict[str, Said]:
+def found_settings() -> dict[str, SettingValue]:
     """Variable -> what the environment and its files say of it, known to us or not."""
     return gather(os.environ, set(variables().values()))
 
@@ -407,7 +407,7 @@ def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(path)) for path in paths))
 
 
-def _as_settings_error(exc: ValidationError, weaker: dict[str, Said]) -> SettingsError:
+def _as_settings_error(exc: ValidationError, weaker: dict[str, SettingValue]) -> SettingsError:
     first = exc.errors()[0]
     at = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":

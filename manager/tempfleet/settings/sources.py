@@ -33,14 +33,14 @@ _COMMENT = re.compile(r"\s+#.*")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class SettingValue:
     """A value as it was written, and where: ``environment``, or a file's path."""
 
     value: Any
     origin: str
 
 
-def gather(environ: Mapping[str, str], known: Collection[str]) -> dict[str, Said]:
+def gather(environ: Mapping[str, str], known: Collection[str]) -> dict[str, SettingValue]:
     """
     What is said of the variables, *known* or beginning with TEMP_FILE_, by name; of each the strongest.
 
@@ -64,9 +64,9 @@ def without_comment(text: str) -> str:
     return _COMMENT.sub("", text).strip()
 
 
-def _said(values: Mapping[str, Any], known: Collection[str], origin: str) -> dict[str, Said]:
+def _said(values: Mapping[str, Any], known: Collection[str], origin: str) -> dict[str, SettingValue]:
     return {
-        name: Said(value, origin)
+        name: SettingValue(value, origin)
         for name, value in values.items()
         if name in known or name.startswith(PREFIX)
     }

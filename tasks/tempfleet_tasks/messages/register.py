@@ -15,7 +15,7 @@ from tempfleet.logs import printable
 from tempfleet.reconciliation import RECORDED
 from tempfleet.records import Flag, NewFile
 from tempfleet.registry import Registry
-from tempfleet.validation import ttl_ms, words
+from tempfleet.validation import ttl_ms, validate_tags
 
 from ..runtime import Runtime
 from .forwarding import Message, confine, route
@@ -139,6 +139,6 @@ def _check(path: object, host: object, ttl: object, tags: object) -> None:
         )
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
         raise MalformedMessage(f"tags is a list of words, not {tags!r:.200}.")
-    words(tags)
+    validate_tags(tags)
     if ttl is not None:
         ttl_ms(ttl)

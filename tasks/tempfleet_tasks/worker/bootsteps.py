@@ -120,7 +120,7 @@ def clean_host(runtime: Runtime, stop: threading.Event) -> None:
     the pass but a registry that does not answer.
     """
     try:
-        runtime.manager.verify_unseen()
+        runtime.manager.verify_unverified()
     except TempfleetError as exc:
         # The disk is not there or the registry is full. The next pass tries again.
         logger.warning("Could not look at what was recorded from afar: %s", exc)

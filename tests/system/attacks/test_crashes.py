@@ -16,7 +16,7 @@ import pytest
 from deletion_support import delete, registered, settings_for
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import SetAside
+from tempfleet.deletion.quarantine import Quarantined
 from tempfleet.filesystem.private_directory import digest_of
 from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import System
@@ -46,7 +46,7 @@ def killed_at(point: str, roots: Roots, records: list[FileRecord], *, aside: boo
     def child() -> None:
         faults.install(die)
         deleter = Deleter(roots, roots.settings)
-        work = deleter.set_aside if aside else deleter.delete
+        work = deleter.quarantine if aside else deleter.delete
         list(work(records, token=7, may_go_on=lambda: True))
 
     process = multiprocessing.get_context("fork").Process(target=child)
@@ -154,8 +154,8 @@ def test_after_a_kill_on_the_way_aside_the_next_claim_finishes(data: Path, roots
     assert killed_at(point, roots, [record], aside=True)
     deleter = Deleter(roots, roots.settings)
     deleter.recover()
-    [one] = deleter.set_aside([record], token=8, may_go_on=lambda: True)
-    assert isinstance(one, SetAside)
+    [one] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
+    assert isinstance(one, Quarantined)
     assert deleter.restore(str(path)).aside_path == one.new.path
     assert path.read_text() == "x"
 

@@ -19,7 +19,7 @@ from deletion_support import delete, record_of, registered, settings_for
 from support import python
 from tempfleet import Settings, SettingsError, UnsafePath
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import SetAside
+from tempfleet.deletion.quarantine import Quarantined
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.roots import Roots
@@ -167,8 +167,8 @@ def test_what_the_owner_of_a_volume_set_aside_is_purged_by_root_too(tmp_path: Pa
     path.write_text("x")
     with Roots.open(settings) as roots:
         deleter = Deleter(roots, settings)
-        [moved] = deleter.set_aside([registered(roots, path)], token=7, may_go_on=lambda: True)
-        assert isinstance(moved, SetAside)
+        [moved] = deleter.quarantine([registered(roots, path)], token=7, may_go_on=lambda: True)
+        assert isinstance(moved, Quarantined)
     # as if NOBODY had done all that
     private = Path(moved.new.path).parent
     his = private.rename(private.with_name(f".tempfleet-{NOBODY}"))

@@ -20,7 +20,7 @@ from deletion_support import attacker, delete, exchange, needs_linux, registered
 from tempfleet.compression.reader import open_content
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.journal import Note
+from tempfleet.deletion.journal import Journal
 from tempfleet.deletion.recovery import recover
 from tempfleet.errors import UnsafePath
 from tempfleet.filesystem.private_directory import FROM
@@ -290,7 +290,7 @@ def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) ->
     lost = 0
     with attacker(lambda: [recover(roots) for _ in range(50)] and None):
         for token in range(4000):
-            note = Note(private, token, [FileRecord("/a/path", 0, 0)])
+            note = Journal(private, token, [FileRecord("/a/path", 0, 0)])
             lost += note.is_whole and not (Path(roots.base.private.path) / note.name).exists()
             note.close(keep=False)
     assert lost == 0

@@ -94,7 +94,7 @@ def test_everything_that_the_library_does_is_allowed(urls: Urls, tmp_path: Path)
         fleet.heartbeat("web-1")
         fleet.hosts(), fleet.volumes(), fleet.reap([manager.volume]), fleet.memory()
         fleet.forecast([manager.volume], step_seconds=60, steps=5)
-        fleet.note_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
+        fleet.record_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
         fleet.sweeps(), fleet.mark_waiting("x"), fleet.mark_taken("x"), fleet.retire("web-1", force=True)
         assert manager.registry.audit() == []
         assert manager.health_check()["status"] == "healthy"

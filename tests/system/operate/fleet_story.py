@@ -14,13 +14,13 @@ from pathlib import Path
 import fakeredis
 
 from tempfleet import Deletion, Outcome, Volume
-from tempfleet.monitoring.snapshot import Survey, survey
+from tempfleet.monitoring.snapshot import Snapshot, survey
 from tempfleet.monitoring.status_page import status_page
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet, Sweep
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import Kept
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 HOSTILE = '<img src=x onerror="alert(1)">"\x1b[31m\n.mp4'
@@ -49,7 +49,7 @@ def told_fleet() -> Fleet:
             registry.hold(f"{volume.base_dir}/next-{i}", hold_ms=None)
     _bury(fleet.registry(Volume("media", "/mnt/shared/transcode")), HOSTILE, clock)
     for due in (212, 0, 431, 17, 96, 0):
-        fleet.note_sweep(
+        fleet.record_sweep(
             Sweep(chance.choice(LIVE), chance.uniform(0.002, 0.02), len(VOLUMES), due, due // 90, due % 5, 80)
         )
         clock.advance(8)
@@ -58,7 +58,7 @@ def told_fleet() -> Fleet:
     return fleet
 
 
-def survey_of(fleet: Fleet) -> Survey:
+def survey_of(fleet: Fleet) -> Snapshot:
     return survey(fleet, host="web-1", missing_roots={}, sweep_interval_seconds=300)
 
 
@@ -74,7 +74,7 @@ def _past(registry: Registry, count: int, clock: FakeClock, chance: random.Rando
     gone = claim.records[len(dead) :]
     registry.ack(claim.token, [Deletion(file, Outcome.DELETED, freed_bytes=file.size_bytes) for file in gone])
     reasons = zip(dead, ("EACCES", "symlink", "EPERM"), strict=False)
-    registry.nack(claim.token, [Kept(file.path, bury=True, reason=reason) for file, reason in reasons])
+    registry.nack(claim.token, [Nack(file.path, bury=True, reason=reason) for file, reason in reasons])
 
 
 def _bury(registry: Registry, name: str, clock: FakeClock) -> None:
@@ -82,7 +82,7 @@ def _bury(registry: Registry, name: str, clock: FakeClock) -> None:
     registry.register([NewFile(path, 1)])
     clock.advance(0.001)
     claim = registry.claim_paths([path], lease_ms=1000, until_ms=clock())
-    registry.nack(claim.token, [Kept(path, bury=True, reason="EACCES")])
+    registry.nack(claim.token, [Nack(path, bury=True, reason="EACCES")])
 
 
 def _file(volume: Volume, name: str, ttl_seconds: float, chance: random.Random) -> NewFile:
