@@ -1,5 +1,5 @@
 --[[
-  heartbeat: a worker of a host is alive.
+  heartbeat: record that a host has a live worker.
 
   KEYS[1]  hosts   zset  host -> last heartbeat ms
   ARGV[1]  now_ms  int   '' for the server's clock
@@ -7,16 +7,10 @@
 
   Returns  now_ms
   Atomic   one key.
-  Cost     O(log hosts); removes before it adds, so a host stays live while Redis is full.
+  Cost     O(log hosts); removes before it adds, so that a host stays live while Redis is full.
+  Uses     number, clock
 ]]
-local hosts = KEYS[1]
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local now_text = string.format('%.0f', now)
-redis.call('ZREM', hosts, ARGV[2])
-redis.call('ZADD', hosts, now_text, ARGV[2])
+local now_text = whole(now)
+redis.call('ZREM', hosts, host)
+redis.call('ZADD', hosts, now_text, host)
 return now_text

@@ -1,5 +1,5 @@
 --[[
-  look: what the registry knows of the named files.
+  look: read everything that the registry has about the named files.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
@@ -12,26 +12,22 @@
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2+]  files     1 each: path
 
-  Returns  {now_ms, record, waiting, leased, held, dead, attempts, error, reason, ...} eight for each file, in
-           order: its record, its score in each set, its failures, why it is held; '' for what there is not
-  Atomic   reads only; a path that is not in exactly one set, or has no record, is damage (see audit).
+  Returns  {now_ms, record, waiting, leased, held, dead, attempts, error, reason, ...} eight values for each file,
+           in order: its record, its score in each set, its failures, why it is held; '' for what is absent
+  Atomic   reads only; a path that is not in exactly one set, or has no record, is damaged (see audit).
   Cost     O(files)
+  Uses     number, clock
 ]]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local reply = {string.format('%.0f', now)}
-for i = 2, #ARGV do
-  local path = ARGV[i]
-  reply[#reply + 1] = redis.call('HGET', KEYS[5], path) or ''
-  for set = 1, 4 do
-    reply[#reply + 1] = redis.call('ZSCORE', KEYS[set], path) or ''
-  end
-  reply[#reply + 1] = redis.call('HGET', KEYS[6], path) or ''
-  reply[#reply + 1] = redis.call('HGET', KEYS[7], path) or ''
-  reply[#reply + 1] = redis.call('HGET', KEYS[8], path) or ''
+local reply = {whole(now)}
+for i, path in ipairs(MORE) do
+  local at = 8 * i - 6
+  reply[at] = redis.call('HGET', records, path) or ''
+  reply[at + 1] = redis.call('ZSCORE', registry, path) or ''
+  reply[at + 2] = redis.call('ZSCORE', leases, path) or ''
+  reply[at + 3] = redis.call('ZSCORE', held, path) or ''
+  reply[at + 4] = redis.call('ZSCORE', dead, path) or ''
+  reply[at + 5] = redis.call('HGET', retries, path) or ''
+  reply[at + 6] = redis.call('HGET', errors, path) or ''
+  reply[at + 7] = redis.call('HGET', reasons, path) or ''
 end
 return reply

@@ -1,5 +1,5 @@
 --[[
-  register: promise a deadline for files; enter them, or renew the promise of those already known.
+  register: promise a deadline for files: enter new files, renew the promise for registered ones.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
@@ -13,219 +13,165 @@
   KEYS[10]  meta      hash  schema, epoch, disk
   KEYS[11]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2]   schema    int   refused when the registry has another one
+  ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   epoch     str   random; kept by the first registration of a registry
-  ARGV[4]   disk      str   identity of the base directory, kept while there are files; '' for one who cannot see it
+  ARGV[4]   disk      str   identity of the base directory, kept while there are files; '' if the caller cannot see it
   ARGV[5]   files     int   limits, '' for none: files of the volume,
   ARGV[6]   bytes     int   their size,
   ARGV[7]   tag_files int   files of one tag,
-  ARGV[8]   tag_bytes int   their size; the quarantine does not count, what waits in next does
+  ARGV[8]   tag_bytes int   their size; quarantined files do not count, files that wait in next do
   ARGV[9+]  more      8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
 
   Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
-             new      it entered from nowhere
-             again    the same file: the later deadline wins, its age restarts. Also the unseen one (flag u):
-                      who cannot see the file may not replace what is known of it
+             new      the path was not registered
+             again    the same file: the later deadline wins, its age restarts. Also an unverified file (flag u):
+                      a caller that cannot see the file must not replace what is recorded about it
              swapped  another file has the name: its record replaces the old one
              behind   another file, while the old one is being deleted: it waits in next
-             claimed  the same file, or an unseen one, while it is being deleted: nothing changed
+             claimed  the same file, or an unverified one, while it is being deleted: nothing changed
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
-  Cost     O(files * log N). Its first write adds, so under maxmemory it is refused whole.
+  Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
+  Uses     number, clock, record, totals, failures, schema
 ]]
-local registry, leases, held, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local records, retries, errors, next_ = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local stats, meta, tags = KEYS[9], KEYS[10], KEYS[11]
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-
-local schema = redis.call('HGET', meta, 'schema')
-if schema and schema ~= ARGV[2] then
-  return redis.error_reply('SCHEMA ' .. schema)
-end
-if (#ARGV - 8) % 8 ~= 0 then
+if #MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
 end
-for i = 9, #ARGV, 8 do
-  if not (tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 3])) then
+for i = 1, #MORE, 8 do
+  if not (tonumber(MORE[i + 1]) and tonumber(MORE[i + 2]) and tonumber(MORE[i + 3])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
 end
-
-if not schema then
-  redis.call('HSET', meta, 'schema', ARGV[2], 'epoch', ARGV[3])
-end
-if ARGV[4] ~= '' and redis.call('HLEN', records) == 0 then
-  redis.call('HSET', meta, 'disk', ARGV[4])
-end
+open_registry()
 
 local any_leased = redis.call('ZCARD', leases) > 0
 local any_held = redis.call('ZCARD', held) > 0
 local any_dead = redis.call('ZCARD', dead) > 0
-local any_failed = redis.call('HLEN', retries) + redis.call('HLEN', errors) > 0
-local entered, entered_bytes, bytes, behind_bytes = 0, 0, 0, 0
-local aside, aside_bytes = 0, 0
-local reply = {}
-
-local tag_files, tag_bytes = {}, {}
-local function count_tags(record, n)
-  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
-  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
-  for tag in string.gmatch(named or '', '([^,]*),') do
-    tag_files[tag] = (tag_files[tag] or 0) + n
-    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
-  end
-end
 
 local most = {
-  files = tonumber(ARGV[5]), bytes = tonumber(ARGV[6]),
-  tag_files = tonumber(ARGV[7]), tag_bytes = tonumber(ARGV[8]),
+  files = tonumber(files), bytes = tonumber(bytes),
+  tag_files = tonumber(tag_files), tag_bytes = tonumber(tag_bytes),
 }
 local files_before, bytes_before = 0, 0
 if most.files or most.bytes then
-  local known = redis.call('HMGET', stats, 'bytes', 'behind_bytes', 'aside', 'aside_bytes')
-  files_before = redis.call('HLEN', records) - tonumber(known[3] or 0)
-  bytes_before = tonumber(known[1] or 0) + tonumber(known[2] or 0) - tonumber(known[4] or 0)
+  local totals = redis.call('HMGET', stats, 'bytes', 'behind_bytes', 'aside', 'aside_bytes')
+  files_before = redis.call('HLEN', records) - tonumber(totals[3] or 0)
+  bytes_before = tonumber(totals[1] or 0) + tonumber(totals[2] or 0) - tonumber(totals[4] or 0)
 end
 
-local function over(limit, before, growth)
+local function is_over(limit, before, growth)
   return most[limit] and growth > 0 and before + growth > most[limit]
 end
 
--- The limit that replacing the record *gone* ('' for none) by *come* would break, or nil; counts both.
-local function broken(come, gone, files_growth)
-  local come_size = tonumber(string.match(come, '^1 %d+ %d+ (%d+)'))
-  local gone_size = tonumber(string.match(gone, '^1 %d+ %d+ (%d+)') or 0)
-  local old_files, old_bytes = tag_files, tag_bytes
-  tag_files, tag_bytes = {}, {}
-  count_tags(come, 1)
-  count_tags(gone, -1)
-  local new_files, new_bytes = tag_files, tag_bytes
-  tag_files, tag_bytes = old_files, old_bytes
-  if over('files', files_before + entered, files_growth) then
-    return 'files'
+local function in_tag(tag, kind, counted)
+  return tonumber(redis.call('HGET', tags, kind .. ' ' .. tag) or 0) + (counted[tag] or 0)
+end
+
+-- Returns the tag limit that a file would break in the place of another one (*gone*), or nil.
+local function broken_by_tags(size, flags, tail, gone_size, gone_flags, gone_tail)
+  local growth, byte_growth = {}, {}
+  for tag in tags_in(flags, tail) do
+    growth[tag], byte_growth[tag] = (growth[tag] or 0) + 1, (byte_growth[tag] or 0) + size
   end
-  if over('bytes', bytes_before + bytes + behind_bytes, come_size - gone_size) then
-    return 'bytes'
+  for tag in tags_in(gone_flags, gone_tail) do
+    growth[tag], byte_growth[tag] = (growth[tag] or 0) - 1, (byte_growth[tag] or 0) - gone_size
   end
-  for tag, n in pairs(new_files) do
-    if most.tag_files or most.tag_bytes then
-      local now_files = tonumber(redis.call('HGET', tags, 'files ' .. tag) or 0) + (tag_files[tag] or 0)
-      local now_bytes = tonumber(redis.call('HGET', tags, 'bytes ' .. tag) or 0) + (tag_bytes[tag] or 0)
-      if over('tag_files', now_files, n) then
-        return 'tag_files:' .. tag
-      end
-      if over('tag_bytes', now_bytes, new_bytes[tag]) then
-        return 'tag_bytes:' .. tag
-      end
+  for tag, n in pairs(growth) do
+    if is_over('tag_files', in_tag(tag, 'files', files_by_tag), n) then
+      return 'tag_files:' .. tag
     end
-  end
-  for tag, n in pairs(new_files) do
-    tag_files[tag] = (tag_files[tag] or 0) + n
-    tag_bytes[tag] = (tag_bytes[tag] or 0) + new_bytes[tag]
+    if is_over('tag_bytes', in_tag(tag, 'bytes', bytes_by_tag), byte_growth[tag]) then
+      return 'tag_bytes:' .. tag
+    end
   end
 end
 
-for i = 9, #ARGV, 8 do
-  local path, size = ARGV[i], tonumber(ARGV[i + 3])
-  local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
-  local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
-  local deadline = registered + tonumber(ARGV[i + 1])
-  local code = 'new'
+-- The same for all limits. Only a path that is not registered (*is_new*) adds a file to the volume.
+local function broken_limit(is_new, size, flags, tail, gone_size, gone_flags, gone_tail)
+  if is_new and is_over('files', files_before + (sums.registered or 0), 1) then
+    return 'files'
+  end
+  local bytes_now = bytes_before + (sums.bytes or 0) + (sums.behind_bytes or 0)
+  if is_over('bytes', bytes_now, size - (gone_size or 0)) then
+    return 'bytes'
+  end
+  if most.tag_files or most.tag_bytes then
+    return broken_by_tags(size, flags, tail, gone_size, gone_flags, gone_tail)
+  end
+end
+
+local reply = {}
+for i = 1, #MORE, 8 do
+  local path, size = MORE[i], tonumber(MORE[i + 3])
+  local identity, flags, uid, tail = MORE[i + 4], MORE[i + 5], MORE[i + 6], MORE[i + 7]
+  local registered = math.max(now - tonumber(MORE[i + 2]), 0)
+  local deadline = registered + tonumber(MORE[i + 1])
+  local code, gone_size, gone_flags, gone_tail = 'new', nil, nil, nil
 
   local old = redis.call('HGET', records, path)
-  local gone, old_size = old or '', nil
   if old then
-    local old_deadline, old_identity, old_flags, old_uid, old_tail
-    old_deadline, old_size, old_identity, old_flags, old_uid, old_tail =
-      string.match(old, '^1 %d+ (%d+) (%d+) (%S+) (%S+) (%S+)\n(.*)$')
-    local unseen = old_identity and string.find(flags, 'u', 1, true)
-    -- one of two objects, while the file changes its form; its other words are about the same file
-    local same = unseen or string.find('+' .. (old_identity or '') .. '+', '+' .. identity .. '+', 1, true)
-    if same and not unseen then
+    local _, old_deadline, old_size, old_identity, old_flags, old_uid, old_tail = parse(old)
+    gone_size, gone_flags, gone_tail = old_size, old_flags, old_tail
+    local unverified = old_identity and has(flags, 'u')
+    -- while a file is being compressed or decompressed, its record has the identities of both objects
+    local same = unverified or has('+' .. (old_identity or '') .. '+', '+' .. identity .. '+')
+    if same and not unverified then
       identity = old_identity
-      if string.find(old_flags, 'z', 1, true) then
+      if has(old_flags, 'z') then
         flags = string.gsub(flags, '[-z]', '') .. 'z'
       end
     end
-    if unseen and (old_identity ~= '-' or not string.find(old_flags, 'u', 1, true)) then
-      size, identity, uid, tail = tonumber(old_size), old_identity, old_uid, old_tail
-      if old_identity == '-' or string.find(old_flags, 'u', 1, true) then
-        flags = old_flags  -- a created file needs no look: its name is never used twice
+    if unverified and (old_identity ~= '-' or not has(old_flags, 'u')) then
+      size, identity, uid, tail = old_size, old_identity, old_uid, old_tail
+      if old_identity == '-' or has(old_flags, 'u') then
+        -- a created file needs no verification, because its name is never used twice
+        flags = old_flags
       else
         flags = (string.gsub(old_flags .. 'u', '-', ''))
       end
     end
     if any_leased and redis.call('ZSCORE', leases, path) then
       code = same and 'claimed' or 'behind'
-      gone = redis.call('HGET', next_, path) or ''
+      _, _, gone_size, _, gone_flags, _, gone_tail = parse(redis.call('HGET', next, path))
+    elseif same then
+      code, deadline = 'again', math.max(deadline, old_deadline)
     else
-      code = same and 'again' or 'swapped'
-      if same then
-        deadline = math.max(deadline, tonumber(old_deadline))
-      end
+      code = 'swapped'
     end
   end
 
   if code ~= 'claimed' then
-    local record = string.format('1 %.0f %.0f %.0f ', registered, deadline, size)
-      .. identity .. ' ' .. flags .. ' ' .. uid .. '\n' .. tail
-    local limit = broken(record, gone, code == 'new' and 1 or 0)
+    local limit = broken_limit(code == 'new', size, flags, tail, gone_size, gone_flags, gone_tail)
+    local record = record_of(registered, deadline, size, identity, flags, uid, tail)
     if limit then
       code = 'over:' .. limit
     elseif code == 'behind' then
-      redis.call('HSET', next_, path, record)
-      behind_bytes = behind_bytes + size - tonumber(string.match(gone, '^1 %d+ %d+ (%d+)') or 0)
+      redis.call('HSET', next, path, record)
+      add('behind_bytes', size - (gone_size or 0))
+      count_tags(1, size, flags, tail)
+      count_tags(-1, gone_size, gone_flags, gone_tail)
     else
       redis.call('HSET', records, path, record)
       if not (any_held and redis.call('ZSCORE', held, path)) then
-        redis.call('ZADD', registry, string.format('%.0f', deadline), path)
+        redis.call('ZADD', registry, whole(deadline), path)
       end
-    end
-  end
-  if code == 'new' then
-    entered, entered_bytes, bytes = entered + 1, entered_bytes + size, bytes + size
-    if string.find(flags, 'q', 1, true) then  -- found in quarantine, its record lost
-      aside, aside_bytes = aside + 1, aside_bytes + size
-    end
-  elseif code == 'again' or code == 'swapped' then
-    bytes = bytes + size - tonumber(old_size or 0)
-    if any_dead then
-      redis.call('ZREM', dead, path)
-    end
-    if any_failed then
-      redis.call('HDEL', retries, path)
-      redis.call('HDEL', errors, path)
+      count(1, size, flags, tail)
+      if code == 'new' then
+        add('registered', 1)
+        add('registered_bytes', size)
+      else
+        count(-1, gone_size, gone_flags, gone_tail)
+        forget_failures(path)
+        if any_dead then
+          redis.call('ZREM', dead, path)
+        end
+      end
     end
   end
 
   reply[#reply + 1] = code
-  reply[#reply + 1] = string.format('%.0f', registered)
-  reply[#reply + 1] = string.format('%.0f', deadline)
+  reply[#reply + 1] = whole(registered)
+  reply[#reply + 1] = whole(deadline)
 end
-
-if entered > 0 then
-  redis.call('HINCRBY', stats, 'registered', entered)
-  redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
-end
-if bytes ~= 0 then
-  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes))
-end
-if aside > 0 then
-  redis.call('HINCRBY', stats, 'aside', aside)
-  redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', aside_bytes))
-end
-if behind_bytes ~= 0 then
-  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', behind_bytes))
-end
-for tag, n in pairs(tag_files) do
-  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
-  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
-    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
-  end
-end
+keep_totals()
 return reply

@@ -1,5 +1,5 @@
 --[[
-  set_aside: files were moved into the quarantine: their records follow them to their new paths.
+  set_aside: files were moved into the quarantine: move their records to the new paths.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
@@ -11,99 +11,48 @@
   KEYS[8]   stats     hash  totals
   KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2]   token     int   the claim's
+  ARGV[2]   token     int   of the claim
   ARGV[3+]  files     9 each: old path, then new path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
 
-  Returns  how many were settled; the others are not leased under this token, and nothing changed for them
-  Atomic   the old path leaves leases as the new one enters the registry: the file is counted once, throughout. Where
-           the new one is there already, the old was another link to the same file, and counts as missing. A file
-           that waited behind the old one enters the registry too.
+  Returns  the number of settled files; files that are not leased under this token do not change
+  Atomic   the old path leaves leases as the new one enters the registry, so that the file is counted once at
+           all times. If the new path is registered already, the old one was another link to the same file and
+           counts as missing. A file that waited behind the old one enters the registry too.
   Cost     O(files * log N); removes before it adds.
+  Uses     number, clock, record, totals, failures, successor, claim
 ]]
-local registry, leases, claims, records = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local retries, errors, next_, stats = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local tags = KEYS[9]
-
-local now, token = tonumber(ARGV[1]), tonumber(ARGV[2])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-if not token or (#ARGV - 2) % 9 ~= 0 then
+local claim = tonumber(token)
+if not claim or #MORE % 9 ~= 0 then
   return redis.error_reply('ERR setting aside takes a token, and nine arguments for each file')
 end
-for i = 3, #ARGV, 9 do
-  if not (tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 4])) then
+for i = 1, #MORE, 9 do
+  if not (tonumber(MORE[i + 2]) and tonumber(MORE[i + 4])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
 end
 
-local tag_files, tag_bytes = {}, {}
-local function count_tags(record, n)
-  local size, flags, tail = string.match(record, '^1 %d+ %d+ (%d+) %S+ (%S+) [^\n]*\n(.*)$')
-  local named = tail and not string.find(flags, 'q', 1, true) and string.match(tail, '"tags": "([^"]*)"')
-  for tag in string.gmatch(named or '', '([^,]*),') do
-    tag_files[tag] = (tag_files[tag] or 0) + n
-    tag_bytes[tag] = (tag_bytes[tag] or 0) + n * tonumber(size)
-  end
-end
-
-local settled, missing, aside_bytes, bytes, entered, entered_bytes = 0, 0, 0, 0, 0, 0
-for i = 3, #ARGV, 9 do
-  local path, aside = ARGV[i], ARGV[i + 1]
-  local holder = redis.call('ZSCORE', leases, path)
-  if holder and tonumber(holder) == token then
+local settled = 0
+for i = 1, #MORE, 9 do
+  local path, aside, size, flags, tail = MORE[i], MORE[i + 1], tonumber(MORE[i + 4]), MORE[i + 6], MORE[i + 8]
+  if holds(claim, path) then
     settled = settled + 1
-    local old = redis.call('HGET', records, path) or ''
-    local old_size = string.match(old, '^1 %d+ %d+ (%d+)')
-    count_tags(old, -1)
-    local size, deadline = tonumber(ARGV[i + 4]), now + tonumber(ARGV[i + 2])
+    local _, _, old_size, _, old_flags, _, old_tail = parse(redis.call('HGET', records, path))
     redis.call('ZREM', leases, path)
     redis.call('HDEL', records, path)
-    redis.call('HDEL', retries, path)
-    redis.call('HDEL', errors, path)
-    bytes = bytes - (tonumber(old_size) or 0)
+    forget_failures(path)
+    count(-1, old_size, old_flags, old_tail)
     if redis.call('HEXISTS', records, aside) == 1 then
-      missing = missing + 1
+      add('missing', 1)
     else
-      local record = string.format('1 %.0f %.0f %.0f ', now, deadline, size)
-        .. ARGV[i + 5] .. ' ' .. ARGV[i + 6] .. ' ' .. ARGV[i + 7] .. '\n' .. ARGV[i + 8]
-      redis.call('HSET', records, aside, record)
-      redis.call('ZADD', registry, string.format('%.0f', deadline), aside)
-      aside_bytes, bytes = aside_bytes + size, bytes + size
+      local deadline = now + tonumber(MORE[i + 2])
+      redis.call('HSET', records, aside, record_of(now, deadline, size, MORE[i + 5], flags, MORE[i + 7], tail))
+      redis.call('ZADD', registry, whole(deadline), aside)
+      count(1, size, flags, tail)
+      add('set_aside', 1)
     end
-    local waiting = redis.call('HGET', next_, path)
-    if waiting then
-      local next_deadline, next_size = string.match(waiting, '^1 %d+ (%d+) (%d+)')
-      redis.call('HDEL', next_, path)
-      redis.call('HSET', records, path, waiting)
-      redis.call('ZADD', registry, next_deadline, path)
-      entered, entered_bytes = entered + 1, entered_bytes + tonumber(next_size)
-    end
+    succeed(path)
   end
 end
-
-if redis.call('ZCOUNT', leases, ARGV[2], ARGV[2]) == 0 then
-  redis.call('ZREM', claims, ARGV[2])
-end
-if settled > 0 then
-  redis.call('HINCRBY', stats, 'set_aside', settled - missing)
-  redis.call('HINCRBY', stats, 'aside', settled - missing)
-  redis.call('HINCRBY', stats, 'aside_bytes', string.format('%.0f', aside_bytes))
-  redis.call('HINCRBY', stats, 'bytes', string.format('%.0f', bytes + entered_bytes))
-end
-if missing > 0 then
-  redis.call('HINCRBY', stats, 'missing', missing)
-end
-if entered > 0 then
-  redis.call('HINCRBY', stats, 'behind_bytes', string.format('%.0f', 0 - entered_bytes))
-  redis.call('HINCRBY', stats, 'registered', entered)
-  redis.call('HINCRBY', stats, 'registered_bytes', string.format('%.0f', entered_bytes))
-end
-for tag, n in pairs(tag_files) do
-  redis.call('HINCRBY', tags, 'bytes ' .. tag, string.format('%.0f', tag_bytes[tag]))
-  if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
-    redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
-  end
-end
+end_claim(token)
+keep_totals()
 return settled

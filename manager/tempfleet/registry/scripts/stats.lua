@@ -1,5 +1,5 @@
 --[[
-  stats: everything that is counted of one volume, at one instant.
+  stats: read everything that is counted for one volume, at one instant.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
@@ -14,30 +14,26 @@
   ARGV[1]   now_ms    int   '' for the server's clock
 
   Returns  {now_ms, waiting, leased, claims, held, dead, records, failed, behind, due, oldest, totals, meta}
-           oldest is the lowest score of the registry, '' when it is empty; totals and meta are flat
-           field, value lists
+           oldest is the lowest score of the registry, '' if it is empty; totals and meta are flat
+           lists of field, value
   Atomic   reads only.
   Cost     O(log N + fields of stats)
+  Uses     number, clock
 ]]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local now_text = string.format('%.0f', now)
+local now_text = whole(now)
 
 return {
   now_text,
-  redis.call('ZCARD', KEYS[1]),
-  redis.call('ZCARD', KEYS[2]),
-  redis.call('ZCARD', KEYS[3]),
-  redis.call('ZCARD', KEYS[4]),
-  redis.call('ZCARD', KEYS[5]),
-  redis.call('HLEN', KEYS[6]),
-  redis.call('HLEN', KEYS[7]),
-  redis.call('HLEN', KEYS[8]),
-  redis.call('ZCOUNT', KEYS[1], '-inf', now_text),
-  redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or '',
-  redis.call('HGETALL', KEYS[9]),
-  redis.call('HGETALL', KEYS[10]),
+  redis.call('ZCARD', registry),
+  redis.call('ZCARD', leases),
+  redis.call('ZCARD', claims),
+  redis.call('ZCARD', held),
+  redis.call('ZCARD', dead),
+  redis.call('HLEN', records),
+  redis.call('HLEN', retries),
+  redis.call('HLEN', next),
+  redis.call('ZCOUNT', registry, '-inf', now_text),
+  redis.call('ZRANGE', registry, 0, 0, 'WITHSCORES')[2] or '',
+  redis.call('HGETALL', stats),
+  redis.call('HGETALL', meta),
 }

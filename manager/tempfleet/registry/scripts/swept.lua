@@ -1,23 +1,17 @@
 --[[
-  swept: note that a sweep ended, for people; the oldest notes go.
+  swept: record that a sweep ended, for people; removes the oldest reports.
 
   KEYS[1]  sweeps  zset  "<ms> <report>" -> ended at ms
   ARGV[1]  now_ms  int   '' for the server's clock
-  ARGV[2]  keep    int   notes that stay, this one included
+  ARGV[2]  keep    int   number of reports to keep, this one included
   ARGV[3]  report  str   JSON
 
   Returns  now_ms
   Atomic   one key.
   Cost     O(log keep); removes before it adds.
+  Uses     number, clock
 ]]
-local sweeps = KEYS[1]
-
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local now_text = string.format('%.0f', now)
-redis.call('ZREMRANGEBYRANK', sweeps, 0, -tonumber(ARGV[2]))
-redis.call('ZADD', sweeps, now_text, now_text .. ' ' .. ARGV[3])
+local now_text = whole(now)
+redis.call('ZREMRANGEBYRANK', sweeps, 0, -tonumber(keep))
+redis.call('ZADD', sweeps, now_text, now_text .. ' ' .. report)
 return now_text

@@ -1,0 +1,22 @@
+--[[
+  record: reads and writes records. Only this file and deadline.lua know their form:
+
+    1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\n<tail>
+
+  Defines  parse, record_of, has
+]]
+-- Returns the seven fields; nothing if there is no record or it is damaged.
+local function parse(record)
+  local registered, deadline, size, identity, flags, uid, tail =
+    string.match(record or '', '^1 (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)\n(.*)$')
+  return tonumber(registered), tonumber(deadline), tonumber(size), identity, flags, uid, tail
+end
+
+local function record_of(registered, deadline, size, identity, flags, uid, tail)
+  return string.format('1 %.0f %.0f %.0f ', registered, deadline, size)
+    .. identity .. ' ' .. flags .. ' ' .. uid .. '\n' .. tail
+end
+
+local function has(text, part)
+  return text ~= nil and string.find(text, part, 1, true) ~= nil
+end

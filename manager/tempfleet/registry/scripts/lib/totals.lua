@@ -1,0 +1,57 @@
+--[[
+  totals: sums up what this call adds to the totals of the volume and of its tags. keep_totals() writes the sums,
+  once, at the end.
+
+  Needs    stats, tags, whole, has
+  Defines  sums, files_by_tag, bytes_by_tag, add, tags_in, count_tags, count, keep_totals
+]]
+local sums, files_by_tag, bytes_by_tag = {}, {}, {}
+
+local function add(total, amount)
+  sums[total] = (sums[total] or 0) + amount
+end
+
+-- Iterates over the tags in a record's tail. Quarantined files have none, because they do not count for a tag.
+local function tags_in(flags, tail)
+  if not tail or tail == '' or has(flags, 'q') then
+    return function() end
+  end
+  return string.gmatch(string.match(tail, '"tags": "([^"]*)"') or '', '([^,]*),')
+end
+
+local function count_tags(sign, size, flags, tail)
+  for tag in tags_in(flags, tail) do
+    files_by_tag[tag] = (files_by_tag[tag] or 0) + sign
+    bytes_by_tag[tag] = (bytes_by_tag[tag] or 0) + sign * size
+  end
+end
+
+-- Counts one record that enters (sign 1) or leaves (sign -1). A damaged record has no size and is not counted.
+local function count(sign, size, flags, tail)
+  if not size then
+    return
+  end
+  add('bytes', sign * size)
+  if has(flags, 'q') then
+    add('aside', sign)
+    add('aside_bytes', sign * size)
+  else
+    count_tags(sign, size, flags, tail)
+  end
+end
+
+local function keep_totals()
+  for total, amount in pairs(sums) do
+    if amount ~= 0 then
+      redis.call('HINCRBY', stats, total, whole(amount))
+    end
+  end
+  for tag, n in pairs(files_by_tag) do
+    if n ~= 0 or bytes_by_tag[tag] ~= 0 then
+      redis.call('HINCRBY', tags, 'bytes ' .. tag, whole(bytes_by_tag[tag]))
+      if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
+        redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
+      end
+    end
+  end
+end
