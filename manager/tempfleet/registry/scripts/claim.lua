@@ -28,25 +28,28 @@ if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
 end
 
 local now_text = whole(now)
-local paths = {}
-if before then
-  for i = 1, math.min(#MORE, most) do
-    local registered, deadline, _, _, flags = parse(redis.call('HGET', records, MORE[i]))
+local paths, found = {}, {}
+if not before then
+  paths = redis.call('ZRANGEBYSCORE', registry, '-inf', now_text, 'LIMIT', 0, most)
+elseif #MORE > 0 then
+  local named = redis.call('HMGET', records, unpack(MORE, 1, math.min(#MORE, most)))
+  for i, record in ipairs(named) do
+    local registered, deadline, _, _, flags = parse(record)
     local may_go = aside == '1' or not has(flags, 'q') or deadline <= now
     local wanted = not registered or (registered <= before and may_go)
     if wanted and redis.call('ZSCORE', registry, MORE[i]) then
-      paths[#paths + 1] = MORE[i]
+      paths[#paths + 1], found[#paths + 1] = MORE[i], record
     end
   end
-else
-  paths = redis.call('ZRANGEBYSCORE', registry, '-inf', now_text, 'LIMIT', 0, most)
 end
 if #paths == 0 then
   return {'', now_text, 0}
 end
 
 local token = whole(math.max(tonumber(redis.call('HGET', meta, 'token') or 0) + 1, now_us))
-local found = redis.call('HMGET', records, unpack(paths))
+if not before then
+  found = redis.call('HMGET', records, unpack(paths))
+end
 local any_failed = redis.call('HLEN', retries) > 0
 local attempts = any_failed and redis.call('HMGET', retries, unpack(paths)) or {}
 
