@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic.fields import FieldInfo
 
 import tempfleet
 from tempfleet import Settings
@@ -38,20 +39,16 @@ def pages() -> dict[str, str]:
 
 
 def settings() -> Iterator[str]:
-    """Names, defaults and meanings stand in the README's table, which a test holds to the code; here is the rest."""
-    yield "# Settings\n"
-    yield "Environment variables, or the same names in a `.env` or a TOML file, read once when a process starts. A"
-    yield "wrong value stops it with one sentence; an unknown `TEMP_FILE_*` variable is warned about, with the name"
-    yield "that was probably meant.\n"
-    yield "| variable | kind | allowed | default | meaning |"
-    yield "|---|---|---|---|---|"
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (TOP / "README.md").read_text(), re.MULTILINE)
-    told = {variable: (default, meaning) for variable, default, meaning in rows}
-    for name, field in Settings.model_fields.items():
-        variable = variables()[name]
-        default, meaning = told[variable]
-        bounds = " and ".join(_bound(bound) for bound in field.metadata if _bound(bound))
-        yield f"| `{variable}` | {_kind(field.annotation)} | {bounds} | {default} | {meaning} |"
+    """The text of docs/settings.md.in; the column of allowed values is filled in from the code."""
+    allowed = {variable: _allowed(Settings.model_fields[name]) for name, variable in variables().items()}
+    for line in (TOP / "docs" / "settings.md.in").read_text(encoding="utf-8").splitlines():
+        row = re.match(r"\| `([A-Z_]+)` \|", line)
+        yield line.replace("{}", allowed[row[1]], 1) if row else line
+
+
+def _allowed(field: FieldInfo) -> str:
+    bounds = " and ".join(_bound(bound) for bound in field.metadata if _bound(bound))
+    return ", ".join(part for part in (_kind(field.annotation), bounds) if part)
 
 
 def _kind(annotation: Any) -> str:

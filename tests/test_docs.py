@@ -32,6 +32,7 @@ from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet, Sweep
 from tempfleet.registry.store import Store
+from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
 from tempfleet_tasks.console import celery_commands
 
@@ -191,6 +192,11 @@ def test_the_reference_is_what_the_code_says() -> None:
     pages = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
     for name, text in pages.items():
         assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run make docs"
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    page = (DOCS / "reference/settings.md").read_text()
+    assert sorted(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == sorted(variables().values())
 
 
 def test_every_metric_that_is_shown_is_in_the_reference(store: Store, clock: FakeClock) -> None:
