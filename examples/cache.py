@@ -1,6 +1,6 @@
 """
-A cache in files: an answer that is used lives on; where there are too many, the one whose last use is longest ago
-makes room.
+A cache in files. Each use of an answer renews it. If there are too many answers, the one that was not used for the
+longest time is deleted.
 
     python examples/cache.py
 """
@@ -19,7 +19,7 @@ ROOM = 5
 
 
 class Cache:
-    """Answers of *compute*, each in a file of its own below the manager's directory."""
+    """Answers of *compute*, each in its own file in the manager's directory."""
 
     def __init__(self, manager: TempFileManager, compute: Callable[[str], str]) -> None:
         self.manager = manager
@@ -35,7 +35,8 @@ class Cache:
             answer = self.compute(question)
             path.write_text(answer)
             self.misses += 1
-        self.manager.register_file(path)  # its time begins anew
+        # This also renews a file that is registered already.
+        self.manager.register_file(path)
         return answer
 
 
@@ -50,9 +51,9 @@ def main() -> None:
             assert cache.get("always asked") == "ALWAYS ASKED"
             cache.get(f"asked once: {number}")
         print(f"40 questions: {cache.hits} hits, {cache.misses} misses.")
-        print(f"The cache has {len(manager.files)} files, and room for {ROOM}.")
+        print(f"The cache contains {len(manager.files)} files; the limit is {ROOM}.")
         print(
-            f"{manager.stats().total('deleted')} answers made room; the one that was used all the time did not."
+            f"{manager.stats().total('deleted')} answers made room; the answer that was always used stayed."
         )
         print(f"Emptied: {manager.clear_all()} files deleted.")
         manager.close()

@@ -1,10 +1,10 @@
 """
-A shop's Celery app. Its task writes invoices, and hands each over to Tempfleet with a message, by name: it imports
-nothing of Tempfleet. Some worker of the fleet takes the message; one on the host that has the file deletes it in time.
+A shop's Celery app. Its task writes invoices and registers each one with a message, by task name. The app imports no
+Tempfleet code. A worker of the fleet receives the message. A worker on the host that has the file deletes it in time.
 
     python examples/celery_app.py
 
-This program starts both workers, the shop's and the fleet's, orders five invoices and watches them come and go.
+This program starts a worker of the shop and one of the fleet, orders five invoices, and waits until they are deleted.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from celery import Celery
 
 HOST = "shop-1"
 
-app = Celery("shop")  # its broker is that of CELERY_BROKER_URL
+# The broker is that of CELERY_BROKER_URL.
+app = Celery("shop")
 app.conf.update(task_default_queue="shop", task_ignore_result=True, broker_connection_retry_on_startup=True)
 
 
 @app.task(name="shop.invoice")
 def invoice(folder: str, number: int) -> None:
-    """Write an invoice that may be fetched for a second."""
+    """Write an invoice that lives for one second."""
     path = Path(folder, f"invoice-{number}.txt")
     path.write_text(f"Invoice {number}: 3 chairs.\n")
     app.send_task("tempfleet.register", args=[str(path)], kwargs={"host": HOST, "ttl": 1}, queue="tempfleet")
@@ -38,18 +39,18 @@ def start_worker(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def watch(folder: Path, wanted: int) -> None:
-    """Tell how many invoices there are, whenever that changes, until *wanted* have come and gone."""
-    seen: set[Path] = set()
-    last = 0
+    """Print the number of invoices whenever it changes, until *wanted* invoices were written and deleted."""
+    written: set[Path] = set()
+    count = 0
     deadline = time.monotonic() + 60
-    while len(seen) < wanted or last:
+    while len(written) < wanted or count:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{last} of {len(seen)} invoices are still there")
-        there = set(folder.glob("invoice-*"))
-        seen |= there
-        if len(there) != last:
-            last = len(there)
-            print(f"Invoices: {last}")
+            raise TimeoutError(f"{count} of {len(written)} invoices are still there")
+        invoices = set(folder.glob("invoice-*"))
+        written |= invoices
+        if len(invoices) != count:
+            count = len(invoices)
+            print(f"Invoices: {count}")
         time.sleep(0.02)
 
 
@@ -58,14 +59,14 @@ def main() -> None:
         os.environ.setdefault("TEMP_FILE_REDIS_URL", f"embedded://{home}/redis")
         folder = Path(home, "invoices")
         folder.mkdir(mode=0o700)
-        from tempfleet.embedded import (
-            broker_url,
-        )  # only this demonstration needs it: a private Redis has no port
+        # Only this demonstration needs it, because a private Redis has no port.
+        from tempfleet.embedded import broker_url
 
         os.environ.update(
             CELERY_BROKER_URL=broker_url(os.environ["TEMP_FILE_REDIS_URL"]),
             TEMP_FILE_BASE_DIR=str(folder),
-            TEMP_FILE_ALLOWED_ROOTS=str(folder),  # this worker has no business anywhere else
+            # This worker deletes nowhere else.
+            TEMP_FILE_ALLOWED_ROOTS=str(folder),
             TEMP_FILE_HOST=HOST,
             TEMP_FILE_TIMER_INTERVAL="0.5",
             ENABLE_TEMP_FILE_METRICS="off",
@@ -76,7 +77,7 @@ def main() -> None:
             for number in range(5):
                 invoice.apply_async(args=[str(folder), number], queue="shop")
             watch(folder, wanted=5)
-            print("All five were deleted by the fleet's worker.")
+            print("The fleet's worker has deleted all five.")
         finally:
             for worker in workers:
                 worker.terminate()

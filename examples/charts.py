@@ -1,5 +1,5 @@
 """
-Charts for a web page: each may be shown for a second, and all of a region are outdated when its figures change.
+Charts for a web page. Each chart lives for one second. New figures make all charts of a region outdated.
 
     python examples/charts.py
 """
@@ -17,7 +17,7 @@ FIGURES = {"north": [3, 7, 5, 9], "south": [8, 2, 6, 4]}
 
 
 def draw(manager: TempFileManager, region: str, title: str, figures: Sequence[int]) -> str:
-    """Draw a chart that is known by its region; its path."""
+    """Draw a chart with its region as a tag; return its path."""
     bars = "".join(
         f'<rect x="{20 * place}" y="{100 - 10 * figure}" width="15" height="{10 * figure}"/>'
         for place, figure in enumerate(figures)
@@ -35,17 +35,18 @@ def main() -> None:
         for region, figures in FIGURES.items():
             for title, shown in {"year": figures, "half": figures[2:], "sorted": sorted(figures)}.items():
                 draw(manager, region, title, shown)
-        print(f"{len(manager.files)} charts are drawn.")
+        print(f"{len(manager.files)} charts were drawn.")
 
         result = manager.cleanup_batch(force=True, tags=["north"])
-        print(f"The north has new figures: {result.deleted} charts deleted, {result.bytes} bytes freed.")
+        print(f"New figures for the north: {result.deleted} charts deleted, {result.bytes} bytes freed.")
         for file in result.files:
             print(f"  {file.outcome}: {os.path.basename(file.path).rpartition('-')[0]}")
 
-        while manager.files:  # in a fleet the workers do this
+        # In a fleet the workers do this.
+        while manager.files:
             time.sleep(0.1)
             if deleted := manager.cleanup():
-                print(f"Their time is over: {deleted} charts of the south deleted.")
+                print(f"Expired: {deleted} charts of the south deleted.")
         manager.close()
 
 

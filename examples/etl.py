@@ -1,5 +1,5 @@
 """
-Intermediate results of extract, transform, load. Whether a job ends well, fails or is killed: nothing of it stays.
+Intermediate results of extract, transform, load. No file stays, whether a job succeeds, fails or is killed.
 
     python examples/etl.py
 """
@@ -18,14 +18,15 @@ from tempfleet import TempFileManager
 
 
 def run(base_dir: str, job: str, rows: list[str]) -> int:
-    """The sum of *rows*, by way of three files in a directory that goes at the end of the block."""
+    """Return the sum of *rows*, by way of three files in a directory that is deleted at the end of the block."""
     manager = TempFileManager(base_dir, max_age=1)
     with manager.create_dir(prefix=f"{job}-", tags=[job]) as work:
         Path(work, "extracted.json").write_text(json.dumps(rows))
         numbers = [int(row) for row in json.loads(Path(work, "extracted.json").read_text())]
         Path(work, "transformed.json").write_text(json.dumps(numbers))
         if job == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
+            # As the kernel does when memory is short.
+            os.kill(os.getpid(), signal.SIGKILL)
         Path(work, "loaded.txt").write_text(str(sum(numbers)))
         return int(Path(work, "loaded.txt").read_text())
 
@@ -40,9 +41,8 @@ def main() -> None:
         base_dir = f"{home}/work"
         manager = TempFileManager(base_dir)
 
-        print(
-            f"The first job comes to {run(base_dir, 'well', ['1', '2', '3'])}; left on disk: {jobs_left(base_dir)}"
-        )
+        total = run(base_dir, "good", ["1", "2", "3"])
+        print(f"The first job returns {total}; left on disk: {jobs_left(base_dir)}")
         try:
             run(base_dir, "failed", ["1", "two", "3"])
         except ValueError as exc:
@@ -53,10 +53,11 @@ def main() -> None:
         child.join()
         print(f"The third job is killed (status {child.exitcode}); left on disk: {jobs_left(base_dir)}")
 
-        while jobs_left(base_dir):  # in a fleet the workers do this
+        # In a fleet the workers do this.
+        while jobs_left(base_dir):
             time.sleep(0.1)
             manager.cleanup()
-        print(f"A second later its time is over; left on disk: {jobs_left(base_dir)}")
+        print(f"A second later its files have expired; left on disk: {jobs_left(base_dir)}")
         manager.close()
 
 

@@ -1,11 +1,11 @@
 """
-A watchdog of disk use, with a rule of its own: thumbnails can be made again, so they go first; then downloads, the
-oldest first, until there is room again. What somebody holds stays.
+A watchdog for disk usage with its own rule. Thumbnails can be created again, so they are deleted first. Then downloads
+are deleted, the oldest first, until there is enough space. Held files stay.
 
     python examples/watch_disk.py
 
-The budget stands for a disk here. On a real one ask shutil.disk_usage() instead of manager.stats(), or have it done:
-with TEMP_FILE_EVICT_ABOVE=90 the workers make room, by TEMP_FILE_EVICTION_POLICY. This is for a rule of your own.
+Here a budget stands for the disk. For a real disk, use shutil.disk_usage() instead of manager.stats(). You need this
+only for a rule of your own: with TEMP_FILE_EVICT_ABOVE=90 the workers evict files by TEMP_FILE_EVICTION_POLICY.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from tempfleet import CleanupReport, State, TempFileManager
 
 HIGH, LOW = 400_000, 250_000
-"""Above HIGH bytes it begins, below LOW it ends: so it does not run for every new file."""
+"""Deleting starts above HIGH bytes and ends below LOW, so that it does not run for every new file."""
 
 
 def arrive(manager: TempFileManager, name: str, kind: str, size: int) -> None:
@@ -27,19 +27,19 @@ def arrive(manager: TempFileManager, name: str, kind: str, size: int) -> None:
 
 
 def make_room(manager: TempFileManager) -> None:
-    """Delete what can be done without, until LOW is reached."""
+    """Delete thumbnails, then downloads, until LOW is reached."""
     if manager.stats().bytes <= HIGH:
         return
-    tell("thumbnails", manager.cleanup_report(force=True, tags=["thumbnail"]))
+    print_result("thumbnails", manager.cleanup_report(force=True, tags=["thumbnail"]))
     oldest_first = sorted(manager.records(state=State.WAITING), key=lambda record: record.registered_ms)
     for record in oldest_first:
         if manager.stats().bytes <= LOW:
             return
-        tell("download", manager.cleanup_report(force=True, prefix=record.path))
+        print_result("download", manager.cleanup_report(force=True, prefix=record.path))
 
 
-def tell(what: str, report: CleanupReport) -> None:
-    print(f"  too much: deleted {report.deleted} {what}, freed {report.freed_bytes:,} bytes")
+def print_result(kind: str, report: CleanupReport) -> None:
+    print(f"  too full: deleted {report.deleted} {kind}, freed {report.freed_bytes:,} bytes")
 
 
 def main() -> None:
@@ -50,13 +50,13 @@ def main() -> None:
             arrive(manager, f"download-{number}.bin", "download", 60_000)
             arrive(manager, f"thumbnail-{number}.png", "thumbnail", 8_000)
             if number == 0:
-                manager.hold(Path(home, "disk", "download-0.bin"), reason="being looked at")
-            print(f"Download {number} and its thumbnail have come: {manager.stats().bytes:,} bytes")
+                manager.hold(Path(home, "disk", "download-0.bin"), reason="in use")
+            print(f"Download {number} and its thumbnail have arrived: {manager.stats().bytes:,} bytes")
             make_room(manager)
             assert manager.stats().bytes <= HIGH
-        print(f"The first download was held, and is there: {Path(home, 'disk', 'download-0.bin').exists()}")
+        print(f"The first download was held; it is there: {Path(home, 'disk', 'download-0.bin').exists()}")
         manager.unhold(Path(home, "disk", "download-0.bin"))
-        print(f"Closing: {manager.clear_all()} files deleted.")
+        print(f"Clearing all: {manager.clear_all()} files deleted.")
         manager.close()
 
 

@@ -1,10 +1,10 @@
 """
-A ledger of what Tempfleet deletes, and a guard of what it must not: a worked plug-in.
+An example of a plug-in: a ledger of deletions, and a veto for files that must stay.
 
-- Files with the tag ``legal``, and files that have a ``NAME.keep`` beside them, are not deleted.
-- What was deleted, or could not be, is a line of JSON in the ledger (TEMPFLEET_ARCHIVE_LEDGER), if there is to be one.
-- Files that are near their end are logged.
-- ``smallest`` is an order in which files make room.
+- Files with the tag ``legal``, and files with a ``NAME.keep`` beside them, are not deleted.
+- Each deletion and each failure is a line of JSON in the ledger, if TEMPFLEET_ARCHIVE_LEDGER is set.
+- Files close to expiry are logged.
+- ``smallest`` is an eviction policy: small files are evicted first.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ logger = logging.getLogger("tempfleet_archive")
 @hookimpl
 def tempfleet_before_delete(files: Sequence[FileRecord]) -> list[str]:
     """
-    The files that are to stay.
+    Returns the paths of the files to keep.
 
-    It only looks, so it may be asked at any time, also for a dry run. If it raises, all of *files* stay: that is the
-    right thing here too, so there is no try around it.
+    It changes nothing, so it can be called at any time, also for a dry run. If it raises, all *files* stay. That is
+    right here, so there is no try block.
     """
     return [file.path for file in files if KEPT_TAG in file.tags or os.path.lexists(file.path + KEPT_SUFFIX)]
 
@@ -49,7 +49,7 @@ def tempfleet_on_failure(deletions: Sequence[Deletion]) -> None:
 
 @hookimpl
 def tempfleet_near_expiry(files: Sequence[FileRecord]) -> None:
-    """At least once for each file: who counts must know files by path and registration."""
+    """Called at least once for each file. To count files, tell them apart by path and registration."""
     for file in files:
         logger.info("Soon to be deleted: %r", file.path)
 
@@ -61,8 +61,8 @@ def tempfleet_eviction_policies() -> dict[str, Callable[[Any], float]]:
 
 def _write(deletions: Sequence[Deletion]) -> None:
     """
-    All lines with one write to a file that is only appended to, so that those of several workers never mix. JSON
-    escapes what is in a file name, so none can forge a line.
+    Appends all lines with one write, so that lines of several workers never mix. JSON escapes control characters in a
+    file name, so no name can forge a line.
     """
     ledger = os.environ.get(LEDGER)
     if not ledger:
