@@ -1,4 +1,4 @@
-# One image for everything: a worker (the default), a beat, Flower, an exporter. See docker-compose.yml.
+# One image for a worker (the default), a beat, Flower and an exporter. See docker-compose.yml.
 ARG PYTHON=3.13.1-slim-bookworm
 
 FROM python:${PYTHON} AS build
@@ -10,7 +10,7 @@ RUN python3 -m venv /opt/tempfleet \
  && /opt/tempfleet/bin/pip install --no-cache-dir '.[compression,flower]'
 
 FROM python:${PYTHON}
-# tini ends what is left over and passes signals on; the shell's PATH then finds tempfleet and celery.
+# tini reaps orphaned processes and forwards signals. PATH lets a shell find tempfleet and celery.
 RUN command -v tini >/dev/null \
  || (apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*)
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/tempfleet --create-home tempfleet \

@@ -1,10 +1,10 @@
 """
-Show the whole stack at work, from inside one of its workers:
+Show that the whole stack works, from inside one of its workers:
 
     docker compose exec worker-1 python3 /usr/local/share/tempfleet/show.py
 
-Makes files in this container, some registered by the library and some by a message; waits until they are deleted
-here; then asks Flower and Prometheus whether they saw it. Exit status 0 only if every row is right.
+Creates files in this container, some registered by the library and some by a message, and waits until they are
+deleted here. Then checks that Flower and Prometheus have recorded it. Exits with 1 if a row is wrong.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ def main() -> int:
     settings = Settings.load()
     manager = TempFileManager(settings=settings)
     deleted_before = manager.stats().total("deleted")
-    made = [*by_library(manager), *by_message(manager, settings)]
-    expected = deleted_before + len(made)
+    paths = [*by_library(manager), *by_message(manager, settings)]
+    expected = deleted_before + len(paths)
     rows: list[tuple[str, Callable[[], bool]]] = [
-        (f"{len(made)} files were made in {manager.base_dir} on {settings.host}", lambda: True),
+        (f"{len(paths)} files were created in {manager.base_dir} on {settings.host}", lambda: True),
         ("they are registered, or deleted already", lambda: registered(manager) >= expected),
-        ("they are gone from this disk", lambda: not any(path.exists() for path in made)),
+        ("they are deleted from this disk", lambda: not any(path.exists() for path in paths)),
         ("the registry counts them as deleted", lambda: manager.stats().total("deleted") >= expected),
         ("its counts balance", lambda: manager.stats().imbalance == 0),
-        (f"Flower saw {settings.host} delete", lambda: flower_saw(settings.host)),
+        (f"Flower has recorded deletions of {settings.host}", lambda: flower_recorded(settings.host)),
         ("Prometheus counts them", lambda: prometheus_counts(settings.host) >= expected),
     ]
-    right = [told(says, holds) for says, holds in rows]
-    return 0 if all(right) else 1
+    results = [wait_and_print(row, is_true) for row, is_true in rows]
+    return 0 if all(results) else 1
 
 
 def by_library(manager: TempFileManager) -> Iterator[Path]:
     for _ in range(BY_LIBRARY):
-        with_file = manager.create(prefix="show-", ttl=TTL_SECONDS)
-        with_file.close()
-        yield Path(with_file.path)
+        file = manager.create(prefix="show-", ttl=TTL_SECONDS)
+        file.close()
+        yield Path(file.path)
 
 
 def by_message(manager: TempFileManager, settings: Settings) -> Iterator[Path]:
     """
-    As any other Celery app would do it: by the task's name, with nothing of ours installed. A host that nobody has
-    heard of yet gets no message, so the first one waits until this host's worker has spoken.
+    Registers files as any other Celery app would: by task name, without Tempfleet code. An unknown host gets no
+    message, so the first one waits until this host's worker is live.
     """
     fleet = Fleet(manager.store, live_seconds=settings.host_live_seconds)
-    told(f"the worker of {settings.host} is live", lambda: settings.host in fleet.live_hosts())
+    wait_and_print(f"the worker of {settings.host} is live", lambda: settings.host in fleet.live_hosts())
     with make_app(settings) as app:
         for i in range(BY_MESSAGE):
             path = Path(manager.base_dir, f"show-{os.getpid()}-{i}")
@@ -77,39 +77,40 @@ def registered(manager: TempFileManager) -> int:
     return manager.stats().total("registered")
 
 
-def flower_saw(host: str) -> bool:
-    """Flower's own counters: events of the task that deletes, from this host's worker."""
-    counted = rf'flower_events_total\{{task="tempfleet.delete_due",type="task-succeeded",worker="\S+@{host}"\}} (\S+)'
-    found = re.search(counted, ask(f"{FLOWER}/metrics"))
-    return found is not None and float(found[1]) >= 1
+def flower_recorded(host: str) -> bool:
+    """Reads Flower's own counters: events of the task that deletes, from this host's worker."""
+    counter = rf'flower_events_total\{{task="tempfleet.delete_due",type="task-succeeded",worker="\S+@{host}"\}} (\S+)'
+    match = re.search(counter, read(f"{FLOWER}/metrics"))
+    return match is not None and float(match[1]) >= 1
 
 
 def prometheus_counts(host: str) -> float:
     query = urllib.parse.urlencode(
         {"query": f'sum(max by (volume) (temp_files_cleaned_total{{host="{host}"}}))'}
     )
-    found = json.loads(ask(f"{PROMETHEUS}/api/v1/query?{query}"))["data"]["result"]
-    return float(found[0]["value"][1]) if found else 0.0
+    series = json.loads(read(f"{PROMETHEUS}/api/v1/query?{query}"))["data"]["result"]
+    return float(series[0]["value"][1]) if series else 0.0
 
 
-def ask(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return str(answer.read().decode())
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return str(response.read().decode())
 
 
-def told(says: str, holds: Callable[[], bool]) -> bool:
-    """Wait for a row to come true, and print it."""
+def wait_and_print(row: str, is_true: Callable[[], bool]) -> bool:
+    """Waits until *row* is true, and prints it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (right := held(holds)) and time.monotonic() < deadline:
+    while not (result := try_row(is_true)) and time.monotonic() < deadline:
         time.sleep(0.2)
-    print(f"{'ok  ' if right else 'FAIL'}  {says}", flush=True)
-    return right
+    print(f"{'ok  ' if result else 'FAIL'}  {row}", flush=True)
+    return result
 
 
-def held(holds: Callable[[], bool]) -> bool:
+def try_row(is_true: Callable[[], bool]) -> bool:
     try:
-        return holds()
-    except OSError:  # not up yet
+        return is_true()
+    except OSError:
+        # The server is still starting.
         return False
 
 

@@ -1,16 +1,16 @@
 """
-Redis users with least rights, each with a password made here and now.
+Create Redis users with least rights, each with a new password.
 
     python3 deploy/redis/make_users.py --redis redis.internal:6379 --out /etc/tempfleet
 
-writes into the directory, readable for its owner alone:
+writes these files into the directory, readable by their owner only:
 
-    users.acl       for Redis: `aclfile /etc/redis/users.acl`; it holds digests, no password
+    users.acl       for Redis: `aclfile /etc/redis/users.acl`; it contains digests, no passwords
     registry-url    for workers and every process that uses the library: TEMP_FILE_REDIS_URL_FILE
     broker-url      for workers, beats and Flower: TEMP_FILE_BROKER_URL_FILE
     producer-url    for applications that only send messages
 
-The default user is off: who has no name gets nothing.
+The default user is off, so that clients without a user name have no access.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REGISTRY = (
     "+zadd +zrem +zcard +zcount +zscore +zrange +zrevrange +zrangebyscore +zremrangebyrank +zscan",
     "+hset +hget +hdel +hlen +hexists +hmget +hgetall +hincrby +hscan",
 )
-"""Every command that the library and its scripts send; nothing that sees or drops other keys."""
+"""All commands that the library and its scripts send. None of them reads or deletes other keys."""
 
 BROKER = (
     "~{namespace} ~{namespace}??[369] ~{namespace}.host.* ~_kombu.binding* ~unacked* ~celeryev.* ~*celery.pidbox*",
@@ -39,14 +39,14 @@ BROKER = (
     "+multi +exec +discard +watch +unwatch +publish +subscribe +psubscribe +unsubscribe +punsubscribe",
     "+set +get +evalsha +eval +script|load +script|exists",
 )
-"""What Celery's Redis transport sends for queues (two bytes and a digit behind the name are a priority), events and
-remote control. A pattern that is subscribed to must be listed as it stands."""
+"""All commands of Celery's Redis transport for queues, events and remote control. Two bytes and a digit after a queue's
+name are a priority. A pattern that Celery subscribes to must be listed literally."""
 
 PRODUCER = (
     "~{namespace} ~{namespace}??[369] ~_kombu.binding*.{namespace}",
     "+ping +hello +select +info +lpush +llen +sadd +smembers +multi +exec",
 )
-"""Only to the shared queue; it can neither read a message nor reach a host's own queue."""
+"""Sends to the shared queue only. It can neither read messages nor reach a host's own queue."""
 
 USERS = {"registry": REGISTRY, "broker": BROKER, "producer": PRODUCER}
 
