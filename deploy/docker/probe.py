@@ -1,4 +1,4 @@
-"""A container's health check: whether the worker beside it says that it is ready. Exit status 0 or 1."""
+"""A container's health check: exits with 0 if the worker in the container is ready, else with 1."""
 
 import os
 import sys
