@@ -30,8 +30,12 @@ $(STAMP): pyproject.toml
 demo: setup ## two hosts, real workers and beat, 2,000 files, a kill -9: about half a minute
 	@$(BIN)/tempfleet demo
 
-test: setup lint floors ## lint, types, layers, the built wheel on its oldest libraries, then the whole suite
-	@$(BIN)/python -m pytest
+# Tests run side by side, two processes for each core; PARALLEL= runs them one after the other.
+PARALLEL ?= --numprocesses=auto --dist=worksteal
+
+test: setup ## lint, types, layers, the built wheel on its oldest libraries, then the whole suite
+	@$(MAKE) --no-print-directory --jobs=2 lint floors
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 # The wheel, not the checkout, on the oldest libraries that pyproject.toml allows.
 FLOORS := .venv-floors
@@ -44,7 +48,7 @@ floors: $(FLOORS)/.set-up ## the built wheel, tested on the oldest libraries tha
 	  | grep -v '^WARNING' || true
 	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl 2>&1 \
 	  | grep -v '^WARNING' || true
-	@$(FLOORS)/bin/python -P -m pytest -q $(FLOOR_TESTS)
+	@$(FLOORS)/bin/python -P -m pytest -q $(PARALLEL) $(FLOOR_TESTS)
 
 $(FLOORS)/.set-up: pyproject.toml tests/floors.py
 	@echo "Setting up $(FLOORS) (once; about a minute) ..."

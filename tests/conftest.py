@@ -5,10 +5,12 @@ private directories. After each test, every key that is left must be one that th
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import pytest
@@ -27,6 +29,27 @@ from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes for each core, because most tests wait for processes that they start."""
+    return min(2 * (os.cpu_count() or 1), 16)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[Any]:
+    """pytest-xdist sends reports as UTF-8, but output and names of tests may hold bytes that are none."""
+    return _as_utf8((yield))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_as_utf8, value))
+    return value
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _interrupts_are_heard() -> None:
     """Who runs the suite in a shell's background has SIGINT ignored, and so would every process that it starts."""
@@ -37,8 +60,6 @@ def _interrupts_are_heard() -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the defaults, whatever the shell that runs them has set, and the directory it is in."""
-    import os
-
     for name in os.environ:
         if name in variables().values() or name.startswith("TEMP_FILE_"):
             monkeypatch.delenv(name)
