@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import logging
 import multiprocessing
@@ -24,6 +25,7 @@ from tempfleet.errors import RegistryUnavailable
 from tempfleet.registry.store import server_clock
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
+from tempfleet.threads import SignalSafeCall
 
 MakeManager = Callable[..., TempFileManager]
 AtEachFile = Callable[[Callable[[], None]], None]
@@ -220,6 +222,40 @@ def test_an_exception_in_the_main_thread_hands_back_what_was_not_started_and_is_
     assert (stats.waiting, stats.leased, stats.claims, stats.retrying) == (200 - deleted, 0, 0, 0)
     faults.install(None)
     assert manager.cleanup() == 200 - deleted
+    assert_balanced(manager)
+
+
+def test_an_exception_while_a_thread_starts_loses_no_outcome(
+    make_manager: MakeManager, clock: FakeClock, at_each_file: AtEachFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager(batch_size=200, threads=4)
+    paths = create(manager, 200)
+    clock.advance(3600)
+    deleting, waited = threading.Event(), threading.Event()
+    start, wait = _thread.start_new_thread, SignalSafeCall.wait
+
+    def start_and_raise(work: Callable[[], None], args: tuple[()]) -> None:
+        start(work, args)
+        assert deleting.wait(10)
+        raise TimeIsUp
+
+    def delete_until_waited_for() -> None:
+        deleting.set()
+        assert waited.wait(10)
+
+    def wait_and_tell(hand: SignalSafeCall, timeout: float = -1) -> bool:
+        waited.set()
+        return wait(hand, timeout)
+
+    at_each_file(delete_until_waited_for)
+    with monkeypatch.context() as patch:
+        patch.setattr("_thread.start_new_thread", start_and_raise)
+        patch.setattr(SignalSafeCall, "wait", wait_and_tell)
+        with pytest.raises(TimeIsUp):
+            manager.cleanup()
+    assert manager.stats().total("deleted") == 200 - left(paths) == 1
+    faults.install(None)
+    assert manager.cleanup() == 199
     assert_balanced(manager)
 
 

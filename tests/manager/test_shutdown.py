@@ -194,5 +194,6 @@ def test_where_no_thread_can_start_any_more_the_work_is_done_at_once(monkeypatch
     monkeypatch.setattr("_thread.start_new_thread", none_left)
     done: list[int] = []
     hand = SignalSafeCall(lambda: done.append(1))
+    hand.start()
     assert done == [1]
     assert hand.wait() and hand.failure is None

@@ -287,13 +287,16 @@ class Cleaner:
             chosen = self._asked(batch)
             began = time.monotonic()
             for chunk in self._chunks(chosen):
+                # In the list first: a signal handler may raise as soon as the thread runs.
                 hands.append(SignalSafeCall(partial(delete, chunk)))
+                hands[-1].start()
             for hand in hands:
                 while not hand.wait(SIGNAL_SECONDS):
                     lease.extend(claim.token)
         finally:
             halt.set()
             for hand in hands:
+                hand.call_off()
                 hand.wait()
             self._seconds_a_file = (time.monotonic() - began) * len(hands) / len(claim.records)
             try:

@@ -92,10 +92,12 @@ class CircuitBreaker:
                 words.append(f"{type(exc).__name__}: {exc}")
                 raise
 
-        hand = SignalSafeCall(run, apart=True)
+        hand = SignalSafeCall(run)
         try:
+            hand.start(apart=True)
             in_time = self._wait(hand, meanwhile)
         finally:
+            hand.call_off()
             if not hand.wait(0):  # also where a signal handler has raised
                 self._hung.append((os.getpid(), hand))
         if not in_time:
