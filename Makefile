@@ -7,7 +7,7 @@ VENV := .venv
 STAMP := $(VENV)/.set-up
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test floors test-tools test-containers lint bench docs clean
+.PHONY: help setup demo test test-quick floors test-tools test-containers lint bench docs clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -36,6 +36,9 @@ PARALLEL ?= --numprocesses=auto --dist=worksteal
 test: setup ## lint, types, layers, the built wheel on its oldest libraries, then the whole suite
 	@$(MAKE) --no-print-directory --jobs=2 lint floors
 	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-quick: setup ## within a minute, on fakeredis and a real Redis: all but tests/system and what starts processes (workers, consoles, pages, mypy)
+	@$(BIN)/python -m pytest -q --numprocesses=logical --dist=worksteal -m 'not process' --ignore=tests/system
 
 # The wheel, not the checkout, on the oldest libraries that pyproject.toml allows.
 FLOORS := .venv-floors

@@ -29,9 +29,10 @@ from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two processes for each core, because most tests wait for processes that they start."""
-    return min(2 * (os.cpu_count() or 1), 16)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for each core, because most tests wait for other processes; one if `logical` is asked for."""
+    cores = os.cpu_count() or 1
+    return min(cores if config.option.numprocesses == "logical" else 2 * cores, 16)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -82,6 +82,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.stem)
 def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     home, log = tmp_path / "reader", tmp_path / "log"

@@ -133,6 +133,7 @@ def test_a_log_file_that_cannot_be_written_is_a_settings_error(tmp_path: Path) -
     assert refused.value.variable == "LOG_FILE"
 
 
+@pytest.mark.process
 def test_the_console_logs_to_the_file_and_warns_on_stderr_as_before(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
@@ -157,6 +158,7 @@ def test_the_console_logs_to_the_file_and_warns_on_stderr_as_before(
     assert any(message.startswith("Cleaned up 1 temporary files") for message in messages)
 
 
+@pytest.mark.process
 def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> None:
     """In a process of its own, because Celery's logging is the process's."""
     settings = f"log_file={str(tmp_path / 'log')!r}, log_format='json', log_level='DEBUG'"
@@ -177,6 +179,7 @@ def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> 
     assert [json.loads(line)["message"] for line in console_lines.splitlines()] == ["loud"]
 
 
+@pytest.mark.process
 def test_a_worker_of_the_console_tells_an_event_once(tmp_path: Path, real_server: EmbeddedServer) -> None:
     log, base = tmp_path / "log", tmp_path / "base"
     taken = socket.create_server(("127.0.0.1", 0))

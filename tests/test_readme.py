@@ -32,6 +32,7 @@ def run(*command: str, env: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.process
 def test_the_quick_start_runs_and_the_console_answers_as_shown(tmp_path: Path) -> None:
     env = {"PYTHONPATH": ":".join(sys.path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     code = block("python").replace("/tmp/", f"{tmp_path}/")

@@ -380,6 +380,7 @@ def test_a_dry_run_that_wants_more_than_there_is_lists_each_file_once(on_disk: M
 # -- together
 
 
+@pytest.mark.process
 def test_two_that_evict_at_once_delete_nothing_twice_and_hardly_more_than_was_wanted(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_a_tag_is_counted_through_failure_and_burial(registry: Registry, clock: 
     assert registry.tag_totals() == {"x": TagTotal(2, 15)}
 
 
+@pytest.mark.process
 def test_the_limits_are_exact_however_many_processes_register_at_once(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> None:

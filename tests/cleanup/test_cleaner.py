@@ -627,6 +627,7 @@ print(manager.cleanup(force=True))
 """
 
 
+@pytest.mark.process
 def test_cleaners_in_several_processes_never_count_a_file_twice(
     real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Path
 ) -> None:

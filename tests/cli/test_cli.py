@@ -548,6 +548,7 @@ def test_a_plug_in_adds_commands_and_a_broken_one_is_a_warning(
     assert console("status").stderr == "", "what needs no plug-in loads none"
 
 
+@pytest.mark.process
 def test_the_library_and_its_console_never_load_celery() -> None:
     code = "import sys, tempfleet.cli; sys.exit(any(m.split('.')[0] in ('celery', 'kombu') for m in sys.modules))"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -576,6 +577,7 @@ def on_a_terminal(args: list[str], **env: str) -> str:
     return said.decode()
 
 
+@pytest.mark.process
 def test_tables_have_style_on_a_terminal_and_none_with_no_color(
     console: Run, real_server: EmbeddedServer, base_dir: Path
 ) -> None:
@@ -594,6 +596,7 @@ LONG_WORK = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("command", "what"), LONG_WORK.items())
 def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
     console: Run, real_server: EmbeddedServer, base_dir: Path, command: str, what: str

@@ -17,6 +17,8 @@ from support import wait_until
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.settings.settings import variables
 
+pytestmark = pytest.mark.process
+
 SECRET = "a-password-that-nobody-may-see"
 
 

@@ -82,6 +82,7 @@ def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
     assert percentage("memory", -0.5, "of it", "do").said == "0% of it is free"
 
 
+@pytest.mark.process
 def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
@@ -215,6 +216,7 @@ def test_a_redis_that_does_not_answer_is_a_finding(tmp_path: Path) -> None:
     manager.close()
 
 
+@pytest.mark.process
 def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:

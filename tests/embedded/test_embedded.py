@@ -36,7 +36,10 @@ from tempfleet.embedded import (
 )
 from tempfleet.errors import EmbeddedServerError
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="who runs is read from /proc")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="who runs is read from /proc"),
+]
 
 GRACE = 0.25
 CLIENT = """

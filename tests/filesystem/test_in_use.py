@@ -123,6 +123,7 @@ def test_a_directory_with_an_open_file_in_it_is_busy(tmp_path: Path, file: Path)
         assert delete(roots, record).outcome is Outcome.DELETED
 
 
+@pytest.mark.process
 @leases
 @pytest.mark.parametrize("whole", [False, True], ids=["a file", "a directory with it"])
 def test_what_somebody_has_a_lease_on_is_busy(tmp_path: Path, whole: bool) -> None:

@@ -93,6 +93,7 @@ def left(base_dir: Path) -> set[str]:
     return {path.name for path in base_dir.iterdir() if not path.name.startswith(".")}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", ["asked", "fork", "in a thread"])
 def test_what_a_process_registered_goes_at_its_exit_and_nothing_else(
     how: str, life: Life, base_dir: Path
@@ -103,6 +104,7 @@ def test_what_a_process_registered_goes_at_its_exit_and_nothing_else(
     assert left(base_dir) == {"f0", "other"}
 
 
+@pytest.mark.process
 def test_sigterm_clears_and_then_ends_the_process_as_it_would_have(life: Life, base_dir: Path) -> None:
     process = life("asked")
     process.send_signal(signal.SIGTERM)
@@ -111,6 +113,7 @@ def test_sigterm_clears_and_then_ends_the_process_as_it_would_have(life: Life, b
     assert left(base_dir) == {"f0", "other"}
 
 
+@pytest.mark.process
 def test_an_applications_own_handler_runs_after_the_clearing(life: Life, base_dir: Path) -> None:
     process = life("own handler")
     process.send_signal(signal.SIGTERM)
@@ -119,6 +122,7 @@ def test_an_applications_own_handler_runs_after_the_clearing(life: Life, base_di
     assert left(base_dir) == {"f0", "other"}
 
 
+@pytest.mark.process
 def test_a_signal_that_is_ignored_stays_so(life: Life, base_dir: Path) -> None:
     process = life("ignored")
     process.send_signal(signal.SIGTERM)
@@ -127,12 +131,14 @@ def test_a_signal_that_is_ignored_stays_so(life: Life, base_dir: Path) -> None:
     assert left(base_dir) == {"f0", "other"}
 
 
+@pytest.mark.process
 def test_unless_asked_files_live_on(life: Life, base_dir: Path) -> None:
     process = life("off")
     process.communicate("\n", timeout=30)
     assert len(left(base_dir)) == 41
 
 
+@pytest.mark.process
 def test_a_worker_registers_for_others_and_clears_nothing_at_its_end(
     beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path
 ) -> None:

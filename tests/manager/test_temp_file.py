@@ -360,6 +360,7 @@ else:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_that_is_killed_around_creation_leaks_nothing(
     real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Path, when: str

@@ -116,6 +116,7 @@ print(len(manager.files_due_within(3700)))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("step", [-(10**7), 10**7])
 def test_a_step_of_the_wall_clock_neither_deletes_a_fresh_file_nor_keeps_one_for_ever(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path, step: int
@@ -144,6 +145,7 @@ manager.register_file(sys.argv[3])
 """
 
 
+@pytest.mark.process
 def test_the_registry_outlives_the_process_that_filled_it(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> None:
@@ -191,6 +193,7 @@ finally:
 """
 
 
+@pytest.mark.process
 def test_a_parent_directory_that_cannot_be_searched_keeps_the_record(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:
@@ -315,6 +318,7 @@ print(made, sum(counts), manager.stats().leased, sum(not name.startswith(".") fo
 """
 
 
+@pytest.mark.process
 def test_a_signal_handler_that_clears_all_on_top_of_a_clean_up_does_not_deadlock(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> None:

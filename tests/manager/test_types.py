@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from mypy import api
+
+pytestmark = pytest.mark.process
 
 RIGHT = """
 from tempfleet import TempFileManager
@@ -30,15 +33,21 @@ manager.register("/tmp/x/file", ttl="10m")
 """
 
 
-def checked(path: Path, code: str) -> tuple[str, int]:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mypy has found out of the library, which takes it most of its time."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+def checked(cache: Path, path: Path, code: str) -> tuple[str, int]:
     path.write_text(code)
-    told, errors, status = api.run(["--strict", "--cache-dir", str(path.parent), str(path)])
+    told, errors, status = api.run(["--strict", "--cache-dir", str(cache), str(path)])
     assert errors == ""
     return told, status
 
 
-def test_what_create_gives_is_known_to_the_letter(tmp_path: Path) -> None:
-    told, status = checked(tmp_path / "right.py", RIGHT)
+def test_what_create_gives_is_known_to_the_letter(cache: Path, tmp_path: Path) -> None:
+    told, status = checked(cache, tmp_path / "right.py", RIGHT)
     assert status == 0, told
     seen = [
         line.partition('Revealed type is "')[2].rstrip('"')
@@ -50,8 +59,8 @@ def test_what_create_gives_is_known_to_the_letter(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_cannot_be_is_refused_before_it_runs(tmp_path: Path) -> None:
-    told, status = checked(tmp_path / "wrong.py", WRONG)
+def test_what_cannot_be_is_refused_before_it_runs(cache: Path, tmp_path: Path) -> None:
+    told, status = checked(cache, tmp_path / "wrong.py", WRONG)
     assert status == 1
     for said in ('has no attribute "writ"', '"write" of "TempFile"', '"ttl" to "register"'):
         assert said in told

@@ -251,6 +251,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.process
 def test_what_a_process_did_that_nobody_scraped_and_that_was_killed_is_counted(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_an_answer_that_comes_too_late_is_not_taken(
     assert contained.call(lambda: "new") == "new"
 
 
+@pytest.mark.process
 def test_a_forked_child_does_not_wait_for_its_parents_threads(
     contained: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: thr
     assert contained.call(lambda: 4) == 4
 
 
+@pytest.mark.process
 def test_a_process_ends_though_a_call_hangs() -> None:
     began = time.monotonic()
     child = python(
@@ -223,6 +225,7 @@ def test_a_process_ends_though_a_call_hangs() -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.process
 def test_where_no_thread_is_to_be_had_nothing_is_called() -> None:
     child = python(
         "import _thread\n"

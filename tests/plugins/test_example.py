@@ -15,6 +15,8 @@ from support import ROOT, Packages, console, console_env, wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = ROOT / "examples" / "tempfleet-archive"
 
 

@@ -525,6 +525,7 @@ for tags in (["legal"], []):
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("then", ["", "time.sleep(60)"])
 def test_what_is_cleared_at_the_end_of_a_process_is_asked_about(
     packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path, then: str
@@ -540,6 +541,7 @@ def test_what_is_cleared_at_the_end_of_a_process_is_asked_about(
     assert (legal.exists(), other.exists()) == (True, False)
 
 
+@pytest.mark.process
 def test_a_plug_in_that_ends_the_process_loses_nothing(
     packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path
 ) -> None:

@@ -311,6 +311,7 @@ def test_the_name_of_a_plug_in_is_harmless_wherever_it_goes(packages: Packages) 
     assert plugin.name == "we_ird__n_me_" + "x" * 51
 
 
+@pytest.mark.process
 def test_importing_the_library_finds_and_loads_nothing(packages: Packages) -> None:
     packages.install("guard", "print('loaded')")
     child = python("import sys, tempfleet.plugins\nprint('plugin_guard' in sys.modules)")

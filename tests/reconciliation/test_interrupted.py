@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import redis
 
 from tempfleet import Settings, TempFileManager
@@ -28,6 +29,7 @@ TempFileManager(sys.argv[1], host="web-1", redis_url=sys.argv[2]).cleanup(force=
 """
 
 
+@pytest.mark.process
 def test_the_next_process_to_clean_gives_the_file_its_name_back_before_its_lease_ends(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:

@@ -26,6 +26,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.process
 def test_2_1_storage_what_a_killed_process_forgot_does_not_leak(
     real_server: EmbeddedServer, real_client: object, base_dir: Path
 ) -> None:

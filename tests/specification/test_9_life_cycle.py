@@ -79,6 +79,7 @@ def test_9_1_force_leads_straight_to_cleaning(new: New) -> None:
     assert (manager.cleanup(force=True), exist(paths)) == (2, 0)
 
 
+@pytest.mark.process
 def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_asked_for(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:

@@ -454,6 +454,7 @@ def test_only_json_goes_over_the_broker(app: Celery) -> None:
     assert {app.tasks[name].serializer for name in NAMES} == {"json"}
 
 
+@pytest.mark.process
 def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Path) -> None:
     import subprocess
     import sys
