@@ -58,13 +58,15 @@ def _interrupts_are_heard() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> Iterator[None]:
     """Tests see the defaults, whatever the shell that runs them has set, and the directory it is in."""
-    for name in os.environ:
-        if name in variables().values() or name.startswith("TEMP_FILE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("TEMP_FILE_ENV_FILE", "")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name in variables().values() or name.startswith("TEMP_FILE_"):
+                patch.delenv(name)
+        patch.setenv("TEMP_FILE_ENV_FILE", "")
+        yield
 
 
 @pytest.fixture(scope="session")

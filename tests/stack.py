@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,19 @@ class Stack:
         return found[1] if found else ""
 
 
+@contextmanager
+def running_stack(home: Path, **options: str) -> Iterator[Stack]:
+    """A stack in *home*, with *options* of its server; its processes end with the block."""
+    with EmbeddedServer.start(home / "server", **options) as server:
+        running = Stack(server, home)
+        try:
+            yield running
+        finally:
+            for process in reversed(running.processes):
+                process.end()
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    with EmbeddedServer.start(tmp_path / "server") as server:
-        running = Stack(server, tmp_path)
+    with running_stack(tmp_path) as running:
         yield running
-        for process in reversed(running.processes):
-            process.end()

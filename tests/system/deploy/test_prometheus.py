@@ -21,10 +21,9 @@ import pytest
 import yaml
 from celery import Celery
 
-from stack import Stack, fetch, fetch_json
+from stack import Stack, fetch, fetch_json, running_stack
 from support import wait_until
 from tempfleet import TempFileManager
-from tempfleet.embedded import EmbeddedServer
 
 from .tools import DEPLOY, run, tool
 
@@ -104,13 +103,8 @@ class Scraped:
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     """Beat and a worker with all kinds of luck, scraped twice a second."""
     home = tmp_path_factory.mktemp("scraped")
-    with EmbeddedServer.start(home / "server", maxmemory="200mb") as server:
-        stack = Stack(server, home)
-        try:
-            yield _scrape(stack)
-        finally:
-            for process in reversed(stack.processes):
-                process.end()
+    with running_stack(home, maxmemory="200mb") as stack:
+        yield _scrape(stack)
 
 
 def _scrape(stack: Stack) -> Scraped:

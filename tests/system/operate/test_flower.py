@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,23 @@ import pytest
 from celery import Celery
 
 from browser import look
-from stack import Stack, Worker, fetch, fetch_json
+from stack import Stack, fetch, fetch_json, running_stack
 from support import wait_until
 
 USER = "flower:a-password-of-this-test"
 SIGNED_IN = {"Authorization": f"Basic {base64.b64encode(USER.encode()).decode()}"}
 
 
-@pytest.fixture
-def flower(stack: Stack) -> str:
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one that has seen a busy worker."""
+    with running_stack(tmp_path_factory.mktemp("flower")) as stack:
+        url = started_flower(stack)
+        busy_worker(stack)
+        yield url
+
+
+def started_flower(stack: Stack) -> str:
     """Its address. It is started first: it knows only the events that it has seen."""
     pytest.importorskip("flower", reason="flower is not installed (pip install 'tempfleet[flower]')")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -44,7 +53,7 @@ def tasks(flower: str, name: str) -> list[dict[str, Any]]:
     return [task for task in found.values() if task["name"] == name and task["state"] == "SUCCESS"]
 
 
-def busy_worker(stack: Stack) -> Worker:
+def busy_worker(stack: Stack) -> None:
     """A host whose beat sweeps, and which has just been told of a file with a long name."""
     worker = stack.worker("web-1", web=False, TEMP_FILE_CLEANUP_INTERVAL="0.5", TEMP_FILE_TIMER_INTERVAL="60")
     stack.celery("beat", env=worker.env, name="beat")
@@ -57,11 +66,9 @@ def busy_worker(stack: Stack) -> Worker:
         app.send_task(
             "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 600}, queue="tempfleet"
         )
-    return worker
 
 
-def test_tasks_are_read_by_name_and_short_arguments_and_workers_by_host(stack: Stack, flower: str) -> None:
-    busy_worker(stack)
+def test_tasks_are_read_by_name_and_short_arguments_and_workers_by_host(flower: str) -> None:
     (deleting, *_) = wait_until(lambda: tasks(flower, "tempfleet.delete_due"), timeout=40)
     assert deleting["worker"] == "celery@web-1"
     assert "volume" in deleting["kwargs"] and len(deleting["kwargs"]) < 120
@@ -72,8 +79,7 @@ def test_tasks_are_read_by_name_and_short_arguments_and_workers_by_host(stack: S
     assert list(fetch_json(f"{flower}/api/workers?refresh=1", **SIGNED_IN)) == ["celery@web-1"]
 
 
-def test_its_pages_work_in_a_real_browser(stack: Stack, flower: str, tmp_path: Path) -> None:
-    busy_worker(stack)
+def test_its_pages_work_in_a_real_browser(flower: str, tmp_path: Path) -> None:
     wait_until(lambda: tasks(flower, "tempfleet.delete_due"), timeout=40)
     signed_in = flower.replace("http://", f"http://{USER}@")
     workers = look(f"{signed_in}/workers", profile=tmp_path / "profile", wait_ms=3000)
@@ -83,6 +89,6 @@ def test_its_pages_work_in_a_real_browser(stack: Stack, flower: str, tmp_path: P
     assert [line for line in listed.console if "Uncaught" in line] == []
 
 
-def test_nothing_is_told_to_who_is_not_signed_in(stack: Stack, flower: str) -> None:
+def test_nothing_is_told_to_who_is_not_signed_in(flower: str) -> None:
     assert fetch(f"{flower}/api/tasks")[0] == 401
     assert fetch(f"{flower}/workers")[0] == 401
