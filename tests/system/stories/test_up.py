@@ -63,7 +63,10 @@ class UpAndRunning:
         assert process.returncode == 0
         return out
 
-    def end(self) -> None:
+    def __enter__(self) -> UpAndRunning:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         children = self.psutil.children() if self.process.poll() is None else []
         for process in (self.process, *children):
             try:
@@ -75,10 +78,18 @@ class UpAndRunning:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[UpAndRunning]:
-    running = UpAndRunning(tmp_path)
-    wait_until(lambda: running.said("Tempfleet is up on host web-1"), 40)
-    yield running
-    running.end()
+    """One that a test ends."""
+    with UpAndRunning(tmp_path) as running:
+        wait_until(lambda: running.said("Tempfleet is up on host web-1"), 40)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpAndRunning]:
+    """One that stays up; its host is named on the command line."""
+    with UpAndRunning(tmp_path_factory.mktemp("up"), "--host", "web-7") as running:
+        wait_until(lambda: running.said("tempfleet register FILE"), 40)
+        yield running
 
 
 def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_everything(
@@ -96,24 +107,24 @@ def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_ever
     assert "stopped" in up.all()
 
 
-def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(up: UpAndRunning) -> None:
-    broker = wait_until(lambda: re.search(r"  broker     (\S+)", up.all()))[1]
-    folder = wait_until(lambda: re.findall(r"  files in   (\S+)", up.all()))[-1]
+def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(shared_up: UpAndRunning) -> None:
+    broker = wait_until(lambda: re.search(r"  broker     (\S+)", shared_up.all()))[1]
+    folder = wait_until(lambda: re.findall(r"  files in   (\S+)", shared_up.all()))[-1]
     path = Path(folder, "invoice.txt")
     path.write_text("paid")
     theirs = Celery("theirs", broker=broker, set_as_current=False)
     theirs.send_task(
-        "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 0.2}, queue="tempfleet"
+        "tempfleet.register", args=[str(path)], kwargs={"host": "web-7", "ttl": 0.2}, queue="tempfleet"
     )
     wait_until(lambda: not path.exists(), 20)
     theirs.close()
 
 
-def test_a_child_that_dies_is_started_again_and_it_is_said(up: UpAndRunning) -> None:
-    before = up.children()["beat"]
+def test_a_child_that_dies_is_started_again_and_it_is_said(shared_up: UpAndRunning) -> None:
+    before = shared_up.children()["beat"]
     before.kill()
-    wait_until(lambda: up.said("beat was killed by SIGKILL; it is started again in 1 s"))
-    after = wait_until(lambda: up.children().get("beat"), 20)
+    wait_until(lambda: shared_up.said("beat was killed by SIGKILL; it is started again in 1 s"))
+    after = wait_until(lambda: shared_up.children().get("beat"), 20)
     assert after.pid != before.pid
 
 
@@ -126,15 +137,12 @@ def test_a_killed_up_leaves_no_child_behind(up: UpAndRunning) -> None:
 
 
 def test_as_json_it_says_once_what_a_program_needs(tmp_path: Path) -> None:
-    running = UpAndRunning(tmp_path, "--json")
-    try:
+    with UpAndRunning(tmp_path, "--json") as running:
         said = json.loads(wait_until(running.out.read_text, 40))
         assert said["host"] == "web-1"
         assert said["queue"] == "tempfleet"
         assert said["redis_url"] == running.redis["TEMP_FILE_REDIS_URL"]
         assert said["message_roots"] == [str(running.base_dir)]
-    finally:
-        running.end()
 
 
 def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> None:
@@ -148,31 +156,25 @@ def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> N
     assert "Traceback" not in said
 
 
-def test_a_terminal_that_knows_nothing_reaches_the_volume_by_what_up_tells_it(tmp_path: Path) -> None:
-    running = UpAndRunning(tmp_path, "--host", "web-7")
-    try:
-        wait_until(lambda: running.said("tempfleet register FILE"), 40)
-        told = dict(re.findall(r"  export (TEMP_FILE_\w+)=(\S+)", running.all()))
-        assert set(told) == {"TEMP_FILE_BASE_DIR", "TEMP_FILE_HOST", "TEMP_FILE_REDIS_URL"}
-        with console("status", "--json", env=console_env(tmp_path, **told), stdout=subprocess.PIPE) as other:
-            out, _ = other.communicate(timeout=30)
-        status = json.loads(out)
-        assert (status["host"], status["base_dir"]) == ("web-7", str(running.base_dir))
-    finally:
-        running.end()
+def test_a_terminal_that_knows_nothing_reaches_the_volume_by_what_up_tells_it(
+    shared_up: UpAndRunning, tmp_path: Path
+) -> None:
+    told = dict(re.findall(r"  export (TEMP_FILE_\w+)=(\S+)", shared_up.all()))
+    assert set(told) == {"TEMP_FILE_BASE_DIR", "TEMP_FILE_HOST", "TEMP_FILE_REDIS_URL"}
+    with console("status", "--json", env=console_env(tmp_path, **told), stdout=subprocess.PIPE) as other:
+        out, _ = other.communicate(timeout=30)
+    status = json.loads(out)
+    assert (status["host"], status["base_dir"]) == ("web-7", str(shared_up.base_dir))
 
 
 def test_a_file_that_names_the_redis_is_used_and_named_to_another_terminal(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     (tmp_path / "url").write_text(real_server.unix_url)
-    running = UpAndRunning(tmp_path, TEMP_FILE_REDIS_URL_FILE=str(tmp_path / "url"))
-    try:
+    with UpAndRunning(tmp_path, TEMP_FILE_REDIS_URL_FILE=str(tmp_path / "url")) as running:
         wait_until(lambda: running.said("tempfleet register FILE"), 40)
         assert f"export TEMP_FILE_REDIS_URL_FILE={tmp_path / 'url'}" in running.all()
         assert "private Redis" not in running.all()
-    finally:
-        running.end()
 
 
 WRONG = {
