@@ -3,11 +3,11 @@ Files per second against a bare ``os.unlink`` loop over the same files, in the s
 
     python -m tests.bench.deletion
 
-For each file system the files are written and synced, then deleted; nothing is synced after the deletions,
-for the loop as for us. The engine's own rhythm is used: a batch of 500 records in one thread, or in four.
+For each file system the files are written and synced, then deleted. Nothing is synced after the deletions, neither for
+the loop nor for us. As in a clean-up, a batch has 500 records, in one thread or in four.
 
-Beside each ratio stands that of the way's own system calls in an empty loop, by descriptor: what nobody's program
-could exceed. With files of one page on tmpfs, where a bare unlink takes 6 us, it is near the target or below it.
+Beside each ratio stands the ratio of the same system calls in an empty loop, by descriptor. No program can exceed that.
+With files of one page on tmpfs, where a bare unlink takes 6 us, it is near the target or below it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TARGETS = {
 
 
 def run() -> list[str]:
-    """Measure; one line a result."""
+    """Measure, and yield one line per result."""
     lines = []
     for name, places, size in (
         ("tmpfs", _shared_memory, 4 << 10),
@@ -68,7 +68,7 @@ def run() -> list[str]:
 
 
 def _measure(at: Path, way: str, use: InUse, threads: int, size: int) -> tuple[float, float, float]:
-    """Our ratio to the loop, that of the bare calls, and our files per second; medians, the three taking turns."""
+    """Returns our ratio to the loop, the ratio of the bare calls, and our files per second: medians of paired runs."""
     ratios, mosts, rates = [], [], []
     data = at / "data"
     data.mkdir(exist_ok=True)
@@ -113,7 +113,7 @@ def _delete(deleter: Deleter, records: list[FileRecord], threads: int) -> None:
 
 
 def _call(roots: Roots, way: str, use: InUse, records: list[FileRecord]) -> None:
-    """The system calls of *way* and nothing around them: no comparison, no outcome, no audit line."""
+    """Run only the system calls of *way*: no comparison, no outcome, no audit line."""
     reader, private = roots.system.reader(), roots.base.private.open()
     parents: dict[str, int] = {}
     for n, record in enumerate(records):
@@ -180,7 +180,7 @@ def _shared_memory() -> Iterator[Path | None]:
 
 @contextmanager
 def _loop_mount() -> Iterator[Path | None]:
-    """A file system of its own, so that nothing else writes to its journal."""
+    """Yield a new file system, so that nothing else writes to its journal."""
     if os.geteuid() != 0:
         yield None
         return

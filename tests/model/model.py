@@ -1,8 +1,7 @@
 """
-The registry as a plain dictionary: what each move means, said a second time and as simply as possible.
+The registry as a plain dictionary: the meaning of each move, written a second time and as simply as possible.
 
-No Redis, no scores, no scripts; only the words of the architecture. The state machine compares it with the real one
-after every step.
+It has no Redis, no scores and no scripts. The state machine compares it with the real registry after every step.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Entry:
     deadline: int
     identity: str
     size: int
-    due: int | None = None  # in the registry: next try; held: the end; None for ever
+    due: int | None = None  # in the registry: the next try; held: the end of the hold; None means for ever
     attempts: int = 0
     error: str = ""
     token: int = 0
@@ -141,7 +140,7 @@ class Model:
         return entry is not None and entry.state == "leased" and entry.token == token
 
     def _succeed(self, path: str) -> bool:
-        """The file that waited behind this one enters; False when there is none."""
+        """Enter the file that waited behind this one. Returns False if there is none."""
         behind = self.files.pop(path).behind
         if behind is None:
             return False
@@ -210,10 +209,10 @@ class Model:
         entry.state, entry.due, entry.attempts, entry.error = "waiting", self.now, 0, ""
         return "revived"
 
-    # -- what the machine asks
+    # -- questions of the state machine
 
     def instants(self) -> list[int]:
-        """Every time ahead at which something happens."""
+        """Returns every future time at which something happens."""
         times = [entry.due for entry in self.files.values() if entry.due is not None]
         return sorted(t for t in [*times, *self.leases.values()] if t > self.now)
 
@@ -231,15 +230,15 @@ class Model:
 
     def tagged(self) -> tuple[int, int]:
         """
-        How many files have the tag, and their bytes; what waits behind a claim counts too, what is in quarantine
-        does not.
+        Returns the number of files with the tag, and their bytes. Files that wait behind a claim count; quarantined
+        files do not.
         """
         behind = [entry.behind for entry in self.files.values() if entry.behind is not None]
         sizes = [e.size for e in (*self.files.values(), *behind) if e.tag and not e.is_quarantined]
         return len(sizes), sum(sizes)
 
     def aside(self) -> tuple[int, int]:
-        """How many files are in quarantine, and their bytes."""
+        """Returns the number of quarantined files, and their bytes."""
         sizes = [entry.size for entry in self.files.values() if entry.is_quarantined]
         return len(sizes), sum(sizes)
 

@@ -1,7 +1,7 @@
 """
 Random walks through the life of files, against a plain dictionary, with every invariant after every step.
 
-A walk moves the clock exactly onto deadlines too, because that is where a "<" and a "<=" differ.
+A walk also moves the clock exactly onto deadlines, because there "<" and "<=" differ.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(path=PATHS, marks=st.sampled_from(["", "z"]), size=st.sampled_from([None, 5]))
     def exchange(self, path: str, marks: str, size: int | None) -> None:
-        """A whole change of form; what comes between its steps is up to the walk, by ``amend``."""
+        """Change the form completely. ``amend`` takes single steps, so that other moves come between them."""
         entry = self.model.files.get(path)
         if entry is None or "+" in entry.identity:
             return
@@ -167,7 +167,7 @@ class Walk(RuleBasedStateMachine):
         token = data.draw(self._a_token())
         record = data.draw(st.sampled_from(self.claimed[token]))
         if record.is_quarantined:
-            return  # its grace period ended: it is deleted, not set aside again
+            return  # its time in quarantine ended: it is deleted, not quarantined again
         aside = f"/b/.aside/{os.path.basename(record.path)}.{token}"
         new = NewFile(
             aside, grace, size_bytes=size, identity=record.identity, flags="q", uid=0, tags=record.tags
@@ -263,11 +263,11 @@ class Walk(RuleBasedStateMachine):
         assert self.registry.audit() == []
 
     def _deleted_by_name(self) -> list[str]:
-        """Nobody registers anything under the names in quarantine."""
+        """Returns a path outside the quarantine, because nobody registers names in it."""
         return [path for path in self.model.leased() if not self.model.files[path].is_quarantined]
 
     def _a_token(self) -> st.SearchStrategy[int]:
-        """Mostly one that holds something, sometimes a stale one."""
+        """Returns a token, mostly of a claim that still has files, sometimes a stale one."""
         held = sorted(self.model.leases)
         return st.sampled_from(held * 2 + self.tokens)
 

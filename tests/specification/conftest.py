@@ -1,4 +1,4 @@
-"""Managers as the specification's examples make them, and a place for the files that those leave about."""
+"""Managers as the specification's examples create them, and a directory for the files that those leave behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def new(
     arguments the base directory is ``tmp_path / "base"``.
     """
     (tmp_path / "tmp").mkdir(mode=0o700)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # the examples leave files there
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # the examples leave files in it
     made = []
 
     def make(

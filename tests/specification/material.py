@@ -1,4 +1,4 @@
-"""What several sections' tests need."""
+"""Helpers for the tests of several sections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ New = Callable[..., TempFileManager]
 
 
 def temporary_file(suffix: str = ".txt", content: str = "") -> str:
-    """As every example makes one: by the standard library, outside the base directory, kept when closed."""
+    """Create a file as every example does: by the standard library, outside the base directory, kept when closed."""
     with tempfile.NamedTemporaryFile(mode="w", suffix=suffix, delete=False) as file:
         file.write(content)
     return os.path.realpath(file.name)
 
 
 def registered(manager: TempFileManager, count: int, suffix: str = ".txt", content: str = "") -> list[Path]:
-    """So many files, as ``temporary_file`` makes them, registered one by one."""
+    """Create *count* files as ``temporary_file`` does, and register them one by one."""
     paths = [temporary_file(f"_{i}{suffix}", content) for i in range(count)]
     for path in paths:
         manager.register_file(path)
@@ -30,13 +30,13 @@ def registered(manager: TempFileManager, count: int, suffix: str = ".txt", conte
 
 
 def exist(paths: list[Path]) -> int:
-    """How many of them are there."""
+    """Returns the number of *paths* that exist."""
     return sum(path.exists() for path in paths)
 
 
 @contextmanager
 def undeletable(times: int = -1) -> Iterator[None]:
-    """The system refuses to delete anything, for the first so many files."""
+    """Let the system refuse the deletion of the first *count* files."""
     left = [times]
 
     def refuse(point: str) -> None:

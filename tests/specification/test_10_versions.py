@@ -1,4 +1,4 @@
-"""Section 10: what each version brings, the planned one included."""
+"""Section 10: the features of each version, including the planned one."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_10_1_3_files_beyond_a_size_are_not_taken_and_stay_their_callers(new: Ne
 def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_its_own(
     new: New, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
-    """With real workers and messages between them: tests/system/stories/test_two_hosts.py."""
+    """With real workers and messages: tests/system/stories/test_two_hosts.py."""
     here, there = new(), type(new())(tmp_path / "base", host="web-2", client=redis_client)
     ours, theirs = registered(here, 2), [Path(temporary_file())]
     there.register_many(theirs)
@@ -136,7 +136,7 @@ def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_it
 def test_10_1_3_what_makes_room_is_chosen_by_a_strategy_with_a_name(
     new: New, clock: FakeClock, policy: str, goes: str
 ) -> None:
-    """All of them, on disks that are really full: tests/capacity/test_evictor.py."""
+    """Every policy, on disks that are really full: tests/capacity/test_evictor.py."""
     manager = new(max_files=2, quota="evict", eviction_policy=policy)
     for name, size in (("old", 10), ("large", 1000), ("new", 1)):
         manager.register(temporary_file(f"-{name}", "x" * size))
@@ -168,7 +168,7 @@ KEEPER = """
 
 
 def test_10_1_3_a_plug_in_is_asked_before_a_deletion_and_may_say_no(new: New, packages: Packages) -> None:
-    """One that raises or hangs, and the other hooks: tests/plugins/test_hooks.py."""
+    """Plug-ins that raise or hang, and the other hooks: tests/plugins/test_hooks.py."""
     packages.install("keeper", KEEPER)
     manager = new()
     kept, other = Path(temporary_file()), Path(temporary_file())
@@ -183,7 +183,7 @@ def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(command: 
     """Manifests, probes and metrics for a cluster: tests/system/deploy/test_kubernetes.py."""
     said = CliRunner().invoke(main, [command, "--json", "--no-such-option"])
     assert (said.exit_code, said.stdout) == (2, "")
-    *warnings, error = map(json.loads, said.stderr.splitlines())  # beat says that there is no Redis
+    *warnings, error = map(json.loads, said.stderr.splitlines())  # beat reports that there is no Redis
     assert error["error"] == "NoSuchOption" and all("warning" in each for each in warnings)
 
 
@@ -198,7 +198,7 @@ def test_10_1_3_what_is_asked_is_answered_with_one_json_document(
     common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url, "--json"]
     said = CliRunner().invoke(main, [*common, *command.split()])
     assert isinstance(json.loads(said.stdout), dict)
-    assert said.exit_code == 0 or command == "doctor --all"  # which may find that the disk is full
+    assert said.exit_code == 0 or command == "doctor --all"  # it may find that the disk is full
 
 
 def test_10_1_3_health_is_an_exit_status(

@@ -1,4 +1,4 @@
-"""Section 2: the troubles that the thing is for, and the motives of its design."""
+"""Section 2: the problems to solve, and the goals of the design."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_2_1_security_others_lose_their_rights_to_a_registered_file(new: New) ->
 def test_2_2_automated_a_clean_up_needs_no_list_of_files(new: New, clock: FakeClock) -> None:
     paths = registered(new(max_age=60), 3)
     clock.advance(60)
-    assert (new().cleanup(), exist(paths)) == (3, 0)  # another manager, which registered none of them
+    assert (new().cleanup(), exist(paths)) == (3, 0)  # another manager; it registered none of the files
 
 
 def test_2_2_isolated_two_base_directories_never_see_each_others_files(new: New, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Section 3.3: a file's way through the manager, step by step."""
+"""Section 3.3: the way of a file through the manager, step by step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_3_3_registered_looked_at_recorded_logged_then_aged_deleted_logged_and_t
 
 
 def test_3_3_the_periodic_look_is_beats_and_each_workers_own(new: New) -> None:
-    """The real ones: tests/system/stories/test_two_hosts.py."""
+    """With a real worker and beat: tests/system/stories/test_two_hosts.py."""
     app = make_app(new().settings)
     app.finalize()
     assert app.conf.beat_schedule["tempfleet.sweep"]["schedule"] == 300

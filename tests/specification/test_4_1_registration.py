@@ -62,7 +62,7 @@ def test_4_1_each_registration_is_a_line_in_the_log(new: New, caplog: pytest.Log
     assert f"Registered temporary file: {path}" in caplog.messages
 
 
-# -- the cases of the real world
+# -- use cases
 
 
 def test_4_1_intermediate_results_go_by_their_tag_when_the_job_is_done(new: New) -> None:
@@ -79,7 +79,7 @@ def test_4_1_a_chart_is_made_where_nobody_can_guess_it_and_goes_in_time(new: New
     manager = new()
     with manager.create(prefix="chart-", suffix=".png", ttl=600) as chart:
         chart.write(b"\x89PNG")
-        manager.unregister(chart.path)  # handed out: the block does not delete it
+        manager.unregister(chart.path)  # given to its user, so the block does not delete it
     manager.register(chart.path, ttl=600)
     clock.advance(600)
     assert (manager.cleanup(), os.path.exists(chart.path)) == (1, False)
@@ -100,6 +100,6 @@ def test_4_1_a_cache_file_lives_for_as_long_as_it_is_used(new: New, clock: FakeC
     manager: TempFileManager = new(max_age=100)
     used, unused = registered(manager, 2, ".cache")
     clock.advance(60)
-    manager.register_file(used)  # a hit: its age starts anew
+    manager.register_file(used)  # a cache hit: its age starts again
     clock.advance(60)
     assert (manager.cleanup(), used.exists(), unused.exists()) == (1, True, False)

@@ -1,4 +1,4 @@
-"""Section 4.2: what has expired is cleaned by itself."""
+"""Section 4.2: expired files are deleted automatically."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def test_4_2_what_never_goes_is_buried_for_a_person_and_not_lost(new: New, clock
     assert (manager.cleanup(), path.exists()) == (1, False)
 
 
-# -- the cases of the real world
+# -- use cases
 
 
 def test_4_2_a_timer_of_ones_own_cleans_regularly(new: New, clock: FakeClock) -> None:
-    """A worker's timer and beat's sweeps are this, as processes: tests/system/stories/test_two_hosts.py."""
+    """The same with processes, by a worker's timer and beat's sweeps: tests/system/stories/test_two_hosts.py."""
     manager, ticks = new(max_age=30), []
     for _ in range(6):
         registered(manager, 1)
@@ -96,7 +96,7 @@ def test_4_2_under_memory_pressure_everything_goes_at_once_also_out_of_a_signal_
     manager = new()
     paths = registered(manager, 4)
     emergency = threading.Thread(target=manager.clear_all)
-    with manager.lock:  # whoever was interrupted may hold it
+    with manager.lock:  # the interrupted code may hold the lock
         emergency.start()
         emergency.join(30)
     assert exist(paths) == 0

@@ -1,4 +1,4 @@
-"""Section 4.3: the state of files can be asked for."""
+"""Section 4.3: the state of files can be queried."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_4_3_what_one_manager_does_another_sees_at_once(new: New) -> None:
     assert not one.is_temp_file(path)
 
 
-# -- the cases of the real world
+# -- use cases
 
 
 def test_4_3_lifetimes_are_monitored(new: New, clock: FakeClock) -> None:

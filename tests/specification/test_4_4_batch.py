@@ -1,4 +1,4 @@
-"""Section 4.4: many files at once."""
+"""Section 4.4: many files in one call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_4_4_a_batch_has_statistics(new: New) -> None:
     assert {each.path: each.outcome for each in went.files}[paths[0]] == "missing"
 
 
-# -- the cases of the real world
+# -- use cases
 
 
 def test_4_4_large_numbers_of_data_files_take_a_round_trip_for_each_batch(new: New, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_4_4_a_starting_system_first_cleans_what_is_old(new: New, clock: FakeClo
 
 
 def test_4_4_storage_is_kept_clean_by_repeated_batches(new: New, clock: FakeClock) -> None:
-    """By workers and beat, as processes: tests/system/stories/test_two_hosts.py."""
+    """The same with processes, by workers and beat: tests/system/stories/test_two_hosts.py."""
     manager = new(max_age=10, batch_size=10)
     for _ in range(3):
         registered(manager, 25)

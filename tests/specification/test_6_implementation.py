@@ -16,7 +16,7 @@ from tempfleet.testing import FakeClock
 
 
 def test_6_1_every_change_is_safe_without_the_lock_and_with_it(new: New) -> None:
-    """Each is one atomic script, so no order of threads, or of processes, can break a count."""
+    """Each change is one atomic script, so no order of threads or processes can break a count."""
     manager = new()
 
     def work(locked: bool) -> None:
@@ -84,7 +84,7 @@ def test_6_3_the_time_is_redis_s_to_the_millisecond_and_never_runs_backwards(
     manager = new()
     (path,) = registered(manager, 1)
     clock.advance(0.25)
-    for wrong in (0.0, 4e9):  # whatever this host's clock says
+    for wrong in (0.0, 4e9):  # independent of this host's clock
         monkeypatch.setattr(time, "time", lambda wrong=wrong: wrong)
         assert manager.get_file_age(path) == pytest.approx(0.25)
     clock.advance(-10)
@@ -140,7 +140,7 @@ def test_6_5_nothing_is_kept_of_a_file_that_was_deleted(new: New, redis_client: 
     registered(manager, 20)
     manager.clear_all()
     left = {key.rpartition(b":")[2] for key in redis_client.keys(b"tempfleet:{*")}
-    assert left == {b"stats", b"meta"}  # totals, and whose registry it is: of no single file
+    assert left == {b"stats", b"meta"}  # totals and the identity of the registry, nothing about single files
 
 
 def test_6_5_the_process_keeps_no_list_so_going_through_many_takes_a_page_at_a_time(new: New) -> None:

@@ -1,4 +1,4 @@
-"""Section 7.1: each of the seventeen variables, set in the environment, does what it says."""
+"""Section 7.1: each of the seventeen variables works when it is set in the environment."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_7_1_log_file_log_format_and_log_level(
 
     (line,) = lines("DEBUG", "text", "register", str(tmp_path / "base" / "a"))
     assert " - tempfleet - DEBUG - Registered temporary file: " in line
-    (line,) = lines("INFO", "json", "cleanup", "--force")  # the file that was removed is a matter of DEBUG
+    (line,) = lines("INFO", "json", "cleanup", "--force")  # the removed file is logged at DEBUG
     assert json.loads(line)["message"].startswith("Cleaned up 1 temporary files")
     assert lines("ERROR", "text", "cleanup") == []
     assert logger.handlers[1:] == []
@@ -168,7 +168,7 @@ def test_7_1_cleanup_threads_is_how_many_unlink_where_the_disk_is_slow(
         manager.cleanup_report(progress=count)
     finally:
         faults.install(None)
-    assert crowds == [1, threads]  # how slow it is, the first batch tells
+    assert crowds == [1, threads]  # the first batch measures how slow it is
 
 
 def test_7_1_cleanup_timeout_ends_a_tasks_clean_up_with_the_rest_handed_back(
@@ -227,7 +227,7 @@ def test_7_1_owner_check_keeps_a_file_that_was_given_to_somebody_else(
 def test_7_1_enable_metrics_decides_whether_a_worker_serves_them(
     set_: Set, tmp_path: Path, enabled: bool
 ) -> None:
-    """A real worker's: tests/system/operate/test_worker_pages.py."""
+    """With a real worker: tests/system/operate/test_worker_pages.py."""
     set_(ENABLE_TEMP_FILE_METRICS=str(enabled), TEMP_FILE_BASE_DIR=str(tmp_path / "base"))
     (web,) = (step for step in make_app().steps["worker"] if step.__name__ == "TempfleetWeb")
     assert web(None).include_if(None) is enabled

@@ -43,7 +43,7 @@ def test_7_2_tests_types_and_form_are_checked_by_the_development_group() -> None
 
 
 def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> None:
-    """Built and run: tests/system/deploy/test_containers.py."""
+    """The built image, running: tests/system/deploy/test_containers.py."""
     text = (ROOT / "Dockerfile").read_text()
     assert "TEMP_FILE_BASE_DIR=/var/lib/tempfleet/files" in text
     assert "chmod 0750 /var/lib/tempfleet" in text
@@ -53,7 +53,7 @@ def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> Non
 
 
 def test_7_3_kubernetes_is_given_directory_and_age_and_bounds() -> None:
-    """Every form, against Kubernetes' own schemas: tests/system/deploy/test_kubernetes.py."""
+    """Every variant, against Kubernetes' own schemas: tests/system/deploy/test_kubernetes.py."""
     folder = ROOT / "deploy" / "kubernetes"
     config = yaml.safe_load((folder / "config" / "config.yaml").read_text())["data"]
     assert {"TEMP_FILE_BASE_DIR", "TEMP_FILE_MAX_AGE"} <= set(config) <= set(variables().values())

@@ -1,4 +1,4 @@
-"""Section 8: what to watch, what can go wrong, how to go faster, and what the log says."""
+"""Section 8: monitoring, problems, performance and the log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def finding(manager: TempFileManager, check: str) -> Finding:
 
 
 def test_8_1_the_five_key_figures_are_counted(new: New, clock: FakeClock) -> None:
-    """Asked of a real Prometheus, with the specification's queries: tests/system/deploy/test_prometheus.py."""
+    """With a real Prometheus and the specification's queries: tests/system/deploy/test_prometheus.py."""
     manager = new(max_age=60)
     registered(manager, 4)
     clock.advance(60)
@@ -93,7 +93,7 @@ def test_8_2_1_forcing_in_a_loop_gets_its_count_at_the_first_try(new: New) -> No
         for attempt in range(max_retries):
             try:
                 return attempt, manager.cleanup(force=True)
-            except Exception:  # noqa: BLE001 - as the example has it
+            except Exception:  # noqa: BLE001 - as in the example
                 continue
         return None
 
@@ -113,7 +113,7 @@ def test_8_2_2_the_registrys_size_is_told(new: New) -> None:
 
 
 def test_8_2_2_old_entries_are_dropped_by_hand_and_their_files_stay(new: New, clock: FakeClock) -> None:
-    """By itself nothing is dropped for its age: an old record is a file whose deletion failed."""
+    """No record is dropped because of its age: an old record is a file whose deletion failed."""
     manager = new(max_age=100)
     clock.now_ms = round((time.time() - 300) * 1000)
     old = registered(manager, 3)
@@ -214,7 +214,7 @@ def test_8_3_records_of_files_that_are_gone_are_dropped_by_assigning_the_rest(ne
 
 @contextmanager
 def logged_to(file: Path) -> Iterator[None]:
-    """What the specification shows: a handler of one's own, on the logger by its name."""
+    """As the specification shows: the user's own handler on the logger of that name."""
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
     logger = logging.getLogger("tempfleet")

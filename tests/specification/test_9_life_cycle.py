@@ -1,4 +1,4 @@
-"""Section 9: the drawings. Each arrow of a file's life, the layers, two threads at once, and the count over time."""
+"""Section 9: the drawings. The arrows of the life cycle, the layers, two threads at once, and the count over time."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_9_1_a_file_that_has_expired_is_cleaned_deleted_forgotten_and_logged_in_
         assert manager.cleanup() == 1
     finally:
         faults.install(None)
-    assert seen[0] == ("guarded.found", True, True)  # deletion begins while it is registered
-    assert seen[-1] == ("guarded.unlinked", False, True)  # and ends before its record goes
+    assert seen[0] == ("guarded.found", True, True)  # the deletion begins while the file is registered
+    assert seen[-1] == ("guarded.unlinked", False, True)  # and ends before the record is removed
     assert not manager.is_temp_file(path)
     removed, cleaned = caplog.messages[-2:]
     assert removed == f"Removed temporary file: {path}"
@@ -83,7 +83,7 @@ def test_9_1_force_leads_straight_to_cleaning(new: New) -> None:
 def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_asked_for(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
-    """On SIGTERM, on an exit, with handlers of the application's own: tests/manager/test_shutdown.py."""
+    """On SIGTERM and at exit, with the application's own handlers: tests/manager/test_shutdown.py."""
     life = (
         "import sys\nfrom tempfleet import Settings, TempFileManager\n"
         "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], clear_on_shutdown=True)\n"

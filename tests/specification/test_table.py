@@ -1,4 +1,4 @@
-"""docs/specification.md is true: its tests and its places exist, and no section and no test of ours is left out."""
+"""docs/specification.md is true: its tests and files exist, and it omits no section and none of our tests."""
 
 from __future__ import annotations
 

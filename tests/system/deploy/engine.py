@@ -1,6 +1,6 @@
 """
-A Docker engine for tests: the one that answers, else a private one, started where that is possible. Base images are
-pulled; where no registry is reached they are made with debootstrap, under the names that the Dockerfile wants.
+A Docker engine for tests: a running one if there is one, else a private one if it can be started. Base images are
+pulled. If no registry can be reached, debootstrap creates them under the names that the Dockerfile uses.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _compose(docker: str) -> tuple[str, ...]:
 
 @contextmanager
 def _private(dockerd: str) -> Iterator[str]:
-    """An engine of our own, on a socket of its own; its images stay in the cache for the next run."""
+    """Start a private engine on its own socket. Its images stay in the cache for the next run."""
     if os.geteuid() != 0:
         pytest.skip("no Docker engine answers, and only root can start one")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -94,8 +94,8 @@ def _answers(socket: Path) -> bool:
 
 def provide_images(docker: Engine) -> set[str]:
     """
-    Have the images that the Dockerfile and docker-compose.yml name, as far as they can be had; the services that
-    cannot run without theirs are left out.
+    Provide the images that the Dockerfile and docker-compose.yml name. Services whose image is not available are left
+    out.
     """
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     base = _base_image()
@@ -129,7 +129,7 @@ def _pull(docker: Engine, image: str) -> bool:
 
 
 def _make_base(docker: Engine, image: str) -> None:
-    """Debian's Python under the official image's name. This machine's certificates and pip's settings go along."""
+    """Build Debian's Python under the official image's name, with this machine's certificates and pip settings."""
     debootstrap = tool("debootstrap", package="debootstrap")
     root = CACHE / "base"
     if not (root / "usr/bin/tini").exists():
@@ -147,7 +147,7 @@ def _make_base(docker: Engine, image: str) -> None:
 
 
 def _make_from_debian(docker: Engine, base: str, service: str, image: str) -> bool:
-    """Debian's server under the official image's name, with what docker-compose.yml expects of it."""
+    """Build Debian's server under the official image's name, with everything that docker-compose.yml needs."""
     debian = {
         "redis": ("redis-server", "RUN mkdir /data && chown redis /data\nWORKDIR /data\nUSER redis\n"),
         "prometheus": (

@@ -20,7 +20,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(home: Path, *options: str, port: int, binary: str | None = None) -> Iterator[None]:
-    """Until the block ends; it answers TCP on *port*, or with TLS where *options* say so."""
+    """Run a server until the block ends. It listens on *port*, with TLS if *options* request it."""
     log = home / "redis.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

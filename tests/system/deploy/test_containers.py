@@ -86,7 +86,7 @@ def docker() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def image(docker: Engine) -> set[str]:
-    """The built image; returns the services that can run here."""
+    """Build the image, and return the services that can run here."""
     services = provide_images(docker)
     docker("build", "--network=host", "--tag", "tempfleet:local", str(ROOT))
     return services

@@ -1,4 +1,4 @@
-"""The dashboard and its provisioning, held to Grafana's own model of a dashboard and to docker-compose.yml."""
+"""The dashboard and its provisioning match Grafana's own model of a dashboard and docker-compose.yml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRAFANA = DEPLOY / "grafana"
 
 
 def unknown(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:
-    """Where what Grafana's model made of the file is not what the file says."""
+    """Returns the places where the file differs from Grafana's model of it."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key, value in ours.items():
             if key in theirs:

@@ -1,4 +1,4 @@
-"""The manifests, against Kubernetes' own JSON schemas, and what they promise."""
+"""The manifests match Kubernetes' own JSON schemas and keep their promises."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def containers(pod: Object) -> list[Object]:
 
 
 def validate(found: Object) -> None:
-    """Against the newest schemas that the package ships; no field is allowed that Kubernetes does not know."""
+    """Validate against the newest schemas in the package. Unknown fields are errors."""
     package = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate has the schemas: pip install it"
     )
@@ -77,7 +77,7 @@ def test_every_object_fits_its_schema(found: Object) -> None:
 
 
 def test_what_scales_fits_kedas_own_schema(tmp_path: Path) -> None:
-    """Its definition, made into a program that validates, is a package of npm's."""
+    """KEDA's definition is available as a validating program in an npm package."""
     npm, node = tool("npm", package="npm"), tool("node", package="nodejs")
     fetch = [
         npm,

@@ -1,6 +1,6 @@
 """
-Rules, alerts and the dashboard, held to a real Prometheus: promtool's unit tests, and queries over what it scraped from
-a real worker.
+Rules, alerts and the dashboard work in a real Prometheus: promtool's unit tests, and queries over data scraped from a
+real worker.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ MOVING = (
 
 @dataclass(frozen=True)
 class Scraped:
-    """A Prometheus that has scraped a busy worker."""
+    """Run a Prometheus that has scraped a busy worker."""
 
     url: str
 
@@ -101,7 +101,7 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """Beat and a worker with all kinds of luck, scraped twice a second."""
+    """Run beat and a worker with many kinds of outcomes, scraped twice a second."""
     home = tmp_path_factory.mktemp("scraped")
     with running_stack(home, maxmemory="200mb") as stack:
         yield _scrape(stack)
@@ -126,12 +126,12 @@ def _scrape(stack: Stack) -> Scraped:
     wait_until(lambda: _answers(seen), timeout=30)
     with worker.manager() as manager, Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:
         wait_until(lambda: _busy(manager, app, seen), timeout=60)
-        manager._own = None  # what fell due is the worker's to delete
+        manager._own = None  # the worker deletes the expired files
     return seen
 
 
 def _busy(manager: TempFileManager, app: Celery, seen: Scraped) -> bool:
-    """Have files cleaned, refused on disk and refused in a message, until every rate has seen it."""
+    """Produce deletions, refusals on disk and refused messages until every rate shows them."""
     base = Path(manager.base_dir)
     place = base / os.urandom(8).hex()
     place.mkdir()

@@ -25,7 +25,7 @@ from .tools import DEPLOY, run, tool
 
 
 class Urls:
-    """The files that make_users.py wrote."""
+    """Returns the files that make_users.py wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ def make_users(folder: Path, *options: str) -> Urls:
 
 @pytest.fixture
 def urls(tmp_path: Path) -> Iterator[Urls]:
-    """A server whose only users are ours."""
+    """Run a server that has only our users."""
     port = free_port()
     urls = make_users(tmp_path / "secrets", "--redis", f"127.0.0.1:{port}")
     with running(tmp_path, "--port", str(port), "--aclfile", str(tmp_path / "secrets/users.acl"), port=port):
@@ -50,7 +50,7 @@ def urls(tmp_path: Path) -> Iterator[Urls]:
 
 @pytest.fixture
 def guarded_stack(urls: Urls, tmp_path: Path) -> Iterator[Stack]:
-    """Processes get their URLs from files, and have none in the environment."""
+    """Returns an environment in which processes read their URLs from files."""
 
     class Guarded(Stack):
         def env(self, host: str = "web-1", **more: str) -> dict[str, str]:
@@ -181,7 +181,7 @@ def test_a_worker_beat_flower_and_a_producer_work_with_these_rights_and_no_secre
 def _told_by(url: str) -> str:
     try:
         return fetch(url)[1]
-    except OSError:  # not up yet
+    except OSError:  # not started yet
         return ""
 
 
@@ -219,7 +219,7 @@ def test_a_refused_password_is_in_no_message(urls: Urls, tmp_path: Path) -> None
 
 @pytest.fixture
 def tls(tmp_path: Path) -> tuple[Path, str]:
-    """A certificate authority with a server's and a client's certificate; and a server that speaks TLS."""
+    """Run a TLS server, with a certificate authority, a server certificate and a client certificate."""
     openssl = tool("openssl", package="openssl")
     server = shutil.which("redis-server") or shutil.which("valkey-server")
     if server is None:
@@ -280,7 +280,7 @@ def test_registry_and_broker_speak_tls_with_certificates_on_both_sides(
         finally:
             for process in reversed(stack.processes):
                 process.end()
-        with pytest.raises(redis.ConnectionError):  # without a client's certificate
+        with pytest.raises(redis.ConnectionError):  # without a client certificate
             redis.Redis.from_url(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={folder}/ca.pem").ping()
-        with pytest.raises(redis.ConnectionError):  # with a server that nobody vouches for
+        with pytest.raises(redis.ConnectionError):  # with a server whose certificate nobody signed
             redis.Redis.from_url(f"rediss://127.0.0.1:{port}/0").ping()

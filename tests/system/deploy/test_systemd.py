@@ -1,4 +1,4 @@
-"""The units for plain hosts, against systemd's own verifier."""
+"""The systemd units pass systemd's own verifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
 def installed(unit: Path, tmp_path: Path) -> Path:
-    """The unit with a program that is there: the verifier looks for it."""
+    """Returns the unit with an existing program, because the verifier looks for it."""
     copy = tmp_path / unit.name
     copy.write_text(unit.read_text().replace("/opt/tempfleet/bin/tempfleet", "/bin/true"))
     return copy

@@ -1,4 +1,4 @@
-"""Programs that these tests need and a machine may lack."""
+"""Programs that these tests need and that may be missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEPLOY = ROOT / "deploy"
 
 
 def tool(name: str, *, package: str) -> str:
-    """The program's path; the test is skipped, with the reason, where it is not installed."""
+    """Returns the path of the program. Skips the test with the reason if it is not installed."""
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"no {name} on the PATH (Debian: apt install {package})")
@@ -28,7 +28,7 @@ def run(
     timeout: float = 120,
     check: bool = True,
 ) -> str:
-    """What the command printed, both streams; with *check* an AssertionError with it when it failed."""
+    """Returns the output of the command, both streams. With *check*, a failure is an AssertionError with the output."""
     done = subprocess.run(
         command,
         cwd=cwd,
