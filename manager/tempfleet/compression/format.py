@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CompressionUnavailable
-from ..filesystem import Reader, identity
+from ..filesystem import Identity, Reader
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -69,7 +69,7 @@ def packed(fd: int, reader: Reader) -> Packed | None:
     if magic != _MAGIC or length > _MOST_TEXT or fields[:2] != [b"tempfleet", b"1"] or len(fields) != 4:
         return None
     own = fields[3].decode("ascii", "replace")
-    if not fields[2].isdigit() or not identity.agrees(own, reader.fstat(fd)):
+    if not fields[2].isdigit() or not Identity(own).matches(reader.fstat(fd)):
         return None
     return Packed(own, int(fields[2]), _HEAD.size + length)
 

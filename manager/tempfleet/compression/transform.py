@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from ..deletion import Agreement, NewForm, Session, Source, Unchanged, exchange
 from ..deletion import failpoints as faults
-from ..filesystem import Root, Stat, Use, identity, in_use
+from ..filesystem import Identity, Root, Stat, Use, in_use
 from ..records import NO_IDENTITY, FileRecord
 from . import format as packing
 from .format import Packed
@@ -158,7 +158,7 @@ def _unpacked(held: int, form: Packed) -> Callable[[int, str], None]:
 
 def is_settled(record: FileRecord) -> bool:
     """Whether *record* stands for one object: no exchange is under way, or was cut off."""
-    return len(identity.forms(record.identity)) == 1
+    return len(Identity(record.identity).alternatives) == 1
 
 
 class Settled(NamedTuple):
@@ -180,8 +180,8 @@ def settled(record: FileRecord, root: Root, session: Session) -> Settled:
     if exchange.is_exchanging(record.path, root):
         raise Unchanged("exchanging")
     found = exchange.compared(record, root, session, fd, name)
-    old, new = identity.forms(record.identity)
-    own = new if identity.agrees(new, found) else old
+    old, new = Identity(record.identity).alternatives
+    own = new if new.matches(found) else old
     held = os.open(name, _READ, dir_fd=fd)
     try:
         form = packing.packed(held, session.reader)
@@ -197,7 +197,7 @@ def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iter
     if record.is_created and record.identity == NO_IDENTITY:
         record = _named(record, root, session, fd, name)
     found = exchange.compared(record, root, session, fd, name)
-    if identity.is_weak(record.identity):
+    if Identity(record.identity).is_weak:
         raise Unchanged("weak-identity")
     if found.nlink > 1:
         raise Unchanged("linked")
@@ -227,8 +227,8 @@ def _named(record: FileRecord, root: Root, session: Session, fd: int, name: str)
     if root is not session.roots.base or record.path != root.prefix + name:
         raise Unchanged("not-private")
     found = exchange.stat_of(session, fd, name)
-    taken = identity.take(session.reader, fd, name, found, handles=root.handles)
-    return replace(record, identity=taken)
+    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
+    return replace(record, identity=identity)
 
 
 def _refuse_another(session: Session, held: int, found: Stat) -> None:

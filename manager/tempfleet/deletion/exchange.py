@@ -32,7 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from ..filesystem import FORM, Root, Stat, Use, digest_of, identity, in_use
+from ..filesystem import FORM, Identity, Root, Stat, Use, digest_of, in_use
 from ..records import FileRecord
 from . import failpoints as faults
 from . import guarded
@@ -108,7 +108,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
         raise Unchanged("no-note")
     entry = f"{session.entry_name(source.record.path)}.{FORM}"
     target = os.open(entry, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
-    own = identity.take(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
+    own = Identity.of(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
     accepted = replace(source.record, identity=f"{source.record.identity}+{own}")
     try:
         faults.reach("exchange.made")

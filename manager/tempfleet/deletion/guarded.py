@@ -24,7 +24,7 @@ import os
 import stat
 from dataclasses import replace
 
-from ..filesystem import O_PATH, Entry, Root, Stat, Use, identity, in_use, is_below, is_younger, kind_of
+from ..filesystem import O_PATH, Entry, Identity, Root, Stat, Use, in_use, is_below, is_younger, kind_of
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
 from . import failpoints as faults
@@ -124,7 +124,7 @@ def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
             record = known
         if (no := objection(record, root, found, session)) is not None:
             return no
-        handles = identity.handles_in(record.identity) if root.handles else []
+        handles = Identity(record.identity).handles if root.handles else []
         if handles and session.reader.handle(fd, name) not in handles:
             return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     except (FileNotFoundError, NotADirectoryError) as exc:
@@ -145,17 +145,18 @@ def missing(record: FileRecord, exc: OSError) -> Deletion:
 
 def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
     """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
-    if not identity.is_one(record.identity):
+    identity = Identity(record.identity)
+    if not identity.is_valid:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
     if stat.S_IFMT(found.mode) != (stat.S_IFDIR if DIRECTORY in record.flags else stat.S_IFREG):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
     if found.is_elsewhere(root.mount, root.device):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
-    if not identity.agrees(record.identity, found):
+    if not identity.matches(found):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
-    if not identity.is_told_by(record.identity, found, handles=root.handles):
+    if not identity.can_be_told(found, handles=root.handles):
         return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
 
@@ -171,7 +172,7 @@ def verified(
     """
     confined = is_below(record.path, session.settings.confined_roots)
     seen = replace(record, flags=record.flags.replace(UNVERIFIED, ""))
-    if record.identity != NO_IDENTITY and (not confined or identity.agrees(record.identity, found)):
+    if record.identity != NO_IDENTITY and (not confined or Identity(record.identity).matches(found)):
         return seen
     if not confined:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
@@ -179,8 +180,8 @@ def verified(
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
     if is_younger(found, record.registered_ms):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
-    taken = identity.take(session.reader, fd, name, found, handles=root.handles)
-    return replace(seen, identity=taken, uid=found.uid)
+    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
+    return replace(seen, identity=identity, uid=found.uid)
 
 
 def move_and_compare(
@@ -192,9 +193,10 @@ def move_and_compare(
     Anything else has its name back when this returns.
     """
     private = session.private(root)
-    pinned = _pin(fd, name) if identity.is_weak(record.identity) else -1
+    identity = Identity(record.identity)
+    pinned = _pin(fd, name) if identity.is_weak else -1
     try:
-        if pinned >= 0 and not identity.agrees(record.identity, session.reader.fstat(pinned)):
+        if pinned >= 0 and not identity.matches(session.reader.fstat(pinned)):
             return Deletion(record, Outcome.REPLACED, Way.GUARDED)
         os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
         faults.reach("guarded.moved")
@@ -231,13 +233,14 @@ def is_same(record: FileRecord, root: Root, private: int, entry: str, session: S
     Raises:
         OSError: EOPNOTSUPP where this process cannot tell.
     """
-    handles = identity.handles_in(record.identity) if root.handles else []
+    identity = Identity(record.identity)
+    handles = identity.handles if root.handles else []
     if handles:
         return session.reader.handle(private, entry) in handles
     found = session.reader.stat(private, entry)
-    if not identity.agrees(record.identity, found, moved=True):
+    if not identity.matches(found, moved=True):
         return False
-    if not identity.is_told_by(record.identity, found, handles=False):
+    if not identity.can_be_told(found, handles=False):
         raise OSError(errno.EOPNOTSUPP, "the identity cannot be told")
     return True
 
@@ -258,7 +261,7 @@ def _remove(
     except Stopped:
         # The next claim of the record goes on; but the record may go to another file of that name before. Then the note
         # tells whose this is. What recovery puts back is no longer what a weak identity says, so there none is kept.
-        session.left_behind = session.left_behind or not identity.is_weak(record.identity)
+        session.left_behind = session.left_behind or not Identity(record.identity).is_weak
         raise
     except OSError:
         put_back(private, entry, fd, name, session, directory=DIRECTORY in record.flags)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from ..filesystem import ASIDE, Entry, Root, identity, is_private_name
+from ..filesystem import ASIDE, Entry, Identity, Root, is_private_name
 from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
 from . import direct, guarded, usage
 from . import failpoints as faults
@@ -122,8 +122,8 @@ def set_aside_created(record: FileRecord, name: str, session: Session) -> Quaran
 def with_identity(record: FileRecord, root: Root, entry: str, session: Session) -> FileRecord:
     private = root.private.open()
     found = session.reader.stat(private, entry)
-    taken = identity.take(session.reader, private, entry, found, handles=root.handles)
-    return replace(record, identity=taken, flags=record.flags.replace(Flag.CREATED, ""))
+    identity = Identity.of(session.reader, private, entry, found, handles=root.handles)
+    return replace(record, identity=identity, flags=record.flags.replace(Flag.CREATED, ""))
 
 
 def _full(deletion: Deletion) -> Deletion:

@@ -7,7 +7,7 @@ import stat
 import time
 from dataclasses import dataclass, replace
 
-from ..filesystem import ASIDE, FROM, Root, Roots, digest_of, identity
+from ..filesystem import ASIDE, FROM, Identity, Root, Roots, digest_of
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from . import exchange, guarded
@@ -39,7 +39,7 @@ class Recovered:
 
 def stands_for_another(record: FileRecord, left: FileRecord | NewFile) -> bool:
     """Whether *record*, of the same path, is of another object than *left*; False where it does not say of which."""
-    return record.identity != NO_IDENTITY and left.identity not in identity.forms(record.identity)
+    return record.identity != NO_IDENTITY and left.identity not in Identity(record.identity).alternatives
 
 
 def recover(roots: Roots) -> list[Recovered]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Entry, Root, Roots, digest_of, identity, unsafe
+from ..filesystem import DIRECTORY_FLAGS, Entry, Identity, Root, Roots, digest_of, unsafe
 from ..logs import printable
 from ..records import Flag, NewFile
 from . import failpoints as faults
@@ -45,14 +45,14 @@ def as_new_file(aside: QuarantinedFile, roots: Roots) -> NewFile | None:
     private, name, reader = root.private.peek(), os.path.basename(aside.aside_path), roots.system.reader()
     try:
         found = reader.stat(private, name)
-        taken = identity.take(reader, private, name, found, handles=root.handles)
+        identity = Identity.of(reader, private, name, found, handles=root.handles)
     except FileNotFoundError:
         return None
     return NewFile(
         path=aside.aside_path,
         ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
         size_bytes=aside.size_bytes,
-        identity=taken,
+        identity=identity,
         flags=Flag.QUARANTINED + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
         uid=found.uid,
     )

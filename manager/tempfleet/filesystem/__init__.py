@@ -7,9 +7,10 @@ tells a file from every other, or says that it is weak.
 Does not: delete a user's file, or know Redis. (It creates files, and removes its own failed attempts at that.)
 """
 
-from . import identity, in_use, overwrite
+from . import in_use, overwrite
 from .creation import create_directory, create_file, unmake
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
+from .identity import Identity
 from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
 from .paths import PREFIX, beginning, is_below, is_private_name, new_name, normalise, private_name, unsafe
@@ -30,6 +31,7 @@ __all__ = [
     "O_PATH",
     "PREFIX",
     "Entry",
+    "Identity",
     "PrivateDirectory",
     "Reader",
     "Root",
@@ -41,7 +43,6 @@ __all__ = [
     "create_file",
     "digest_of",
     "has_mount",
-    "identity",
     "in_use",
     "in_words",
     "inspect",

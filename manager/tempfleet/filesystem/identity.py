@@ -1,21 +1,23 @@
 """
 Which object was registered, as one word of text.
 
-A pair of device and inode number is no identity: ext4 gives a freed inode to the next file at once, and a
-stored device number changes with a reboot or a remount. The word starts with a letter that says what it is
-made of:
+A device and an inode number do not identify a file: ext4 gives a freed inode to the next file at once, and a
+stored device number changes with a reboot or a remount. The first letter of the word says what it is made of:
 
     g<ino>.<birth>.<handle>                  inode, birth time and the kernel's file handle (which contains
                                              the inode's generation)
-    b<ino>.<birth>                           where file handles do not outlive a remount (FUSE, overlay, NFS)
-    h<ino>.<handle>                          where the file system stores no birth time (tmpfs before Linux 6.6)
-    w<ino>.<change>.<size>.<modified>        weak: where there is neither. A write to the file changes it; then
+    b<ino>.<birth>                           if file handles do not outlive a remount (FUSE, overlay, NFS)
+    h<ino>.<handle>                          if the file system stores no birth time (tmpfs before Linux 6.6)
+    w<ino>.<change>.<size>.<modified>        weak: if there is neither. A write to the file changes it; then
                                              the file is kept.
 
 Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renaming, linking, chmod and chown.
 
-While a file changes its form (see exchange.py) it is one of two objects, and its identity is both words with a
-``+`` between: what is asked of such an identity is asked of either.
+While a file is being compressed or decompressed (see deletion/exchange.py), its record accepts two objects. Its
+identity is then both words with a ``+`` between. Each question is answered for either of them.
+
+Records keep this text as it is. Whoever compares wraps it where it is needed, which costs a tenth of a microsecond:
+``Identity(record.identity).matches(stat)``.
 """
 
 from __future__ import annotations
@@ -27,74 +29,83 @@ from .stat import Reader, Stat
 WEAK: Final = "w"
 
 
-def take(reader: Reader, fd: int, name: str, found: Stat, *, handles: bool) -> str:
-    """The identity of the entry *name* of directory *fd*, of which *found* was just read."""
-    handle = reader.handle(fd, name) if handles else ""
-    if handle and found.birth_ns is not None:
-        return f"g{found.ino:x}.{found.birth_ns:x}.{handle}"
-    if found.birth_ns is not None:
-        return f"b{found.ino:x}.{found.birth_ns:x}"
-    if handle:
-        return f"h{found.ino:x}.{handle}"
-    return f"{WEAK}{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
+class Identity(str):
+    """The text of an identity, with the questions that are asked of it. Any text can be wrapped; see ``is_valid``."""
 
+    __slots__ = ()
 
-def forms(identity: str) -> list[str]:
-    """The objects that *identity* stands for: two while a file changes its form, else one."""
-    return identity.split("+")
+    @classmethod
+    def of(cls, reader: Reader, fd: int, name: str, stat: Stat, *, handles: bool) -> Identity:
+        """
+        The identity of the entry *name* of directory *fd*. *stat* was just read from it.
 
+        Args:
+            handles: the file system has file handles that last.
+        """
+        handle = reader.handle(fd, name) if handles else ""
+        if handle and stat.birth_ns is not None:
+            return cls(f"g{stat.ino:x}.{stat.birth_ns:x}.{handle}")
+        if stat.birth_ns is not None:
+            return cls(f"b{stat.ino:x}.{stat.birth_ns:x}")
+        if handle:
+            return cls(f"h{stat.ino:x}.{handle}")
+        return cls(f"{WEAK}{stat.ino:x}.{stat.change_ns:x}.{stat.size:x}.{stat.modified_ns:x}")
 
-def is_one(identity: str) -> bool:
-    """Whether it is an identity at all: a record may have none, or be damaged."""
-    return identity[:1] in ("g", "b", "h", WEAK)
+    @property
+    def alternatives(self) -> list[Identity]:
+        """The objects that the record accepts: two during an exchange, else one."""
+        return [Identity(part) for part in self.split("+")]
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether this is an identity at all: a record may have none, or be damaged."""
+        return self[:1] in ("g", "b", "h", WEAK)
 
-def is_weak(identity: str) -> bool:
-    return identity[:1] == WEAK
+    @property
+    def is_weak(self) -> bool:
+        return self[:1] == WEAK
 
+    @property
+    def handles(self) -> list[str]:
+        """The file handles in it; empty if it has none."""
+        if self[:1] not in ("g", "h"):
+            return []
+        if "+" not in self:  # nearly every file
+            return [self.rpartition(".")[2]]
+        return [part.rpartition(".")[2] for part in self.split("+")]
 
-def is_told_by(identity: str, found: Stat, *, handles: bool) -> bool:
-    """
-    Whether what this process can see is enough to tell the object from another with its inode number. It may see less
-    than the one that registered it: a container's seccomp filter is enough.
-    """
-    if identity[:1] in ("g", "h") and handles:
-        return True
-    return is_weak(identity) or (identity[:1] in ("g", "b") and found.birth_ns is not None)
-
-
-def agrees(identity: str, found: Stat, *, moved: bool = False) -> bool:
-    """
-    Whether *found* can be the object: all that stat alone tells. A different object mostly fails here; whether this is
-    enough to go by, ``is_told_by`` says.
-
-    Args:
-        moved: it is in our private directory, where it was pinned and compared as it came. Of a weak identity the
-            inode number is left, which is its own while it is there: what we did to it since (moving it, emptying
-            it, overwriting it) changed the rest.
-    """
-    if "+" in identity:
-        return any(agrees(form, found, moved=moved) for form in forms(identity))
-    kind = identity[:1]
-    if kind == "g":  # nearly every file: most are settled here
-        born_ns = found.birth_seconds * 1_000_000_000 + found.birth_rest_ns
-        if identity.startswith(f"{found.ino:x}.{born_ns:x}.", 1):
+    def can_be_told(self, stat: Stat, *, handles: bool) -> bool:
+        """
+        Whether this process sees enough to tell the object from another one with its inode number. It may see less
+        than the process that registered it: a container's seccomp filter is enough.
+        """
+        if self[:1] in ("g", "h") and handles:
             return True
-    if kind == "h" or (kind in ("g", "b") and found.birth_ns is None):
-        return identity.startswith(f"{found.ino:x}.", 1)
-    if kind == "b":
-        return identity[1:] == f"{found.ino:x}.{found.birth_ns:x}"
-    if kind != WEAK:
-        return False
-    if moved:
-        return identity.startswith(f"{found.ino:x}.", 1)
-    return identity[1:] == f"{found.ino:x}.{found.change_ns:x}.{found.size:x}.{found.modified_ns:x}"
+        return self.is_weak or (self[:1] in ("g", "b") and stat.birth_ns is not None)
 
+    def matches(self, stat: Stat, *, moved: bool = False) -> bool:
+        """
+        Whether *stat* can be the object, as far as stat alone shows. Most different objects fail here. Whether this
+        is enough to decide, ``can_be_told`` returns.
 
-def handles_in(identity: str) -> list[str]:
-    """The file handles in *identity*, none if it has none."""
-    if identity[:1] not in ("g", "h"):
-        return []
-    if "+" not in identity:  # nearly every file
-        return [identity.rpartition(".")[2]]
-    return [form.rpartition(".")[2] for form in forms(identity)]
+        Args:
+            moved: the file is in our private directory, where it was pinned and compared on arrival. Of a weak
+                identity only the inode number is compared. Nothing else has that number while the file exists, and
+                what we did to the file since (moved, emptied, overwrote it) changed the rest.
+        """
+        if "+" in self:
+            return any(part.matches(stat, moved=moved) for part in self.alternatives)
+        kind = self[:1]
+        if kind == "g":  # nearly every file: most are settled here
+            born_ns = stat.birth_seconds * 1_000_000_000 + stat.birth_rest_ns
+            if self.startswith(f"{stat.ino:x}.{born_ns:x}.", 1):
+                return True
+        if kind == "h" or (kind in ("g", "b") and stat.birth_ns is None):
+            return self.startswith(f"{stat.ino:x}.", 1)
+        if kind == "b":
+            return self[1:] == f"{stat.ino:x}.{stat.birth_ns:x}"
+        if kind != WEAK:
+            return False
+        if moved:
+            return self.startswith(f"{stat.ino:x}.", 1)
+        return self[1:] == f"{stat.ino:x}.{stat.change_ns:x}.{stat.size:x}.{stat.modified_ns:x}"

@@ -11,8 +11,8 @@ from typing import Final
 from ..errors import FileMissing, UnsafePath, VolumeUnavailable
 from ..logs import printable
 from ..records import Flag, NewFile
-from . import identity
 from .errnos import name_of
+from .identity import Identity
 from .paths import is_below, is_private_name, unsafe
 from .roots import Root, Roots
 from .stat import Stat
@@ -82,7 +82,7 @@ def inspect(
             raise unsafe(path, "too-young", "it was not there to be registered")
         if _narrow(fd, name, found, roots.settings.permission_mask):
             found = reader.stat(fd, name)
-        taken = identity.take(reader, fd, name, found, handles=root.handles)
+        identity = Identity.of(reader, fd, name, found, handles=root.handles)
     except OSError as exc:
         raise _as_path_error(path, exc) from None
     finally:
@@ -91,7 +91,7 @@ def inspect(
         path=path,
         ttl_ms=ttl_ms,
         size_bytes=0 if directory else found.size,
-        identity=taken,
+        identity=identity,
         flags=Flag.DIRECTORY.value if directory else "",
         uid=found.uid,
         tags=tuple(tags),

@@ -18,8 +18,8 @@ from types import TracebackType
 from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings, default_base_dir
-from . import identity
 from .errnos import name_of
+from .identity import Identity
 from .paths import WHY, unsafe
 from .private_directory import PrivateDirectory
 from .root_rules import refusal, refuse_foreign_links, refuse_wide
@@ -185,10 +185,9 @@ class Roots:
     def base_identity(self) -> str:
         """Which directory the base is, the same after a reboot or a remount; "" where that cannot be known."""
         reader = self.system.reader()
-        taken = identity.take(
-            reader, self.base.fd, ".", reader.fstat(self.base.fd), handles=self.base.handles
-        )
-        return "" if identity.is_weak(taken) else taken
+        stat_of_base = reader.fstat(self.base.fd)
+        identity = Identity.of(reader, self.base.fd, ".", stat_of_base, handles=self.base.handles)
+        return "" if identity.is_weak else identity
 
     def is_in_memory(self) -> bool:
         """Whether the base directory is gone after a reboot."""
