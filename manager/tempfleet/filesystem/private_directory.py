@@ -24,14 +24,11 @@ import errno
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .paths import private_name
 from .stat import ENCODING
 from .syscalls import DIRECTORY_FLAGS
-
-if TYPE_CHECKING:
-    from .roots import Root
 
 _NAMES = 10
 _DIGEST_BYTES = 16
@@ -81,8 +78,10 @@ class PrivateDirectory:
     threads that open it at once, the first one's descriptor is kept.
     """
 
-    def __init__(self, root: Root) -> None:
-        self._root = root
+    def __init__(self, parent_fd: int, prefix: str) -> None:
+        """*parent_fd* is the root, which stays its opener's; *prefix* is the root's path with a slash at its end."""
+        self._parent_fd = parent_fd
+        self._prefix = prefix
         self._kept: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
         self._removed: list[int] = []  # other threads may be using them still
 
@@ -92,7 +91,7 @@ class PrivateDirectory:
 
     @property
     def path(self) -> str:
-        return f"{self._root.prefix}{self.name}"
+        return f"{self._prefix}{self.name}"
 
     def open(self) -> int:
         """
@@ -122,6 +121,8 @@ class PrivateDirectory:
             os.close(listing)
 
     def close(self) -> None:
+        """Final: the root is closed next, and its descriptor's number may be given to any other file."""
+        self._parent_fd = -1
         self._let_go()
         while self._removed:
             os.close(self._removed.pop())
@@ -142,7 +143,7 @@ class PrivateDirectory:
                 return fd
         for name in names if create else ():
             try:
-                os.mkdir(name, 0o700, dir_fd=self._root.fd)
+                os.mkdir(name, 0o700, dir_fd=self._parent_fd)
             except FileExistsError:
                 pass  # a stranger's, or another worker was quicker
             if (fd := self._try(name)) >= 0:
@@ -153,13 +154,15 @@ class PrivateDirectory:
 
     def _is_there(self, fd: int, name: str) -> bool:
         try:
-            return os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._root.fd, follow_symlinks=False))
+            return os.path.samestat(
+                os.fstat(fd), os.stat(name, dir_fd=self._parent_fd, follow_symlinks=False)
+            )
         except FileNotFoundError:
             return False
 
     def _try(self, name: str) -> int:
         try:
-            fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._root.fd)
+            fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._parent_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
         found = os.fstat(fd)

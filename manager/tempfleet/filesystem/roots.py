@@ -53,7 +53,7 @@ class Root:
 
     def __post_init__(self) -> None:
         self.prefix = self.path + "/"
-        self.private = PrivateDirectory(self)
+        self.private = PrivateDirectory(self.fd, self.prefix)
 
     def moved(self) -> str:
         """Why this is not the directory at its path any more, "" while it is."""
