@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
 from tempfleet.capacity.policies import eviction_policies, eviction_policy
+from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.retry import RetryPolicy
 from tempfleet.plugins.specification import Candidate
 from tempfleet.records import GONE
@@ -23,7 +24,9 @@ POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)
 
 def kept(outcome: Outcome, *, attempts: int = 0, overdue_ms: int = 0, reason: str = "") -> Nack:
     record = FileRecord("/base/file", registered_ms=0, deadline_ms=1_000_000, attempts=attempts)
-    return POLICY.decide(Deletion(record, outcome, reason=reason), now_ms=1_000_000 + overdue_ms)
+    return POLICY.decide(
+        Deletion(record, outcome, reason=reason), Cause.EXPIRED, now_ms=1_000_000 + overdue_ms
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,11 +121,11 @@ def test_the_reason_of_a_hold_is_short() -> None:
 def test_a_file_that_was_tried_early_falls_due_no_sooner_for_it() -> None:
     record = FileRecord("/base/file", registered_ms=0, deadline_ms=1_000_000)
     for outcome in (Outcome.BUSY, Outcome.FAILED):
-        early = POLICY.decide(Deletion(record, outcome), now_ms=400_000, early=True)
+        early = POLICY.decide(Deletion(record, outcome), Cause.QUOTA, now_ms=400_000)
         assert early.delay_ms == 600_000
-        asked_for = POLICY.decide(Deletion(record, outcome), now_ms=400_000)
+        asked_for = POLICY.decide(Deletion(record, outcome), Cause.FORCED, now_ms=400_000)
         assert (asked_for.delay_ms or 0) <= 5_000
-        overdue = POLICY.decide(Deletion(record, outcome), now_ms=1_000_000, early=True)
+        overdue = POLICY.decide(Deletion(record, outcome), Cause.QUOTA, now_ms=1_000_000)
         assert (overdue.delay_ms or 0) <= 5_000
 
 

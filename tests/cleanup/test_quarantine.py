@@ -12,6 +12,7 @@ from conftest import MakeManager
 from processes import files_in
 from support import assert_balanced
 from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
+from tempfleet.cleanup.cause import Cause
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
@@ -393,8 +394,8 @@ def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to
     waiting.write_text("hello")
     manager.register(waiting)
     paths, now_ms = [[aside.aside_path, str(waiting)]], clock.now_ms
-    assert manager.cleaner.clean_paths([[aside.aside_path]], until_ms=now_ms).deleted == 0
-    report = manager.cleaner.clean_paths(paths, until_ms=now_ms, early=True, outright=True)
+    assert manager.cleaner.clean_paths([[aside.aside_path]], Cause.FORCED, until_ms=now_ms).deleted == 0
+    report = manager.cleaner.clean_paths(paths, Cause.EVICTED, until_ms=now_ms)
     assert (report.deleted, report.set_aside, report.freed_bytes) == (2, 0, 10)
     assert (manager.quarantined(), files_in(base_dir), manager.stats().imbalance) == ([], [], 0)
 

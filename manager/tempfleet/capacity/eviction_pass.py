@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
-from ..cleanup import Cleaner, CleanupReport
+from ..cleanup import Cause, Cleaner, CleanupReport
 from ..errors import RegistryFull
 from ..logs import logger
 from ..plugins import FAILED, Candidate, Order
@@ -118,11 +118,10 @@ class EvictionPass:
             return
         self.cleaner.clean_paths(
             self._pages(),
+            Cause.EVICTED,
             until_ms=self._began_ms,
             stop=self.stop,
             progress=self._move_on,
-            early=True,
-            outright=True,
         )
 
     def _move_on(self, done: CleanupReport) -> None:
@@ -176,7 +175,7 @@ class EvictionPass:
         )
 
     def _examined(self) -> list[Deletion]:
-        return list(self.cleaner.verdicts.outright([candidate.record for candidate in self._at.values()]))
+        return list(self.cleaner.previews.evicted([candidate.record for candidate in self._at.values()]))
 
     def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
         places = iter(self.order([each for each in candidates if not each.record.is_quarantined]))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..cleanup import Cleaner
+from ..cleanup import Cause, Cleaner
 from ..errors import PluginFailed, QuotaExceeded
 from ..logs import logger, printable
 from ..plugins import Candidate, Order
@@ -179,7 +179,7 @@ class Admission:
 
     def _delete(self, paths: list[str]) -> int:
         """How many count no more: deleted, set aside, found missing, or taken by somebody else before us."""
-        report = self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms(), early=True)
+        report = self.cleaner.clean_paths([paths], Cause.QUOTA, until_ms=self.registry.now_ms())
         logger.info(
             "Made room: wanted %d files to go, deleted %d and freed %d bytes",
             len(paths), report.deleted, report.freed_bytes,

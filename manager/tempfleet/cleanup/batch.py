@@ -13,6 +13,7 @@ from ..errors import LeaseLost, RegistryUnavailable
 from ..logs import logger
 from ..records import GONE, Deletion
 from ..registry import Claim, Registry
+from .cause import Cause
 
 
 class Lease:
@@ -54,17 +55,12 @@ class Lease:
 @dataclass(slots=True)
 class Batch:
     """
-    A claim, how long it is ours, and what became of its files so far.
-
-    Attributes:
-        early: its files make room before their time; what stays keeps its deadline.
-        outright: no grace period: what is deleted is gone.
+    A claim, how long it is ours, why its files are deleted, and what became of them so far.
     """
 
     claim: Claim
     lease: Lease
-    early: bool = False
-    outright: bool = False
+    cause: Cause
     # appended by several threads; append is atomic
     deletions: list[Deletion] = field(default_factory=list)
     moved: list[Quarantined] = field(default_factory=list)

@@ -26,7 +26,8 @@ from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
 from ..threads import SignalSafeCall
 from .batch import Batch, Lease
-from .preview import Preview, is_due, judged
+from .cause import Cause
+from .preview import Preview, is_due, unless_unmade
 from .report import CleanupReport
 from .retry import RetryPolicy
 
@@ -63,7 +64,7 @@ class Cleaner:
         self.roots = roots
         self.deleter = Deleter(roots, settings)
         self.aftermath = InterruptedMoves(registry, roots, self.deleter)
-        self.verdicts = Preview(registry, self.deleter, self.hooks, settings)
+        self.previews = Preview(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
         self._disk_confirmed = False
@@ -94,7 +95,7 @@ class Cleaner:
                 claim = self.registry.claim(limit=limit, lease_ms=lease_ms)
                 if not claim.records:
                     return
-                yield Batch(claim, lease)
+                yield Batch(claim, lease, Cause.EXPIRED)
 
         self.check_volume()
         return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap())
@@ -102,23 +103,16 @@ class Cleaner:
     def clean_paths(
         self,
         pages: Iterable[list[str]],
+        cause: Cause,
         *,
         until_ms: int,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
-        made: bool = False,
-        early: bool = False,
-        outright: bool = False,
         recovered: int = 0,
     ) -> CleanupReport:
         """
         Delete the named files, due or not, each at most once: those that wait, and were registered at or before
         *until_ms*. Held, leased and dead ones are left alone. Raises as ``clean_due`` does.
-
-        Args:
-            made: the caller made these files: one that is not there will not come any more.
-            early: they make room for others; one that cannot go falls due no sooner for having been tried.
-            outright: without a grace period; and of those named, what is in one goes too.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
 
@@ -130,15 +124,15 @@ class Cleaner:
                     lease = Lease(self.registry, lease_ms=lease_ms)
                     part = fresh[start : start + limit]
                     claim = self.registry.claim_paths(
-                        part, lease_ms=lease_ms, until_ms=until_ms, aside=outright
+                        part, lease_ms=lease_ms, until_ms=until_ms, aside=cause.claims_quarantined
                     )
                     if claim.records:
-                        batch = Batch(claim, lease, early=early, outright=outright or made)
+                        batch = Batch(claim, lease, cause)
                         yield batch
                         tried |= batch.waits_again()
 
         self.check_volume()
-        return self._clean(batches(), None, stop, progress, recovered=recovered, made=made)
+        return self._clean(batches(), None, stop, progress, recovered=recovered)
 
     def clean_all(
         self, *, stop: threading.Event | None = None, progress: Progress | None = None
@@ -150,21 +144,25 @@ class Cleaner:
         recovered = self._reap()
         pages = self.registry.waiting_paths(page=self.settings.batch_size)
         return self.clean_paths(
-            pages, until_ms=self.registry.now_ms(), stop=stop, progress=progress, recovered=recovered
+            pages,
+            Cause.FORCED,
+            until_ms=self.registry.now_ms(),
+            stop=stop,
+            progress=progress,
+            recovered=recovered,
         )
 
     def clean_matching(
         self,
         wanted: Callable[[FileRecord], bool],
+        cause: Cause,
         *,
-        force: bool = False,
-        outright: bool = False,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
     ) -> CleanupReport:
         """
-        As ``clean_due``, or ``clean_all`` with *force*, but only of *wanted* files; *outright* is as in
-        ``clean_paths``. Looks at every record that waits.
+        As ``clean_due``, or for another cause than EXPIRED as ``clean_all``, but only *wanted* files. Reads every
+        waiting record.
         """
         recovered = self._reap()
         now_ms = self.registry.now_ms()
@@ -177,24 +175,20 @@ class Cleaner:
                     for record in records
                     if record is not None
                     and record.state is State.WAITING
-                    and (force or is_due(record, now_ms))
+                    and (cause is not Cause.EXPIRED or is_due(record, now_ms))
                     and wanted(record)
                 ]
 
         return self.clean_paths(
-            pages(), until_ms=now_ms, stop=stop, progress=progress, outright=outright, recovered=recovered
+            pages(), cause, until_ms=now_ms, stop=stop, progress=progress, recovered=recovered
         )
 
     def preview(
-        self,
-        wanted: Callable[[FileRecord], bool] = lambda _: True,
-        *,
-        force: bool = False,
-        outright: bool = False,
+        self, cause: Cause, wanted: Callable[[FileRecord], bool] = lambda _: True
     ) -> Iterator[Deletion]:
-        """What clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
+        """Returns what clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
         self.check_volume()
-        return self.verdicts.on_all(wanted, force=force, outright=outright)
+        return self.previews.matching(wanted, cause)
 
     def prepare(self) -> None:
         """
@@ -237,7 +231,6 @@ class Cleaner:
         progress: Progress | None,
         *,
         recovered: int,
-        made: bool = False,
     ) -> CleanupReport:
         began = time.monotonic()
         end = math.inf if budget_seconds is None else began + budget_seconds
@@ -249,7 +242,7 @@ class Cleaner:
         self.aftermath.look(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
-            self._clean_batch(batch, may_start, report, made=made)
+            self._clean_batch(batch, may_start, report)
             report.batches += 1
             if progress is not None:
                 progress(report)
@@ -261,17 +254,14 @@ class Cleaner:
         self.hooks.publish()
         return report
 
-    def _clean_batch(
-        self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport, *, made: bool
-    ) -> None:
+    def _clean_batch(self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport) -> None:
         claim, lease = batch.claim, batch.lease
         halt = threading.Event()
 
         def may_go_on() -> bool:
             return lease.holds() and not halt.is_set() and may_start()
 
-        # What its own maker discards is not kept for second thoughts; nor what has to make room.
-        quarantine = self.settings.quarantine_seconds > 0 and not batch.outright
+        quarantine = self.settings.quarantine_seconds > 0 and batch.cause.quarantines
         remove = self.deleter.quarantine if quarantine else self.deleter.delete
 
         def delete(records: Sequence[FileRecord]) -> None:
@@ -279,7 +269,7 @@ class Cleaner:
                 if isinstance(done, Quarantined):
                     batch.moved.append(done)
                 else:
-                    batch.deletions.append(done if made else judged(done, claim.now_ms))
+                    batch.deletions.append(unless_unmade(done, claim.now_ms, batch.cause))
 
         hands: list[SignalSafeCall] = []
         began = time.monotonic()
@@ -313,7 +303,10 @@ class Cleaner:
         kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
         if not kept:
             return claim.records
-        stay = [judged(each, claim.now_ms) for each in self.verdicts.kept(claim.records, kept)]
+        stay = [
+            unless_unmade(each, claim.now_ms, batch.cause)
+            for each in self.previews.vetoed(claim.records, kept)
+        ]
         self.deleter.audit_kept(stay, token=claim.token)
         batch.deletions += stay
         return [record for record in claim.records if record.path not in kept]
@@ -322,7 +315,7 @@ class Cleaner:
         claim, deletions = batch.claim, batch.deletions
         gone = [deletion for deletion in deletions if deletion.outcome in GONE]
         kept = [
-            self.retry.decide(deletion, now_ms=claim.now_ms, early=batch.early)
+            self.retry.decide(deletion, batch.cause, now_ms=claim.now_ms)
             for deletion in deletions
             if deletion.outcome not in GONE
         ]

@@ -1,5 +1,5 @@
 """
-What is to become of a file, judged without changing anything: for dry runs, for ``explain``, and before making room.
+What a clean-up would do to a file, without changing anything: for dry runs, for ``explain``, and before an eviction.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ..plugins import Hooks
 from ..records import Deletion, FileRecord, Outcome, State
 from ..registry import Registry
 from ..settings import Settings
+from .cause import Cause
 
 MAKING_SECONDS = 2.0
 """create() registers before it makes: a created file that is not there may still come, for so long."""
@@ -25,7 +26,7 @@ Wanted = Callable[[FileRecord], bool]
 
 
 class Preview:
-    """The verdicts on the files of one volume."""
+    """Previews of the deletion of files of one volume."""
 
     def __init__(self, registry: Registry, deleter: Deleter, hooks: Hooks, settings: Settings) -> None:
         self.registry = registry
@@ -33,40 +34,41 @@ class Preview:
         self.hooks = hooks
         self.settings = settings
 
-    def on_all(self, wanted: Wanted, *, force: bool, outright: bool = False) -> Iterator[Deletion]:
+    def matching(self, wanted: Wanted, cause: Cause) -> Iterator[Deletion]:
         """
-        What cleaning what is due, or with *force* all, would do to each *wanted* file, in its order; in pages. Without
-        a grace period if *outright*, and what is in one would go too.
+        What a clean-up for *cause* would do to each *wanted* file, in its order; in pages. EXPIRED: to those that are
+        due.
         """
+        early = cause is not Cause.EXPIRED
 
         def may_go(record: FileRecord) -> bool:
             """Before its time."""
-            return force and (outright or not record.is_quarantined)
+            return early and (cause.claims_quarantined or not record.is_quarantined)
 
-        with self.deleter.examining(set_aside=self._has_grace and not outright) as look:
-            for page in self.registry.waiting_paths() if force else self.registry.due_paths():
+        with self.deleter.examining(set_aside=self._has_grace and cause.quarantines) as look:
+            for page in self.registry.waiting_paths() if early else self.registry.due_paths():
                 now_ms, found = self.registry.read(page)
                 records = [r for r in found if r is not None and r.state is State.WAITING and wanted(r)]
                 due = [r for r in records if is_due(r, now_ms) or may_go(r)]
-                yield from (judged(each, now_ms) for each in self._on(due, look))
+                yield from (unless_unmade(result, now_ms, cause) for result in self._previews(due, look))
             for page in self.registry.reapable_paths():
                 now_ms, found = self.registry.read(page)
                 back = [
                     r for r in found if r is not None and wanted(r) and (r.deadline_ms <= now_ms or may_go(r))
                 ]
-                yield from (judged(each, now_ms) for each in self._on(back, look))
+                yield from (unless_unmade(result, now_ms, cause) for result in self._previews(back, look))
 
-    def on(self, record: FileRecord) -> Deletion:
+    def expired(self, record: FileRecord, now_ms: int) -> Deletion:
         """What would become of one file, were it due now."""
         with self.deleter.examining(set_aside=self._has_grace) as look:
-            return next(self._on([record], look))
+            return unless_unmade(next(self._previews([record], look)), now_ms, Cause.EXPIRED)
 
-    def outright(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
-        """The same of a batch, without a grace period; plug-ins are asked once."""
+    def evicted(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
+        """The same of a batch that is to be evicted; plug-ins are asked once."""
         with self.deleter.examining() as look:
-            yield from self._on(records, look)
+            yield from self._previews(records, look)
 
-    def kept(self, records: Sequence[FileRecord], kept: Mapping[str, str]) -> list[Deletion]:
+    def vetoed(self, records: Sequence[FileRecord], kept: Mapping[str, str]) -> list[Deletion]:
         """Of files that plug-ins keep, each for its reason. One that is not there any more need not stay registered."""
         with self.deleter.examining() as look:
             return [_kept(look(record), kept[record.path]) for record in records if record.path in kept]
@@ -75,7 +77,7 @@ class Preview:
     def _has_grace(self) -> bool:
         return self.settings.quarantine_seconds > 0
 
-    def _on(self, records: Sequence[FileRecord], look: Look) -> Iterator[Deletion]:
+    def _previews(self, records: Sequence[FileRecord], look: Look) -> Iterator[Deletion]:
         kept = self.hooks.vetoes(records)
         for record in records:
             reason = kept.get(record.path)
@@ -91,9 +93,13 @@ def may_be_unmade(record: FileRecord, now_ms: int) -> bool:
     return record.is_created and now_ms - record.registered_ms < MAKING_SECONDS * 1000
 
 
-def judged(deletion: Deletion, now_ms: int) -> Deletion:
+def unless_unmade(deletion: Deletion, now_ms: int, cause: Cause) -> Deletion:
     """*deletion*, but a created file that is not there yet is waited for."""
-    if deletion.outcome is Outcome.MISSING and may_be_unmade(deletion.record, now_ms):
+    if (
+        deletion.outcome is Outcome.MISSING
+        and cause.awaits_creation
+        and may_be_unmade(deletion.record, now_ms)
+    ):
         return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason=UNMADE)
     return deletion
 

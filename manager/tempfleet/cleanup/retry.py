@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ..records import GONE, Deletion, Outcome
 from ..registry import Nack
 from ..settings import Settings
+from .cause import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,11 @@ class RetryPolicy:
             settings.max_attempts,
         )
 
-    def decide(self, deletion: Deletion, *, now_ms: int, early: bool = False) -> Nack:
-        """
-        What to tell the registry of a file that is not gone.
-
-        Args:
-            early: it was tried before its time, to make room; it falls due no sooner for that.
-        """
+    def decide(self, deletion: Deletion, cause: Cause, *, now_ms: int) -> Nack:
+        """Returns what the registry does with a file that could not be deleted."""
         kept = self._decide(deletion, now_ms)
         left_ms = deletion.record.deadline_ms - now_ms
-        if early and kept.delay_ms is not None:
+        if cause.keeps_deadline and kept.delay_ms is not None:
             return replace(kept, delay_ms=max(kept.delay_ms, left_ms))
         return kept
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..cleanup import judged
 from ..deletion import QuarantinedFile
 from ..diagnostics import Explanation, Finding, examine, health_check
 from ..errors import VolumeUnavailable
@@ -73,7 +72,7 @@ class Asking(Connected):
             self.cleaner.check_volume()
         except VolumeUnavailable as exc:
             return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
-        return judged(self.cleaner.verdicts.on(record), now_ms)
+        return self.cleaner.previews.expired(record, now_ms)
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, as the disk tells it."""

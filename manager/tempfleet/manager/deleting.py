@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ..capacity import EvictionReport
-from ..cleanup import CleanupReport
+from ..cleanup import Cause, CleanupReport
 from ..deletion import origin_of
 from ..filesystem import beginning
 from ..reconciliation import disk_identity as disk
@@ -53,7 +53,8 @@ class Deleting(Connected):
         """
         if tags or prefix:
             wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
-            return self.cleaner.clean_matching(wanted, force=force, progress=progress)
+            cause = Cause.FORCED if force else Cause.EXPIRED
+            return self.cleaner.clean_matching(wanted, cause, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
         return clean(progress=progress)
 
@@ -73,7 +74,7 @@ class Deleting(Connected):
             prefix: only files from paths that begin so.
         """
         wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
-        return self.cleaner.clean_matching(wanted, force=True, outright=True, progress=progress)
+        return self.cleaner.clean_matching(wanted, Cause.PURGED, progress=progress)
 
     def cleanup_batch(
         self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
@@ -117,9 +118,9 @@ class Deleting(Connected):
         """
         if quarantine:
             aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
-            return self.cleaner.preview(aside, force=True, outright=True)
+            return self.cleaner.preview(Cause.PURGED, aside)
         wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
-        return self.cleaner.preview(wanted, force=force)
+        return self.cleaner.preview(Cause.FORCED if force else Cause.EXPIRED, wanted)
 
     def accept_disk(self) -> None:
         """

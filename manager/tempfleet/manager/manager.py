@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from ..cleanup import Cause
 from ..errors import TempfleetError
 from ..logs import logger
 from ..registry import Clock, server_clock
@@ -151,4 +152,4 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
     def _delete_own(self, own: Mapping[str, int]) -> None:
         paths = [path for path, process in own.items() if process == os.getpid()]
         if paths:
-            self.cleaner.clean_paths([paths], until_ms=self.registry.now_ms())
+            self.cleaner.clean_paths([paths], Cause.FORCED, until_ms=self.registry.now_ms())

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal, overload
 
 from ..capacity import check_size, refusal
+from ..cleanup import Cause
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -360,7 +361,7 @@ class Registering(Connected):
             logger.warning("The size of %s is not counted: %s", printable(record.path), exc)
 
     def _delete_made(self, record: FileRecord) -> None:
-        self.cleaner.clean_paths([[record.path]], until_ms=self.registry.now_ms(), made=True)
+        self.cleaner.clean_paths([[record.path]], Cause.DISCARDED, until_ms=self.registry.now_ms())
 
     def _register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
         registrations, own = self.admission.register(files, make_room=make_room), self._own
