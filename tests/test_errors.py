@@ -53,6 +53,8 @@ def test_every_error_is_one_line_for_people(error: type[TempfleetError]) -> None
         EvictingRedis("bad", variable="TEMP_FILE_REDIS_URL", value="allkeys-lru"),
         VolumeUnavailable("gone", base_dir="/base", reason="ENOENT"),
         UnknownHost("who", host="web-9"),
+        AlreadyClaimed.of("/tmp/x"),
+        NotRegistered.of("/tmp/x", "on host web in /tmp"),
         LeaseLost(),
         BatchError(records=[1], errors={"/tmp/x": FileMissing("gone", path="/tmp/x", reason="missing")}),
     ],
@@ -82,6 +84,23 @@ def test_what_callers_already_catch_catches_ours() -> None:
 def test_a_file_that_is_missing_reads_like_a_sentence_and_not_like_an_errno() -> None:
     assert str(FileMissing("/tmp/x: there is none", path="/tmp/x")) == "/tmp/x: there is none"
     assert str(NotRegistered("/tmp/x is not registered")) == "/tmp/x is not registered"
+
+
+def test_an_error_about_a_path_builds_its_own_sentence_and_keeps_the_path_as_it_is() -> None:
+    path = "/tmp/a\nb"
+    for error, sentence in [
+        (AlreadyClaimed.of(path), r"/tmp/a\nb is being deleted at this moment."),
+        (
+            AlreadyClaimed.of(path, compressing=True),
+            r"/tmp/a\nb is being compressed at this moment; try again.",
+        ),
+        (
+            NotRegistered.of(path, "on host web in /tmp"),
+            r"/tmp/a\nb is not registered on host web in /tmp.",
+        ),
+        (NotRegistered.as_dead_letter(path), r"/tmp/a\nb is not a dead letter."),
+    ]:
+        assert (str(error), error.path) == (sentence, path)
 
 
 def test_a_batch_error_tells_how_many_and_shows_the_first() -> None:

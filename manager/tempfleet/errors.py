@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
+
+from .formatting import printable
 
 
 class TempfleetError(Exception):
@@ -115,12 +117,29 @@ class RegistryError(TempfleetError):
 class NotRegistered(RegistryError, KeyError):
     """The path is not in the registry; register it first."""
 
-    def __str__(self) -> str:  # KeyError would show the repr
+    # KeyError would show the repr.
+    def __str__(self) -> str:
         return str(self.args[0])
+
+    @classmethod
+    def of(cls, path: str, where: str) -> Self:
+        """*where* names the volume, as ``Volume.in_words`` does."""
+        return cls(f"{printable(path)} is not registered {where}.", path=path)
+
+    @classmethod
+    def as_dead_letter(cls, path: str) -> Self:
+        """*path* may be registered, but it is not a dead letter."""
+        return cls(f"{printable(path)} is not a dead letter.", path=path)
 
 
 class AlreadyClaimed(RegistryError):
     """The file is being deleted at this moment; write to a new path, or try again in a moment."""
+
+    @classmethod
+    def of(cls, path: str, *, compressing: bool = False) -> Self:
+        """With *compressing*, a worker is compressing the file instead of deleting it."""
+        work = "compressed at this moment; try again" if compressing else "deleted at this moment"
+        return cls(f"{printable(path)} is being {work}.", path=path)
 
 
 class LeaseLost(RegistryError):

@@ -1,6 +1,18 @@
-"""Durations, sizes and counts as people read them."""
+"""Names, durations, sizes and counts as people read them."""
 
 from __future__ import annotations
+
+
+def printable(name: str) -> str:
+    """
+    *name* on one line, with nothing in it that a log or a terminal would obey.
+
+    Control characters, line separators, surrogates and backslashes come out as Python escapes, so that two
+    different names never print alike.
+    """
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(c if c.isprintable() and c != "\\" else ascii(c)[1:-1] for c in name)
 
 
 def size(amount: float) -> str:

@@ -17,24 +17,15 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 
 from .errors import SettingsError
+from .formatting import printable
+
+__all__ = ["FORMATS", "TEXT_FORMAT", "JsonLine", "TextLine", "configure", "logger", "printable"]
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 """The specification's (8.4)."""
 
 logger = logging.getLogger("tempfleet")
 logger.addHandler(logging.NullHandler())
-
-
-def printable(name: str) -> str:
-    """
-    *name* on one line, with nothing in it that a log or a terminal would obey.
-
-    Control characters, line separators, surrogates and backslashes come out as Python escapes, so that two
-    different names never print alike.
-    """
-    if name.isprintable() and "\\" not in name:
-        return name
-    return "".join(c if c.isprintable() and c != "\\" else ascii(c)[1:-1] for c in name)
 
 
 class TextLine(logging.Formatter):

@@ -12,7 +12,6 @@ from ..deletion import QUARANTINE
 from ..errors import NotRegistered, PathError, TempfleetError
 from ..filesystem import legend
 from ..formatting import counted, duration, size
-from ..logs import printable
 from ..records import Deletion, FileRecord, State
 from .console import Console, pass_console
 from .formats import when
@@ -243,7 +242,7 @@ def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: 
 def _check_is_dead(console: Console, path: str) -> None:
     record = console.manager.get_record(path)
     if record is None or record.state is not State.DEAD:
-        raise NotRegistered(f"{printable(path)} is no dead letter.", path=path)
+        raise NotRegistered.as_dead_letter(path)
 
 
 def _each(

@@ -140,13 +140,13 @@ class Compressor:
         """
         _, (record,) = self.registry.read([path])
         if record is not None and record.state is State.LEASED:
-            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+            raise AlreadyClaimed.of(path)
         try:
             if record is not None and not forms.is_settled(record):
                 record = self._settle(record)
             form = self._decompress(record or FileRecord(path, 0, 0), registered=record is not None)
         except BlockingIOError:
-            raise _busy(path) from None
+            raise AlreadyClaimed.of(path, compressing=True) from None
         except Unchanged as exc:
             return self._stays(path, record, exc.reason)
         logger.debug("Decompressed temporary file: %s (%d bytes)", printable(path), form.size_bytes)
@@ -253,7 +253,7 @@ class Compressor:
         if reason in ("missing", "replaced"):
             raise FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=reason)
         if reason in ("changed", "exchanging"):
-            raise _busy(path)
+            raise AlreadyClaimed.of(path, compressing=True)
         if reason in (Use.OPEN, Use.LOCKED):
             raise AlreadyClaimed(f"{printable(path)} is in use; it would be overwritten.", path=path)
         if reason != "plain":
@@ -339,7 +339,3 @@ class _Unregistered:
 
     def settle(self, both: str, new: NewForm) -> None:
         return
-
-
-def _busy(path: str) -> AlreadyClaimed:
-    return AlreadyClaimed(f"{printable(path)} is being compressed at this moment; try again.", path=path)

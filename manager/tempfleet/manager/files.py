@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from ..cleanup import Cleaner, may_be_unmade
 from ..errors import AlreadyClaimed
 from ..filesystem import normalise
-from ..logs import logger, printable
+from ..logs import logger
 from ..records import Outcome
 from ..registry import Registry
 
@@ -58,7 +58,7 @@ class Files(MutableMapping[str, float]):
         if code == "absent":
             raise KeyError(path)
         if code == "claimed":
-            raise AlreadyClaimed(f"{printable(absolute)} is being deleted at this moment.", path=absolute)
+            raise AlreadyClaimed.of(absolute)
 
     def __iter__(self) -> Iterator[str]:
         for page in self._registry.paths():

@@ -61,12 +61,9 @@ class Keeping(Connected):
             total = "released" if self._decompress_if_there(absolute) else "missing"
             code = self.registry.unregister([absolute], total=total)[absolute]
         if code == "absent":
-            raise NotRegistered(
-                f"{printable(absolute)} is not registered {self.volume.in_words}.", path=absolute
-            )
+            raise NotRegistered.of(absolute, self.volume.in_words)
         if code != "released":
-            doing = "compressed" if code == "compressed" else "deleted"
-            raise AlreadyClaimed(f"{printable(absolute)} is being {doing} at this moment.", path=absolute)
+            raise AlreadyClaimed.of(absolute, compressing=code == "compressed")
 
     def revive(self, path: StrPath) -> None:
         """
@@ -77,7 +74,7 @@ class Keeping(Connected):
         """
         absolute = normalise(path)
         if self.registry.revive([absolute])[absolute] == "absent":
-            raise NotRegistered(f"{printable(absolute)} is no dead letter.", path=absolute)
+            raise NotRegistered.as_dead_letter(absolute)
 
     def open(
         self, path: StrPath, mode: str = "rb", encoding: str | None = None, errors: str | None = None

@@ -380,7 +380,7 @@ class Registering(Connected):
     def _accepted(self, registration: Registration) -> FileRecord:
         path = registration.file.path
         if registration.code == "claimed":
-            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+            raise AlreadyClaimed.of(path)
         if refused := refusal(registration, self.settings):
             raise refused
         return registration.record

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from ..errors import AlreadyClaimed, LeaseLost, NotRegistered
-from ..logs import printable
 from ..records import Deletion, FileRecord, NewFile
 from ..settings import MAX_BATCH
 from .codec import as_bytes, pack
@@ -308,9 +307,9 @@ class Registry(RegistryReader):
 
     def _expect(self, code: bytes, path: str) -> None:
         if code == b"absent":
-            raise NotRegistered(f"{printable(path)} is not registered {self.volume.in_words}.", path=path)
+            raise NotRegistered.of(path, self.volume.in_words)
         if code == b"claimed":
-            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+            raise AlreadyClaimed.of(path)
 
 
 def _claimed(path: bytes, packed: bytes, attempts: bytes) -> FileRecord:

@@ -48,7 +48,7 @@ def register(
         (done,) = registry.register([_unseen(path, life, tags)])
         registry.count(RECORDED)
         if done.code == "claimed":
-            raise AlreadyClaimed(f"{printable(path)} is being deleted at this moment.", path=path)
+            raise AlreadyClaimed.of(path)
         return {"path": printable(path), "deadline_ms": done.deadline_ms, "verified": False}
 
     message = {"path": path, "host": host, "ttl": ttl, "tags": list(tags)}
