@@ -13,7 +13,7 @@ from typing import IO, Any
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-CHILD = "tempfleet_tasks.child"
+CHILD = "tempfleet_tasks.console.child"
 
 
 class Child:

@@ -1,5 +1,5 @@
 """
-``python -m tempfleet_tasks.child worker|beat [CELERY OPTIONS]``: one that ends when its parent does.
+``python -m tempfleet_tasks.console.child worker|beat [CELERY OPTIONS]``: one that ends when its parent does.
 
 Its standard input is a pipe of which only the parent has the other end. The kernel closes that at the parent's
 death, also by SIGKILL, on every system; no process id is trusted.

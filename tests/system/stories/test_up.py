@@ -53,8 +53,8 @@ class UpAndRunning:
         found = {}
         for child in self.psutil.children():
             line = child.cmdline()
-            if "tempfleet_tasks.child" in line:
-                found[line[line.index("tempfleet_tasks.child") + 1]] = child
+            if "tempfleet_tasks.console.child" in line:
+                found[line[line.index("tempfleet_tasks.console.child") + 1]] = child
         return found
 
     def run(self, *args: str) -> str:
