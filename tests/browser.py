@@ -1,4 +1,4 @@
-"""A real headless browser: what it makes of a page, and what it complains about."""
+"""A real headless browser: the document that it builds from a page, and its warnings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ QUIET = (
 
 @dataclass(frozen=True)
 class Seen:
-    """The document after the browser has built it, and what its console said."""
+    """Returns the document that the browser built, and the messages of its console."""
 
     dom: str
     console: list[str]
 
 
 def look(url: str, *, profile: Path, wait_ms: int = 0, size: str = "1280,800") -> Seen:
-    """Open *url*; with *wait_ms* let its scripts run that long."""
+    """Open *url*. With *wait_ms*, scripts run for that long."""
     waiting = [f"--virtual-time-budget={wait_ms}"] if wait_ms else []
     done = _chromium("--dump-dom", f"--window-size={size}", *waiting, url, profile=profile)
     return Seen(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line])

@@ -1,6 +1,6 @@
 """
-Fixtures that every test shares: a registry on fakeredis and on a real server, a clock that tests move, managers in
-private directories. After each test, every key that is left must be one that the project declares.
+Fixtures of all tests: a registry on fakeredis and on a real server, a clock that tests move, and managers in private
+directories. After each test, Redis may contain only keys that the project declares.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tempfleet.testing import FakeClock
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes for each core, because most tests wait for other processes; one if `logical` is asked for."""
+    """Returns two processes for each core, because most tests wait for other processes; one each for `-n logical`."""
     cores = os.cpu_count() or 1
     return min(cores if config.option.numprocesses == "logical" else 2 * cores, 16)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Iterator[Any]:
-    """pytest-xdist sends reports as UTF-8, but output and names of tests may hold bytes that are none."""
+    """Replace bytes that are not UTF-8 in output and test names, because pytest-xdist sends reports as UTF-8."""
     return _as_utf8((yield))
 
 
@@ -53,14 +53,14 @@ def _as_utf8(value: Any) -> Any:
 
 @pytest.fixture(autouse=True, scope="session")
 def _interrupts_are_heard() -> None:
-    """Who runs the suite in a shell's background has SIGINT ignored, and so would every process that it starts."""
+    """Restore SIGINT. A shell ignores it for background jobs, and so would every process that the suite starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> Iterator[None]:
-    """Tests see the defaults, whatever the shell that runs them has set, and the directory it is in."""
+    """Give tests the default settings, independent of the environment and the working directory of the shell."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name in variables().values() or name.startswith("TEMP_FILE_"):
@@ -71,14 +71,14 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A private server on a unix socket, one for the session."""
+    """Run one private server on a unix socket for the session."""
     with EmbeddedServer.start(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture
 def real_client(real_server: EmbeddedServer) -> Iterator[redis.Redis]:
-    """A client of the real server; its database is empty before and declared after."""
+    """Yields a client of the real server. Its database is empty before the test and has only declared keys after it."""
     client = connect(real_server.unix_url)
     client.flushall()
     yield client
@@ -88,7 +88,7 @@ def real_client(real_server: EmbeddedServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=["fake", "real"])
 def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """Once on fakeredis, once on a real server."""
+    """Yields a client of fakeredis, then one of a real server."""
     if request.param == "real":
         yield request.getfixturevalue("real_client")
         return
@@ -99,7 +99,7 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 
 def undeclared_keys(client: redis.Redis) -> list[str]:
-    """Keys that are not in ARCHITECTURE's list; Celery's own (of the broker) are Celery's business."""
+    """Returns the keys of ours that are not declared. Keys of Celery's broker are not checked."""
     declared = {f"tempfleet:{name}" for name in FLEET_KEYS}
     names = (key.decode("utf-8", "backslashreplace") for key in client.keys("tempfleet:*"))
     return [
@@ -112,7 +112,7 @@ def undeclared_keys(client: redis.Redis) -> list[str]:
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
-    """Where a test installs packages with plug-ins; they are gone after it."""
+    """Yields a directory for packages with plug-ins. They are unloaded after the test."""
     site = tmp_path / "site-packages"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
@@ -154,7 +154,7 @@ MakeManager = Callable[..., TempFileManager]
 
 @pytest.fixture
 def make_manager(redis_client: redis.Redis, clock: FakeClock, base_dir: Path) -> Iterator[MakeManager]:
-    """Builds managers on the test's Redis and clock; ``make_manager(max_age=5, host="web-2", batch_size=10)``."""
+    """Creates managers on the test's Redis and clock: ``make_manager(max_age=5, host="web-2", batch_size=10)``."""
     made: list[TempFileManager] = []
 
     def make(directory: Path | None = None, max_age: float = 3600, **settings: object) -> TempFileManager:

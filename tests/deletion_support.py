@@ -1,4 +1,4 @@
-"""Records without a registry, attacker processes, and file systems of our own."""
+"""Records without a registry, attacker processes, and private file systems."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def delete(roots: Roots, *records: FileRecord, token: int = 7) -> list[Deletion]
 
 
 def exchange(one: str | Path, other: str | Path) -> None:
-    """RENAME_EXCHANGE: the two names change places in one step."""
+    """Exchange two names atomically (RENAME_EXCHANGE)."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), RENAME_EXCHANGE):
         raise OSError(ctypes.get_errno(), "renameat2")
@@ -57,7 +57,7 @@ def exchange(one: str | Path, other: str | Path) -> None:
 @contextmanager
 def attacker(attack: Callable[[], None]) -> Iterator[None]:
     """
-    A process of its own that repeats *attack* for as long as the block runs; what fails in it is tried again.
+    Repeat *attack* in another process while the block runs. A failed attack is tried again.
     """
     context = multiprocessing.get_context("fork")
     stop, started = context.Event(), context.Event()
@@ -85,7 +85,7 @@ def _repeat(attack: Callable[[], None], stop: Event, started: Event) -> None:
 
 @contextmanager
 def mounted(kind: Sequence[str], at: Path) -> Iterator[Path]:
-    """*kind* is the arguments of mount before the directory; skips where mounting is not allowed."""
+    """Mount a file system. *kind* holds the arguments of mount before the directory. Skips if mounting is not allowed."""
     at.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *kind, str(at)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -98,7 +98,7 @@ def mounted(kind: Sequence[str], at: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_system(kind: str, at: Path) -> Iterator[Path]:
-    """A fresh ext4 on a loop device, or a fresh tmpfs."""
+    """Yields a fresh ext4 on a loop device, or a fresh tmpfs."""
     if kind == "tmpfs":
         with mounted(["-t", "tmpfs", "-o", "size=64m", "tmpfs"], at):
             yield at

@@ -1,5 +1,5 @@
 """
-The oldest libraries that the project allows, and the newest to test it with, one requirement a line.
+Prints the oldest libraries that the project allows, and the newest test tools, one requirement a line.
 
     python tests/floors.py > floors.txt
 """

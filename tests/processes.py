@@ -24,7 +24,7 @@ QUICK = {
 
 
 class Process:
-    """A celery command with its own environment; its output goes to a file beside its work directory."""
+    """A celery command with its own environment. Its output goes to a file beside its work directory."""
 
     def __init__(self, name: str, directory: Path, arguments: list[str], environment: dict[str, str]) -> None:
         self.directory = directory / name
@@ -45,13 +45,13 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def kill(self) -> None:
-        """SIGKILL, to it and whatever it forked; it has no last words."""
+        """Send SIGKILL to the process and its children."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM, and its exit status."""
+        """Send SIGTERM and return the exit status."""
         self.process.terminate()
         try:
             return self.process.wait(20)
@@ -116,14 +116,14 @@ class Beat(Process):
 
 
 def manager_of(host: str, base_dir: Path, redis_url: str, **settings: object) -> TempFileManager:
-    """A library's view of a host's volume, as an application on that host would have it."""
+    """Returns a manager of a host's volume, as an application on that host would create it."""
     return TempFileManager(
         settings=Settings.load(host=host, base_dir=str(base_dir), redis_url=redis_url, **settings)
     )
 
 
 def files_in(base_dir: Path) -> list[Path]:
-    """What is left to delete, also in the manager's private directory; its audit log stays."""
+    """Returns the files that are left, including those in the manager's private directory, without its audit log."""
     if not base_dir.exists():
         return []
     found = [path for path in base_dir.rglob("*") if not path.name.startswith((".tempfleet-", "audit.log"))]

@@ -1,5 +1,5 @@
 """
-Real workers, each a process of its own, on a private broker and registry; what they serve is read over HTTP.
+Real workers as processes, on a private broker and registry. Tests read their pages over HTTP.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tempfleet.embedded import EmbeddedServer
 
 @dataclass
 class Process:
-    """A command in a process group of its own, its output in *log*."""
+    """A command in its own process group. Its output goes to *log*."""
 
     popen: subprocess.Popen[bytes]
     log: Path
@@ -37,7 +37,7 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def end(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """The whole group, children of a pool included."""
+        """Kill the whole group, including children of a pool."""
         try:
             os.killpg(self.popen.pid, how)
         except ProcessLookupError:
@@ -47,7 +47,7 @@ class Process:
 
 @dataclass
 class Worker:
-    """A running worker, and where it serves its pages."""
+    """A running worker, and the address of its pages."""
 
     process: Process
     env: dict[str, str]
@@ -58,14 +58,14 @@ class Worker:
         return fetch(self.url + path)[1]
 
     def samples(self) -> dict[str, float]:
-        """Sample name (labels left out; those of several volumes summed) -> value."""
+        """Returns sample name -> value, without labels, summed over volumes."""
         found: dict[str, float] = {}
         for name, value in re.findall(r"^(\w+)(?:\{[^}]*\})? (\S+)$", self.get("/metrics"), re.MULTILINE):
             found[name] = found.get(name, 0) + float(value)
         return found
 
     def manager(self) -> TempFileManager:
-        """A library manager on the worker's volume."""
+        """Returns a manager of the worker's volume."""
         return TempFileManager(
             settings=Settings.load(
                 base_dir=str(self.base_dir),
@@ -76,7 +76,7 @@ class Worker:
 
 
 def fetch(url: str, **headers: str) -> tuple[int, str]:
-    """Status and body, whatever the status."""
+    """Returns status and body, also of an error."""
     request = urllib.request.Request(url, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -92,7 +92,7 @@ def fetch_json(url: str, **headers: str) -> Any:
 
 @dataclass
 class Stack:
-    """One broker and registry, and the processes that a test starts on it."""
+    """One broker and registry, and the processes that a test starts with it."""
 
     server: EmbeddedServer
     home: Path
@@ -131,7 +131,7 @@ class Stack:
         return self.run(sys.executable, "-m", "celery", "-A", "tempfleet_tasks", *args, env=env, name=name)
 
     def worker(self, host: str = "web-1", *args: str, web: bool = True, **env: str) -> Worker:
-        """Start a worker and wait until it is ready: until it serves its pages, where it does."""
+        """Start a worker and wait until it is ready: until it serves its pages, if it does."""
         settings = self.env(host, **env)
         process = self.celery(
             "worker", "--loglevel=INFO", "-n", f"celery@{host}", *args, env=settings, name=host
@@ -151,7 +151,7 @@ class Stack:
 
 @contextmanager
 def running_stack(home: Path, **options: str) -> Iterator[Stack]:
-    """A stack in *home*, with *options* of its server; its processes end with the block."""
+    """Yields a stack in *home*; its server has *options*. Its processes end with the block."""
     with EmbeddedServer.start(home / "server", **options) as server:
         running = Stack(server, home)
         try:

@@ -1,4 +1,4 @@
-"""Small things that several tests need."""
+"""Helpers for several tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
-    """The first true value of *condition*; an AssertionError when there was none within *timeout* seconds."""
+    """Returns the first true value of *condition*. Fails if there is none within *timeout* seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{condition} did not come true within {timeout} s"
@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
 
 
 def snapshot(client: redis.Redis) -> dict[bytes, object]:
-    """Everything that a Redis holds, to compare."""
+    """Returns all data of a Redis, to compare."""
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"hash": client.hgetall,
         b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
@@ -47,19 +47,19 @@ def snapshot(client: redis.Redis) -> dict[bytes, object]:
 
 
 def tree(top: Path) -> dict[str, tuple[int, int, int]]:
-    """Every entry below *top*: inode, mode and size."""
+    """Returns inode, mode and size of each entry below *top*."""
     found = {str(path): path.lstat() for path in top.rglob("*")}
     return {path: (stat.st_ino, stat.st_mode, stat.st_size) for path, stat in found.items()}
 
 
 def assert_balanced(manager: TempFileManager) -> None:
-    """Invariant 1: every file in exactly one state, and everything that ever entered accounted for."""
+    """Check invariant 1: each file is in exactly one state, and the totals account for every file."""
     assert manager.registry.audit() == []
     assert manager.stats().imbalance == 0
 
 
 def python(code: str, *args: object, **kwargs: Any) -> subprocess.Popen[str]:
-    """A process that runs *code* with *args*, with the same modules as this one."""
+    """Start a process that runs *code* with *args* and the same modules as this one."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, args)],
         stdin=subprocess.PIPE,
@@ -72,12 +72,12 @@ def python(code: str, *args: object, **kwargs: Any) -> subprocess.Popen[str]:
 
 @dataclass
 class Packages:
-    """Packages with plug-ins, in a directory on the path, as pip leaves them there."""
+    """Packages with plug-ins, in a directory on the path, as pip would install them."""
 
     site: Path
 
     def install(self, name: str, code: str, *, version: str = "1.0", names: Sequence[str] = ()) -> None:
-        """A package ``plugin_NAME`` with *code*; its entry points are *names*, or NAME."""
+        """Write a package ``plugin_NAME`` with *code*. Its entry points are *names*, or NAME."""
         (self.site / f"plugin_{name}.py").write_text(textwrap.dedent(code))
         info = self.site / f"plugin_{name}-{version}.dist-info"
         info.mkdir()
@@ -88,14 +88,14 @@ class Packages:
         plugins._installed.cache_clear()
 
     def module(self, name: str) -> Any:
-        """The package as the process under test has it."""
+        """Import the package as the process under test does."""
         return sys.modules[f"plugin_{name}"]
 
 
 def console_env(directory: Path, **env: str) -> dict[str, str]:
     """
-    The environment of a ``python -m tempfleet.cli`` that finds its plug-ins, also where the project is only on the
-    path and not installed: then *directory* gets what an installation would say of them.
+    Returns the environment of a ``python -m tempfleet.cli`` that finds its plug-ins. If the project is only on the path
+    and not installed, *directory* gets the metadata of an installation.
     """
     paths = [*sys.path]
     if not entry_points(group="tempfleet.commands"):
@@ -111,14 +111,14 @@ def console_env(directory: Path, **env: str) -> dict[str, str]:
 
 
 def console(*args: str, env: dict[str, str], **options: Any) -> subprocess.Popen[str]:
-    """``tempfleet ARGS`` as a process of its own."""
+    """Start ``tempfleet ARGS`` as a process."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "tempfleet.cli", *args], env=env, text=True, **options
     )
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; a zombie has, and waits only for a parent to look."""
+    """Whether the process has ended. A zombie counts as ended."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -126,5 +126,5 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def entries(base_dir: Path) -> list[str]:
-    """What is in a base directory, Tempfleet's private directory apart."""
+    """Returns the entries of a base directory without Tempfleet's private directory."""
     return sorted(name for name in os.listdir(base_dir) if not name.startswith(".tempfleet-"))

@@ -1,10 +1,9 @@
 """
-The documents are true: every snippet runs, in order, on a real Redis; the reference is what the code says; links lead
-somewhere.
+The documents are true: every snippet runs, in order, on a real Redis. The reference matches the code. No link is dead.
 
-A page is one shell session. Its ``sh`` blocks are run as they stand, its ``python`` blocks by Python between them (or
-written down, where they name a file). Blocks marked ``docker`` and ``kubernetes`` are run where an engine or kubectl
-is: tests/system/deploy.
+A page is one shell session. Its ``sh`` blocks run as they stand. Its ``python`` blocks run between them, or are saved
+if they name a file. Blocks marked ``docker`` and ``kubernetes`` run in tests/system/deploy if an engine or kubectl is
+available.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def named(words: list[str]) -> click.Command:
-    """The command that *words* end at, each option that they show being one of its own."""
+    """Returns the command that *words* name. Fails if the command does not have one of their options."""
     found: click.Command = celery_commands.tempfleet if words[0] == "celery" else main
     options = set(found.get_help_option_names(click.Context(found)))
     for word in words[words.index("tempfleet") + 1 :]:
@@ -159,7 +158,7 @@ def test_what_the_runbook_says_adopts_lost_files_and_corrects_the_totals(
 ) -> None:
     base = tmp_path / "base"
     environment |= {"TEMP_FILE_BASE_DIR": str(base), "TEMP_FILE_HOST": "web-1"}
-    environment["TEMP_FILE_MAX_AGE"] = "0.001"  # what has not changed for so long is adopted
+    environment["TEMP_FILE_MAX_AGE"] = "0.001"  # files that have not changed for so long are adopted
     with TempFileManager(base, host="web-1", redis_url=environment["TEMP_FILE_REDIS_URL"]) as manager:
         lost = manager.create(ttl=600)
         lost.close()

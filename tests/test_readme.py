@@ -1,4 +1,4 @@
-"""The README is true: its quick start runs and prints what is shown, and its commands exist."""
+"""The README is true: its quick start prints the output shown there, and its commands exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def block(language: str) -> str:
 
 
 def without_times(text: str) -> str:
-    """*text* with one word for each duration and single spaces, because columns are as wide as a duration."""
+    """Replaces each duration by one word and repeated spaces by one, because durations set the width of columns."""
     return re.sub(" +", " ", re.sub(r"\b\d+(\.\d+)? (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?", "TIME", text))
 
 

@@ -1,4 +1,4 @@
-"""The examples, as a reader runs them: each tells something, does what it says, and leaves no file behind."""
+"""The examples, as a reader runs them: each prints something, does what it says, and leaves no file behind."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LAWS: dict[str, Law] = {
 
 
 def run(name: str, temp: Path, **env: str) -> list[str]:
-    """The lines that an example told; it must end well and leave nothing in *temp*, where it keeps its files."""
+    """Returns the lines that an example printed. It must succeed and leave no file in *temp*, where it creates its files."""
     temp.mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TEMP_FILE_")}
     done = subprocess.run(

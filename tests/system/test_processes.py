@@ -1,4 +1,4 @@
-"""Forks, pickles, threads and kills: whoever shares a base directory, the counts balance and nothing is left."""
+"""Forks, pickles, threads and kills: processes share a base directory, the counts balance and no file is left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tempfleet.testing import FakeClock
 def shared(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> Iterator[TempFileManager]:
-    """A manager with a connection of its own, as a process would have it."""
+    """Yields a manager with its own connection, as in a separate process."""
     manager = TempFileManager(
         settings=Settings.load(
             base_dir=str(base_dir), host="web-1", redis_url=real_server.unix_url, retry_delay_seconds=0.1
@@ -38,14 +38,14 @@ def shared(
 
 
 def in_a_fork(work: Callable[[], object]) -> object:
-    """What *work* gives in a forked child."""
+    """Returns the result of *work* in a forked child."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.write(writer, json.dumps(work()).encode())
             os._exit(0)
-        except BaseException as exc:  # noqa: BLE001 - told to the parent
+        except BaseException as exc:  # noqa: BLE001 - reported to the parent
             os.write(writer, json.dumps(repr(exc)).encode())
             os._exit(1)
     os.close(writer)
@@ -108,7 +108,7 @@ def test_a_child_that_falls_out_of_its_parents_block_deletes_only_its_own(
         created.close()
 
         def child() -> bool:
-            with pytest.raises(ZeroDivisionError):  # as an exception unwinds the child's stack
+            with pytest.raises(ZeroDivisionError):  # as if an exception unwound the child's stack
                 try:
                     own.touch()
                     shared.register(own)
