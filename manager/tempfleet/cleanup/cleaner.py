@@ -12,39 +12,22 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 
-from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
+from ..deletion import Deleter
 from ..errors import RegistryFull, VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
 from ..reconciliation import InterruptedMoves
 from ..reconciliation import disk_identity as disk
-from ..records import GONE, Deletion, FileRecord, Outcome, State
-from ..registry import Fleet, Nack, Registry
+from ..records import Deletion, FileRecord, Outcome, State
+from ..registry import Registry
 from ..settings import Settings
-from ..threads import SignalSafeCall
 from .batch import Batch, Lease
+from .batch_run import BatchRunner
 from .cause import Cause
-from .preview import Preview, is_due, unless_unmade
+from .preview import Preview, is_due
 from .report import CleanupReport
-from .retry import RetryPolicy
-
-THREADS_PAY_SECONDS = 0.0005
-"""
-A file that takes longer than this waits for its disk, and threads wait together: a network file system, a tree, an
-overwriting. On a local disk one thread unlinks faster than four, which hand the interpreter to and fro (make bench).
-"""
-
-SMALLEST_CHUNK = 32
-"""Files worth a thread: below this, handing over costs more than unlinking."""
-
-SIGNAL_SECONDS = 0.05
-"""
-The system may deliver a signal to any thread; the main thread runs its handler when it looks up again. Also the
-resolution of extending leases.
-"""
 
 Progress = Callable[[CleanupReport], None]
 
@@ -66,9 +49,8 @@ class Cleaner:
         self.aftermath = InterruptedMoves(registry, roots, self.deleter)
         self.previews = Preview(registry, self.deleter, self.hooks, settings)
         self.settings = settings
-        self.retry = RetryPolicy.of(settings)
+        self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
         self._disk_confirmed = False
-        self._seconds_a_file = 0.0
 
     def clean_due(
         self,
@@ -242,7 +224,7 @@ class Cleaner:
         self.aftermath.look(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
-            self._clean_batch(batch, may_start, report)
+            self.runner.run(batch, may_start, report)
             report.batches += 1
             if progress is not None:
                 progress(report)
@@ -253,107 +235,6 @@ class Cleaner:
         self._tell(report, round_trips=self.registry.store.round_trips - asked)
         self.hooks.publish()
         return report
-
-    def _clean_batch(self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport) -> None:
-        claim, lease = batch.claim, batch.lease
-        halt = threading.Event()
-
-        def may_go_on() -> bool:
-            return lease.holds() and not halt.is_set() and may_start()
-
-        quarantine = self.settings.quarantine_seconds > 0 and batch.cause.quarantines
-        remove = self.deleter.quarantine if quarantine else self.deleter.delete
-
-        def delete(records: Sequence[FileRecord]) -> None:
-            for done in remove(records, token=claim.token, may_go_on=may_go_on):
-                if isinstance(done, Quarantined):
-                    batch.moved.append(done)
-                else:
-                    batch.deletions.append(unless_unmade(done, claim.now_ms, batch.cause))
-
-        hands: list[SignalSafeCall] = []
-        began = time.monotonic()
-        try:
-            chosen = self._asked(batch)
-            began = time.monotonic()
-            for chunk in self._chunks(chosen):
-                # In the list first: a signal handler may raise as soon as the thread runs.
-                hands.append(SignalSafeCall(partial(delete, chunk)))
-                hands[-1].start()
-            for hand in hands:
-                while not hand.wait(SIGNAL_SECONDS):
-                    lease.extend(claim.token)
-        finally:
-            halt.set()
-            for hand in hands:
-                hand.call_off()
-                hand.wait()
-            self._seconds_a_file = (time.monotonic() - began) * len(hands) / len(claim.records)
-            try:
-                self._settle(batch, report)
-            finally:
-                self.hooks.settled(batch.deletions)
-        for hand in hands:
-            if hand.failure is not None:
-                raise hand.failure
-
-    def _asked(self, batch: Batch) -> Sequence[FileRecord]:
-        """The files that no plug-in keeps; the time that plug-ins take is the claim's, which is extended meanwhile."""
-        claim, lease = batch.claim, batch.lease
-        kept = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
-        if not kept:
-            return claim.records
-        stay = [
-            unless_unmade(each, claim.now_ms, batch.cause)
-            for each in self.previews.vetoed(claim.records, kept)
-        ]
-        self.deleter.audit_kept(stay, token=claim.token)
-        batch.deletions += stay
-        return [record for record in claim.records if record.path not in kept]
-
-    def _settle(self, batch: Batch, report: CleanupReport) -> None:
-        claim, deletions = batch.claim, batch.deletions
-        gone = [deletion for deletion in deletions if deletion.outcome in GONE]
-        kept = [
-            self.retry.decide(deletion, batch.cause, now_ms=claim.now_ms)
-            for deletion in deletions
-            if deletion.outcome not in GONE
-        ]
-        moved = [(done.record.path, done.new) for done in batch.moved]
-        started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
-        back = [Nack(record.path, counts=False) for record in claim.records if record.path not in started]
-        settled = self.registry.ack(claim.token, gone) if gone else 0
-        settled += self.registry.nack(claim.token, kept + back) if kept or back else 0
-        settled += self.registry.quarantine(claim.token, moved) if moved else 0
-        report.add(deletions)
-        report.set_aside += len(moved)
-        report.latest_aside = [done.record for done in batch.moved]
-        report.handed_back += len(back)
-        report.lost += len(claim.records) - settled
-        for deletion in deletions:
-            log(deletion)
-        for path, _ in moved:
-            logger.debug("Set temporary file aside: %s", printable(path))
-        if self.settings.remove_empty_parents:
-            self._remove_empty_parents(deletions)
-
-    def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
-        """Those that nobody registered, and that are no volume's base directory."""
-        paths = [deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED]
-        parents = list(dict.fromkeys(at for path in paths for at in parents_of(path, self.roots)))
-        if not parents:
-            return
-        _, records = self.registry.read(parents)
-        bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
-        free = [at for at, record in zip(parents, records, strict=True) if record is None and at not in bases]
-        for path in remove_empty(free, self.roots):
-            logger.debug("Removed empty directory: %s", printable(path))
-
-    def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
-        hands = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
-        size = max(-(-len(records) // hands), SMALLEST_CHUNK)
-        for start in range(0, len(records), size):
-            yield records[start : start + size]
 
     def _reap(self) -> int:
         recovered, more = 0, True

@@ -1,0 +1,170 @@
+"""
+One batch: ask the plug-ins, delete the files in threads, settle the claim with the registry, remove empty parents.
+
+Whatever ends a batch early (an end of the lease, a stop, an exception of any kind) hands back at once what was not
+started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Event
+
+from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
+from ..filesystem import Roots
+from ..logs import logger, printable
+from ..plugins import Hooks
+from ..records import GONE, Deletion, FileRecord, Outcome
+from ..registry import Fleet, Nack, Registry
+from ..settings import Settings
+from ..threads import SignalSafeCall
+from .batch import Batch
+from .preview import Preview, unless_unmade
+from .report import CleanupReport
+from .retry import RetryPolicy
+
+THREADS_PAY_SECONDS = 0.0005
+"""
+A file that takes longer than this waits for its disk, and threads can wait together: on a network file system, for a
+directory tree, or while a file is overwritten. On a local disk one thread unlinks faster than four, because four
+contend for the interpreter lock (make bench).
+"""
+
+SMALLEST_CHUNK = 32
+"""Files worth a thread: for fewer, starting a thread costs more than unlinking."""
+
+SIGNAL_SECONDS = 0.05
+"""
+How often the main thread wakes up. The system may deliver a signal to any thread, but Python runs its handler in the
+main thread. Leases are extended this often at most.
+"""
+
+
+class BatchRunner:
+    """Runs the batches of one volume, one at a time or several at once."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        roots: Roots,
+        deleter: Deleter,
+        hooks: Hooks,
+        previews: Preview,
+        settings: Settings,
+    ) -> None:
+        self.registry = registry
+        self.roots = roots
+        self.deleter = deleter
+        self.hooks = hooks
+        self.previews = previews
+        self.settings = settings
+        self.retry = RetryPolicy.of(settings)
+        self._seconds_a_file = 0.0
+
+    def run(self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport) -> None:
+        """Delete the files of *batch*, settle all of them, and add them to *report*."""
+        claim, lease, halt = batch.claim, batch.lease, Event()
+
+        def may_go_on() -> bool:
+            return lease.holds() and not halt.is_set() and may_start()
+
+        calls: list[SignalSafeCall] = []
+        began = time.monotonic()
+        try:
+            records = self._without_vetoed(batch)
+            began = time.monotonic()
+            for chunk in self._chunks(records):
+                # In the list first: a signal handler may raise as soon as the thread runs.
+                calls.append(SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)))
+                calls[-1].start()
+            for call in calls:
+                while not call.wait(SIGNAL_SECONDS):
+                    lease.extend(claim.token)
+        finally:
+            halt.set()
+            for call in calls:
+                call.call_off()
+                call.wait()
+            self._seconds_a_file = (time.monotonic() - began) * len(calls) / len(claim.records)
+            try:
+                self._settle(batch, report)
+            finally:
+                self.hooks.settled(batch.deletions)
+        for call in calls:
+            if call.failure is not None:
+                raise call.failure
+
+    def _without_vetoed(self, batch: Batch) -> Sequence[FileRecord]:
+        """Returns the records that no plug-in vetoes. The lease is extended while plug-ins answer."""
+        claim, lease = batch.claim, batch.lease
+        vetoes = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
+        if not vetoes:
+            return claim.records
+        vetoed = [
+            unless_unmade(result, claim.now_ms, batch.cause)
+            for result in self.previews.vetoed(claim.records, vetoes)
+        ]
+        self.deleter.audit_kept(vetoed, token=claim.token)
+        batch.deletions += vetoed
+        return [record for record in claim.records if record.path not in vetoes]
+
+    def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
+        threads = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
+        size = max(-(-len(records) // threads), SMALLEST_CHUNK)
+        for start in range(0, len(records), size):
+            yield records[start : start + size]
+
+    def _delete(self, batch: Batch, records: Sequence[FileRecord], may_go_on: Callable[[], bool]) -> None:
+        quarantines = self.settings.quarantine_seconds > 0 and batch.cause.quarantines
+        delete = self.deleter.quarantine if quarantines else self.deleter.delete
+        for result in delete(records, token=batch.claim.token, may_go_on=may_go_on):
+            if isinstance(result, Quarantined):
+                batch.moved.append(result)
+            else:
+                batch.deletions.append(unless_unmade(result, batch.claim.now_ms, batch.cause))
+
+    def _settle(self, batch: Batch, report: CleanupReport) -> None:
+        claim, deletions = batch.claim, batch.deletions
+        gone = [deletion for deletion in deletions if deletion.outcome in GONE]
+        nacks = [
+            self.retry.decide(deletion, batch.cause, now_ms=claim.now_ms)
+            for deletion in deletions
+            if deletion.outcome not in GONE
+        ]
+        moved = [(result.record.path, result.new) for result in batch.moved]
+        started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
+        unstarted = [
+            Nack(record.path, counts=False) for record in claim.records if record.path not in started
+        ]
+        settled = self.registry.ack(claim.token, gone) if gone else 0
+        settled += self.registry.nack(claim.token, nacks + unstarted) if nacks or unstarted else 0
+        settled += self.registry.quarantine(claim.token, moved) if moved else 0
+        report.add(deletions)
+        report.set_aside += len(moved)
+        report.latest_aside = [result.record for result in batch.moved]
+        report.handed_back += len(unstarted)
+        report.lost += len(claim.records) - settled
+        for deletion in deletions:
+            log(deletion)
+        for path, _ in moved:
+            logger.debug("Set temporary file aside: %s", printable(path))
+        if self.settings.remove_empty_parents:
+            self._remove_empty_parents(deletions)
+
+    def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
+        """Removes only directories that are not registered, and are not the base directory of a volume."""
+        paths = [deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED]
+        parents = list(dict.fromkeys(parent for path in paths for parent in parents_of(path, self.roots)))
+        if not parents:
+            return
+        _, records = self.registry.read(parents)
+        bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
+        removable = [
+            parent
+            for parent, record in zip(parents, records, strict=True)
+            if record is None and parent not in bases
+        ]
+        for path in remove_empty(removable, self.roots):
+            logger.debug("Removed empty directory: %s", printable(path))
