@@ -21,8 +21,7 @@ from tempfleet.cli import main as console
 from tempfleet.monitoring import metrics
 from tempfleet.registry.stats import BOUNDS_SECONDS
 from tempfleet.settings.settings import variables
-from tempfleet_tasks.app import DELETE_TASKS, FILE_TASKS
-from tempfleet_tasks.messages.sweep import sweep
+from tempfleet_tasks.messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, sweep
 
 TOP = Path(__file__).parent.parent
 REFERENCE = TOP / "docs" / "reference"
@@ -134,11 +133,12 @@ def tasks() -> Iterator[str]:
     yield '    kwargs = {"host": "web-1", "ttl": 600}'
     yield '    app.send_task("tempfleet.register", args=[path], kwargs=kwargs, queue="tempfleet")\n'
     yield "`host` is the `TEMP_FILE_HOST` of the host that has the file. A message may be sent again at any time.\n"
-    for name, function in {**FILE_TASKS, "tempfleet.sweep": sweep, **DELETE_TASKS}.items():
+    tasks = {message.task: message for message in (Register, RegisterMany, Renew, Unregister, Clear)}
+    for name, function in {**tasks, "tempfleet.delete_due": delete_due, "tempfleet.sweep": sweep}.items():
         signature = inspect.signature(function)
         taken = [param for param in signature.parameters.values() if param.name != "runtime"]
         yield f"## `{name}({', '.join(map(str, taken))})`\n"
-        yield (inspect.getdoc(function) or "").replace(f"``{name}``: ", "") + "\n"
+        yield (inspect.getdoc(function) or "") + "\n"
 
 
 def api() -> Iterator[str]:

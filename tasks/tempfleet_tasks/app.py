@@ -24,9 +24,9 @@ from tempfleet.embedded import broker_url
 from tempfleet.logs import logger, printable
 
 from . import routing, schedule
-from .binding import LATER, Function, SweepTask, bind
-from .messages import delete, register, sweep
-from .runtime import Runtime, RuntimeOf
+from .binding import LATER, SweepTask, bind, bind_message
+from .messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, receive_sweep
+from .runtime import RuntimeOf
 from .worker import remote, transport
 from .worker.bootsteps import HostStep
 from .worker.logging import log_as_set
@@ -34,18 +34,6 @@ from .worker.web import WebStep
 
 REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
 """Celery keeps these for all apps of the process; one without Tempfleet answers with an error."""
-
-
-FILE_TASKS: dict[str, Function] = {
-    "tempfleet.register": register.register,
-    "tempfleet.register_many": register.register_many,
-    "tempfleet.renew": register.renew,
-    "tempfleet.unregister": register.unregister,
-}
-DELETE_TASKS: dict[str, Function] = {
-    "tempfleet.delete_due": delete.delete_due,
-    "tempfleet.clear": delete.clear,
-}
 
 
 def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
@@ -62,13 +50,13 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     settings = settings or Settings.load()
     runtime_of = app.tempfleet = RuntimeOf(app, settings)
 
-    for name, function in FILE_TASKS.items():
-        bind(app, runtime_of, name, function, autoretry_for=LATER, retry_backoff=True, max_retries=None)
-    for name, function in DELETE_TASKS.items():
-        bind(app, runtime_of, name, function)
-    sweeping = bind(app, runtime_of, "tempfleet.sweep", _taken(sweep.sweep), base=SweepTask)
+    for message in (Register, RegisterMany, Renew, Unregister):
+        bind_message(app, runtime_of, message, autoretry_for=LATER, retry_backoff=True, max_retries=None)
+    bind_message(app, runtime_of, Clear)
+    bind(app, runtime_of, "tempfleet.delete_due", delete_due)
+    sweep = bind(app, runtime_of, "tempfleet.sweep", receive_sweep, base=SweepTask)
 
-    schedule.add_to(app, settings, sweeping)
+    schedule.add_to(app, settings, sweep)
     _take_expired(app, runtime_of)
     host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
     web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
@@ -110,15 +98,6 @@ def make_app(settings: Settings | None = None) -> Celery:
     install(app, settings)
     log_as_set(settings)
     return app
-
-
-def _taken(function: Function) -> Function:
-    def sweep_taken(runtime: Runtime) -> dict[str, Any]:
-        runtime.fleet.mark_taken("sweep")
-        return function(runtime)
-
-    sweep_taken.__doc__ = function.__doc__
-    return sweep_taken
 
 
 def _take_expired(app: Celery, runtime_of: RuntimeOf) -> None:

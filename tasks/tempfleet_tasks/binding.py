@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.task import Task
@@ -22,7 +22,7 @@ from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger
 
 from . import routing
-from .messages import sweep
+from .messages import FileMessage, route, sweep_waits
 from .runtime import Runtime, RuntimeOf
 
 LATER = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
@@ -32,11 +32,10 @@ registration lost is a file leaked; a sweep comes again anyway.
 """
 
 _shown = reprlib.Repr()
-
-
 _shown.maxstring = 200
 
 Function = Callable[..., dict[str, Any]]
+T = TypeVar("T")
 
 
 class FleetTask(Task):  # type: ignore[misc]
@@ -56,7 +55,7 @@ class SweepTask(FleetTask):
     abstract = True
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        if sweep.sweep_waits(self.app, self.runtime_of.settings, self.runtime_of().fleet):
+        if sweep_waits(self.app, self.runtime_of.settings, self.runtime_of().fleet):
             logger.info("A sweep waits already; none is added. Does a worker run?")
             return None
         return super().apply_async(*args, **options)
@@ -71,12 +70,12 @@ def bind(
     base: type[FleetTask] = FleetTask,
     **options: Any,
 ) -> Task:
-    """*function* as a task of this app alone; without ``shared=False`` it would appear in every app."""
+    """Returns *function* as a task of *app* alone; without ``shared=False`` every app would have it."""
 
-    def run(_task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(_task: Task, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         runtime = runtime_of()
         try:
-            return _called(name, function, runtime, args, kwargs)
+            return _call(name, function, (runtime, *args), kwargs)
         except TempfleetError as exc:
             _count_refusal(runtime, f"{name}({_shown.repr(args)}, {_shown.repr(kwargs)})", exc)
             raise
@@ -98,16 +97,28 @@ def bind(
     )
 
 
-def _called(
-    name: str, function: Function, runtime: Runtime, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def bind_message(app: Celery, runtime_of: RuntimeOf, message_type: type[FileMessage], **options: Any) -> Task:
+    """Returns the task that builds a message from its arguments and routes it."""
+
+    def receive(runtime: Runtime, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return route(runtime, _call(message_type.task, message_type, args, kwargs))
+
+    receive.__doc__ = message_type.__doc__
+    return bind(app, runtime_of, message_type.task, receive, **options)
+
+
+def _call(name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    """
+    Raises:
+        MalformedMessage: *function* does not take these arguments.
+    """
     signature = inspect.signature(function)
     try:
-        bound = signature.bind(runtime, *args, **kwargs)
+        signature.bind(*args, **kwargs)
     except TypeError as exc:
-        wanted = ", ".join(list(signature.parameters)[1:])
-        raise MalformedMessage(f"{name} takes ({wanted}): {exc}.") from None
-    return function(*bound.args, **bound.kwargs)
+        names = ", ".join(parameter for parameter in signature.parameters if parameter != "runtime")
+        raise MalformedMessage(f"{name} takes ({names}): {exc}.") from None
+    return function(*args, **kwargs)
 
 
 def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:

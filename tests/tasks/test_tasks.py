@@ -29,11 +29,18 @@ from tempfleet import (
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
 from tempfleet_tasks import install, make_app, routing
-from tempfleet_tasks.app import FILE_TASKS
-from tempfleet_tasks.messages.delete import ClearRefused
+from tempfleet_tasks.messages import ClearRefused
 from tempfleet_tasks.runtime import Runtime
 
-NAMES = {*FILE_TASKS, "tempfleet.sweep", "tempfleet.delete_due", "tempfleet.clear"}
+NAMES = {
+    "tempfleet.register",
+    "tempfleet.register_many",
+    "tempfleet.renew",
+    "tempfleet.unregister",
+    "tempfleet.clear",
+    "tempfleet.sweep",
+    "tempfleet.delete_due",
+}
 
 
 def settings_of(server: EmbeddedServer, base_dir: Path, **values: Any) -> Settings:
@@ -169,6 +176,7 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("tempfleet.register", ["/a"], {"host": "web-1", "tags": ["two\nlines"]}),
     ("tempfleet.register_many", [["/a"]], {"host": "web-2", "tags": [""]}),
     ("tempfleet.register", ["/a"], {"host": "web-1", "colour": "red"}),
+    ("tempfleet.register", ["/a"], {"host": "web-1", "runtime": 1, "_task": 1}),
     ("tempfleet.register", ["/a\ud800"], {"host": "web-1"}),
     ("tempfleet.register", ["/a\ud800"], {"host": "web-2"}),
     ("tempfleet.renew", ["/a\ud800"], {"host": "web-2"}),
@@ -180,6 +188,9 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("tempfleet.delete_due", ["nonsense"], {}),
     ("tempfleet.delete_due", [None], {}),
     ("tempfleet.delete_due", ["web-2|/base"], {}),
+    ("tempfleet.delete_due", ["web-1|/base"], {"runtime": 1}),
+    ("tempfleet.clear", [], {}),
+    ("tempfleet.clear", [3], {}),
 ]
 
 
@@ -399,6 +410,15 @@ def test_a_clean_up_that_runs_out_of_time_sends_itself_to_go_on(
     assert (said["finished"], said["handed_back"]) == (False, 1)
     assert waiting(app, "tempfleet.host.web-1") == 1
     manager.close()
+
+
+def test_clearing_a_silent_host_is_an_error(
+    app: Celery, manager: TempFileManager, real_client: redis.Redis
+) -> None:
+    real_client.zadd("tempfleet:hosts", {"web-2": 1})
+    with pytest.raises(UnknownHost, match="web-2 is silent"):
+        app.tasks["tempfleet.clear"](host="web-2")
+    assert rejected(manager) == {"UnknownHost": 1}
 
 
 def test_clearing_by_message_is_refused_unless_the_host_allows_it(

@@ -1,18 +1,17 @@
 """
-Deleting, on the host that owns the files. The work itself is tempfleet.cleanup's; here it is given its time.
+The messages that delete: delete_due and clear. They work on the host that has the files.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from tempfleet import TempfleetError, UnknownHost, Volume
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import logger, printable
-from tempfleet.registry import Registry
 
 from ..runtime import Runtime
-from .forwarding import Message, route
+from .file_message import Answer, FileMessage
 from .sweep import send_delete_due
 
 
@@ -20,45 +19,48 @@ class ClearRefused(TempfleetError):
     """Clearing by message is off; set TEMP_FILE_REMOTE_CLEAR=1 on the host that should obey it."""
 
 
-def delete_due(runtime: Runtime, volume: str) -> dict[str, Any]:
+def delete_due(runtime: Runtime, volume: str) -> Answer:
     """
-    ``tempfleet.delete_due``: pop, delete and ack what is due in one volume of this host, batch after batch, until
-    nothing is due or the time budget ends; then it sends itself to go on.
+    Deletes the expired files of one volume of this host, batch after batch, within the time budget. If some are left
+    then, the task sends itself again.
 
-    Late, lost or doubled, the message changes nothing: what is due is asked of the registry, now.
+    A late, lost or doubled message changes nothing, because the registry decides which files have expired.
     """
-    named = _volume(volume)
-    if named.host != runtime.host:
+    own = _volume(volume)
+    if own.host != runtime.host:
         raise MalformedMessage(f"{volume} is not a volume of {runtime.host}.")
-    if named not in runtime.own_volumes():
+    if own not in runtime.own_volumes():
         raise MalformedMessage(f"{volume} never had a file.")
-    runtime.fleet.mark_taken(f"delete_due {named}")
-    report = runtime.clean(named)
+    runtime.fleet.mark_taken(f"delete_due {own}")
+    report = runtime.clean(own)
     if report is None:
-        return {"skipped": "this process is at it already"}
+        return {"skipped": "this process is cleaning the volume already"}
     if not report.finished:
-        send_delete_due(runtime, named)
+        send_delete_due(runtime, own)
     return report.as_dict()
 
 
-def clear(runtime: Runtime, host: str = "") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Clear(FileMessage):
     """
-    ``tempfleet.clear``: delete everything registered in the host's own volume, due or not, held files excepted.
+    Deletes all registered files of the host's own volume, expired or not, except held files.
 
     Raises:
-        ClearRefused: unless this host has TEMP_FILE_REMOTE_CLEAR=1. Whoever reaches the broker could send it.
+        ClearRefused: this host does not have TEMP_FILE_REMOTE_CLEAR=1. Anybody who reaches the broker can send this.
     """
 
-    def here() -> dict[str, Any]:
+    task = "tempfleet.clear"
+
+    host: str = ""
+
+    def here(self, runtime: Runtime) -> Answer:
         if not runtime.settings.remote_clear:
             raise ClearRefused
         logger.warning("Clearing %s by message", runtime.manager.volume)
         return runtime.manager.cleanup_report(force=True).as_dict()
 
-    def unseen(_registry: Registry) -> dict[str, Any]:
-        raise UnknownHost(f"{printable(host)} is silent; nothing was cleared.", host=host)
-
-    return route(runtime, Message("tempfleet.clear", host, (), {"host": host}), here, unseen)
+    def unverified(self, runtime: Runtime) -> Answer:
+        raise UnknownHost(f"{printable(self.host)} is silent; nothing was cleared.", host=self.host)
 
 
 def _volume(text: object) -> Volume:

@@ -1,89 +1,58 @@
 """
 How a message finds the host that it is about.
 
-It may have been sent to any queue that our workers read. Whoever receives it decides by the host it names:
+A message may arrive in any queue that our workers read. The worker that receives it looks at the host that it names:
 
-    it is ours          check the file on disk, and do it
-    it is live          forward to its own queue
-    it is silent        write it down for it, to be verified when it returns
-    nobody knows it     an error, counted
+    its own host        checks the file on disk, and does the work
+    a live host         forwards the message to the queue of that host
+    a silent host       records what it can; the host verifies the file when it returns
+    an unknown host     raises an error, which is counted
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from tempfleet import Settings, UnknownHost, UnsafePath
-from tempfleet.errors import MalformedMessage
 from tempfleet.filesystem import is_below, is_private_name, normalise
 from tempfleet.logs import printable
 from tempfleet.registry import Registry
 
 from .. import routing
 from ..runtime import Runtime
+from .file_message import Answer, FileMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A task that belongs to *host*, and the files it names."""
-
-    task: str
-    host: str
-    paths: tuple[str, ...]
-    kwargs: dict[str, Any]
-
-
-def route(
-    runtime: Runtime,
-    message: Message,
-    here: Callable[[], dict[str, Any]],
-    unseen: Callable[[Registry], dict[str, Any]],
-) -> dict[str, Any]:
+def route(runtime: Runtime, message: FileMessage) -> Answer:
     """
-    Do *message* here, forward it, or do what can be done *unseen*, with the registry alone.
+    Check *message*, then carry it out here, forward it, or record it for a silent host.
 
     Raises:
-        MalformedMessage: no host is named.
+        MalformedMessage, InvalidTTL, InvalidTag: the message is wrong in itself.
         UnknownHost: no worker of that host was ever seen.
-        UnsafePath: the host is silent, and a path is in none of its base directories.
     """
-    if not message.host:
-        raise MalformedMessage(f"{message.task} takes the host that it is about; it must be given.")
+    message.check()
     if message.host == runtime.host:
-        return here()
-    hosts = {host.name: host.live for host in runtime.fleet.hosts()}
-    if message.host not in hosts:
-        known = ", ".join(sorted(hosts)) or "none"
+        return message.here(runtime)
+    live = {host.name: host.live for host in runtime.fleet.hosts()}
+    if message.host not in live:
+        names = ", ".join(sorted(live)) or "none"
         raise UnknownHost(
-            f"No worker of host {printable(message.host)!r} was ever seen (known: {known}).",
+            f"No worker of host {printable(message.host)!r} was ever seen (known: {names}).",
             host=message.host,
         )
-    if hosts[message.host]:
+    if live[message.host]:
         queue = routing.host_queue(runtime.settings, message.host)
-        routing.send(runtime.app, message.task, queue, message.kwargs)
+        routing.send(runtime.app, message.task, queue, message.as_kwargs())
         return {"forwarded": message.host}
-    return unseen(_registry_of(runtime, message.host, message.paths))
-
-
-def _registry_of(runtime: Runtime, host: str, paths: Sequence[str]) -> Registry:
-    """The volume of a silent host that all *paths* are in: judged by name, because the disk is not here."""
-    for volume in runtime.fleet.volumes(host=host):
-        if all(_is_below(path, volume.base_dir) for path in paths):
-            return runtime.fleet.registry(volume)
-    raise UnsafePath(
-        f"{host} is silent, and {printable(paths[0])} is in none of its base directories.",
-        path=paths[0],
-        reason="outside-message-roots",
-    )
+    return message.unverified(runtime)
 
 
 def confine(path: str, settings: Settings) -> None:
     """
     Raises:
-        UnsafePath: what *path* leads to is not below one of the roots of messages.
+        UnsafePath: *path* leads to a file outside the roots of messages.
     """
     if not is_below(normalise(path), settings.confined_roots):
         raise UnsafePath(
@@ -93,8 +62,25 @@ def confine(path: str, settings: Settings) -> None:
         )
 
 
-def _is_below(path: str, directory: str) -> bool:
-    """Judged by the name alone, so it must have nothing in it that a disk could read in another way."""
+def registry_of_silent(runtime: Runtime, host: str, paths: Sequence[str]) -> Registry:
+    """
+    The volume of a silent host that contains all *paths*. Their names decide, because its disk is not here.
+
+    Raises:
+        UnsafePath: no base directory of that host contains them all.
+    """
+    for volume in runtime.fleet.volumes(host=host):
+        if all(_is_named_below(path, volume.base_dir) for path in paths):
+            return runtime.fleet.registry(volume)
+    raise UnsafePath(
+        f"{host} is silent, and {printable(paths[0])} is in none of its base directories.",
+        path=paths[0],
+        reason="outside-message-roots",
+    )
+
+
+def _is_named_below(path: str, directory: str) -> bool:
+    """Whether the name alone proves it: a name that a disk could resolve in another way does not."""
     if any(is_private_name(part) for part in path.split("/")):
         return False
     return os.path.normpath(path) == path and path.startswith(directory.rstrip("/") + "/")

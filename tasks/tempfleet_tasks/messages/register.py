@@ -1,144 +1,146 @@
 """
-Messages about files: register, renew, unregister. Each works on the host that owns the file (see forwarding.py), and
-a message is less trusted than code: it may name only files below TEMP_FILE_MESSAGE_ROOTS.
+The messages about single files: register, renew, unregister.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.reconciliation import RECORDED
 from tempfleet.records import Flag, NewFile
-from tempfleet.registry import Registry
-from tempfleet.validation import ttl_ms, validate_tags
 
 from ..runtime import Runtime
-from .forwarding import Message, confine, route
-
-LONGEST_PATH_BYTES = 4096
-"""PATH_MAX: what is recorded unseen would otherwise be as long as a stranger likes."""
+from .file_message import Answer, FileMessage, check_life, life_ms
+from .forwarding import confine, registry_of_silent
 
 
-def register(
-    runtime: Runtime,
-    path: str,
-    host: str = "",
-    ttl: float | None = None,
-    tags: Sequence[str] = (),
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Register(FileMessage):
     """
-    ``tempfleet.register``: the time to live counts from now, not from when the message was sent.
+    Registers one file. Its time to live starts when a worker receives the message, not when it was sent.
 
-    Regular files only: a message that could name a directory could have everything below it deleted.
+    Regular files only, because everything below a directory that a message names would be deleted with it.
     """
-    _check(path, host, ttl, tags)
-    life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
 
-    def here() -> dict[str, Any]:
-        file = runtime.manager.inspect(path, ttl=ttl, tags=tags, confined=runtime.settings.confined_roots)
+    task = "tempfleet.register"
+
+    path: str
+    host: str = ""
+    ttl: float | None = None
+    tags: Sequence[str] = ()
+
+    def named_paths(self) -> Sequence[str]:
+        return (self.path,)
+
+    def check(self) -> None:
+        super().check()
+        check_life(self.ttl, self.tags)
+
+    def here(self, runtime: Runtime) -> Answer:
+        confined = runtime.settings.confined_roots
+        file = runtime.manager.inspect(self.path, ttl=self.ttl, tags=self.tags, confined=confined)
         record = runtime.manager.register_inspected(file)
         return {"path": printable(record.path), "deadline_ms": record.deadline_ms}
 
-    def unseen(registry: Registry) -> dict[str, Any]:
-        (done,) = registry.register([_unseen(path, life, tags)])
+    def unverified(self, runtime: Runtime) -> Answer:
+        registry = registry_of_silent(runtime, self.host, (self.path,))
+        file = _unverified_file(self.path, life_ms(self.ttl, runtime.settings), self.tags)
+        (registration,) = registry.register([file])
         registry.count(RECORDED)
-        if done.code == "claimed":
-            raise AlreadyClaimed.of(path)
-        return {"path": printable(path), "deadline_ms": done.deadline_ms, "verified": False}
-
-    message = {"path": path, "host": host, "ttl": ttl, "tags": list(tags)}
-    return route(runtime, Message("tempfleet.register", host, (path,), message), here, unseen)
+        if registration.code == "claimed":
+            raise AlreadyClaimed.of(self.path)
+        return {"path": printable(self.path), "deadline_ms": registration.deadline_ms, "verified": False}
 
 
-def register_many(
-    runtime: Runtime, paths: Sequence[str], host: str = "", ttl: float | None = None, tags: Sequence[str] = ()
-) -> dict[str, Any]:
-    """``tempfleet.register_many``: all that can be is registered; then the rest is an error."""
-    if not isinstance(paths, list | tuple):
-        raise MalformedMessage(f"paths is a list of paths, not {type(paths).__name__}.")
-    if not paths:
-        raise MalformedMessage("paths names no file.")
-    for path in paths:
-        _check(path, host, ttl, tags)
-    life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
+@dataclass(frozen=True)
+class RegisterMany(FileMessage):
+    """Registers many files. If some of them cannot be registered, the others are, and the task raises an error."""
 
-    def here() -> dict[str, Any]:
-        records = runtime.manager.register_many(
-            paths, ttl=ttl, tags=tags, confined=runtime.settings.confined_roots
-        )
+    task = "tempfleet.register_many"
+
+    paths: Sequence[str]
+    host: str = ""
+    ttl: float | None = None
+    tags: Sequence[str] = ()
+
+    def named_paths(self) -> Sequence[str]:
+        return self.paths
+
+    def check(self) -> None:
+        if not isinstance(self.paths, list | tuple):
+            raise MalformedMessage(f"paths is a list of paths, not {type(self.paths).__name__}.")
+        if not self.paths:
+            raise MalformedMessage("paths names no file.")
+        super().check()
+        check_life(self.ttl, self.tags)
+
+    def here(self, runtime: Runtime) -> Answer:
+        confined = runtime.settings.confined_roots
+        records = runtime.manager.register_many(self.paths, ttl=self.ttl, tags=self.tags, confined=confined)
         return {"registered": len(records)}
 
-    def unseen(registry: Registry) -> dict[str, Any]:
-        done = registry.register([_unseen(path, life, tags) for path in paths])
-        registry.count(RECORDED, len(done))
-        return {"registered": sum(one.code != "claimed" for one in done), "verified": False}
-
-    message = {"paths": list(paths), "host": host, "ttl": ttl, "tags": list(tags)}
-    return route(runtime, Message("tempfleet.register_many", host, tuple(paths), message), here, unseen)
-
-
-def renew(runtime: Runtime, path: str, host: str = "", ttl: float | None = None) -> dict[str, Any]:
-    """``tempfleet.renew``: the deadline moves to *ttl* from now, never earlier."""
-    _check(path, host, ttl, ())
-    life = ttl_ms(runtime.manager.max_age if ttl is None else ttl)
-
-    def here() -> dict[str, Any]:
-        confine(path, runtime.settings)
-        return {"deadline_ms": round(runtime.manager.renew(path, ttl=ttl) * 1000)}
-
-    def unseen(registry: Registry) -> dict[str, Any]:
-        return {"deadline_ms": registry.renew(path, ttl_ms=life)}
-
-    message = {"path": path, "host": host, "ttl": ttl}
-    return route(runtime, Message("tempfleet.renew", host, (path,), message), here, unseen)
+    def unverified(self, runtime: Runtime) -> Answer:
+        registry, life = (
+            registry_of_silent(runtime, self.host, self.paths),
+            life_ms(self.ttl, runtime.settings),
+        )
+        registrations = registry.register([_unverified_file(path, life, self.tags) for path in self.paths])
+        registry.count(RECORDED, len(registrations))
+        registered = sum(registration.code != "claimed" for registration in registrations)
+        return {"registered": registered, "verified": False}
 
 
-def unregister(runtime: Runtime, path: str, host: str = "") -> dict[str, Any]:
-    """``tempfleet.unregister``: the file is its user's again."""
-    _check(path, host, None, ())
+@dataclass(frozen=True)
+class Renew(FileMessage):
+    """Moves the deadline of a registered file to *ttl* from now, never earlier than it is."""
 
-    def here() -> dict[str, Any]:
-        confine(path, runtime.settings)
-        runtime.manager.unregister(path)
+    task = "tempfleet.renew"
+
+    path: str
+    host: str = ""
+    ttl: float | None = None
+
+    def named_paths(self) -> Sequence[str]:
+        return (self.path,)
+
+    def check(self) -> None:
+        super().check()
+        check_life(self.ttl)
+
+    def here(self, runtime: Runtime) -> Answer:
+        confine(self.path, runtime.settings)
+        return {"deadline_ms": round(runtime.manager.renew(self.path, ttl=self.ttl) * 1000)}
+
+    def unverified(self, runtime: Runtime) -> Answer:
+        registry = registry_of_silent(runtime, self.host, (self.path,))
+        return {"deadline_ms": registry.renew(self.path, ttl_ms=life_ms(self.ttl, runtime.settings))}
+
+
+@dataclass(frozen=True)
+class Unregister(FileMessage):
+    """Drops the record of a file; the file stays."""
+
+    task = "tempfleet.unregister"
+
+    path: str
+    host: str = ""
+
+    def named_paths(self) -> Sequence[str]:
+        return (self.path,)
+
+    def here(self, runtime: Runtime) -> Answer:
+        confine(self.path, runtime.settings)
+        runtime.manager.unregister(self.path)
         return {"released": True}
 
-    def unseen(registry: Registry) -> dict[str, Any]:
-        return {"released": registry.unregister([path])[path] == "released"}
-
-    return route(
-        runtime, Message("tempfleet.unregister", host, (path,), {"path": path, "host": host}), here, unseen
-    )
+    def unverified(self, runtime: Runtime) -> Answer:
+        registry = registry_of_silent(runtime, self.host, (self.path,))
+        return {"released": registry.unregister([self.path])[self.path] == "released"}
 
 
-def _unseen(path: str, life_ms: int, tags: Sequence[str]) -> NewFile:
+def _unverified_file(path: str, life_ms: int, tags: Sequence[str]) -> NewFile:
     return NewFile(path, life_ms, flags=Flag.UNVERIFIED.value, tags=tuple(tags))
-
-
-def _check(path: object, host: object, ttl: object, tags: object) -> None:
-    """
-    Raises:
-        MalformedMessage: an argument is not of its form.
-        InvalidTTL, InvalidTag: the time to live, or a tag, is not one.
-    """
-    if not isinstance(path, str) or not os.path.isabs(path) or "\0" in path:
-        raise MalformedMessage(f"path is an absolute path, not {path!r:.200}.")
-    try:
-        length = len(os.fsencode(path))
-    except UnicodeEncodeError:
-        raise MalformedMessage(f"path is no file name: {path!r:.200}.") from None
-    if length > LONGEST_PATH_BYTES:
-        raise MalformedMessage(f"path has {length} bytes; the system's limit is {LONGEST_PATH_BYTES}.")
-    if not isinstance(host, str) or not host:
-        raise MalformedMessage(
-            "host is the name of the host that has the file (its TEMP_FILE_HOST); it must be given."
-        )
-    if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise MalformedMessage(f"tags is a list of words, not {tags!r:.200}.")
-    validate_tags(tags)
-    if ttl is not None:
-        ttl_ms(ttl)

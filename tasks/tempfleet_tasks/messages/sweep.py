@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue
@@ -19,11 +18,18 @@ from tempfleet.registry import Fleet, Sweep
 
 from .. import routing
 from ..runtime import Runtime
+from .file_message import Answer
 
 
-def sweep(runtime: Runtime) -> dict[str, Any]:
+def receive_sweep(runtime: Runtime) -> Answer:
+    """As ``sweep``, for a message from the shared queue."""
+    runtime.fleet.mark_taken("sweep")
+    return sweep(runtime)
+
+
+def sweep(runtime: Runtime) -> Answer:
     """
-    ``tempfleet.sweep``: one pass over all volumes, in four round trips to Redis, and two to tell of it.
+    One pass over all volumes, in four round trips to Redis, and two to tell of it.
 
     A host that is not live gets no message: its list would grow for ever. Its files stay registered, and are deleted
     when it returns.

@@ -15,10 +15,8 @@ from celery.worker.control import control_command, inspect_command
 
 from tempfleet import TempfleetError
 
-from ..messages.sweep import sweep
+from ..messages import Answer, sweep
 from ..runtime import Runtime
-
-Answer = dict[str, Any]
 
 
 @inspect_command()  # type: ignore[untyped-decorator]
