@@ -100,7 +100,6 @@ SEAMS_TO_COME = {
     "manager/tempfleet/filesystem/roots.py",
     "manager/tempfleet/manager/registration.py",
     "manager/tempfleet/registry/registry.py",
-    "manager/tempfleet/settings/settings.py",
     "tasks/tempfleet_tasks/demo/verdict.py",
 }
 

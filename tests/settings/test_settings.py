@@ -199,6 +199,22 @@ def test_what_is_neither_on_nor_off_is_refused_in_these_words(monkeypatch: pytes
         Settings.load()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TEMP_FILE_PERMISSION_MASK", "0640"),
+        ("LOG_LEVEL", "warn"),
+        ("LOG_FORMAT", "JSON"),
+        ("PROMETHEUS_PORT", "0"),
+    ],
+)
+def test_an_inline_comment_is_removed_before_a_value_is_read(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, f"{value}  # as agreed")
+    assert value_of(Settings.load(), variable) == GOOD[variable][1]
+
+
 def test_a_url_that_is_not_given_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("redis", "broker"):
         (tmp_path / name).write_text(f"redis://me:secret@{name}/0\n")

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ..deletion import usual_path
-from ..settings import Settings, found_settings, variables, without_password
+from ..settings import Settings, variables, without_password
 
 OPTION, DEFAULT = "option", "default"
 
@@ -49,7 +49,7 @@ class SettingInfo:
 def explain(**values: Any) -> list[SettingInfo]:
     """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
     settings = Settings.load(**values)
-    found = found_settings()
+    found = Settings.configured()
     explained = []
     for field, name in variables().items():
         file = getattr(settings, f"{field}_file", "")

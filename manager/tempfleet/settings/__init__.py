@@ -19,8 +19,6 @@ from .settings import (
     Quota,
     Settings,
     default_base_dir,
-    found_settings,
-    is_said,
     variables,
 )
 from .units import parse_seconds
@@ -38,9 +36,7 @@ __all__ = [
     "Quota",
     "Settings",
     "default_base_dir",
-    "found_settings",
     "is_loopback",
-    "is_said",
     "parse_seconds",
     "variables",
     "without_password",

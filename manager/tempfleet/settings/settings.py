@@ -1,52 +1,36 @@
 """
-Every setting, read once, frozen. With sources.py, the only place that reads the environment.
+Every setting of Tempfleet: its variable, its default, its bounds, and the properties that follow from it.
 
-A variable's name is its field's ``validation_alias``. Durations are seconds here and in the environment,
-because people write them; inside, the registry counts milliseconds. Both they and sizes may have units; see units.py.
+How values are read from the environment is in environment.py. Durations are seconds here and in the environment,
+because people write them; the registry counts milliseconds. Durations and sizes can have units; see units.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import socket
 import stat
 import tempfile
-import warnings
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
-from ..errors import SettingsError
-from .sources import DEFAULT_ENV_FILE, ENVIRONMENT, PREFIX, SettingValue, gather, without_comment
+from .environment import EnvironmentModel
+from .sources import DEFAULT_ENV_FILE
 from .units import Seconds, Size
 from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
-"""Of any duration. Nobody means more: it is milliseconds taken for seconds, and no thread can wait for it."""
+"""The longest duration of any setting. A larger number is milliseconds by mistake, and no thread can wait so long."""
 
 MAX_BATCH = 1000
-"""Members a script may move: 100,000 in one block every other client of the server for half a second."""
+"""The most members that one script moves. 100,000 at once would block all clients of the server for half a second."""
 
 FORBIDDEN_IN_NAMES = frozenset("{}|")
-"""They delimit the parts of a Redis key."""
-
-_TEXT = (str, str | None, tuple[str, ...])
-"""The types in whose text a # is nothing special."""
-
-_TRUTHS = (bool, bool | None)
+"""These characters separate the parts of a Redis key."""
 
 NAME_ALLOWED = "a name without { } |"
 ROOTS_ALLOWED = f"directories, {os.pathsep} between"
@@ -56,7 +40,7 @@ ALL_PLUGINS, NO_PLUGINS = "on", "off"
 
 
 class InUse(StrEnum):
-    """What is done with a due file that a process of this host has open or locked."""
+    """What a clean-up does with an expired file that a process of this host has open or locked."""
 
     KEEP = "keep"
     STRICT = "strict"
@@ -64,14 +48,14 @@ class InUse(StrEnum):
 
 
 class Compression(StrEnum):
-    """Which idle files are compressed: those that were registered so, or all of the volume."""
+    """Which idle files are compressed: those registered with compress=True, or all files of the volume."""
 
     ASKED = "asked"
     ALL = "all"
 
 
 class Quota(StrEnum):
-    """What happens at a limit: health is degraded; or registering is refused; or older files make room."""
+    """What happens at a limit: health is degraded, registering is refused, or older files are evicted."""
 
     SOFT = "soft"
     REJECT = "reject"
@@ -79,14 +63,14 @@ class Quota(StrEnum):
 
 
 class OnPluginFailure(StrEnum):
-    """What becomes of files that a plug-in which is switched off was to be asked about."""
+    """Whether a clean-up keeps or deletes the files for which it cannot ask a disabled plug-in."""
 
     KEEP = "keep"
     GO_ON = "go-on"
 
 
 class LogLevel(StrEnum):
-    """From which level on events are logged."""
+    """The lowest level of events that are logged."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
@@ -96,7 +80,7 @@ class LogLevel(StrEnum):
 
 
 def default_base_dir() -> str:
-    """One for each user, so that two users of a host never share a volume."""
+    """Each user has a default directory of his own, so that two users of a host never share a volume."""
     return os.path.join(tempfile.gettempdir(), f"tempfleet-{os.getuid()}")
 
 
@@ -104,15 +88,40 @@ def _env(name: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, validation_alias=AliasChoices(name), **bounds)
 
 
-class Settings(BaseModel):
-    """
-    The effective settings of one process.
+def _split_paths(value: Any) -> Any:
+    parts = value.split(os.pathsep) if isinstance(value, str) else value
+    return tuple(_absolute(part) for part in parts if part)
 
-    Raises:
-        SettingsError: from ``load()``; names the variable, the value got and what is allowed.
-    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+def _level_name(value: Any) -> Any:
+    level = {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(str(value).upper(), str(value).upper())
+    return level if level in LogLevel.__members__ else value
+
+
+def _lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _permissions(value: Any) -> int:
+    try:
+        mask = int(value, 8) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError):
+        mask = -1
+    if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
+        raise ValueError("must be octal permissions such as 0600, readable for the owner")
+    return mask
+
+
+# Annotations, not field validators: environment.py removes comments from a value before these read it.
+Directories = Annotated[tuple[str, ...], BeforeValidator(_split_paths)]
+Permissions = Annotated[int, BeforeValidator(_permissions)]
+Level = Annotated[LogLevel, BeforeValidator(_level_name)]
+Format = Annotated[Literal["text", "json"], BeforeValidator(_lower_case)]
+Backend = Annotated[Literal["prometheus"], BeforeValidator(_lower_case)]
+
+
+class Settings(EnvironmentModel):
+    """The settings in force in one process. ``Settings.load()`` reads them; see EnvironmentModel."""
 
     config_file: str = _env("TEMP_FILE_CONFIG", "", description="a TOML file")
     env_file: str = _env("TEMP_FILE_ENV_FILE", DEFAULT_ENV_FILE, description="a file of NAME=value lines")
@@ -146,14 +155,14 @@ class Settings(BaseModel):
         description=NAME_ALLOWED,
     )
     namespace: str = _env("TEMP_FILE_NAMESPACE", "tempfleet", description=NAME_ALLOWED)
-    allowed_roots: tuple[str, ...] = _env("TEMP_FILE_ALLOWED_ROOTS", (), description=ROOTS_ALLOWED)
-    message_roots: tuple[str, ...] = _env("TEMP_FILE_MESSAGE_ROOTS", (), description=ROOTS_ALLOWED)
+    allowed_roots: Directories = _env("TEMP_FILE_ALLOWED_ROOTS", (), description=ROOTS_ALLOWED)
+    message_roots: Directories = _env("TEMP_FILE_MESSAGE_ROOTS", (), description=ROOTS_ALLOWED)
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
     heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0, le=LONGEST_TTL_SECONDS)
     host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0, le=LONGEST_TTL_SECONDS)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
-    permission_mask: int = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
+    permission_mask: Permissions = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
     secure_delete: bool = _env("TEMP_FILE_SECURE_DELETE", False)
     in_use: InUse = _env("TEMP_FILE_IN_USE", InUse.KEEP)
     remove_empty_parents: bool = _env("TEMP_FILE_REMOVE_EMPTY_PARENTS", False)
@@ -186,73 +195,39 @@ class Settings(BaseModel):
     cleanup_on_start: bool = _env("TEMP_FILE_CLEANUP_ON_START", False)
     clear_on_shutdown: bool = _env("TEMP_FILE_CLEAR_ON_SHUTDOWN", False)
 
-    log_level: LogLevel = _env("LOG_LEVEL", LogLevel.INFO)
-    log_format: Literal["text", "json"] = _env("LOG_FORMAT", "text")
+    log_level: Level = _env("LOG_LEVEL", LogLevel.INFO)
+    log_format: Format = _env("LOG_FORMAT", "text")
     log_file: str = _env("LOG_FILE", "", description="a file")
 
     metrics: bool = _env("ENABLE_TEMP_FILE_METRICS", True)
-    metrics_backend: Literal["prometheus"] = _env("METRICS_BACKEND", "prometheus")
+    metrics_backend: Backend = _env("METRICS_BACKEND", "prometheus")
     metrics_port: int = _env("PROMETHEUS_PORT", 9090, ge=0, le=65535)
     metrics_address: str = _env("TEMP_FILE_METRICS_ADDRESS", "127.0.0.1", description="an address")
     metrics_all_volumes: bool = _env("TEMP_FILE_METRICS_ALL_VOLUMES", False)
     status_page: bool | None = _env("TEMP_FILE_STATUS_PAGE", None)
 
-    @classmethod
-    def load(cls, given: Settings | None = None, /, **values: Any) -> Settings:
-        """
-        The settings of the environment and its files, or those *given*, with *values* (by field name) before them.
-
-        A value of None says nothing.
-
-        An unknown ``TEMP_FILE_*`` variable is warned about, with the name that was probably meant. A URL that is not
-        given is read from its file, where one is named: so a password is in no environment.
-        """
-        said = {name: value for name, value in values.items() if value is not None}
-        if given is not None:
-            return cls._of(given.model_dump() | said, {}) if said else given
-        found = found_settings()
-        warn_of_unknown(found)
-        return cls._of(said, found)
-
-    @classmethod
-    def _of(cls, said: dict[str, Any], found: dict[str, SettingValue]) -> Settings:
-        weaker = {
-            field: found[name] for field, name in variables().items() if name in found and field not in said
-        }
-        try:
-            settings = cls(**said, **{field: each.value for field, each in weaker.items()})
-        except ValidationError as exc:
-            raise _as_settings_error(exc, weaker) from None
-        return settings.model_copy(update=settings._from_files())
-
     @field_validator("base_dir")
     @classmethod
-    def _base_dir_is_a_place(cls, value: str) -> str:
+    def _check_base_dir(cls, value: str) -> str:
         if not value or "\0" in value:
             raise ValueError("must be the path of a directory")
         return _absolute(value)
 
     @field_validator("host", "namespace")
     @classmethod
-    def _fits_into_a_key(cls, value: str) -> str:
+    def _check_key_part(cls, value: str) -> str:
         if not value or not value.isprintable() or FORBIDDEN_IN_NAMES & set(value):
             raise ValueError("must be a name without control characters and without { } |")
         return value
 
-    @field_validator("allowed_roots", "message_roots", mode="before")
-    @classmethod
-    def _split_like_path(cls, value: Any) -> Any:
-        parts = value.split(os.pathsep) if isinstance(value, str) else value
-        return tuple(_absolute(part) for part in parts if part)
-
     @field_validator("audit_log", "log_file")
     @classmethod
-    def _file_is_a_place(cls, value: str) -> str:
+    def _expand_home(cls, value: str) -> str:
         return os.path.expanduser(value)
 
     @field_validator("plugins")
     @classmethod
-    def _names_of_plugins(cls, value: str) -> str:
+    def _check_plugin_names(cls, value: str) -> str:
         names = [name.strip() for name in value.split(",")]
         if not all(name.isprintable() and name for name in names) or (
             len(names) > 1 and {ALL_PLUGINS, NO_PLUGINS} & set(names)
@@ -260,45 +235,8 @@ class Settings(BaseModel):
             raise ValueError("must be on, off, or names with commas between")
         return ",".join(names)
 
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _as_loggers_write_it(cls, value: Any) -> Any:
-        level = {"WARN": "WARNING", "FATAL": "CRITICAL"}.get(str(value).upper(), str(value).upper())
-        return level if level in LogLevel.__members__ else value
-
-    @field_validator("log_format", "metrics_backend", mode="before")
-    @classmethod
-    def _in_lower_case(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("permission_mask", mode="before")
-    @classmethod
-    def _octal(cls, value: Any) -> Any:
-        try:
-            mask = int(value, 8) if isinstance(value, str) else int(value)
-        except (TypeError, ValueError):
-            mask = -1
-        if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
-            raise ValueError("must be octal permissions such as 0600, readable for the owner")
-        return mask
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_comment(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str) and cls.model_fields[str(info.field_name)].annotation not in _TEXT:
-            return without_comment(value)
-        return value
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python counts True as 1: of a TOML file's ``max_age = true`` files would live for a second."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in _TRUTHS:
-            raise ValueError("must not be true or false")
-        return value
-
     @model_validator(mode="after")
-    def _agree(self) -> Settings:
+    def _check_pairs(self) -> Settings:
         if self.host_live_seconds <= self.heartbeat_seconds:
             raise ValueError("TEMP_FILE_HOST_LIVE_FOR must be longer than TEMP_FILE_HEARTBEAT")
         for name in ("evict", "evict_memory"):
@@ -312,28 +250,8 @@ class Settings(BaseModel):
         for name, value in super().__repr_args__():
             yield name, without_password(value) if name and name.endswith("_url") and value else value
 
-    def _from_files(self) -> dict[str, str]:
-        files = {"redis_url": self.redis_url_file, "broker_url": self.broker_url_file}
-        return {
-            name: self._read(f"{name}_file", file)
-            for name, file in files.items()
-            if file and name not in self.model_fields_set
-        }
-
-    def _read(self, field: str, file: str) -> str:
-        variable = self.variable_of(field)
-        try:
-            text = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise SettingsError(
-                f"{variable}={file!r}: cannot be read: {exc}", variable=variable, value=file
-            ) from None
-        if not text:
-            raise SettingsError(f"{variable}={file!r}: the file is empty", variable=variable, value=file)
-        return text
-
     def of_a_tool(self) -> Settings:
-        """For our own programs, which act for others: looking deletes nothing, and what they register is not theirs."""
+        """Returns settings for our own programs: they must not delete files at their start or end."""
         return self.model_copy(update={"cleanup_on_start": False, "clear_on_shutdown": False})
 
     @property
@@ -342,24 +260,22 @@ class Settings(BaseModel):
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """Directories below which a file may be deleted: base_dir first."""
+        """The directories below which files may be deleted, base_dir first."""
         return _unique((self.base_dir, *(self.allowed_roots or (tempfile.gettempdir(),))))
 
     @property
     def homes(self) -> frozenset[str]:
-        """Home directories and the like, which can be no root: a cleaner there would be a disaster."""
-        return frozenset(
-            os.path.realpath(path) for path in (os.path.expanduser("~"), "/home", "/root", "/Users")
-        )
+        """Home directories, which are never accepted as roots: a clean-up there would be a disaster."""
+        return frozenset(map(os.path.realpath, (os.path.expanduser("~"), "/home", "/root", "/Users")))
 
     @property
     def confined_roots(self) -> tuple[str, ...]:
-        """The part of the roots that a message from the broker may name files in."""
+        """The roots below which a message from the broker may name files."""
         return _unique(self.message_roots or (self.base_dir,))
 
     @property
     def serves_status_page(self) -> bool:
-        """It names files, so it is for this machine alone unless somebody said otherwise."""
+        """The page shows file names, so by default it is served on a loopback address only."""
         if self.status_page is not None:
             return self.status_page
         return is_loopback(self.metrics_address)
@@ -368,62 +284,16 @@ class Settings(BaseModel):
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
 
-    def variable_of(self, field: str) -> str:
-        return variables().get(field, field)
-
 
 def variables() -> dict[str, str]:
     """Field name -> environment variable, of every setting."""
-    aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
-    return {name: str(alias.choices[0]) for name, alias in aliases.items() if isinstance(alias, AliasChoices)}
-
-
-def found_settings() -> dict[str, SettingValue]:
-    """Variable -> what the environment and its files say of it, known to us or not."""
-    return gather(os.environ, set(variables().values()))
-
-
-def warn_of_unknown(names: Iterable[str]) -> None:
-    """Warn of each ``TEMP_FILE_*`` variable that nothing reads: a typing error there is a setting lost."""
-    known = {name.removeprefix(PREFIX) for name in variables().values() if name.startswith(PREFIX)}
-    for name in names:
-        if name.startswith(PREFIX) and (rest := name.removeprefix(PREFIX)) not in known:
-            meant = difflib.get_close_matches(rest, known, n=1)
-            hint = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
-            warnings.warn(f"{name} is not a setting of Tempfleet{hint}", stacklevel=3)
-
-
-def is_said(variable: str) -> bool:
-    """Whether the environment or one of its files names *variable*."""
-    return variable in found_settings()
+    return Settings.variables()
 
 
 def _absolute(path: str) -> str:
-    """No shell has seen what stands in a file, or in quotes: ``~`` is somebody's home there too."""
+    """Expand ``~`` as well, because no shell expands it in a file or in quotes."""
     return os.path.abspath(os.path.expanduser(path))
 
 
 def _unique(paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(Path(path)) for path in paths))
-
-
-def _as_settings_error(exc: ValidationError, weaker: dict[str, SettingValue]) -> SettingsError:
-    first = exc.errors()[0]
-    at = str(first["loc"][0]) if first["loc"] else ""
-    if first["type"] == "extra_forbidden":
-        meant = difflib.get_close_matches(at, Settings.model_fields, n=1)
-        hint = f"; did you mean {meant[0]}?" if meant else ""
-        return SettingsError(f"{at} is not a setting of Tempfleet{hint}", variable=at)
-    variable = variables().get(at, at)
-    said = first["msg"].removeprefix("Value error, ")
-    if first["type"] in ("bool_parsing", "bool_type"):
-        said = "must be on or off"
-    if not variable:
-        return SettingsError(said)
-    field = next((name for name, known in variables().items() if known == variable), "")
-    value = weaker[field].value if field in weaker else first.get("input")  # as it was written, unit and all
-    in_file = field in weaker and weaker[field].origin != ENVIRONMENT
-    where = f" (from {weaker[field].origin})" if in_file else ""
-    return SettingsError(
-        f"{variable}={value!r}: {said[0].lower()}{said[1:]}{where}", variable=variable, value=value
-    )

@@ -20,7 +20,6 @@ from urllib.parse import quote
 from tempfleet import RegistryUnavailable, Settings
 from tempfleet.logs import printable
 from tempfleet.registry import Fleet
-from tempfleet.settings import is_said, variables
 
 from ..processes import ENDING_SIGNALS, Child, end_all
 
@@ -55,11 +54,11 @@ def default_redis_url() -> str:
 
 def is_url_set(given: Mapping[str, str | None]) -> bool:
     """Whether somebody named a Redis, or a file that names one."""
-    return is_said_itself(given) or is_said(variables()["redis_url_file"])
+    return is_said_itself(given) or Settings.is_configured("redis_url_file")
 
 
 def is_said_itself(given: Mapping[str, str | None]) -> bool:
-    return bool(given.get("redis_url") or is_said(variables()["redis_url"]))
+    return bool(given.get("redis_url") or Settings.is_configured("redis_url"))
 
 
 class Service:
