@@ -96,8 +96,6 @@ SEAMS_TO_COME = {
     "manager/tempfleet/compression/compressor.py",
     "manager/tempfleet/deletion/guarded.py",
     "manager/tempfleet/deletion/usage.py",
-    "manager/tempfleet/filesystem/inspection.py",
-    "manager/tempfleet/filesystem/roots.py",
     "manager/tempfleet/manager/registration.py",
     "manager/tempfleet/registry/registry.py",
     "tasks/tempfleet_tasks/demo/verdict.py",

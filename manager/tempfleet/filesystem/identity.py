@@ -17,7 +17,7 @@ While a file is being compressed or decompressed (see deletion/exchange.py), its
 identity is then both words with a ``+`` between. Each question is answered for either of them.
 
 Records keep this text as it is. Whoever compares wraps it where it is needed, which costs a tenth of a microsecond:
-``Identity(record.identity).matches(stat)``.
+``Identity(record.identity).matches(status)``.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Identity(str):
     __slots__ = ()
 
     @classmethod
-    def of(cls, reader: Reader, fd: int, name: str, stat: Stat, *, handles: bool) -> Identity:
+    def of(cls, reader: Reader, fd: int, name: str, status: Stat, *, handles: bool) -> Identity:
         """
-        The identity of the entry *name* of directory *fd*. *stat* was just read from it.
+        The identity of the entry *name* of directory *fd*. *status* was just read from it.
 
         Args:
             handles: the file system has file handles that last.
         """
         handle = reader.handle(fd, name) if handles else ""
-        if handle and stat.birth_ns is not None:
-            return cls(f"g{stat.ino:x}.{stat.birth_ns:x}.{handle}")
-        if stat.birth_ns is not None:
-            return cls(f"b{stat.ino:x}.{stat.birth_ns:x}")
+        if handle and status.birth_ns is not None:
+            return cls(f"g{status.ino:x}.{status.birth_ns:x}.{handle}")
+        if status.birth_ns is not None:
+            return cls(f"b{status.ino:x}.{status.birth_ns:x}")
         if handle:
-            return cls(f"h{stat.ino:x}.{handle}")
-        return cls(f"{WEAK}{stat.ino:x}.{stat.change_ns:x}.{stat.size:x}.{stat.modified_ns:x}")
+            return cls(f"h{status.ino:x}.{handle}")
+        return cls(f"{WEAK}{status.ino:x}.{status.change_ns:x}.{status.size:x}.{status.modified_ns:x}")
 
     @property
     def alternatives(self) -> list[Identity]:
@@ -74,18 +74,18 @@ class Identity(str):
             return [self.rpartition(".")[2]]
         return [part.rpartition(".")[2] for part in self.split("+")]
 
-    def can_be_told(self, stat: Stat, *, handles: bool) -> bool:
+    def can_be_told(self, status: Stat, *, handles: bool) -> bool:
         """
         Whether this process sees enough to tell the object from another one with its inode number. It may see less
         than the process that registered it: a container's seccomp filter is enough.
         """
         if self[:1] in ("g", "h") and handles:
             return True
-        return self.is_weak or (self[:1] in ("g", "b") and stat.birth_ns is not None)
+        return self.is_weak or (self[:1] in ("g", "b") and status.birth_ns is not None)
 
-    def matches(self, stat: Stat, *, moved: bool = False) -> bool:
+    def matches(self, status: Stat, *, moved: bool = False) -> bool:
         """
-        Whether *stat* can be the object, as far as stat alone shows. Most different objects fail here. Whether this
+        Whether *status* can be the object, as far as stat alone shows. Most different objects fail here. Whether this
         is enough to decide, ``can_be_told`` returns.
 
         Args:
@@ -94,18 +94,18 @@ class Identity(str):
                 what we did to the file since (moved, emptied, overwrote it) changed the rest.
         """
         if "+" in self:
-            return any(part.matches(stat, moved=moved) for part in self.alternatives)
+            return any(part.matches(status, moved=moved) for part in self.alternatives)
         kind = self[:1]
         if kind == "g":  # nearly every file: most are settled here
-            born_ns = stat.birth_seconds * 1_000_000_000 + stat.birth_rest_ns
-            if self.startswith(f"{stat.ino:x}.{born_ns:x}.", 1):
+            born_ns = status.birth_seconds * 1_000_000_000 + status.birth_rest_ns
+            if self.startswith(f"{status.ino:x}.{born_ns:x}.", 1):
                 return True
-        if kind == "h" or (kind in ("g", "b") and stat.birth_ns is None):
-            return self.startswith(f"{stat.ino:x}.", 1)
+        if kind == "h" or (kind in ("g", "b") and status.birth_ns is None):
+            return self.startswith(f"{status.ino:x}.", 1)
         if kind == "b":
-            return self[1:] == f"{stat.ino:x}.{stat.birth_ns:x}"
+            return self[1:] == f"{status.ino:x}.{status.birth_ns:x}"
         if kind != WEAK:
             return False
         if moved:
-            return self.startswith(f"{stat.ino:x}.", 1)
-        return self[1:] == f"{stat.ino:x}.{stat.change_ns:x}.{stat.size:x}.{stat.modified_ns:x}"
+            return self.startswith(f"{status.ino:x}.", 1)
+        return self[1:] == f"{status.ino:x}.{status.change_ns:x}.{status.size:x}.{status.modified_ns:x}"

@@ -49,16 +49,15 @@ def inspect(
     older_than_ms: int | None = None,
 ) -> NewFile:
     """
-    What registering *path* sends: its identity, size and owner as they are now.
+    Returns what to register for *path*: its identity, size and owner as they are now.
 
-    Opens no special file and follows no symlink. A mode wider than the permission mask is narrowed, through a
-    descriptor of the very file, if it is ours and has no other hard link.
+    Opens no special file and follows no symlink. May narrow the mode, see ``_narrow``.
 
     Args:
-        path: as ``normalise`` gives it.
-        directory: the whole directory is meant; without it one is refused.
+        path: as ``normalise`` returns it.
+        directory: the whole directory is meant. Without it, a directory is refused.
         confined: directories that the path must be below as well (the roots of messages).
-        older_than_ms: when somebody registered it who could not see it: a younger file is not what was meant.
+        older_than_ms: when a process registered the path that could not see it. A younger file was not meant.
 
     Raises:
         FileMissing: nothing has that name.
@@ -66,37 +65,39 @@ def inspect(
         VolumeUnavailable: its root is not here now.
     """
     root = _root_of(path, roots, confined)
+    try:
+        fd, name = _parent_of(path, root, roots)
+        try:
+            status, identity = _look_at(path, root, roots, fd, name, older_than_ms, directory=directory)
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise _as_path_error(path, exc) from None
+    size, flags = (0, Flag.DIRECTORY.value) if directory else (status.size, "")
+    return NewFile(path, ttl_ms, size, identity, flags, status.uid, tags=tuple(tags), age_ms=age_ms)
+
+
+def _parent_of(path: str, root: Root, roots: Roots) -> tuple[int, str]:
+    """The descriptor of the directory that *path* is in, and the name there."""
     parent, name = os.path.split(path[len(root.prefix) :])
-    try:
-        fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
-    except OSError as exc:
-        raise _as_path_error(path, exc) from None
-    try:
-        reader = roots.system.reader()
-        found = reader.stat(fd, name)
-        _refuse_kind(path, found, directory=directory)
-        if found.is_elsewhere(root.mount, root.device):
-            raise unsafe(path, "mount")
-        _refuse_stranger(path, found, roots)
-        if older_than_ms is not None and is_younger(found, older_than_ms):
-            raise unsafe(path, "too-young", "it was not there to be registered")
-        if _narrow(fd, name, found, roots.settings.permission_mask):
-            found = reader.stat(fd, name)
-        identity = Identity.of(reader, fd, name, found, handles=root.handles)
-    except OSError as exc:
-        raise _as_path_error(path, exc) from None
-    finally:
-        os.close(fd)
-    return NewFile(
-        path=path,
-        ttl_ms=ttl_ms,
-        size_bytes=0 if directory else found.size,
-        identity=identity,
-        flags=Flag.DIRECTORY.value if directory else "",
-        uid=found.uid,
-        tags=tuple(tags),
-        age_ms=age_ms,
-    )
+    return roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS), name
+
+
+def _look_at(
+    path: str, root: Root, roots: Roots, fd: int, name: str, older_than_ms: int | None, *, directory: bool
+) -> tuple[Stat, Identity]:
+    """Refuse what may never be deleted, narrow the mode, and identify the rest."""
+    reader = roots.system.reader()
+    status = reader.stat(fd, name)
+    _refuse_kind(path, status, directory=directory)
+    if status.is_elsewhere(root.mount, root.device):
+        raise unsafe(path, "mount")
+    _refuse_stranger(path, status, roots)
+    if older_than_ms is not None and is_younger(status, older_than_ms):
+        raise unsafe(path, "too-young", "it was not there to be registered")
+    if _narrow(fd, name, status, roots.settings.permission_mask):
+        status = reader.stat(fd, name)
+    return status, Identity.of(reader, fd, name, status, handles=root.handles)
 
 
 def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
@@ -120,52 +121,52 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
     return root
 
 
-def is_younger(found: Stat, registered_ms: int) -> bool:
+def is_younger(status: Stat, registered_ms: int) -> bool:
     """
-    Whether *found* was made after it is said to have been registered, as far as can be known. Where there is no
+    Whether *status* was made after it is said to have been registered, as far as can be known. Where there is no
     birth time, the last change stands for it.
     """
-    born_ns = found.change_ns if found.birth_ns is None else found.birth_ns
+    born_ns = status.change_ns if status.birth_ns is None else status.birth_ns
     return born_ns > registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS
 
 
-def _refuse_kind(path: str, found: Stat, *, directory: bool) -> None:
-    kind = found.kind
+def _refuse_kind(path: str, status: Stat, *, directory: bool) -> None:
+    kind = status.kind
     if kind == (stat.S_IFDIR if directory else stat.S_IFREG):
         return
     if directory and kind == stat.S_IFREG:
         raise unsafe(path, "not-a-directory")
-    raise unsafe(path, kind_of(found.mode))
+    raise unsafe(path, kind_of(status.mode))
 
 
-def _refuse_stranger(path: str, found: Stat, roots: Roots) -> None:
+def _refuse_stranger(path: str, status: Stat, roots: Roots) -> None:
     """A file is registered by its owner, or by root."""
-    if roots.settings.owner_check and os.geteuid() not in (0, found.uid):
+    if roots.settings.owner_check and os.geteuid() not in (0, status.uid):
         raise unsafe(
-            path, "owner", f"it belongs to uid {found.uid}, and a file is registered by its owner or by root"
+            path, "owner", f"it belongs to uid {status.uid}, and a file is registered by its owner or by root"
         )
 
 
-def _narrow(fd: int, name: str, found: Stat, mask: int) -> bool:
+def _narrow(fd: int, name: str, status: Stat, mask: int) -> bool:
     """
     Take away the permissions beyond *mask*; True if there were any.
 
     Not from a file with another hard link: its mode is that name's as well, which nobody gave us.
     """
-    if found.nlink > 1 and found.kind == stat.S_IFREG:
+    if status.nlink > 1 and status.kind == stat.S_IFREG:
         return False
-    mode = stat.S_IMODE(found.mode)
+    mode = stat.S_IMODE(status.mode)
     narrow = mode & mask
-    if found.kind == stat.S_IFDIR:  # whoever may read it may search it; sticky and set-gid stay
+    if status.kind == stat.S_IFDIR:  # whoever may read it may search it; sticky and set-gid stay
         narrow = mode & (mask | (mask & 0o444) >> 2 | stat.S_ISVTX | stat.S_ISGID)
-    if narrow == mode or os.geteuid() not in (0, found.uid):
+    if narrow == mode or os.geteuid() not in (0, status.uid):
         return False
     opened = os.open(
         name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd
     )
     try:
         now = os.fstat(opened)
-        if (now.st_ino, now.st_dev, stat.S_IFMT(now.st_mode)) != (found.ino, found.device, found.kind):
+        if (now.st_ino, now.st_dev, stat.S_IFMT(now.st_mode)) != (status.ino, status.device, status.kind):
             raise OSError(errno.ESTALE, "replaced meanwhile")
         os.fchmod(opened, narrow)
     finally:

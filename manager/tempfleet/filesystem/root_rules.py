@@ -1,13 +1,16 @@
-"""Which directories may be roots."""
+"""
+Which directory may be a root. Each rule raises SettingsError, and the message names the setting.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from ..errors import SettingsError
 from ..logs import printable
-from ..settings import Settings
+from ..settings import Settings, default_base_dir
 from .paths import PREFIX, is_private_name
 
 _BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
@@ -38,6 +41,30 @@ def refuse_foreign_links(path: str, settings: Settings) -> None:
     for link in _links_on_the_way(path):
         if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
             raise refusal(path, f"is reached by {printable(link)}, a symlink of uid {uid}", settings)
+
+
+def refuse_foreign_owner(path: str, status: os.stat_result, settings: Settings, base_fd: int | None) -> None:
+    """
+    Refuse a directory that another user owns, or that others may write to without a sticky bit.
+
+    Args:
+        base_fd: the base directory; None if *path* is the base directory itself.
+    """
+    euid = os.geteuid()
+    owners = {euid, 0}
+    if euid == 0 and path != os.path.realpath(default_base_dir()):
+        # Root cleans for the owner of a base directory that a person named. The default one is different: all users
+        # may write beside it, and its name contains root's uid. If another user owns it, treat it as hostile.
+        owners.add(status.st_uid if base_fd is None else os.fstat(base_fd).st_uid)
+    if status.st_uid not in owners:
+        raise refusal(path, f"belongs to uid {status.st_uid}, not to this user or root", settings)
+    if is_shared(status) and not status.st_mode & stat.S_ISVTX:
+        raise refusal(path, "may be written by others and has no sticky bit", settings)
+
+
+def is_shared(status: os.stat_result) -> bool:
+    """Whether other users may write to this directory."""
+    return bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _links_on_the_way(path: str) -> Iterator[str]:

@@ -9,7 +9,6 @@ strangers. Held open, it stays the directory that was validated whatever is rena
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +16,12 @@ from types import TracebackType
 
 from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
-from ..settings import Settings, default_base_dir
+from ..settings import Settings
 from .errnos import name_of
 from .identity import Identity
 from .paths import WHY, unsafe
 from .private_directory import PrivateDirectory
-from .root_rules import refusal, refuse_foreign_links, refuse_wide
+from .root_rules import is_shared, refuse_foreign_links, refuse_foreign_owner, refuse_wide
 from .syscalls import DIRECTORY_FLAGS, System
 
 BASE_MODE = 0o700
@@ -111,21 +110,8 @@ class Roots:
         path = str(Path(base_dir or settings.base_dir).absolute())
         base = _open_base(system, path, settings, create=create)
         others: list[Root] = []
-        unavailable: dict[str, str] = {}
         try:
-            for other in settings.roots:
-                resolved = os.path.realpath(other)
-                if resolved in (base.path, *(root.path for root in others)) or other == settings.base_dir:
-                    continue
-                try:
-                    refuse_foreign_links(other, settings)
-                    others.append(_open_root(system, resolved, settings, base.fd))
-                except OSError as exc:
-                    unavailable[resolved] = name_of(exc)
-                except SettingsError as exc:
-                    if other in settings.allowed_roots:
-                        raise
-                    unavailable[resolved] = str(exc)  # nobody asked for the system's temp directory
+            unavailable = _open_others(system, base, others, settings)
         except SettingsError:
             for root in (base, *others):
                 os.close(root.fd)
@@ -227,6 +213,25 @@ def _open_base(system: System, path: str, settings: Settings, *, create: bool) -
         ) from None
 
 
+def _open_others(system: System, base: Root, others: list[Root], settings: Settings) -> dict[str, str]:
+    """Add the allowed roots to *others*; returns path -> reason, of those that this host does not have."""
+    unavailable: dict[str, str] = {}
+    for path in settings.roots:
+        resolved = os.path.realpath(path)
+        if resolved in (base.path, *(root.path for root in others)) or path == settings.base_dir:
+            continue
+        try:
+            refuse_foreign_links(path, settings)
+            others.append(_open_root(system, resolved, settings, base.fd))
+        except OSError as exc:
+            unavailable[resolved] = name_of(exc)
+        except SettingsError as exc:
+            if path in settings.allowed_roots:
+                raise
+            unavailable[resolved] = str(exc)  # the system's temp directory, which no setting names
+    return unavailable
+
+
 def _make(path: str) -> None:
     """mkdir -p, the last one private. A parent that is made has the usual mode."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -239,28 +244,18 @@ def _make(path: str) -> None:
 def _open_root(system: System, path: str, settings: Settings, base_fd: int | None) -> Root:
     refuse_wide(path, settings)
     fd = os.open(path, DIRECTORY_FLAGS)
-    found = os.fstat(fd)
-    euid = os.geteuid()
-    owners = {euid, 0}
-    if euid == 0 and path != os.path.realpath(default_base_dir()):
-        # root cleans for the owner of a base directory that somebody named; the default one, where all users may
-        # write, has root's own number in its name, and whoever else made it means no good
-        owners.add(found.st_uid if base_fd is None else os.fstat(base_fd).st_uid)
-    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    why = ""
-    if found.st_uid not in owners:
-        why = f"belongs to uid {found.st_uid}, not to this user or root"
-    elif shared and not found.st_mode & stat.S_ISVTX:
-        why = "may be written by others and has no sticky bit"
-    if why:
+    try:
+        status = os.fstat(fd)
+        refuse_foreign_owner(path, status, settings, base_fd)
+        return Root(
+            path=path,
+            fd=fd,
+            device=status.st_dev,
+            ino=status.st_ino,
+            mount=system.mount_id(fd),
+            trusted=not is_shared(status),
+            handles=system.has_lasting_handles(fd),
+        )
+    except BaseException:
         os.close(fd)
-        raise refusal(path, why, settings)
-    return Root(
-        path=path,
-        fd=fd,
-        device=found.st_dev,
-        ino=found.st_ino,
-        mount=system.mount_id(fd),
-        trusted=not shared,
-        handles=system.has_lasting_handles(fd),
-    )
+        raise
