@@ -89,10 +89,6 @@ def test_a_front_door_says_what_its_room_promises_and_what_it_does_not_do(room: 
 
 
 SEAMS_TO_COME = {
-    "manager/tempfleet/cli/adopt.py",
-    "manager/tempfleet/cli/cleanup.py",
-    "manager/tempfleet/cli/files.py",
-    "manager/tempfleet/cli/fleet.py",
     "manager/tempfleet/compression/compressor.py",
     "manager/tempfleet/deletion/guarded.py",
     "manager/tempfleet/deletion/usage.py",

@@ -47,14 +47,7 @@ def adopt(
     validate_tags(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
     if dry_run:
         return _preview(console, idle)
-    manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
-    with console.progress("Adopting") as count:
-        for page in manager.unregistered(idle=idle):
-            paths = [found.path for found in page]
-            result = manager.register_batch(paths, ttl=ttl, tags=tags, make_room=False)
-            registered, amount = registered + result.registered, amount + result.bytes
-            refused += [each for each in result.files if each.outcome != REGISTERED]
-            count(registered)
+    registered, amount, refused = _register_all(console, idle, ttl, tags)
     console.answer(
         {
             "registered": registered,
@@ -72,6 +65,21 @@ def adopt(
             )
             console.fail(each.outcome, told)
     return 1 if refused else 0
+
+
+def _register_all(
+    console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...]
+) -> tuple[int, int, list[FileResult]]:
+    """Files and bytes that were registered, and the results of the other files."""
+    manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
+    with console.progress("Adopting") as count:
+        for page in manager.unregistered(idle=idle):
+            paths = [file.path for file in page]
+            result = manager.register_batch(paths, ttl=ttl, tags=tags, make_room=False)
+            registered, amount = registered + result.registered, amount + result.bytes
+            refused += [file for file in result.files if file.outcome != REGISTERED]
+            count(registered)
+    return registered, amount, refused
 
 
 def _preview(console: Console, idle: float | None) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..errors import PathError, RegistryError, TempfleetError
+from ..errors import TempfleetError
 from ..formatting import counted, duration, size
-from ..logs import printable
 from .console import Console, pass_console
 from .output import Table, name
 
@@ -64,20 +63,7 @@ def decompress(console: Console, paths: tuple[str, ...]) -> int:
             done += console.manager.decompress(path)
         except (TempfleetError, OSError) as exc:
             errors.append((path, exc))
-    console.answer(
-        {
-            "decompressed": done,
-            "errors": [
-                {"path": path, "error": type(exc).__name__, "message": str(exc)} for path, exc in errors
-            ],
-        },
-        f"{counted(done, 'file was', 'files were')} decompressed.",
-    )
-    if not console.json:
-        for path, error in errors:
-            named = isinstance(error, PathError | RegistryError)  # they say of which file they speak
-            console.fail(type(error).__name__, str(error) if named else f"{printable(path)}: {error}")
-    return 1 if errors else 0
+    return console.answer_count("decompressed", done, errors)
 
 
 COMMANDS: tuple[click.Command, ...] = (compress, decompress)

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -21,7 +21,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..embedded import connect_url
-from ..errors import RegistryError, SettingsError, VolumeUnavailable
+from ..errors import PathError, RegistryError, SettingsError, VolumeUnavailable
+from ..formatting import counted
 from ..logs import configure, logger, printable
 from ..manager import TempFileManager
 from ..registry import Fleet, Registry, Store, Volume, connect
@@ -180,6 +181,24 @@ class Console:
             json.dumps({"error": kind, "message": message}) if self.json else f"tempfleet: {message}",
             err=True,
         )
+
+    def answer_with_errors(
+        self, document: dict[str, Any], errors: Sequence[tuple[str, Exception]], *views: str | Table
+    ) -> int:
+        """Print the answer, and an error for each path that failed. Returns the exit status: 1 if one failed."""
+        failures = [
+            {"path": path, "error": type(error).__name__, "message": str(error)} for path, error in errors
+        ]
+        self.answer({**document, "errors": failures}, *views)
+        for path, error in () if self.json else errors:
+            names_its_file = isinstance(error, PathError | RegistryError)
+            self.fail(type(error).__name__, str(error) if names_its_file else f"{printable(path)}: {error}")
+        return 1 if errors else 0
+
+    def answer_count(self, word: str, done: int, errors: Sequence[tuple[str, Exception]]) -> int:
+        """Print how many files were *word*, and the errors of the others. Returns the exit status."""
+        sentence = f"{counted(done, 'file was', 'files were')} {word}."
+        return self.answer_with_errors({word.replace(" ", "_"): done}, errors, sentence)
 
     def _tell_warnings(self) -> None:
         if self._end_log is None:

@@ -27,11 +27,26 @@ from ..errors import (
     SettingsError,
     TempfleetError,
 )
-from . import adopt as adopting
-from . import cleanup as cleaning
-from . import compress as compressing
-from . import config, doctor, exporter, files, fleet, plugins
-from . import evict as eviction
+from . import (
+    accept_disk,
+    adopt,
+    cleanup,
+    compress,
+    config,
+    dead,
+    doctor,
+    evict,
+    explain,
+    exporter,
+    files,
+    health,
+    hosts,
+    ls,
+    plugins,
+    restore,
+    status,
+    version,
+)
 from .console import Console
 
 PLUGINS = "tempfleet.commands"
@@ -176,7 +191,7 @@ def _told_warnings(console: Console) -> Iterator[None]:
 
 def _tell_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        ctx.invoke(fleet.version)
+        ctx.invoke(version.version)
         ctx.exit()
 
 
@@ -200,6 +215,9 @@ def main(console: Console, /, **given: str | None) -> None:
 
 
 _give_json(main)
-for _module in (files, adopting, cleaning, compressing, eviction, fleet, exporter, config, doctor, plugins):
-    for _command in _module.COMMANDS:
-        main.add_command(_command)
+MODULES = (
+    accept_disk, adopt, cleanup, compress, config, dead, doctor, evict, explain, exporter, files, health, hosts, ls,
+    plugins, restore, status, version,
+)  # fmt: skip
+for _command in (command for module in MODULES for command in module.COMMANDS):
+    main.add_command(_command)

@@ -1,0 +1,25 @@
+"""``explain``."""
+
+from __future__ import annotations
+
+import click
+
+from .console import Console, pass_console
+
+
+@click.command()
+@click.argument("path")
+@pass_console
+def explain(console: Console, path: str) -> int:
+    """
+    Say what would happen to a path, when and why. Status 1 when it is not registered.
+
+    \b
+      tempfleet explain /tmp/report.pdf
+    """
+    explanation = console.existing.explain(path)
+    console.answer(explanation.as_dict(), *explanation.sentences())
+    return 0 if explanation.record is not None else 1
+
+
+COMMANDS: tuple[click.Command, ...] = (explain,)

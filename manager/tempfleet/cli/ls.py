@@ -1,0 +1,152 @@
+"""``ls``."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import click
+
+from ..filesystem import beginning
+from ..formatting import size
+from ..logs import printable
+from ..records import NEAR_EXPIRY, FileRecord, State
+from ..registry import Registry
+from ..validation import validate_tags
+from . import formats
+from .console import Console, pass_console
+from .formats import when
+from .output import Table, known_name, known_path, records_document
+
+QUARANTINED = "quarantined"
+"""What waits until its grace period ends is waiting to the registry; people tell it apart."""
+
+Key = Callable[[FileRecord], tuple[float | str, str]]
+
+ORDERS: dict[str, Key] = {
+    "due": lambda record: (float("inf") if record.due_ms is None else record.due_ms, record.path),
+    "registered": lambda record: (record.registered_ms, record.path),
+    "size": lambda record: (-record.size_bytes, record.path),
+    "path": lambda record: (record.path, record.path),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which files to list; None, "" and () select all."""
+
+    now_ms: int
+    state: str | None
+    tags: tuple[str, ...]
+    prefix: str
+    due_within_seconds: float | None
+    near_expiry: bool
+
+    def records(self, registry: Registry) -> Iterator[FileRecord]:
+        return filter(self.matches, registry.all_records(state=self._stored_state()))
+
+    def matches(self, record: FileRecord) -> bool:
+        return (
+            record.matches(tags=self.tags)
+            and (not self.prefix or known_path(record).startswith(self.prefix))
+            and (self.state is None or state_of(record) == self.state)
+            and (self.due_within_seconds is None or self._is_due_soon(record, self.due_within_seconds))
+            and (not self.near_expiry or record.is_near_expiry(self.now_ms))
+        )
+
+    def _is_due_soon(self, record: FileRecord, seconds: float) -> bool:
+        return record.state is State.WAITING and (record.due_ms or 0) <= self.now_ms + seconds * 1000
+
+    def _stored_state(self) -> State | None:
+        """The only state that has to be read, if there is one: only waiting files are due or near their expiry."""
+        if self.state == QUARANTINED:
+            return State.WAITING
+        if self.state is None:
+            return State.WAITING if self.near_expiry or self.due_within_seconds is not None else None
+        return State(self.state)
+
+
+@click.command("ls")
+@click.option(
+    "--state",
+    type=click.Choice([*(state.value for state in State), QUARANTINED]),
+    help="Only files in this state.",
+)
+@click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
+@click.option("--prefix", default="", help="Only paths that begin so.")
+@click.option(
+    "--due-within",
+    type=formats.seconds,
+    metavar="DURATION",
+    help="Only waiting files that fall due in this time, or are due.",
+)
+@click.option(
+    "--near-expiry", is_flag=True, help=f"Only files that have spent {NEAR_EXPIRY:.0%} of their lives."
+)
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="due", show_default=True)
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="0 for all.")
+@pass_console
+def ls(
+    console: Console,
+    state: str | None,
+    tags: tuple[str, ...],
+    prefix: str,
+    due_within: float | None,
+    near_expiry: bool,
+    sort: str,
+    limit: int,
+) -> None:
+    """
+    List the files under management, the next one due first.
+
+    Files in quarantine are shown by the paths that they had, where their disk is; tempfleet restore brings them back.
+
+    \b
+      tempfleet ls --state dead
+      tempfleet ls --tag report --prefix /tmp/ --sort size --limit 20
+      tempfleet ls --due-within 10m --json
+      tempfleet ls --near-expiry --prefix /srv/reports/
+    """
+    registry = console.registry
+    now_ms = registry.now_ms()
+    chosen = Filter(now_ms, state, validate_tags(tags), beginning(prefix), due_within, near_expiry)
+    records, more = _first(chosen.records(registry), ORDERS[sort], limit)
+    console.answer(
+        {"now_ms": now_ms, "files": records_document(records), "more": more},
+        files_table(records, now_ms) if records else "No files.",
+    )
+    if more and not console.json:
+        console.warn(f"there are more than {limit}; --limit 0 lists all")
+
+
+def _first(records: Iterable[FileRecord], key: Key, limit: int) -> tuple[list[FileRecord], bool]:
+    """The first *limit* records (0: all) by *key*, each path once, and whether there are more."""
+    ordered = heapq.nsmallest(limit + 1, records, key=key) if limit else sorted(records, key=key)
+    unique = list({record.path: record for record in ordered}.values())
+    return (unique[:limit], len(unique) > limit) if limit else (unique, False)
+
+
+def state_of(record: FileRecord) -> str:
+    return QUARANTINED if record.is_quarantined and record.state is State.WAITING else str(record.state)
+
+
+def files_table(records: list[FileRecord], now_ms: int) -> Table:
+    return Table(
+        ("State", "Due", "Size", "Tries", "Tags", "Reason", "Path"),
+        [
+            (
+                state_of(record),
+                when(record, now_ms),
+                size(record.size_bytes),
+                record.attempts,
+                printable(" ".join(record.tags)),
+                printable(record.hold_reason or record.last_error),
+                known_name(record),
+            )
+            for record in records
+        ],
+    )
+
+
+COMMANDS: tuple[click.Command, ...] = (ls,)
