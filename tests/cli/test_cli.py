@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 
 from support import wait_until
 from tempfleet import Settings, TempFileManager
-from tempfleet.cli import formats, group, main
+from tempfleet.cli import group, main
+from tempfleet.cli.options import seconds as parsed
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import State
 from tempfleet.registry.fleet import Fleet
@@ -633,13 +634,13 @@ def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
     ],
 )
 def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
-    assert formats.seconds(text) == seconds
+    assert parsed(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1w", "nan", "5 5"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
-        formats.seconds(text)
+        parsed(text)
 
 
 def test_idle_files_are_compressed_when_that_is_asked_for(

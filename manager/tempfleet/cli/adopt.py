@@ -9,8 +9,8 @@ from ..logs import printable
 from ..manager import REGISTERED, FileResult
 from ..reconciliation import UnregisteredFile
 from ..validation import ttl_ms, validate_tags
-from . import formats
 from .console import Console, pass_console
+from .options import duration_option, tags_option, ttl_option
 from .output import Table, name
 
 SHOWN = 100
@@ -18,16 +18,12 @@ SHOWN = 100
 
 
 @click.command()
-@click.option(
+@duration_option(
     "--idle",
-    type=formats.seconds,
-    metavar="DURATION",
     help="Only files that changed last at least so long ago. [TEMP_FILE_MAX_AGE]",
 )
-@click.option(
-    "--ttl", type=formats.seconds, metavar="DURATION", help="How long they live. [TEMP_FILE_MAX_AGE]"
-)
-@click.option("--tag", "tags", multiple=True, help="A word to find them by; may be given several times.")
+@ttl_option
+@tags_option
 @click.option("--dry-run", is_flag=True, help="List what would be adopted, and change nothing.")
 @pass_console
 def adopt(

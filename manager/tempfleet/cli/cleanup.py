@@ -11,6 +11,7 @@ from ..deletion import QUARANTINE
 from ..formatting import counted, duration, size
 from ..records import Deletion
 from .console import Console, pass_console
+from .options import prefix_filter, tag_filter
 from .output import Table, known_name, origin
 
 
@@ -25,8 +26,8 @@ from .output import Table, known_name, origin
     is_flag=True,
     help="Instead what is in quarantine, before its grace period ends: it cannot be restored then.",
 )
-@click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
-@click.option("--prefix", default="", help="Only paths that begin so.")
+@tag_filter
+@prefix_filter
 @click.option("--dry-run", is_flag=True, help="Say what would be done, file by file, and change nothing.")
 @pass_console
 def cleanup(

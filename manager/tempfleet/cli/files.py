@@ -15,8 +15,8 @@ from ..filesystem import normalise
 from ..formatting import duration
 from ..logs import printable
 from ..records import FileRecord
-from . import formats
 from .console import Console, pass_console
+from .options import duration_option, tags_option, ttl_option
 
 MILLISECOND = 0.001
 """The registry's resolution: a time to live is rounded up to it."""
@@ -24,10 +24,8 @@ MILLISECOND = 0.001
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "--ttl", type=formats.seconds, metavar="DURATION", help="How long they live. [TEMP_FILE_MAX_AGE]"
-)
-@click.option("--tag", "tags", multiple=True, help="A word to find them by; may be given several times.")
+@ttl_option
+@tags_option
 @click.option("--directory", is_flag=True, help="The paths are directories, deleted whole.")
 @click.option("--compress", is_flag=True, help="They may be compressed when idle; readers use manager.open.")
 @pass_console
@@ -100,7 +98,7 @@ def _life(record: FileRecord) -> str:
 
 @click.command()
 @click.argument("path")
-@click.option("--ttl", type=formats.seconds, metavar="DURATION", help="From now. [TEMP_FILE_MAX_AGE]")
+@ttl_option
 @pass_console
 def renew(console: Console, path: str, ttl: float | None) -> None:
     """
@@ -137,7 +135,7 @@ def unregister(console: Console, path: str) -> None:
 
 @click.command()
 @click.argument("path")
-@click.option("--for", "seconds", type=formats.seconds, metavar="DURATION", help="For ever, without it.")
+@duration_option("--for", "seconds", help="For ever, without it.")
 @click.option("--reason", default="", help="Why, for the people who find it held.")
 @pass_console
 def hold(console: Console, path: str, seconds: float | None, reason: str) -> None:

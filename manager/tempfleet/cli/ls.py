@@ -14,10 +14,9 @@ from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
 from ..validation import validate_tags
-from . import formats
 from .console import Console, pass_console
-from .formats import when
-from .output import Table, known_name, known_path, records_document
+from .options import duration_option, prefix_filter, tag_filter
+from .output import Table, known_name, known_path, records_document, when
 
 QUARANTINED = "quarantined"
 """What waits until its grace period ends is waiting to the registry; people tell it apart."""
@@ -73,12 +72,10 @@ class Filter:
     type=click.Choice([*(state.value for state in State), QUARANTINED]),
     help="Only files in this state.",
 )
-@click.option("--tag", "tags", multiple=True, help="Only files with this tag; may be given several times.")
-@click.option("--prefix", default="", help="Only paths that begin so.")
-@click.option(
+@tag_filter
+@prefix_filter
+@duration_option(
     "--due-within",
-    type=formats.seconds,
-    metavar="DURATION",
     help="Only waiting files that fall due in this time, or are due.",
 )
 @click.option(

@@ -11,8 +11,9 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from ..deletion import origin_of
+from ..formatting import duration
 from ..logs import printable
-from ..records import FileRecord
+from ..records import FileRecord, State
 
 Cell = str | int | Text
 LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "State", "")
@@ -79,6 +80,16 @@ def known_path(record: FileRecord) -> str:
 
 def known_name(record: FileRecord) -> Text:
     return name(known_path(record))
+
+
+def when(record: FileRecord, now_ms: int) -> str:
+    """When the file falls due, as a cell of a table."""
+    if record.state is State.LEASED:
+        return "now"
+    if record.due_ms is None:
+        return "never"
+    seconds = (record.due_ms - now_ms) / 1000
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
 def origin(record: FileRecord) -> dict[str, str]:

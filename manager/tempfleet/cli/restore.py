@@ -7,8 +7,7 @@ import click
 from ..errors import PathError
 from ..formatting import size
 from .console import Console, pass_console
-from .formats import when
-from .output import Table, name
+from .output import Table, name, when
 
 
 @click.command()

@@ -10,16 +10,15 @@ from rich.text import Text
 
 from ..formatting import counted, duration, size
 from ..registry import VolumeStats
-from . import formats
 from .console import Answer, Console, pass_console
+from .options import duration_option
 from .output import Table, name
 
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Every volume of every host, a line each.")
-@click.option(
+@duration_option(
     "--watch",
-    type=formats.seconds,
     is_flag=False,
     flag_value="2s",
     metavar="[DURATION]",
