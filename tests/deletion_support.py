@@ -85,7 +85,7 @@ def _repeat(attack: Callable[[], None], stop: Event, started: Event) -> None:
 
 @contextmanager
 def mounted(kind: Sequence[str], at: Path) -> Iterator[Path]:
-    """Mount a file system. *kind* holds the arguments of mount before the directory. Skips if mounting is not allowed."""
+    """Mount a file system. *kind* holds the arguments of mount before the directory. Skips if mounting is forbidden."""
     at.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *kind, str(at)], capture_output=True, text=True, check=False)
     if done.returncode:
