@@ -213,10 +213,10 @@ def test_a_process_ends_though_a_call_hangs() -> None:
     began = time.monotonic()
     child = python(
         "import threading\n"
-        "from tempfleet.plugins.circuit_breaker import Contained\n"
+        "from tempfleet.plugins.circuit_breaker import CircuitBreaker\n"
         "from tempfleet.errors import PluginFailed\n"
         "try:\n"
-        "    Contained('guard', seconds=0.1).call(threading.Event().wait)\n"
+        "    CircuitBreaker('guard', seconds=0.1).call(threading.Event().wait)\n"
         "except PluginFailed:\n"
         "    print('kept')\n"
     )
@@ -229,12 +229,12 @@ def test_a_process_ends_though_a_call_hangs() -> None:
 def test_where_no_thread_is_to_be_had_nothing_is_called() -> None:
     child = python(
         "import _thread\n"
-        "from tempfleet.plugins.circuit_breaker import Contained\n"
+        "from tempfleet.plugins.circuit_breaker import CircuitBreaker\n"
         "from tempfleet.errors import PluginFailed\n"
         "def none(*_): raise RuntimeError('no threads at the end')\n"
         "_thread.start_new_thread = none\n"
         "try:\n"
-        "    Contained('guard', seconds=1).call(lambda: print('called'))\n"
+        "    CircuitBreaker('guard', seconds=1).call(lambda: print('called'))\n"
         "except PluginFailed as exc:\n"
         "    print('failed')\n"
     )

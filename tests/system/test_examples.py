@@ -53,7 +53,7 @@ LAWS: dict[str, Law] = {
 
 
 def run(name: str, temp: Path, **env: str) -> list[str]:
-    """Returns the lines that an example printed. It must succeed and leave no file in *temp*, its directory for files."""
+    """Returns the lines that an example printed. It must succeed and leave no file in *temp*, which it works in."""
     temp.mkdir()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TEMP_FILE_")}
     done = subprocess.run(
