@@ -70,6 +70,7 @@ from .quarantine import QUARANTINE, Quarantined
 from .recovery import Recovered, recover, stands_for_another
 from .restore import QuarantinedFile, origin_of, quarantined_files
 from .session import Session
+from .unlink import undo_creation
 
 __all__ = [
     "QUARANTINE",
@@ -92,5 +93,6 @@ __all__ = [
     "recover",
     "remove_empty",
     "stands_for_another",
+    "undo_creation",
     "usual_path",
 ]

@@ -16,6 +16,7 @@ import errno
 import os
 import stat
 
+from ..filesystem import Roots
 from ..filesystem import overwrite as secure
 from . import failpoints as faults
 from .session import Session, Stopped
@@ -130,3 +131,22 @@ def _removed(fd: int, name: str) -> bool:
             raise
         return False
     return True
+
+
+def undo_creation(roots: Roots, name: str) -> None:
+    """
+    Remove what a failed ``create()`` may have left in the base directory under the name that it made. There may be
+    nothing.
+
+    Raises:
+        OSError: it is there, and cannot be removed.
+    """
+    try:
+        os.unlink(name, dir_fd=roots.base.fd)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):  # what unlink returns for a directory: Linux, macOS
+        os.rmdir(name, dir_fd=roots.base.fd)
+    except OSError as exc:
+        if exc.errno != errno.ENAMETOOLONG:  # then it was never there
+            raise

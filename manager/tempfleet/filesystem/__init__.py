@@ -4,11 +4,13 @@ The disk, by descriptor, below roots that a person allowed.
 Promises: no symlink is followed, no mount is crossed, and a path string is resolved once, at registration. An identity
 tells a file from every other, or says that it is weak.
 
-Does not: delete a user's file, or know Redis. (It creates files, and removes its own failed attempts at that.)
+Does not: unlink a user's file, or know Redis. Only deletion/ unlinks. Two modules come near it: without renameat2, a
+rename is a link and then an unlink of the old name (syscalls.py). overwrite.py destroys the content of a file that
+deletion/ is about to unlink.
 """
 
 from . import in_use, overwrite
-from .creation import create_directory, create_file, unmake
+from .creation import create_directory, create_file
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
@@ -58,6 +60,5 @@ __all__ = [
     "outcome_of",
     "overwrite",
     "private_name",
-    "unmake",
     "unsafe",
 ]

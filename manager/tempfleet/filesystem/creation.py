@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from .roots import Roots
@@ -33,21 +32,3 @@ def create_directory(roots: Roots, name: str, *, mode: int) -> None:
         OSError: EEXIST if anything has the name.
     """
     os.mkdir(name, mode, dir_fd=roots.base.fd)
-
-
-def unmake(roots: Roots, name: str) -> None:
-    """
-    Remove what a making that was broken off may have left under a name of our own; nothing there is well, too.
-
-    Raises:
-        OSError: it is there, and cannot be removed.
-    """
-    try:
-        os.unlink(name, dir_fd=roots.base.fd)
-    except FileNotFoundError:
-        pass
-    except (IsADirectoryError, PermissionError):  # what unlink says of a directory: Linux, macOS
-        os.rmdir(name, dir_fd=roots.base.fd)
-    except OSError as exc:
-        if exc.errno != errno.ENAMETOOLONG:  # then it was never there
-            raise

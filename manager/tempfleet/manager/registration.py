@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 
 from ..capacity import check_size, refusal
 from ..cleanup import Cause
+from ..deletion import undo_creation
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -22,7 +23,7 @@ from ..errors import (
     TempfleetError,
     UnsafePath,
 )
-from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unmake, unsafe
+from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unsafe
 from ..logs import logger, printable
 from ..reconciliation import Finder, Takeover, UnregisteredFile, take_over
 from ..records import FileRecord, Flag, NewFile, Outcome
@@ -344,7 +345,7 @@ class Registering(Connected):
         )
 
     def _unmake(self, record: FileRecord) -> None:
-        unmake(self.roots, os.path.basename(record.path))
+        undo_creation(self.roots, os.path.basename(record.path))
         self.registry.unregister([record.path], total="missing")
 
     def _count_size(self, record: FileRecord, size_bytes: int) -> None:
