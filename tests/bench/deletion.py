@@ -125,12 +125,12 @@ def _call(roots: Roots, way: str, use: InUse, records: list[FileRecord]) -> None
         if way == "direct":
             os.stat(name, dir_fd=fd, follow_symlinks=False)
             if use is not InUse.DELETE:
-                _, held = in_use.hold(fd, name, leases=True)
+                _, held = in_use.hold(fd, name, write_locks=True)
             os.unlink(name, dir_fd=fd)
         else:
             reader.stat(fd, name)
             if use is not InUse.DELETE:
-                _, held = in_use.hold(fd, name, leases=True)
+                _, held = in_use.hold(fd, name, write_locks=True)
             entry = f"{n:x}"
             os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
             reader.handle(private, entry)

@@ -1,5 +1,5 @@
 """
-Whether somebody uses a file: evidence keeps it, a lease is the question, and asking never hurts anybody.
+Whether somebody uses a file: evidence keeps it, a write lock is the question, and asking never hurts anybody.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tempfleet.filesystem.syscalls import Capabilities, System
 from tempfleet.records import Deletion, FileRecord, Outcome
 from tempfleet.settings.settings import InUse, Settings
 
-leases = pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+write_locks = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has write locks")
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def test_a_file_that_nobody_uses_is_overwritten_and_deleted(tmp_path: Path, file
         assert not file.exists()
 
 
-@leases
+@write_locks
 def test_an_open_file_is_busy_until_it_is_closed(tmp_path: Path, file: Path) -> None:
     with opened_roots(tmp_path) as roots:
         for record in (registered(roots, file), created(roots)):
@@ -84,9 +84,9 @@ def test_an_open_file_is_busy_until_it_is_closed(tmp_path: Path, file: Path) -> 
             assert delete(roots, record).outcome is Outcome.DELETED
 
 
-@pytest.mark.parametrize("can_lease", [True, False])
-def test_a_locked_file_is_busy(tmp_path: Path, file: Path, can_lease: bool) -> None:
-    system = None if can_lease else System(Capabilities())
+@pytest.mark.parametrize("can_lock", [True, False])
+def test_a_locked_file_is_busy(tmp_path: Path, file: Path, can_lock: bool) -> None:
+    system = None if can_lock else System(Capabilities())
     with opened_roots(tmp_path, system=system) as roots, file.open() as held:
         record = registered(roots, file)
         fcntl.flock(held, fcntl.LOCK_SH)
@@ -110,7 +110,7 @@ def test_delete_does_not_ask(tmp_path: Path, file: Path) -> None:
         assert delete(roots, registered(roots, file)).outcome is Outcome.DELETED
 
 
-@leases
+@write_locks
 def test_a_directory_with_an_open_file_in_it_is_busy(tmp_path: Path, file: Path) -> None:
     tree = tmp_path / "data" / "tree"
     (tree / "sub").mkdir(parents=True)
@@ -124,46 +124,46 @@ def test_a_directory_with_an_open_file_in_it_is_busy(tmp_path: Path, file: Path)
 
 
 @pytest.mark.process
-@leases
+@write_locks
 @pytest.mark.parametrize("whole", [False, True], ids=["a file", "a directory with it"])
-def test_what_somebody_has_a_lease_on_is_busy(tmp_path: Path, whole: bool) -> None:
+def test_what_another_process_has_a_write_lock_on_is_busy(tmp_path: Path, whole: bool) -> None:
     tree = tmp_path / "data" / "tree"
     tree.mkdir(parents=True)
     (tree / "f").write_text("x")
     with opened_roots(tmp_path) as roots:
         record = registered(roots, tree if whole else tree / "f", directory=whole)
-        with _leased(tree / "f"):
+        with _write_locked(tree / "f"):
             assert delete(roots, record).outcome is Outcome.BUSY
         assert (tree / "f").exists()
 
 
 @contextmanager
-def _leased(path: Path) -> Iterator[None]:
+def _write_locked(path: Path) -> Iterator[None]:
     """By a process that leaves the kernel's question whether it may be broken unanswered."""
     code = """
 import fcntl, signal, sys
 with open(sys.argv[1]) as file:
     fcntl.fcntl(file, 10, signal.SIGURG)
     fcntl.fcntl(file, 1024, fcntl.F_WRLCK)
-    print("leased", flush=True)
+    print("locked", flush=True)
     sys.stdin.read()
 """
     holder = python(code, path)
     try:
-        assert holder.stdout is not None and holder.stdout.readline() == "leased\n"
+        assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
         yield
     finally:
         holder.communicate()
 
 
-@leases
+@write_locks
 def test_opening_a_file_while_it_is_asked_about_kills_nobody(tmp_path: Path, file: Path) -> None:
-    """The trap: a broken lease sends a signal, whose usual default is to terminate the holder."""
+    """The trap: a broken write lock sends a signal, whose usual default is to terminate the holder."""
 
     def child() -> None:
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fd = os.open(file.parent, os.O_RDONLY)
-        use, held = in_use.hold(fd, file.name, leases=True)
+        use, held = in_use.hold(fd, file.name, write_locks=True)
         assert use is in_use.Use.FREE
         opener = subprocess.Popen(["head", "-c1", str(file)], stdout=subprocess.PIPE)
         while in_use.still_free(held):
@@ -177,7 +177,7 @@ def test_opening_a_file_while_it_is_asked_about_kills_nobody(tmp_path: Path, fil
     assert process.exitcode == 0
 
 
-@leases
+@write_locks
 def test_somebody_who_opens_it_at_the_last_moment_gets_it_back(tmp_path: Path, file: Path) -> None:
     openers: list[subprocess.Popen[bytes]] = []
 
@@ -203,5 +203,5 @@ def test_somebody_who_opens_it_at_the_last_moment_gets_it_back(tmp_path: Path, f
 
 
 def _waits(pid: int) -> bool:
-    """Whether the process sleeps in the kernel, waiting for the lease."""
+    """Whether the process sleeps in the kernel, waiting for the write lock."""
     return Path(f"/proc/{pid}/wchan").read_text().startswith("__break_lease")

@@ -67,6 +67,6 @@ def _opened(at: int, name: str) -> int:
         try:
             return os.open(name, flags, dir_fd=at)
         except BlockingIOError:
-            # Another process holds a kernel lease on the file, perhaps to compress it. The kernel has told it to give
-            # the lease up and waits at most 45 s.
+            # Another process holds a write lock on the file, perhaps to compress it. The kernel has told it to give
+            # the lock up and waits at most 45 s.
             time.sleep(_LET_GO_SECONDS)

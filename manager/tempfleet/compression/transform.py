@@ -108,7 +108,7 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
     if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
         raise Unchanged("replaced" if record.is_compressed else "plain")
     faults.reach("exchange.found")
-    held, leased = _opened(fd, name, session)
+    held, exclusive = _opened(fd, name, session)
     try:
         form = packing.packed(held, session.reader)
         if form is None and not record.is_compressed:
@@ -120,7 +120,7 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
         if form is None:  # written anew in place; another's plain file says nothing of this one
             raise Unchanged("plain")
         _refuse_too_large(form, fd)
-        source = Source(record, root, session, fd, name, held, found, leased=leased, used_now=True)
+        source = Source(record, root, session, fd, name, held, found, exclusive=exclusive, used_now=True)
         return exchange.exchange(source, _unpacked(held, form), agreement)
     finally:
         os.close(held)
@@ -128,12 +128,14 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
 
 def _opened(fd: int, name: str, session: Session) -> tuple[int, bool]:
     """
-    For decompressing, and whether with a lease. Who has the compressed form open may go on reading; unless it is to be
-    overwritten, for then he would read noise.
+    Open the compressed form; also returns whether we hold a write lock on it.
+
+    Processes that have it open may go on reading. The exception is secure deletion: they would read what it is
+    overwritten with.
     """
     if not session.secure:
         return os.open(name, _READ, dir_fd=fd), False
-    use, held = in_use.hold(fd, name, leases=session.leases)
+    use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     if use in (Use.OPEN, Use.LOCKED):
         os.close(held)
         raise Unchanged(use.value)
@@ -210,13 +212,13 @@ def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iter
         raise Unchanged("recent")
     faults.reach("exchange.found")
     try:
-        use, held = in_use.hold(fd, name, leases=session.leases)
-    except BlockingIOError:  # somebody has a lease on it, perhaps to do the same
+        use, held = in_use.hold(fd, name, write_locks=session.write_locks)
+    except BlockingIOError:  # another process holds a write lock, perhaps to compress it too
         raise Unchanged(Use.OPEN.value) from None
     try:
         if held >= 0:
             _refuse_another(session, held, found)
-        yield Source(record, root, session, fd, name, held, found, leased=use is Use.FREE), use
+        yield Source(record, root, session, fd, name, held, found, exclusive=use is Use.FREE), use
     finally:
         if held >= 0:
             os.close(held)

@@ -37,7 +37,7 @@ these steps.
 - *A birth time alone* (identity ``b``: overlayfs, NFS) cannot tell a file from one that was put in its place
   within the same tick of the kernel's clock, some milliseconds, and got its inode number.
 - *Network file systems*: another machine can have a file open, or rename in a directory of ours that it
-  shares; leases and locks are asked of this host's kernel only.
+  shares; only this host's kernel is asked for write locks and file locks.
 - *Hard links* made before the deletion keep their bytes, ``freed_bytes`` is 0 then. *Copies, snapshots and
   reflinks* were never ours. ``secure`` says what overwriting is worth.
 - *In use* is evidence, not a promise: who opens the file between our last look and the unlink keeps an open

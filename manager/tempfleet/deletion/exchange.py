@@ -2,7 +2,7 @@
 Compressing in place: another form of a file takes its name, and there is no instant without a whole file under it.
 
     look      as before a deletion: beneath the root, no symlink, no mount; kind, identity and owner as recorded
-    ask       is it in use? compressing takes the kernel's lease and keeps it to the end
+    ask       is it in use? compressing takes a write lock and keeps it to the end
     write     the other form, in the private directory, with the owner, mode, times and attributes of the first; synced
     promise   the record accepts both objects from here on: "<identity>+<identity>"
     swap      RENAME_EXCHANGE: each has the other's name
@@ -90,11 +90,11 @@ class Source:
     name: str
     fd: int
     found: Stat
-    leased: bool = False
+    exclusive: bool = False
     used_now: bool = False
 
     def is_free(self) -> bool:
-        return not self.leased or in_use.still_free(self.fd)
+        return not self.exclusive or in_use.still_free(self.fd)
 
     def is_in(self, private: int, entry: str) -> bool:
         """Held open, its inode number cannot be another's."""
@@ -184,7 +184,7 @@ def _dress(source: int, target: int, *, used_now: bool) -> None:
 
 
 def _rights(fd: int) -> tuple[int, ...]:
-    """What others may have changed since it was dressed: no lease keeps them from it."""
+    """What others may have changed since it was dressed: no write lock keeps them from it."""
     found = os.fstat(fd)
     return found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns
 

@@ -8,7 +8,7 @@ if it is another object, it goes back to where it was, over nothing. The look be
 innocent files the trip.
 
     look      parent beneath the root, no symlink, no mount; kind, inode, birth time and owner as recorded
-    ask       is it in use? (the lease taken here is kept to the end)
+    ask       is it in use? (the write lock taken here is kept to the end)
     move      rename into the private directory as <digest of the path>.<token>
     compare   file handle, or inode and birth time, there
     unlink    there

@@ -31,7 +31,7 @@ def remove(fd: int, name: str, session: Session, *, directory: bool, held: int =
         return tree.remove(fd, name, session)
     if session.secure:
         if held >= 0:
-            in_use.let_go(held)
+            in_use.unlock(held)
         if not secure.overwrite(fd, name, session.may_go_on):
             raise Stopped
         faults.reach("secure.overwritten")

@@ -28,7 +28,7 @@ def ask(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> t
         return _objection(record, session, way), -1
     if not session.asks_in_use:
         return None, -1
-    session.use, held = in_use.hold(fd, name, leases=session.leases)
+    session.use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     if session.use is Use.FREE:
         return None, held
     objection = _objection(record, session, way)
@@ -98,10 +98,10 @@ def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
             return Use.FREE, 0, True
         if not stat.S_ISREG(found.st_mode):
             return Use.FREE, 0, False
-        use, held = in_use.hold(fd, name, leases=session.leases)
+        use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     except FileNotFoundError:
         return Use.FREE, 0, False
-    except BlockingIOError:  # somebody has a lease on it, and so has it open
+    except BlockingIOError:  # another process holds a write lock, so it has the file open
         return Use.OPEN, 0, False
     except OSError:
         return Use.UNKNOWN, 0, False

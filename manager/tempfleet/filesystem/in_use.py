@@ -1,14 +1,15 @@
 """
-Whether a process of this host uses a file, asked of the kernel.
+Whether a process of this host uses a file. The kernel decides.
 
-A write lease (``F_SETLEASE``) is given only while nobody else has the file open, so getting one *is* the
-answer, with no gap between the question and the answer. It stays until the descriptor is closed: whoever
-opens the file meanwhile waits for us, and ``still_free`` sees that somebody does. Where no lease can be had
-(not the owner's process, NFS, FUSE, macOS), ``flock`` still shows those who lock.
+The kernel grants a write lock on a whole file only while no other process has the file open. (Its own word is lease:
+``F_SETLEASE`` with ``F_WRLCK``.) So getting the lock *is* the answer, with no gap between the question and the answer.
+The lock lasts until the descriptor is closed. A process that opens the file meanwhile waits for us, and
+``still_free`` notices it. Some systems grant no write lock: NFS, FUSE, macOS, and files of another user. There
+``flock`` still shows the processes that lock.
 
-The trap: when somebody opens a leased file, its holder gets a signal, and SIGIO's default action is to
-terminate the process. ``F_SETSIG`` makes it SIGURG *before* the lease is taken; SIGURG is ignored by default,
-in every thread, so nothing has to be disarmed at start.
+The trap: when a process opens the file, the kernel sends a signal to the holder of the write lock. The default signal
+is SIGIO, which terminates the process. ``F_SETSIG`` makes it SIGURG *before* the lock is taken. SIGURG is ignored by
+default, in every thread, so nothing has to be disarmed at start.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_
 
 
 class Use(StrEnum):
-    """What is known."""
+    """How a file is used at this moment."""
 
     FREE = "free"
     OPEN = "open"
@@ -35,18 +36,25 @@ class Use(StrEnum):
     NOT_ASKED = "not-asked"
 
 
-def hold(fd: int, name: str, *, leases: bool) -> tuple[Use, int]:
+def hold(fd: int, name: str, *, write_locks: bool) -> tuple[Use, int]:
     """
-    Ask about the regular file *name* of directory *fd*.
+    Find out the use of the regular file *name* of directory *fd*, and keep it FREE if it is.
+
+    Args:
+        write_locks: whether this system grants write locks at all.
 
     Returns:
-        The answer, and a descriptor to close once the file is gone (-1 where it could not be opened).
+        The use, and a descriptor to close once the file is gone (-1 if the file could not be opened). If the use is
+        FREE, the descriptor holds the write lock.
+
+    Raises:
+        BlockingIOError: another process holds a write lock on the file, so the file is in use.
     """
     try:
         held = os.open(name, _OPEN, dir_fd=fd)
     except PermissionError:
         return Use.UNKNOWN, -1
-    if leases:
+    if write_locks:
         try:
             fcntl.fcntl(held, _F_SETSIG, signal.SIGURG)
             fcntl.fcntl(held, _F_SETLEASE, fcntl.F_WRLCK)
@@ -54,25 +62,25 @@ def hold(fd: int, name: str, *, leases: bool) -> tuple[Use, int]:
         except BlockingIOError:
             return (Use.LOCKED if _is_locked(held) else Use.OPEN), held
         except OSError:
-            pass  # no leases here: EACCES without the owner's rights, EINVAL on some file systems
+            pass  # no write locks here: EACCES without the owner's rights, EINVAL on some file systems
     return (Use.LOCKED if _is_locked(held) else Use.UNKNOWN), held
 
 
 def still_free(held: int) -> bool:
-    """Whether nobody began to open the file since ``hold`` said FREE."""
+    """Whether no process began to open the file since ``hold`` returned FREE."""
     return fcntl.fcntl(held, _F_GETLEASE) == fcntl.F_WRLCK
 
 
-def let_go(held: int) -> None:
-    """Give back the lease on *held*, if there is one: it keeps everybody from writing, also this very process."""
+def unlock(held: int) -> None:
+    """Give back the write lock on *held*, if it has one: it keeps every process from writing, ours included."""
     try:
         fcntl.fcntl(held, _F_SETLEASE, fcntl.F_UNLCK)
     except OSError:
-        pass  # none was taken
+        pass  # it has none
 
 
 def is_directory_locked(fd: int) -> bool:
-    """Whether somebody holds a ``flock`` on the directory itself."""
+    """Whether a process holds a ``flock`` on the directory itself."""
     return _is_locked(fd)
 
 

@@ -64,7 +64,7 @@ class Capabilities:
     statx: bool = False
     renameat2: bool = False
     handles: bool = False
-    leases: bool = False
+    write_locks: bool = False
 
     @classmethod
     @functools.cache
@@ -77,7 +77,7 @@ class Capabilities:
             statx=_works(lambda: Statx().read(-100, b"/", 0)),
             renameat2=_works(_try_renameat2),
             handles=hasattr(libc(), "name_to_handle_at"),
-            leases=True,
+            write_locks=True,
         )
 
 

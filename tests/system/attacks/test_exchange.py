@@ -485,7 +485,7 @@ def test_a_file_system_that_cannot_exchange_names_is_left_alone(
 
 
 def _capabilities() -> dict[str, bool]:
-    return {name: True for name in ("openat2", "statx", "handles", "leases")}
+    return {name: True for name in ("openat2", "statx", "handles", "write_locks")}
 
 
 @pytest.mark.parametrize("point", ["exchange.written", "exchange.promised", "exchange.swapped"])
