@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..deletion import NewForm, Session, Unchanged, exchange, recover
-from ..errors import AlreadyClaimed, FileMissing, UnsafePath
-from ..filesystem import Root, Roots, Use
+from ..deletion import Agreement, NewForm, Session, Skip, Unchanged, recover
+from ..errors import AlreadyClaimed, FileMissing, TempfleetError, UnsafePath
+from ..filesystem import Root, Roots
 from ..filesystem import name_of as reason_of
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
@@ -30,8 +30,6 @@ from ..settings import Compression, Settings
 from . import transform as forms
 
 COMPRESSED, DECOMPRESSED = "compressed", "decompressed"
-INCOMPRESSIBLE = "incompressible"
-STOPPED = "stopped"
 
 
 @dataclass(slots=True)
@@ -97,7 +95,7 @@ class Compressor:
 
         def step() -> None:
             if stop is not None and stop.is_set():
-                raise Unchanged(STOPPED)
+                raise Unchanged(Skip.STOPPED)
 
         if self.settings.compress_after_seconds:
             recover(self.roots)
@@ -148,7 +146,11 @@ class Compressor:
         except BlockingIOError:
             raise AlreadyClaimed.of(path, compressing=True) from None
         except Unchanged as exc:
-            return self._stays(path, record, exc.reason)
+            if exc.reason is not Skip.PLAIN:
+                raise _error_of(path, exc) from None
+            if record is not None and record.is_compressed:
+                self._amend(record, record.identity, record.identity, "")
+            return False
         logger.debug("Decompressed temporary file: %s (%d bytes)", printable(path), form.size_bytes)
         return True
 
@@ -202,10 +204,10 @@ class Compressor:
         try:
             new = work(record)
         except Unchanged as exc:
-            report.kept[exc.reason] += 1
-            if exc.reason == exchange.NO_EXCHANGE:
+            report.kept[exc.word] += 1
+            if exc.reason is Skip.NO_EXCHANGE:
                 self._cannot_exchange(record)
-            if exc.reason == INCOMPRESSIBLE:
+            if exc.reason is Skip.INCOMPRESSIBLE:
                 self._amend(record, record.identity, record.identity, Flag.INCOMPRESSIBLE)
         except OSError as exc:
             report.kept[reason_of(exc)] += 1
@@ -225,7 +227,7 @@ class Compressor:
             return forms.compress(record, root, session, agreement, self.idle, step)
 
     def _decompress(self, record: FileRecord, *, registered: bool) -> NewForm:
-        agreement: exchange.Agreement = _Unregistered()
+        agreement: Agreement = _Unregistered()
         if registered:
             agreement = _InRegistry(self.registry, record, "", DECOMPRESSED)
         with self._session(record) as (session, root):
@@ -240,25 +242,8 @@ class Compressor:
         self._amend(record, record.identity, found.form.identity, marks, found.form, total)
         _, (now,) = self.registry.read([record.path])
         if now is None or not forms.is_settled(now):
-            raise Unchanged("changed")
+            raise Unchanged(Skip.CHANGED)
         return now
-
-    def _stays(self, path: str, record: FileRecord | None, reason: str) -> bool:
-        """
-        Why a file was not decompressed. Its mark goes where it is plain, and only there: one that has lost its name
-        may get it back.
-        """
-        if record is not None and record.is_compressed and reason == "plain":
-            self._amend(record, record.identity, record.identity, "")
-        if reason in ("missing", "replaced"):
-            raise FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=reason)
-        if reason in ("changed", "exchanging"):
-            raise AlreadyClaimed.of(path, compressing=True)
-        if reason in (Use.OPEN, Use.LOCKED):
-            raise AlreadyClaimed(f"{printable(path)} is in use; it would be overwritten.", path=path)
-        if reason != "plain":
-            raise UnsafePath(f"{printable(path)} cannot be decompressed: {reason}.", path=path, reason=reason)
-        return False
 
     def _amend(
         self, record: FileRecord, old: str, new: str, marks: str, form: NewForm | None = None, total: str = ""
@@ -286,11 +271,11 @@ class Compressor:
     def _session(self, record: FileRecord) -> Iterator[tuple[Session, Root]]:
         root = self.roots.find(record.path)
         if root is None:
-            raise Unchanged("outside-roots")
+            raise Unchanged(Skip.OUTSIDE_ROOTS)
         if root.path in self._without_exchange:
-            raise Unchanged(exchange.NO_EXCHANGE)
+            raise Unchanged(Skip.NO_EXCHANGE)
         if reason := root.moved():
-            raise Unchanged(reason)
+            raise Unchanged.of(reason)
         token = secrets.randbits(62)
         with Session(self.roots, self.settings, [record], token=token, may_go_on=lambda: True) as session:
             yield session, root
@@ -339,3 +324,32 @@ class _Unregistered:
 
     def settle(self, both: str, new: NewForm) -> None:
         return
+
+
+def _missing(path: str, exc: Unchanged) -> TempfleetError:
+    return FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=exc.word)
+
+
+def _busy(path: str, _exc: Unchanged) -> TempfleetError:
+    return AlreadyClaimed.of(path, compressing=True)
+
+
+def _in_use(path: str, _exc: Unchanged) -> TempfleetError:
+    return AlreadyClaimed(f"{printable(path)} is in use; it would be overwritten.", path=path)
+
+
+_ERRORS = {
+    Skip.MISSING: _missing,
+    Skip.REPLACED: _missing,
+    Skip.CHANGED: _busy,
+    Skip.EXCHANGING: _busy,
+    Skip.OPEN: _in_use,
+    Skip.LOCKED: _in_use,
+}
+"""What ``decompress`` raises; for every other reason, UnsafePath."""
+
+
+def _error_of(path: str, exc: Unchanged) -> TempfleetError:
+    if exc.reason in _ERRORS:
+        return _ERRORS[exc.reason](path, exc)
+    return UnsafePath(f"{printable(path)} cannot be decompressed: {exc.word}.", path=path, reason=exc.word)

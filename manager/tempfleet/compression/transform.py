@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ..deletion import Agreement, NewForm, Session, Source, Unchanged, exchange
+from ..deletion import Agreement, NewForm, Session, Skip, Source, Unchanged, exchange
 from ..deletion import failpoints as faults
 from ..filesystem import Identity, Root, Stat, Use, in_use
 from ..records import NO_IDENTITY, FileRecord
@@ -53,17 +53,17 @@ def compress(
         step: called now and then; what it raises ends the work, and the file stays as it is.
 
     Raises:
-        Unchanged: it stays as it is; "incompressible" where it would save too little.
+        Unchanged: it stays as it is; INCOMPRESSIBLE if it would save too little.
         OSError: it stays as it is.
     """
     with _found(record, root, session, idle) as (source, use):
         if use is not Use.FREE:
-            raise Unchanged(use.value)
+            raise Unchanged.of(use.value)
 
         def go_on() -> None:
             step()
             if not source.is_free():
-                raise Unchanged(Use.OPEN.value)
+                raise Unchanged(Skip.OPEN)
 
         _leave_no_trace(source.fd)
         before = source.found.freed_bytes
@@ -75,7 +75,7 @@ def compress(
                     source.fd, target, own=own, size_bytes=source.found.size, most_bytes=most, step=go_on
                 )
             except packing.TooLarge:
-                raise Unchanged("incompressible") from None
+                raise Unchanged(Skip.INCOMPRESSIBLE) from None
 
         return exchange.exchange(source, write, agreement)
 
@@ -92,7 +92,7 @@ def look(record: FileRecord, root: Root, session: Session, idle: Idle) -> None:
     """Whether ``compress`` would try; raises Unchanged if not, changes nothing."""
     with _found(record, root, session, idle) as (_, use):
         if use is not Use.FREE:
-            raise Unchanged(use.value)
+            raise Unchanged.of(use.value)
 
 
 def decompress(record: FileRecord, root: Root, session: Session, agreement: Agreement) -> NewForm:
@@ -100,25 +100,25 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
     Give the file of *record* its plain form back. Who has it open goes on reading what was there.
 
     Raises:
-        Unchanged: "plain" where it is that already; "open" where it is read and is to be overwritten; or it is missing,
-            or not ours any more.
+        Unchanged: PLAIN if it is that already; OPEN if a process reads it and it is to be overwritten; or the file is
+            missing, or not ours any more.
         OSError: it stays as it is; ENOSPC where there is no room for the plain form.
     """
     fd, name = exchange.place(record, root, session)
     if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
-        raise Unchanged("replaced" if record.is_compressed else "plain")
+        raise Unchanged(Skip.REPLACED if record.is_compressed else Skip.PLAIN)
     faults.reach("exchange.found")
     held, exclusive = _opened(fd, name, session)
     try:
         form = packing.packed(held, session.reader)
         if form is None and not record.is_compressed:
-            raise Unchanged("plain")
+            raise Unchanged(Skip.PLAIN)
         if form is not None and record.identity == NO_IDENTITY:
             record = replace(record, identity=form.identity)
         found = exchange.compared(record, root, session, fd, name)
         _refuse_another(session, held, found)
         if form is None:  # written anew in place; another's plain file says nothing of this one
-            raise Unchanged("plain")
+            raise Unchanged(Skip.PLAIN)
         _refuse_too_large(form, fd)
         source = Source(record, root, session, fd, name, held, found, exclusive=exclusive, used_now=True)
         return exchange.exchange(source, _unpacked(held, form), agreement)
@@ -138,7 +138,7 @@ def _opened(fd: int, name: str, session: Session) -> tuple[int, bool]:
     use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     if use in (Use.OPEN, Use.LOCKED):
         os.close(held)
-        raise Unchanged(use.value)
+        raise Unchanged.of(use.value)
     if held < 0:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return held, use is Use.FREE
@@ -176,11 +176,11 @@ def settled(record: FileRecord, root: Root, session: Session) -> Settled:
     What a record that accepts two objects stands for, after a crash.
 
     Raises:
-        Unchanged: "exchanging" while its maker may be alive; or the file is missing, or not ours any more.
+        Unchanged: EXCHANGING while its maker may be alive; or the file is missing, or not ours any more.
     """
     fd, name = exchange.place(record, root, session)
     if exchange.is_exchanging(record.path, root):
-        raise Unchanged("exchanging")
+        raise Unchanged(Skip.EXCHANGING)
     found = exchange.compared(record, root, session, fd, name)
     old, new = Identity(record.identity).alternatives
     own = new if new.matches(found) else old
@@ -200,21 +200,21 @@ def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iter
         record = _named(record, root, session, fd, name)
     found = exchange.compared(record, root, session, fd, name)
     if Identity(record.identity).is_weak:
-        raise Unchanged("weak-identity")
+        raise Unchanged(Skip.WEAK_IDENTITY)
     if found.nlink > 1:
-        raise Unchanged("linked")
+        raise Unchanged(Skip.LINKED)
     if found.size < idle.least_bytes:
-        raise Unchanged("small")
+        raise Unchanged(Skip.SMALL)
     if found.freed_bytes < found.size:  # it would come back without its holes, and perhaps find no room
-        raise Unchanged("sparse")
+        raise Unchanged(Skip.SPARSE)
     times = os.stat(name, dir_fd=fd, follow_symlinks=False)
     if max(times.st_atime, times.st_mtime) > time.time() - idle.seconds:
-        raise Unchanged("recent")
+        raise Unchanged(Skip.RECENT)
     faults.reach("exchange.found")
     try:
         use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     except BlockingIOError:  # another process holds a write lock, perhaps to compress it too
-        raise Unchanged(Use.OPEN.value) from None
+        raise Unchanged(Skip.OPEN) from None
     try:
         if held >= 0:
             _refuse_another(session, held, found)
@@ -227,7 +227,7 @@ def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iter
 def _named(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> FileRecord:
     """A created file is known by its name alone, until it has two forms."""
     if root is not session.roots.base or record.path != root.prefix + name:
-        raise Unchanged("not-private")
+        raise Unchanged(Skip.NOT_PRIVATE)
     found = exchange.stat_of(session, fd, name)
     identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
     return replace(record, identity=identity)
@@ -237,4 +237,4 @@ def _refuse_another(session: Session, held: int, found: Stat) -> None:
     """The name can have changed hands between the look and the opening."""
     opened = session.reader.fstat(held)
     if (opened.ino, opened.device) != (found.ino, found.device):
-        raise Unchanged("replaced")
+        raise Unchanged(Skip.REPLACED)

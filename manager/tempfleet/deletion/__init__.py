@@ -64,12 +64,13 @@ from . import exchange, failpoints
 from .audit import check_place, usual_path
 from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
-from .exchange import Agreement, NewForm, Source, Unchanged
+from .exchange import Agreement, NewForm, Source
 from .outcome_log import log
 from .quarantine import QUARANTINE, Quarantined
 from .recovery import Recovered, recover, stands_for_another
 from .restore import QuarantinedFile, origin_of, quarantined_files
 from .session import Session
+from .skip import Skip, Unchanged
 from .unlink import undo_creation
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "QuarantinedFile",
     "Recovered",
     "Session",
+    "Skip",
     "Source",
     "Unchanged",
     "check_place",

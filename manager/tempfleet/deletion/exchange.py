@@ -30,26 +30,16 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Protocol
 
-from ..filesystem import FORM, Identity, Root, Stat, Use, digest_of, in_use
+from ..filesystem import FORM, Identity, Root, Stat, digest_of, in_use
 from ..records import FileRecord
 from . import failpoints as faults
 from . import guarded
 from .journal import JournalEntry
 from .removal import remove
 from .session import Session
-
-NO_EXCHANGE: Final = "no-exchange"
-"""The system, or the file system, cannot let two names change places."""
-
-
-class Unchanged(Exception):
-    """The file stays as it is; *reason* is one short word."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+from .skip import Skip, Unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +95,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     session, root = source.session, source.root
     private = session.private(root)
     if not session.is_noted:
-        raise Unchanged("no-note")
+        raise Unchanged(Skip.NO_NOTE)
     entry = f"{session.entry_name(source.record.path)}.{FORM}"
     target = os.open(entry, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
     own = Identity.of(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
@@ -132,26 +122,26 @@ def _swap(
 ) -> None:
     system = source.session.roots.system
     if not source.is_free():
-        raise Unchanged(Use.OPEN.value)
+        raise Unchanged(Skip.OPEN)
     if not agreement.promise(both):
-        raise Unchanged("changed")
+        raise Unchanged(Skip.CHANGED)
     faults.reach("exchange.promised")
     try:
         try:
             system.exchange(private, entry, source.directory, source.name)
         except FileNotFoundError:
-            raise Unchanged("missing") from None
+            raise Unchanged(Skip.MISSING) from None
         except OSError as exc:
             if exc.errno in (errno.ENOSYS, errno.EINVAL):
-                raise Unchanged(NO_EXCHANGE) from None
+                raise Unchanged(Skip.NO_EXCHANGE) from None
             raise
         faults.reach("exchange.swapped")
         if not source.is_in(private, entry):
-            raise Unchanged("replaced")  # discard gives the stranger its name back
-        reason = "" if source.is_free() else Use.OPEN.value
-        if not reason and _rights(source.fd) != _rights(target):
-            reason = "changed"
-        if reason:
+            raise Unchanged(Skip.REPLACED)  # discard gives the stranger its name back
+        reason = None if source.is_free() else Skip.OPEN
+        if reason is None and _rights(source.fd) != _rights(target):
+            reason = Skip.CHANGED
+        if reason is not None:
             system.exchange(private, entry, source.directory, source.name)
             raise Unchanged(reason)
     except (OSError, Unchanged):
@@ -232,7 +222,7 @@ def discard(
     except FileNotFoundError:
         pass
     except guarded.NotPutBack:
-        raise Unchanged("not-put-back") from None
+        raise Unchanged(Skip.NOT_PUT_BACK) from None
     except (OSError, Unchanged):
         session.left_behind = True
         raise
@@ -249,16 +239,16 @@ def place(record: FileRecord, root: Root, session: Session) -> tuple[int, str]:
     try:
         return session.parent(root, record.path), os.path.basename(record.path)
     except (FileNotFoundError, NotADirectoryError):
-        raise Unchanged("missing") from None
+        raise Unchanged(Skip.MISSING) from None
 
 
 def compared(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> Stat:
     found = stat_of(session, fd, name)
     no = guarded.objection(record, root, found, session)
     if no is not None:
-        raise Unchanged(no.reason or no.outcome.value)
+        raise Unchanged.of(no.reason or no.outcome.value)
     if not guarded.is_same(record, root, fd, name, session):
-        raise Unchanged("replaced")
+        raise Unchanged(Skip.REPLACED)
     return found
 
 
@@ -266,4 +256,4 @@ def stat_of(session: Session, fd: int, name: str) -> Stat:
     try:
         return session.reader.stat(fd, name)
     except FileNotFoundError:
-        raise Unchanged("missing") from None
+        raise Unchanged(Skip.MISSING) from None

@@ -14,6 +14,7 @@ from . import exchange, guarded
 from . import failpoints as faults
 from .journal import JournalEntry, abandoned
 from .session import Session
+from .skip import Unchanged
 
 _ORIGIN_SECONDS = 3600
 """Younger, its file may be about to come."""
@@ -96,7 +97,7 @@ def _recover_one(root: Root, private: int, line: JournalEntry, roots: Roots) -> 
             guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
         except FileNotFoundError:
             return None
-        except (OSError, guarded.NotPutBack, exchange.Unchanged) as exc:
+        except (OSError, guarded.NotPutBack, Unchanged) as exc:
             logger.error("%s is kept in %s: %s", printable(line.path), root.private.path, exc)
             return Recovered(line.path, back=False)
     faults.reach("recovery.put-back")
