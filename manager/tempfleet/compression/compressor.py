@@ -26,8 +26,10 @@ from ..filesystem import name_of as reason_of
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
 from ..registry import Registry
-from ..settings import Compression, Settings
+from ..settings import Settings
 from . import transform as forms
+from .agreement import NoAgreement, RecordAgreement
+from .candidates import candidates
 
 COMPRESSED, DECOMPRESSED = "compressed", "decompressed"
 
@@ -115,14 +117,15 @@ class Compressor:
         """The files that ``compress_idle`` would try now; changes nothing."""
         if not self.settings.compress_after_seconds:
             return
-        for page in self.registry.waiting_paths():
-            for record in self._wanted(page):
-                try:
-                    with self._session(record) as (session, root):
-                        forms.look(record, root, session, self.idle)
-                except (Unchanged, OSError):
-                    continue
-                yield record
+        for record in candidates(self.registry, self.settings):
+            if record is None:
+                continue
+            try:
+                with self._session(record) as (session, root):
+                    forms.look(record, root, session, self.idle)
+            except (Unchanged, OSError):
+                continue
+            yield record
 
     def decompress(self, path: str) -> bool:
         """
@@ -149,7 +152,7 @@ class Compressor:
             if exc.reason is not Skip.PLAIN:
                 raise _error_of(path, exc) from None
             if record is not None and record.is_compressed:
-                self._amend(record, record.identity, record.identity, "")
+                self._mark(record, "")
             return False
         logger.debug("Decompressed temporary file: %s (%d bytes)", printable(path), form.size_bytes)
         return True
@@ -160,7 +163,7 @@ class Compressor:
         try:
             current = self._begun.pop()
         except IndexError:
-            current = self._all_wanted()
+            current = candidates(self.registry, self.settings)
         while may_start():
             try:
                 record = next(current)
@@ -170,33 +173,6 @@ class Compressor:
                 yield record
         report.finished = False
         self._begun.append(current)
-
-    def _all_wanted(self) -> Iterator[FileRecord | None]:
-        for page in self.registry.waiting_paths(page=self.settings.batch_size):
-            yield from self._wanted(page)
-            yield None  # time to ask whether to go on
-
-    def _wanted(self, page: list[str]) -> Iterator[FileRecord]:
-        now_ms, records = self.registry.read(page)
-        before_ms = now_ms - self.settings.compress_after_seconds * 1000
-        for record in records:
-            if record is not None and self._is_wanted(record, now_ms) and record.registered_ms <= before_ms:
-                yield record
-
-    def _is_wanted(self, record: FileRecord, now_ms: int) -> bool:
-        if record.state is not State.WAITING or record.attempts or record.deadline_ms <= now_ms:
-            return False
-        if not forms.is_settled(record):
-            return True  # left by a crash
-        if set(record.flags) & {
-            Flag.DIRECTORY,
-            Flag.UNVERIFIED,
-            Flag.QUARANTINED,
-            Flag.COMPRESSED,
-            Flag.INCOMPRESSIBLE,
-        }:
-            return False
-        return self.settings.compression is Compression.ALL or Flag.MAY_COMPRESS in record.flags
 
     def _try(
         self, record: FileRecord, report: CompressionReport, work: Callable[[FileRecord], NewForm | None]
@@ -208,7 +184,7 @@ class Compressor:
             if exc.reason is Skip.NO_EXCHANGE:
                 self._cannot_exchange(record)
             if exc.reason is Skip.INCOMPRESSIBLE:
-                self._amend(record, record.identity, record.identity, Flag.INCOMPRESSIBLE)
+                self._mark(record, Flag.INCOMPRESSIBLE)
         except OSError as exc:
             report.kept[reason_of(exc)] += 1
             logger.warning("Could not compress temporary file %s: %s", printable(record.path), exc)
@@ -222,14 +198,14 @@ class Compressor:
         if not forms.is_settled(record):
             self._settle(record)
             return None
-        agreement = _InRegistry(self.registry, record, Flag.COMPRESSED, COMPRESSED)
+        agreement = RecordAgreement(self.registry, record, Flag.COMPRESSED, COMPRESSED)
         with self._session(record) as (session, root):
             return forms.compress(record, root, session, agreement, self.idle, step)
 
     def _decompress(self, record: FileRecord, *, registered: bool) -> NewForm:
-        agreement: Agreement = _Unregistered()
+        agreement: Agreement = NoAgreement()
         if registered:
-            agreement = _InRegistry(self.registry, record, "", DECOMPRESSED)
+            agreement = RecordAgreement(self.registry, record, "", DECOMPRESSED)
         with self._session(record) as (session, root):
             return forms.decompress(record, root, session, agreement)
 
@@ -238,25 +214,22 @@ class Compressor:
         with self._session(record) as (session, root):
             found = forms.settled(record, root, session)
         marks, total = (Flag.COMPRESSED.value, COMPRESSED) if found.is_packed else ("", DECOMPRESSED)
-        total = total if found.has_happened else ""
-        self._amend(record, record.identity, found.form.identity, marks, found.form, total)
+        self.registry.amend(
+            record.path,
+            expected=record.identity,
+            identity=found.form.identity,
+            marks=marks,
+            size_bytes=found.form.size_bytes,
+            total=total if found.has_happened else "",
+            saved_bytes=found.form.saved_bytes,
+        )
         _, (now,) = self.registry.read([record.path])
         if now is None or not forms.is_settled(now):
             raise Unchanged(Skip.CHANGED)
         return now
 
-    def _amend(
-        self, record: FileRecord, old: str, new: str, marks: str, form: NewForm | None = None, total: str = ""
-    ) -> bool:
-        return self.registry.amend(
-            record.path,
-            expected=old,
-            identity=new,
-            marks=marks,
-            size_bytes=None if form is None else form.size_bytes,
-            total=total,
-            saved_bytes=0 if form is None else form.saved_bytes,
-        )
+    def _mark(self, record: FileRecord, marks: str) -> None:
+        self.registry.amend(record.path, expected=record.identity, identity=record.identity, marks=marks)
 
     def _cannot_exchange(self, record: FileRecord) -> None:
         """Said once, and not tried again by this process."""
@@ -279,51 +252,6 @@ class Compressor:
         token = secrets.randbits(62)
         with Session(self.roots, self.settings, [record], token=token, may_go_on=lambda: True) as session:
             yield session, root
-
-
-@dataclass(frozen=True, slots=True)
-class _InRegistry:
-    """An exchange's agreement with the record of its file: each change only if the record is as it was read."""
-
-    registry: Registry
-    record: FileRecord
-    marks: str
-    total: str
-
-    def promise(self, both: str) -> bool:
-        return self._amend(self.record.identity, both, Flag.COMPRESSED)
-
-    def take_back(self, both: str) -> None:
-        self._amend(both, self.record.identity, Flag.COMPRESSED if self.record.is_compressed else "")
-
-    def settle(self, both: str, new: NewForm) -> None:
-        settled = self.registry.amend(
-            self.record.path,
-            expected=both,
-            identity=new.identity,
-            marks=self.marks,
-            size_bytes=new.size_bytes,
-            total=self.total,
-            saved_bytes=new.saved_bytes,
-        )
-        if not settled:  # released, or deleted, or another file was registered there
-            logger.info("%s left the registry as it changed its form", printable(self.record.path))
-
-    def _amend(self, expected: str, identity: str, marks: str) -> bool:
-        return self.registry.amend(self.record.path, expected=expected, identity=identity, marks=marks)
-
-
-class _Unregistered:
-    """Nobody has to agree."""
-
-    def promise(self, both: str) -> bool:
-        return True
-
-    def take_back(self, both: str) -> None:
-        return
-
-    def settle(self, both: str, new: NewForm) -> None:
-        return
 
 
 def _missing(path: str, exc: Unchanged) -> TempfleetError:
