@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
-from tempfleet.capacity.policies import eviction_policies, eviction_policy
+from tempfleet.capacity.policies import builtin_policies, policy_named
 from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.retry import RetryPolicy
 from tempfleet.plugins.specification import Candidate
@@ -150,13 +150,13 @@ def test_each_policy_has_its_order(policy: str, order: list[str]) -> None:
         could_go("large", registered=900, size=40, used=2),
         could_go("middle", registered=300, size=30, used=3),
     ]
-    places = dict(zip((each.record.path for each in files), eviction_policies()[policy](files), strict=True))
+    places = dict(zip((each.record.path for each in files), builtin_policies()[policy](files), strict=True))
     assert sorted(places, key=places.__getitem__) == order
 
 
 def test_a_policy_that_there_is_not_is_answered_with_those_that_there_are() -> None:
     with pytest.raises(SettingsError) as refused:
-        eviction_policy("least-recently", eviction_policies())
+        policy_named("least-recently", builtin_policies())
     assert refused.value.variable == "TEMP_FILE_EVICTION_POLICY"
     assert str(refused.value) == (
         "TEMP_FILE_EVICTION_POLICY='least-recently': must be one of largest, least-recently-used, oldest, size-age; "

@@ -341,7 +341,7 @@ def test_who_starts_when_there_is_room_again_takes_the_word_back(
     assert manager.evictor.watch() is None
     assert redis_client.keys("*") == []  # a volume without a file needs no key for that
     manager.registry.mark_full(True)
-    assert Evictor(manager.cleaner, manager.evictor.order).watch() is None
+    assert Evictor(manager.cleaner, manager.evictor.policy).watch() is None
     assert manager.stats().meta["full"] == ""
 
 
@@ -351,11 +351,11 @@ def test_who_frees_nothing_waits_longer_each_time_up_to_a_bound(on_disk: MakeFul
     waits = []
     while len(waits) < 7:
         if manager.evictor.watch() is not None:
-            waits.append(manager.evictor.wait.intervals)
+            waits.append(manager.evictor.backoff.intervals)
     assert waits == [1, 2, 4, 8, 16, 16, 16]
     fill(manager, "f")
     assert wait_until(manager.evictor.watch).evicted == 1
-    assert manager.evictor.wait.intervals == 0
+    assert manager.evictor.backoff.intervals == 0
 
 
 def test_who_is_told_to_stop_evicts_nothing_more(on_disk: MakeFull) -> None:

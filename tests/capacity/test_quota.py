@@ -12,7 +12,7 @@ import redis
 
 from support import Packages, assert_balanced, entries, python
 from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager
-from tempfleet.capacity import quota as limits
+from tempfleet.capacity import quota
 from tempfleet.capacity.host_totals import FRESH_SECONDS
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
@@ -199,7 +199,7 @@ def test_a_hard_limit_refuses_with_all_that_a_caller_needs(make_manager: MakeMan
     manager = make_manager(max_files=1, quota="reject")
     manager.register(file(manager, "a"))
     extra = file(manager, "b")
-    with pytest.raises(QuotaExceeded, match="MAX_TEMP_FILES is 1, and that is reached") as refused:
+    with pytest.raises(QuotaExceeded, match="was not registered, because MAX_TEMP_FILES is 1") as refused:
         manager.register(extra)
     assert (refused.value.path, refused.value.variable, refused.value.most) == (
         str(extra), "MAX_TEMP_FILES", 1,
@@ -220,7 +220,9 @@ def test_a_file_over_the_size_limit_is_refused_and_stays(
 ) -> None:
     manager = make_manager(size_limit_bytes=5)
     large = file(manager, "large", 6)
-    with pytest.raises(QuotaExceeded, match="6 bytes, TEMP_FILE_SIZE_LIMIT is 5; it was not registered"):
+    with pytest.raises(
+        QuotaExceeded, match="was not registered, because it has 6 bytes and TEMP_FILE_SIZE_LIMIT is 5"
+    ):
         manager.register(large)
     with caplog.at_level(logging.WARNING, "tempfleet"):
         manager.register_file(large)
@@ -304,8 +306,8 @@ def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) 
 def test_who_has_nothing_that_could_go_is_not_looked_through_at_each_refusal(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "LONG_LOOK_SECONDS", 0)
-    monkeypatch.setattr(limits, "REST", 1e6)
+    monkeypatch.setattr(quota, "LONG_SEARCH_SECONDS", 0)
+    monkeypatch.setattr(quota, "PAUSE_FACTOR", 1e6)
     manager = make_manager(max_files=2, quota="evict")
     held, other = file(manager, "held"), file(manager, "other")
     manager.register(held, tags=["a"])

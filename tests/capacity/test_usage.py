@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from support import assert_balanced, entries
 from tempfleet import Settings, TempFileManager
-from tempfleet.capacity.usage import DiskUsage, Kind, readings
+from tempfleet.capacity.usage import DiskUsage, Kind, disk_usages
 from tempfleet.filesystem.roots import Roots
 
 MakeManager = Callable[..., TempFileManager]
@@ -43,25 +43,25 @@ def in_memory() -> Iterator[Path]:
 def test_what_is_wanted_brings_it_down_to_the_low_mark_and_not_a_block_less_would(
     used: int, total: int, above: int, down_to: int, more: int
 ) -> None:
-    reading = DiskUsage("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
+    usage = DiskUsage("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
 
     def after(gone: int) -> DiskUsage:
-        return DiskUsage("/", 1, Kind.BYTES, reading.used - gone, total, above, down_to)
+        return DiskUsage("/", 1, Kind.BYTES, usage.used - gone, total, above, down_to)
 
-    assert after(reading.wanted).is_low
-    assert reading.is_low == (reading.wanted == 0)
-    if reading.wanted:
-        assert not after(reading.wanted - 1).is_low
+    assert after(usage.excess).is_low
+    assert usage.is_low == (usage.excess == 0)
+    if usage.excess:
+        assert not after(usage.excess - 1).is_low
 
 
 def test_without_marks_nothing_is_measured(base_dir: Path) -> None:
     with Roots.open(settings := settings_of(base_dir)) as roots:
-        assert readings(roots, settings) == []
+        assert disk_usages(roots, settings) == []
 
 
 def test_a_file_system_is_as_full_as_df_says_and_is_read_once(base_dir: Path) -> None:
     with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
-        found = {reading.kind: reading for reading in readings(roots, settings)}
+        found = {usage.kind: usage for usage in disk_usages(roots, settings)}
     assert len(list(roots)) == 2
     assert set(found) <= {Kind.BYTES, Kind.INODES}
     assert found[Kind.BYTES].percent == pytest.approx(psutil.disk_usage(str(base_dir)).percent, abs=1)
@@ -72,16 +72,16 @@ def test_a_root_that_is_away_is_not_measured(tmp_path: Path) -> None:
     with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
         base_dir.rename(tmp_path / "elsewhere")
         (tmp_path / "away").rename(tmp_path / "gone")
-        assert readings(roots, settings) == []
+        assert disk_usages(roots, settings) == []
 
 
 def test_memory_counts_for_what_lies_in_it_and_for_nothing_else(in_memory: Path, tmp_path: Path) -> None:
     for base_dir in (in_memory / "base", tmp_path / "base"):
         with Roots.open(settings := settings_of(base_dir, evict_memory_above=90)) as roots:
-            found = readings(roots, settings)
-            assert [reading.kind for reading in found] == [Kind.MEMORY] * roots.is_in_memory()
-            for reading in found:
-                assert reading.percent == pytest.approx(psutil.virtual_memory().percent, abs=5)
+            found = disk_usages(roots, settings)
+            assert [usage.kind for usage in found] == [Kind.MEMORY] * roots.is_in_memory()
+            for usage in found:
+                assert usage.percent == pytest.approx(psutil.virtual_memory().percent, abs=5)
 
 
 def test_when_memory_is_short_the_files_in_it_make_room(in_memory: Path, make_manager: MakeManager) -> None:

@@ -141,7 +141,7 @@ def test_the_timer_makes_room_after_all_volumes_were_cleaned(
         cleaned, first = (caplog.text.index(words) for words in ("Cleaned up 1 temp", "Evicted 1 temp"))
         assert cleaned < first
         clean_host(runtime, threading.Event())
-        assert runtime.manager.evictor.wait.intervals == 1
+        assert runtime.manager.evictor.backoff.intervals == 1
         runtime.manager.close()
         app.close()
 

@@ -1,17 +1,16 @@
 """
-Quotas, and room on a full disk.
+Quotas, and eviction on a full disk.
 
-Promises: a registration over a limit is refused, or files that the policy puts first are deleted before their time. An
-eviction pass stops when the disk is below its low mark.
+Promises: a registration over a limit is rejected, or files with the lowest scores of the eviction policy are deleted
+before their deadlines. An eviction pass stops when the disk is down to its low mark.
 
-Does not: evict files that are held, in use or not registered.
+Does not: delete files that are held, in use or not registered.
 """
 
-from . import evictor
 from .eviction_pass import EvictionReport
-from .evictor import Evictor
+from .evictor import Evictor, eviction_warnings
 from .policies import chosen_policy
-from .quota import Admission, check_size, refusal, soft_warnings
+from .quota import Admission, check_size, quota_error, quota_warnings
 from .usage import is_watched
 
 __all__ = [
@@ -20,8 +19,8 @@ __all__ = [
     "Evictor",
     "check_size",
     "chosen_policy",
-    "evictor",
+    "eviction_warnings",
     "is_watched",
-    "refusal",
-    "soft_warnings",
+    "quota_error",
+    "quota_warnings",
 ]

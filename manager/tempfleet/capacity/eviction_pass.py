@@ -1,17 +1,18 @@
 """
-One file system on its way down from its high mark to its low one: which files go, in which order, until when.
+One eviction pass: brings one file system down from its high mark to its low mark.
 
-A descent frees what had to go when it began, and no more: a file system that tells late of what it got back (xfs does)
-costs nobody a file.
+A pass frees the amount computed at its start. XFS reports freed space late; measuring again during the pass would evict
+too much.
 
-First goes what is in quarantine, for it was deleted already; then what is due; then, by the policy, what waits. What
-goes is gone at once, for in quarantine it would lie on the same disk. Each file is asked for before it is claimed, as
-``explain`` asks: one that is in use, vetoed, replaced or refused is left alone, and so is what failed before and waits
-for its next try. Held files do not wait, so they are never looked at. A plug-in that fails to say what it keeps ends
-the descent.
+Quarantined files go first, because they were deleted already. Then due files go, then the other waiting files, both by
+the score of the policy. No file is quarantined now, because the quarantine lies on the same disk. Before a file is
+claimed, its deletion is previewed, as in ``explain``. A file that is in use, vetoed, replaced or refused stays. A file
+that waits for the retry of a failed deletion stays too. Held files do not wait, so they are never read. If a plug-in
+fails to answer which files it vetoes, the pass ends.
 
-A choice looks at every waiting record of the volume, and at each of its files: O(files), in pages, about a minute for
-a million (54 us each). It is made once for as many as 10,000 files, and again for what in the end could not go.
+A selection reads every waiting record of the volume and inspects each file: O(files), in pages, about a minute for a
+million (54 us each). One selection yields up to 10,000 files. Files that could not be deleted are replaced by another
+selection.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from typing import Any
 from ..cleanup import Cause, Cleaner, CleanupReport
 from ..errors import RegistryFull
 from ..logs import logger
-from ..plugins import FAILED, Candidate, Order
+from ..plugins import FAILED, Candidate, Policy
 from ..records import Deletion, FileRecord, Outcome, State
 from .selection import Shortfall, choose
-from .usage import DiskUsage, Kind, again
+from .usage import DiskUsage, Kind, measure_again
 
 
 @dataclass(slots=True)
@@ -36,13 +37,13 @@ class EvictionReport:
     What one eviction did, or would do (``dry_run``).
 
     Attributes:
-        before: what was above its high mark, and how far.
-        after: the same things, measured at the end.
-        wanted_bytes, wanted_files: what had to go, to be down at the low marks (files: inodes).
-        freed_bytes, freed_files: what the disk got back, in whole blocks, and in inodes.
-        evicted: how many files (or directories registered as one) went.
-        exhausted: more had to go, and there was nothing left that could.
-        files: what went, in that order; only where somebody asked for their names.
+        before: the usages that were above their high marks.
+        after: the same usages, measured at the end.
+        wanted_bytes, wanted_files: the amount above the low marks (files: inodes).
+        freed_bytes, freed_files: the freed space in whole blocks, and the freed inodes.
+        evicted: the number of deleted files (a directory that is registered as a whole counts as one).
+        exhausted: more had to be freed, but no other file could be deleted.
+        files: the deleted files in their order; only if the caller asked for names.
     """
 
     dry_run: bool = False
@@ -59,33 +60,33 @@ class EvictionReport:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether something is above its high mark still, and nothing more can go."""
-        return self.exhausted and any(reading.is_high for reading in self.after)
+        """Whether a usage is still above its high mark, and no other file can be deleted."""
+        return self.exhausted and any(usage.is_high for usage in self.after)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "dry_run": self.dry_run,
-            "before": [reading.as_dict() for reading in self.before],
-            "after": [reading.as_dict() for reading in self.after],
+            "before": [usage.as_dict() for usage in self.before],
+            "after": [usage.as_dict() for usage in self.after],
             "wanted_bytes": self.wanted_bytes, "wanted_files": self.wanted_files,
             "freed_bytes": self.freed_bytes, "freed_files": self.freed_files,
             "evicted": self.evicted, "stuck": self.is_stuck, "seconds": round(self.seconds, 3),
             "files": [
-                {"path": gone.record.path, "size_bytes": gone.size_bytes, "age_seconds": gone.age_ms / 1000,
-                 "quarantined": gone.record.is_quarantined}
-                for gone in self.files
+                {"path": file.record.path, "size_bytes": file.size_bytes, "age_seconds": file.age_ms / 1000,
+                 "quarantined": file.record.is_quarantined}
+                for file in self.files
             ],
         }  # fmt: skip
 
 
 class EvictionPass:
-    """Brings one file system down: *above* are its readings that are above their high marks."""
+    """Frees one file system. *high* are its usages above their high marks."""
 
     def __init__(
         self,
         cleaner: Cleaner,
-        order: Order,
-        above: Sequence[DiskUsage],
+        policy: Policy,
+        high: Sequence[DiskUsage],
         report: EvictionReport,
         *,
         names: bool,
@@ -94,59 +95,60 @@ class EvictionPass:
     ) -> None:
         self.cleaner = cleaner
         self.registry = cleaner.registry
-        self.order = order
-        self.above = above
+        self.policy = policy
+        self.high = high
         self.report = report
         self.names = names
         self.stop = stop
         self.progress = progress
-        self.need = Shortfall(
-            bytes=max((reading.wanted for reading in above if reading.kind is not Kind.INODES), default=0),
-            files=max((reading.wanted for reading in above if reading.kind is Kind.INODES), default=0),
+        self.shortfall = Shortfall(
+            bytes=max((usage.excess for usage in high if usage.kind is not Kind.INODES), default=0),
+            files=max((usage.excess for usage in high if usage.kind is Kind.INODES), default=0),
         )
         self._began_ms = self.registry.now_ms()
         self._tried: set[str] = set()
-        self._at: dict[str, Candidate] = {}
+        self._batch: dict[str, Candidate] = {}
 
     def run(self) -> None:
-        """Add what is done, or with ``dry_run`` what would be, to the report."""
-        self.report.wanted_bytes += self.need.bytes
-        self.report.wanted_files += self.need.files
+        """Evict, or with ``dry_run`` only preview, and add the counts to the report."""
+        self.report.wanted_bytes += self.shortfall.bytes
+        self.report.wanted_files += self.shortfall.files
         if self.report.dry_run:
             for page in self._pages():
-                self._account(Deletion(self._at[path].record, Outcome.DELETED) for path in page)
+                self._account(Deletion(self._batch[path].record, Outcome.DELETED) for path in page)
             return
         self.cleaner.clean_paths(
             self._pages(),
             Cause.EVICTED,
             until_ms=self._began_ms,
             stop=self.stop,
-            progress=self._move_on,
+            progress=self._add_batch,
         )
 
-    def _move_on(self, done: CleanupReport) -> None:
-        self._account(done.latest)
+    def _add_batch(self, report: CleanupReport) -> None:
+        self._account(report.latest)
         if self.progress is not None:
             self.progress(self.report.evicted)
 
     def _pages(self) -> Iterator[list[str]]:
-        """What is to go next, in batches, until enough is gone or nothing is left that could."""
+        """Yields the paths of the next batch, until enough is freed or no candidate is left."""
         size = self.cleaner.settings.batch_size
-        while not self.need.is_met:
-            chosen = choose(self._candidates(), self._rank, self.need)
+        while not self.shortfall.is_met:
+            chosen = choose(self._candidates(), self._scores, self.shortfall)
             if not chosen and not self._is_stopped:
                 self.report.exhausted = True
                 return
             for start in range(0, len(chosen), size):
                 if self._is_stopped or self._is_low:
                     return
-                self._at = {each.record.path: each for each in chosen[start : start + size]}
-                self._tried.update(self._at)
-                seen = self._examined()
-                if any(each.reason.startswith(f"{FAILED}:") for each in seen):
-                    self.report.exhausted = True  # it would be asked about every file there is, for nothing
+                self._batch = {file.record.path: file for file in chosen[start : start + size]}
+                self._tried.update(self._batch)
+                results = list(self.cleaner.previews.evicted([file.record for file in self._batch.values()]))
+                if any(result.reason.startswith(f"{FAILED}:") for result in results):
+                    # The next pages would only ask the failed plug-in about every other file.
+                    self.report.exhausted = True
                     return
-                yield [each.path for each in seen if each.outcome is Outcome.DELETED]
+                yield [result.path for result in results if result.outcome is Outcome.DELETED]
             if self._is_stopped:
                 return
 
@@ -155,66 +157,64 @@ class EvictionPass:
         for page in self.registry.waiting_paths(page=self.cleaner.settings.batch_size):
             if self._is_stopped:
                 return
-            now_ms, found = self.registry.read([path for path in page if path not in self._tried])
-            records = [record for record in found if record is not None and self._may_go(record)]
+            now_ms, entries = self.registry.read([path for path in page if path not in self._tried])
+            records = [record for record in entries if record is not None and self._may_go(record)]
             yield [
-                Candidate(record, weight.size_bytes, weight.files, weight.used_ms, now_ms)
-                for record, weight in zip(records, deleter.footprints(records), strict=True)
-                if weight is not None
+                Candidate(record, footprint.size_bytes, footprint.files, footprint.used_ms, now_ms)
+                for record, footprint in zip(records, deleter.footprints(records), strict=True)
+                if footprint is not None
             ]
 
     def _may_go(self, record: FileRecord) -> bool:
-        """What was registered since waits for the next descent; what failed before, for its own next try."""
+        """Not if it was registered after the pass began, and not if it waits for the retry of a failed deletion."""
         root = self.cleaner.roots.find(record.path)
         return (
             record.state is State.WAITING
             and not record.attempts
             and record.registered_ms <= self._began_ms
             and root is not None
-            and root.device == self.above[0].device
+            and root.device == self.high[0].device
         )
 
-    def _examined(self) -> list[Deletion]:
-        return list(self.cleaner.previews.evicted([candidate.record for candidate in self._at.values()]))
+    def _scores(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
+        """Returns scores that put quarantined files first, then due files, then the others by the policy."""
+        scores = iter(self.policy([file for file in candidates if not file.record.is_quarantined]))
 
-    def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
-        places = iter(self.order([each for each in candidates if not each.record.is_quarantined]))
-
-        def place(candidate: Candidate) -> tuple[float, ...]:
+        def score(candidate: Candidate) -> tuple[float, ...]:
             record = candidate.record
             if record.is_quarantined:
                 return (0, record.registered_ms)
-            return (1 if record.deadline_ms <= candidate.now_ms else 2, next(places))
+            return (1 if record.deadline_ms <= candidate.now_ms else 2, next(scores))
 
-        return [place(candidate) for candidate in candidates]
+        return [score(candidate) for candidate in candidates]
 
     @property
     def _is_low(self) -> bool:
-        """Others may have made room as well."""
-        now = again(self.above, self.cleaner.roots, self.cleaner.settings)
-        return not self.report.dry_run and all(reading.is_low for reading in now)
+        """Whether all usages are at their low marks; other processes may have freed space too."""
+        usages = measure_again(self.high, self.cleaner.roots, self.cleaner.settings)
+        return not self.report.dry_run and all(usage.is_low for usage in usages)
 
     @property
     def _is_stopped(self) -> bool:
         return self.stop is not None and self.stop.is_set()
 
     def _account(self, deletions: Iterable[Deletion]) -> None:
-        gone = [self._at[each.path] for each in deletions if each.outcome is Outcome.DELETED]
-        for candidate in gone:
-            self.need.take(candidate)
+        evicted = [self._batch[result.path] for result in deletions if result.outcome is Outcome.DELETED]
+        for candidate in evicted:
+            self.shortfall.subtract(candidate)
             self.report.freed_bytes += candidate.size_bytes
             self.report.freed_files += candidate.files
-        self.report.evicted += len(gone)
+        self.report.evicted += len(evicted)
         if self.names:
-            self.report.files += gone
-        if gone and not self.report.dry_run:
-            self._tried.difference_update(candidate.record.path for candidate in gone)
-            self._count(gone)
+            self.report.files += evicted
+        if evicted and not self.report.dry_run:
+            self._tried.difference_update(candidate.record.path for candidate in evicted)
+            self._count(evicted)
 
-    def _count(self, gone: Sequence[Candidate]) -> None:
-        """After each batch, so that a process that dies loses one batch's count and no more."""
-        freed = sum(candidate.size_bytes for candidate in gone)
+    def _count(self, evicted: Sequence[Candidate]) -> None:
+        """Called after each batch, so that a process that dies loses the count of one batch at most."""
+        freed = sum(candidate.size_bytes for candidate in evicted)
         try:
-            self.registry.count_all({"evicted": len(gone), "evicted_bytes": freed})
+            self.registry.count_all({"evicted": len(evicted), "evicted_bytes": freed})
         except RegistryFull as exc:
-            logger.warning("What was evicted was not counted: %s", exc)
+            logger.warning("The evicted files were not counted: %s", exc)

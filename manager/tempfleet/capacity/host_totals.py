@@ -1,4 +1,4 @@
-"""What all volumes of a host hold together."""
+"""The files and bytes that all volumes of a host hold together."""
 
 from __future__ import annotations
 
@@ -9,54 +9,56 @@ from ..registry import Fleet
 from ..settings import Settings
 
 FRESH_SECONDS = 1.0
-"""For how long a host's totals are believed."""
+"""How long the totals of a host are used before they are read again."""
 
 
 class HostTotals:
-    """What is registered on one host, in all its volumes: as of a moment ago, and what we registered since."""
+    """The totals of one host: as they were read a moment ago, plus what this process registered since."""
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self.fleet = fleet
         self.host = settings.host
-        self.most = {"files": settings.host_max_files, "bytes": settings.host_max_bytes}
-        self._known = {"files": 0, "bytes": 0}
-        self._since = {"files": 0, "bytes": 0}
-        self._looked = float("-inf")
+        self.limits = {"files": settings.host_max_files, "bytes": settings.host_max_bytes}
+        self._totals = {"files": 0, "bytes": 0}
+        self._added = {"files": 0, "bytes": 0}
+        self._read_at = float("-inf")
 
-    def broken_by(self, file: NewFile) -> str:
-        """The limit that *file* would break, "" for none; then it counts as registered."""
+    def exceeded_by(self, file: NewFile) -> str:
+        """Returns the limit that *file* would exceed, or "" after counting it as registered."""
         if self._is_stale():
             self.forget()
-            self._look()
+            self._read()
         growth = {"files": 1, "bytes": file.size_bytes}
-        for name, most in self.most.items():
-            if most and growth[name] and self._known[name] + self._since[name] + growth[name] > most:
+        for name, limit in self.limits.items():
+            if limit and growth[name] and self._totals[name] + self._added[name] + growth[name] > limit:
                 return f"host_{name}"
         for name in growth:
-            self._since[name] += growth[name]
+            self._added[name] += growth[name]
         return ""
 
-    def beyond(self) -> dict[str, int]:
-        """The totals, looked up now, that are above their limit."""
-        self._look()
+    def exceeded(self) -> dict[str, int]:
+        """Returns the totals, read now, that are above their limits."""
+        self._read()
         return {
-            name: self._known[name] for name, most in self.most.items() if most and self._known[name] > most
+            name: self._totals[name]
+            for name, limit in self.limits.items()
+            if limit and self._totals[name] > limit
         }
 
     def forget(self) -> None:
-        """Have the totals looked up again."""
-        self._looked = float("-inf")
+        """Read the totals again at the next call."""
+        self._read_at = float("-inf")
 
     def _is_stale(self) -> bool:
-        if time.monotonic() > self._looked + FRESH_SECONDS:
+        if time.monotonic() > self._read_at + FRESH_SECONDS:
             return True
-        return any(most and self._since[name] > most / 100 for name, most in self.most.items())
+        return any(limit and self._added[name] > limit / 100 for name, limit in self.limits.items())
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        found = self.fleet.stats(self.fleet.volumes(host=self.host)).values()
-        self._known = {
-            "files": sum(stats.active - stats.total("aside") for stats in found),
-            "bytes": sum(stats.bytes - stats.total("aside_bytes") for stats in found),
+    def _read(self) -> None:
+        self._read_at = time.monotonic()
+        volumes = self.fleet.stats(self.fleet.volumes(host=self.host)).values()
+        self._totals = {
+            "files": sum(stats.active - stats.total("aside") for stats in volumes),
+            "bytes": sum(stats.bytes - stats.total("aside_bytes") for stats in volumes),
         }
-        self._since = {"files": 0, "bytes": 0}
+        self._added = {"files": 0, "bytes": 0}

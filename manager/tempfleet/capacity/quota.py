@@ -1,14 +1,16 @@
 """
-How much may be registered, who is refused, and who makes room.
+Quotas: how much may be registered, and what happens to a registration over a limit.
 
-The limits of a volume, and of a tag in it, are kept by the script that registers, so they are exact however many
-processes register at once. A host spans volumes, hence cluster slots, and no script sees it whole: its totals are
-looked up again after a second, or after a hundredth of the limit, so each process may overshoot by that much.
+The script that registers checks the limits of the volume and of a tag. So they are exact however many processes
+register at once. A host spans several volumes, hence several cluster slots, so no script can read all of it. Its
+totals are read again after a second, or after a hundredth of the limit, so each process may exceed the limit by that
+much.
 
-A registrant is known by its tags. To make room (TEMP_FILE_QUOTA=evict) only its own files are deleted, those that
-share a tag with the new one, or have none either: who registers too much harms nobody else. They go in the order of
-the eviction policy. Held files, files in use and files in quarantine stay. Looking for them costs a look at every
-record, so who has nothing that could go is refused without one for a while: a tenth of its time is spent looking.
+A registrant is identified by its tags. To make room (TEMP_FILE_QUOTA=evict) only its own files are deleted: files that
+share a tag with the new file, or have no tag if it has none. So a registrant that registers too much harms no other.
+Files go in the order of the eviction policy. Held files, files in use and quarantined files stay. A search reads every
+record. If it finds nothing to delete, the next search waits ten times as long as this one took; until then the
+registrant is rejected without a search.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..cleanup import Cause, Cleaner
 from ..errors import PluginFailed, QuotaExceeded
 from ..logs import logger, printable
-from ..plugins import Candidate, Order
+from ..plugins import Candidate, Policy
 from ..records import FileRecord, NewFile, State
 from ..registry import NO_LIMITS, Fleet, Limits, Registration, Registry, VolumeStats, tag_of
 from ..settings import Quota, Settings
@@ -27,21 +29,21 @@ from .host_totals import HostTotals
 from .selection import Shortfall, choose
 
 ROUNDS = 3
-"""How often room is made for one call: others may take it."""
+"""How often one call makes room: another process may take the room."""
 
-LONG_LOOK_SECONDS = 0.1
-REST = 10
-"""A look for room that took longer than that, and was in vain, is not repeated for ten times as long as it took."""
+LONG_SEARCH_SECONDS = 0.1
+PAUSE_FACTOR = 10
+"""If a search took longer than LONG_SEARCH_SECONDS and found nothing, no other starts for ten times as long."""
 
-MOST_AT_REST = 1000
-"""Registrants that are remembered."""
+MOST_PAUSED = 1000
+"""Registrants whose pause is remembered."""
 
 OVER = "over:"
 
 Registrant = tuple[str, frozenset[str]]
-"""The limit that it is at, and the tags that it is known by."""
+"""The limit that it exceeds, and its tags."""
 
-FIELDS = {
+SETTINGS_OF_LIMITS = {
     "files": "max_files",
     "bytes": "max_bytes",
     "tag_files": "tag_max_files",
@@ -49,11 +51,11 @@ FIELDS = {
     "host_files": "host_max_files",
     "host_bytes": "host_max_bytes",
 }
-"""The limit as the codes name it -> its setting."""
+"""The name of a limit in the codes -> its setting."""
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The limits that registering keeps; none while they are soft."""
+def volume_limits(settings: Settings) -> Limits:
+    """Returns the limits that the registering script checks; none if TEMP_FILE_QUOTA is soft."""
     if settings.quota is Quota.SOFT:
         return NO_LIMITS
     return Limits(
@@ -72,8 +74,8 @@ def check_size(file: NewFile, settings: Settings) -> NewFile:
     most = settings.size_limit_bytes
     if most and file.size_bytes > most:
         raise QuotaExceeded(
-            f"{printable(file.path)} has {file.size_bytes} bytes, TEMP_FILE_SIZE_LIMIT is {most}; "
-            "it was not registered and stays.",
+            f"{printable(file.path)} was not registered, because it has {file.size_bytes} bytes and "
+            f"TEMP_FILE_SIZE_LIMIT is {most}. The file was not changed.",
             path=file.path,
             variable="TEMP_FILE_SIZE_LIMIT",
             most=most,
@@ -81,16 +83,17 @@ def check_size(file: NewFile, settings: Settings) -> NewFile:
     return file
 
 
-def refusal(registration: Registration, settings: Settings) -> QuotaExceeded | None:
-    """The error that a registration came to, None where it came to none."""
+def quota_error(registration: Registration, settings: Settings) -> QuotaExceeded | None:
+    """Returns the error of a registration over a limit, None for any other."""
     if not registration.code.startswith(OVER):
         return None
     _, limit, *token = registration.code.split(":", 2)
-    variable, most = settings.variable_of(FIELDS[limit]), int(getattr(settings, FIELDS[limit]))
+    name = SETTINGS_OF_LIMITS[limit]
+    variable, most = settings.variable_of(name), int(getattr(settings, name))
     path, tag = registration.file.path, tag_of(token[0]) if token else ""
-    whose = f" for the tag {printable(tag)!r}" if token else ""
+    scope = f" for the tag {printable(tag)!r}" if token else ""
     return QuotaExceeded(
-        f"{printable(path)} was not registered and stays: {variable} is {most}{whose}, and that is reached.",
+        f"{printable(path)} was not registered, because {variable} is {most}{scope}. The file was not changed.",
         path=path,
         variable=variable,
         most=most,
@@ -99,129 +102,131 @@ def refusal(registration: Registration, settings: Settings) -> QuotaExceeded | N
 
 
 class Admission:
-    """Registers as far as the settings' limits let it. Thread-safe as far as the registry's limits go."""
+    """Registers files within the limits of the settings. Thread-safe; limits of a host may be exceeded slightly."""
 
-    def __init__(self, registry: Registry, cleaner: Cleaner, order: Order, settings: Settings) -> None:
+    def __init__(self, registry: Registry, cleaner: Cleaner, policy: Policy, settings: Settings) -> None:
         self.registry = registry
         self.cleaner = cleaner
-        self.order = order
+        self.policy = policy
         self.settings = settings
-        self.limits = limits_of(settings)
+        self.limits = volume_limits(settings)
         self.evicts = settings.quota is Quota.EVICT
         has_host_limit = settings.quota is not Quota.SOFT and (
             settings.host_max_files or settings.host_max_bytes
         )
         self.host = HostTotals(Fleet(registry.store), settings) if has_host_limit else None
-        self._rests_until: dict[Registrant, float] = {}
+        self._paused_until: dict[Registrant, float] = {}
 
     def register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
         """
-        As ``Registry.register``; a file that a limit does not let in has a code that ``refusal`` explains. Raises as
-        it does, and where it makes room as ``Cleaner.clean_paths``; without *make_room* nothing is deleted for them.
+        As ``Registry.register``; ``quota_error`` explains the code of a file over a limit. Raises as
+        ``Registry.register`` does, and as ``Cleaner.clean_paths`` if it makes room. Without *make_room* no file is
+        deleted.
         """
-        done = dict(enumerate(self._try(files)))
+        results = dict(enumerate(self._try(files)))
         for _ in range(ROUNDS if self.evicts and make_room else 0):
-            refused = {at: each for at, each in done.items() if each.code.startswith(OVER)}
-            if not refused or not self._make_room(list(refused.values()), {file.path for file in files}):
+            rejected = {index: result for index, result in results.items() if result.code.startswith(OVER)}
+            if not rejected or not self._make_room(list(rejected.values()), {file.path for file in files}):
                 break
-            again = self._try([each.file for each in refused.values()])
-            done.update(zip(refused, again, strict=True))
-        return list(done.values())
+            retried = self._try([result.file for result in rejected.values()])
+            results.update(zip(rejected, retried, strict=True))
+        return list(results.values())
 
     def _try(self, files: Sequence[NewFile]) -> list[Registration]:
-        broken = self._broken_on_host(files)
-        admitted = [file for at, file in enumerate(files) if not broken[at]]
+        exceeded = self._exceeded_on_host(files)
+        admitted = [file for file, limit in zip(files, exceeded, strict=True) if not limit]
         registered = iter(self.registry.register(admitted, self.limits))
         return [
-            Registration(OVER + broken[at], file, 0, 0) if broken[at] else next(registered)
-            for at, file in enumerate(files)
+            Registration(OVER + limit, file, 0, 0) if limit else next(registered)
+            for file, limit in zip(files, exceeded, strict=True)
         ]
 
-    def _broken_on_host(self, files: Sequence[NewFile]) -> list[str]:
+    def _exceeded_on_host(self, files: Sequence[NewFile]) -> list[str]:
         if self.host is None:
             return [""] * len(files)
-        _, known = self.registry.read([file.path for file in files])
+        """Returns the limit of the host that each file would exceed, or ""."""
+        _, records = self.registry.read([file.path for file in files])
         return [
-            self.host.broken_by(file) if record is None else ""
-            for file, record in zip(files, known, strict=True)
+            self.host.exceeded_by(file) if record is None else ""
+            for file, record in zip(files, records, strict=True)
         ]
 
-    def _make_room(self, refused: Sequence[Registration], ours: set[str]) -> int:
-        """Delete files of the same registrants, in the policy's order; how many count no more."""
+    def _make_room(self, rejected: Sequence[Registration], ours: set[str]) -> int:
+        """Delete files of the same registrants, in the order of the policy; returns how many count no longer."""
         paths: dict[str, None] = {}
-        looks: dict[Registrant, float] = {}
-        for limit in dict.fromkeys(each.code for each in refused):
-            files = [each.file for each in refused if each.code == limit]
+        searches: dict[Registrant, float] = {}
+        for limit in dict.fromkeys(result.code for result in rejected):
+            files = [result.file for result in rejected if result.code == limit]
             registrant = (limit, frozenset(tag for file in files for tag in file.tags))
             began = time.monotonic()
-            if began < self._rests_until.get(registrant, 0):
+            if began < self._paused_until.get(registrant, 0):
                 continue
             try:
-                chosen = choose(self._candidates(files, ours), self._rank, self._need(limit, files))
+                chosen = choose(self._candidates(files, ours), self._scores, self._shortfall(limit, files))
             except PluginFailed as exc:
                 logger.warning("No room was made: %s", exc)
                 return 0
-            looks[registrant] = time.monotonic() - began
+            searches[registrant] = time.monotonic() - began
             paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
-        gone = self._delete(list(paths)) if paths else 0
-        if not gone:
-            self._rest(looks)
-        return gone
+        freed = self._delete(list(paths)) if paths else 0
+        if not freed:
+            self._pause(searches)
+        return freed
 
-    def _rest(self, looks: Mapping[Registrant, float]) -> None:
-        """After looks in vain, with the seconds that each took."""
-        if len(self._rests_until) >= MOST_AT_REST:
-            self._rests_until.clear()
+    def _pause(self, searches: Mapping[Registrant, float]) -> None:
+        """Pause the registrants whose searches found nothing; *searches* has the seconds that each took."""
+        if len(self._paused_until) >= MOST_PAUSED:
+            self._paused_until.clear()
         now = time.monotonic()
-        for registrant, seconds in looks.items():
-            if seconds > LONG_LOOK_SECONDS:
-                self._rests_until[registrant] = now + REST * seconds
+        for registrant, seconds in searches.items():
+            if seconds > LONG_SEARCH_SECONDS:
+                self._paused_until[registrant] = now + PAUSE_FACTOR * seconds
 
     def _delete(self, paths: list[str]) -> int:
-        """How many count no more: deleted, set aside, found missing, or taken by somebody else before us."""
+        """Returns how many count no longer: deleted, quarantined, missing, or deleted by another process."""
         report = self.cleaner.clean_paths([paths], Cause.QUOTA, until_ms=self.registry.now_ms())
         logger.info(
-            "Made room: wanted %d files to go, deleted %d and freed %d bytes",
+            "Made room: chose %d files, deleted %d and freed %d bytes",
             len(paths), report.deleted, report.freed_bytes,
         )  # fmt: skip
         if self.host is not None:
             self.host.forget()
         return len(paths) - report.kept - report.handed_back
 
-    def _rank(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
-        return [(place,) for place in self.order(candidates)]
+    def _scores(self, candidates: Sequence[Candidate]) -> list[tuple[float, ...]]:
+        return [(score,) for score in self.policy(candidates)]
 
-    def _need(self, code: str, files: Sequence[NewFile]) -> Shortfall:
-        """What must go: what is to come, and a twentieth of the limit, so that not every call has to."""
+    def _shortfall(self, code: str, files: Sequence[NewFile]) -> Shortfall:
+        """Returns the size of *files* plus a twentieth of the limit, so that not every call has to make room."""
         limit = code.split(":")[1]
-        more = int(getattr(self.settings, FIELDS[limit])) // 20
+        reserve = int(getattr(self.settings, SETTINGS_OF_LIMITS[limit])) // 20
         if "bytes" in limit:
-            return Shortfall(bytes=sum(file.size_bytes for file in files) + more)
-        return Shortfall(files=len(files) + more)
+            return Shortfall(bytes=sum(file.size_bytes for file in files) + reserve)
+        return Shortfall(files=len(files) + reserve)
 
     def _candidates(self, files: Sequence[NewFile], ours: set[str]) -> Iterator[list[Candidate]]:
-        """What waits, is the same registrants', and could be deleted now; counted as the limits count it."""
+        """Yields the waiting files of the same registrants, with sizes as the limits count them."""
         deleter = self.cleaner.deleter
         for page in self.registry.waiting_paths():
-            now_ms, found = self.registry.read([path for path in page if path not in ours])
-            records = [record for record in found if record is not None and _may_go(record, files)]
+            now_ms, entries = self.registry.read([path for path in page if path not in ours])
+            records = [record for record in entries if record is not None and _may_go(record, files)]
             yield [
-                Candidate(record, record.size_bytes, 1, 0 if weight is None else weight.used_ms, now_ms)
-                for record, weight in zip(records, deleter.footprints(records), strict=True)
+                Candidate(record, record.size_bytes, 1, 0 if footprint is None else footprint.used_ms, now_ms)
+                for record, footprint in zip(records, deleter.footprints(records), strict=True)
             ]
 
 
 def _may_go(record: FileRecord, files: Sequence[NewFile]) -> bool:
-    waits = record.state is State.WAITING and not record.is_quarantined
-    return waits and any(_shares(record, file) for file in files)
+    is_active = record.state is State.WAITING and not record.is_quarantined
+    return is_active and any(_has_same_registrant(record, file) for file in files)
 
 
-def _shares(record: FileRecord, file: NewFile) -> bool:
+def _has_same_registrant(record: FileRecord, file: NewFile) -> bool:
     return bool(set(record.tags) & set(file.tags)) or not (record.tags or file.tags)
 
 
-def soft_warnings(registry: Registry, stats: VolumeStats, settings: Settings) -> Iterator[str]:
-    """What is beyond its limit, in the words of the specification's health check."""
+def quota_warnings(registry: Registry, stats: VolumeStats, settings: Settings) -> Iterator[str]:
+    """Yields a warning for each exceeded limit, in the words of the specification's health check."""
     files, size = stats.active - stats.total("aside"), stats.bytes - stats.total("aside_bytes")
     if settings.max_files and files > settings.max_files:
         yield f"Too many temp files: {files}"
@@ -234,5 +239,5 @@ def soft_warnings(registry: Registry, stats: VolumeStats, settings: Settings) ->
             if settings.tag_max_bytes and total.bytes > settings.tag_max_bytes:
                 yield f"Temp files with the tag {printable(tag)!r} are too large: {total.bytes} bytes"
     if settings.host_max_files or settings.host_max_bytes:
-        for name, amount in HostTotals(Fleet(registry.store), settings).beyond().items():
+        for name, amount in HostTotals(Fleet(registry.store), settings).exceeded().items():
             yield f"Host {printable(settings.host)} has more temp files than it may: {amount} {name}"

@@ -1,8 +1,8 @@
 """
-Which files make room: as many as are needed, the first in the policy's order, out of any number.
+Selection of the files to delete so that enough is freed: the candidates with the lowest scores, out of any number.
 
-Candidates come in pages, in no order, and may be millions. Only those are kept that would have to go if the rest were
-worse, so memory grows with what is needed and not with what there is.
+Candidates come in pages, in no order, and there may be millions. A candidate is kept only while those with lower scores
+do not free enough, so memory grows with the amount to free, not with the number of candidates.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from ..plugins import Candidate
 
 MOST_CHOSEN = 10_000
-"""Files of one choice; whoever needs more chooses again when these are gone."""
+"""Files of one selection; a caller that needs more selects again after deleting these."""
 
-Rank = Callable[[Sequence[Candidate]], Sequence[tuple[float, ...]]]
+Scorer = Callable[[Sequence[Candidate]], Sequence[tuple[float, ...]]]
 """
-A place for each of a page. Lower goes first; what is equal goes by its path, so that two choices out of the same files
-are the same.
+Returns a score for each candidate of a page; the lowest score goes first. Equal scores go by path, so two selections
+out of the same files are equal.
 """
 
 
 @dataclass(slots=True)
 class Shortfall:
-    """What is still to go, in bytes and in files (or inodes); zero or less is enough."""
+    """What is still to be freed, in bytes and in files (or inodes). Zero or less is enough."""
 
     bytes: int = 0
     files: int = 0
@@ -37,11 +37,11 @@ class Shortfall:
     def is_helped_by(self, candidate: Candidate) -> bool:
         return bool(self.bytes > 0 and candidate.size_bytes) or bool(self.files > 0 and candidate.files)
 
-    def take(self, candidate: Candidate) -> None:
+    def subtract(self, candidate: Candidate) -> None:
         self.bytes -= candidate.size_bytes
         self.files -= candidate.files
 
-    def give_back(self, candidate: Candidate) -> None:
+    def add(self, candidate: Candidate) -> None:
         self.bytes += candidate.size_bytes
         self.files += candidate.files
 
@@ -50,38 +50,38 @@ class Shortfall:
 
 
 @dataclass(slots=True)
-class _LastFirst:
-    """Turns the order round: heapq keeps its smallest on top, and the last one is what is let go."""
+class _HighestFirst:
+    """Reverses the comparison: heapq keeps its smallest item on top, and the highest score is dropped first."""
 
-    place: tuple[float | str, ...]
+    score: tuple[float | str, ...]
     candidate: Candidate
 
-    def __lt__(self, other: _LastFirst) -> bool:
-        return self.place > other.place
+    def __lt__(self, other: _HighestFirst) -> bool:
+        return self.score > other.score
 
 
 def choose(
-    pages: Iterable[Sequence[Candidate]], rank: Rank, need: Shortfall, *, most: int = MOST_CHOSEN
+    pages: Iterable[Sequence[Candidate]], scorer: Scorer, shortfall: Shortfall, *, most: int = MOST_CHOSEN
 ) -> list[Candidate]:
     """
-    The first of all candidates in the order of *rank* that together meet *need*, all of them where they do not.
+    Returns the candidates with the lowest scores that together meet *shortfall*, or all if they do not meet it.
 
-    A path that comes twice counts once; who would not help is left out. O(candidates * log(chosen)).
+    Duplicate paths count once. Candidates that free nothing needed are skipped. O(candidates * log(chosen)).
     """
-    still = Shortfall(need.bytes, need.files)
-    heap: list[_LastFirst] = []
+    left = Shortfall(shortfall.bytes, shortfall.files)
+    heap: list[_HighestFirst] = []
     chosen: set[str] = set()
     for page in pages:
-        helpful = [candidate for candidate in page if need.is_helped_by(candidate)]
-        for candidate, place in zip(helpful, rank(helpful), strict=True):
+        helpful = [candidate for candidate in page if shortfall.is_helped_by(candidate)]
+        for candidate, score in zip(helpful, scorer(helpful), strict=True):
             path = candidate.record.path
             if path in chosen:
                 continue
-            heapq.heappush(heap, _LastFirst((*place, path), candidate))
+            heapq.heappush(heap, _HighestFirst((*score, path), candidate))
             chosen.add(path)
-            still.take(candidate)
-            while len(heap) > most or still.is_met_without(heap[0].candidate):
-                last = heapq.heappop(heap).candidate
-                chosen.remove(last.record.path)
-                still.give_back(last)
-    return [each.candidate for each in sorted(heap, reverse=True)]
+            left.subtract(candidate)
+            while len(heap) > most or left.is_met_without(heap[0].candidate):
+                dropped = heapq.heappop(heap).candidate
+                chosen.remove(dropped.record.path)
+                left.add(dropped)
+    return [item.candidate for item in sorted(heap, reverse=True)]

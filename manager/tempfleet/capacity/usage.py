@@ -1,8 +1,8 @@
 """
-How full the file systems of a volume are, and the memory that some of them live in, against the marks of the settings.
+How full the file systems of a volume are, and the memory that holds some of them, against the marks of the settings.
 
-Asked of the roots' own descriptors: whatever is mounted over a path meanwhile, the answer is about the disk that our
-files are on.
+The usage is read through the descriptors of the roots. So it is the usage of the disk that holds our files, even if
+another disk was mounted over the path since.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..settings import Settings
 
 
 class Kind(StrEnum):
-    """What runs short."""
+    """The resource that is measured."""
 
     BYTES = "bytes"
     INODES = "inodes"
@@ -31,13 +31,13 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
     """
-    How full one thing was at one moment.
+    How full one file system, or the memory, was at one moment.
 
     Attributes:
         path: a root on that file system.
-        device: of that file system.
-        used, total: bytes, or inodes. As df counts: what is kept back for root is not part of the total.
-        above, down_to: the marks, in percent.
+        device: the device number of that file system.
+        used, total: bytes, or inodes. As in df, the reserve of root is not part of the total.
+        above, down_to: the high and the low mark, in percent.
     """
 
     path: str
@@ -61,8 +61,8 @@ class DiskUsage:
         return self.used * 100 <= self.total * self.down_to
 
     @property
-    def wanted(self) -> int:
-        """How many bytes or inodes must go, to be down at the low mark."""
+    def excess(self) -> int:
+        """The bytes or inodes above the low mark."""
         return max(self.used - self.total * self.down_to // 100, 0)
 
     def __str__(self) -> str:
@@ -77,35 +77,35 @@ class DiskUsage:
 
 
 def is_watched(settings: Settings) -> bool:
-    """Whether there is any mark."""
+    """Whether any mark is set."""
     return bool(settings.evict_above or settings.evict_memory_above)
 
 
-def readings(roots: Roots, settings: Settings) -> list[DiskUsage]:
-    """One for each mark and file system that the roots are on; roots that are away now are left out."""
+def disk_usages(roots: Roots, settings: Settings) -> list[DiskUsage]:
+    """Returns one usage for each mark and file system of the roots; roots that are not available now are left out."""
     systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
-    return [reading for root in systems.values() for reading in _of(root, roots, settings) if reading.total]
+    return [usage for root in systems.values() for usage in _measure(root, roots, settings) if usage.total]
 
 
-def again(before: Sequence[DiskUsage], roots: Roots, settings: Settings) -> list[DiskUsage]:
-    """The same things, measured now."""
-    seen = {(reading.device, reading.kind) for reading in before}
-    return [reading for reading in readings(roots, settings) if (reading.device, reading.kind) in seen]
+def measure_again(before: Sequence[DiskUsage], roots: Roots, settings: Settings) -> list[DiskUsage]:
+    """Returns the same usages, measured now."""
+    measured = {(usage.device, usage.kind) for usage in before}
+    return [usage for usage in disk_usages(roots, settings) if (usage.device, usage.kind) in measured]
 
 
-def _of(root: Root, roots: Roots, settings: Settings) -> Iterator[DiskUsage]:
+def _measure(root: Root, roots: Roots, settings: Settings) -> Iterator[DiskUsage]:
     if settings.evict_above:
         marks = settings.evict_above, settings.evict_down_to
-        found = os.fstatvfs(root.fd)
-        used, files = found.f_blocks - found.f_bfree, found.f_files - found.f_ffree
-        total = (used + found.f_bavail) * found.f_frsize if found.f_blocks else 0  # a tmpfs without a limit
-        yield DiskUsage(root.path, root.device, Kind.BYTES, used * found.f_frsize, total, *marks)
-        inodes = files + found.f_favail if found.f_files else 0  # btrfs has no limit
+        disk = os.fstatvfs(root.fd)
+        used, files = disk.f_blocks - disk.f_bfree, disk.f_files - disk.f_ffree
+        # A tmpfs without a limit has no blocks.
+        total = (used + disk.f_bavail) * disk.f_frsize if disk.f_blocks else 0
+        yield DiskUsage(root.path, root.device, Kind.BYTES, used * disk.f_frsize, total, *marks)
+        # Btrfs has no limit of inodes.
+        inodes = files + disk.f_favail if disk.f_files else 0
         yield DiskUsage(root.path, root.device, Kind.INODES, files, inodes, *marks)
     if settings.evict_memory_above and roots.system.is_in_memory(root.fd):
         memory = psutil.virtual_memory()
-        used, marks = (
-            memory.total - memory.available,
-            (settings.evict_memory_above, settings.evict_memory_down_to),
-        )
+        used = memory.total - memory.available
+        marks = settings.evict_memory_above, settings.evict_memory_down_to
         yield DiskUsage(root.path, root.device, Kind.MEMORY, used, memory.total, *marks)

@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..capacity import evictor as eviction
-from ..capacity import soft_warnings
+from ..capacity import eviction_warnings, quota_warnings
 from ..errors import TempfleetError
 from ..filesystem import Roots
 from ..formatting import counted, duration
@@ -42,7 +41,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     try:
         registry.store.check_policy()
         stats = registry.stats()
-        beyond = [*soft_warnings(registry, stats, settings), *eviction.warnings(roots, settings, stats)]
+        beyond = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
         disk.confirm(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, overload
 
-from ..capacity import check_size, refusal
+from ..capacity import check_size, quota_error
 from ..cleanup import Cause
 from ..deletion import undo_creation
 from ..errors import (
@@ -382,7 +382,7 @@ class Registering(Connected):
         path = registration.file.path
         if registration.code == "claimed":
             raise AlreadyClaimed.of(path)
-        if refused := refusal(registration, self.settings):
+        if refused := quota_error(registration, self.settings):
             raise refused
         return registration.record
 

@@ -9,7 +9,7 @@ Does not: let a plug-in delete a file, or run one on the calling thread.
 from .hooks import FAILED, VETO, Hooks
 from .near_expiry import Announcer
 from .plugin import Plugin, installed
-from .specification import BEFORE, HOOKS, LOAD, Candidate, Order, hookimpl
+from .specification import BEFORE, HOOKS, LOAD, Candidate, Policy, hookimpl
 
 __all__ = [
     "BEFORE",
@@ -20,8 +20,8 @@ __all__ = [
     "Announcer",
     "Candidate",
     "Hooks",
-    "Order",
     "Plugin",
+    "Policy",
     "hookimpl",
     "installed",
 ]

@@ -23,7 +23,7 @@ from ..registry import Registry
 from ..settings import OnPluginFailure, Settings
 from .circuit_breaker import CircuitBreaker, nothing
 from .plugin import Plugin
-from .specification import AFTER, FAILURE, NEAR, Order
+from .specification import AFTER, FAILURE, NEAR, Policy
 
 VETO, FAILED = "veto", "plug-in"
 """The reasons that files are kept for: ``veto:NAME`` and ``plug-in:NAME``."""
@@ -71,9 +71,9 @@ class Hooks:
         """Tell of files that are near their end; whether every listener took it."""
         return self._tell(NEAR, files)
 
-    def eviction_policies(self) -> dict[str, Order]:
+    def eviction_policies(self) -> dict[str, Policy]:
         """Name -> policy, of those plug-ins that answer; of two with one name the first plug-in's."""
-        found: dict[str, Order] = {}
+        found: dict[str, Policy] = {}
         for plugin in self.plugins:
             try:
                 found = plugin.eviction_policies() | found

@@ -45,8 +45,8 @@ from .specification import (
     POLICIES,
     PREFIX,
     Candidate,
-    Order,
     Policy,
+    ScoreFunction,
     Specification,
 )
 
@@ -104,16 +104,16 @@ class Plugin:
         argument = "files" if hook == NEAR else "deletions"
         self._call(hook, None, lambda _answer: None, nothing, **{argument: tuple(told)})
 
-    def eviction_policies(self) -> dict[str, Order]:
-        def read(answer: Any) -> dict[str, Policy]:
+    def eviction_policies(self) -> dict[str, Policy]:
+        def read(answer: Any) -> dict[str, ScoreFunction]:
             policies = dict(islice(answer.items(), MOST_POLICIES))
-            for name, key in policies.items():
-                if not (isinstance(name, str) and POLICY_NAME.fullmatch(name) and callable(key)):
-                    raise Nonsense(f"{name!r} -> {key!r} is not a policy's name and its key function")
+            for name, score in policies.items():
+                if not (isinstance(name, str) and POLICY_NAME.fullmatch(name) and callable(score)):
+                    raise Nonsense(f"{name!r} -> {score!r} is not a policy's name and its score function")
             return policies
 
-        policies = self._call(POLICIES, dict[str, Policy](), read, nothing)
-        return {name: partial(self._places, name, key) for name, key in policies.items()}
+        policies = self._call(POLICIES, dict[str, ScoreFunction](), read, nothing)
+        return {name: partial(self._scores, name, score) for name, score in policies.items()}
 
     def about(self) -> About:
         """All that is known of it; loads it."""
@@ -146,15 +146,15 @@ class Plugin:
 
         return self.contained[hook].call(work, meanwhile=meanwhile)
 
-    def _places(self, name: str, key: Policy, candidates: Sequence[Candidate]) -> list[float]:
-        """What a policy's *key* says of each; of a page in one call, because each call costs a thread."""
+    def _scores(self, name: str, score: ScoreFunction, candidates: Sequence[Candidate]) -> list[float]:
+        """Returns the scores of a page of candidates. One call for the page, because each call costs a thread."""
 
         def work() -> list[float]:
-            places = [float(key(candidate)) for candidate in candidates]
+            scores = [float(score(candidate)) for candidate in candidates]
             # NaN compares as neither less nor greater, so a single one would make the order of all undefined.
-            if any(map(math.isnan, places)):
-                raise Nonsense("its key is not a number")
-            return places
+            if any(map(math.isnan, scores)):
+                raise Nonsense("a score is not a number")
+            return scores
 
         new = CircuitBreaker(f"{self.name}.{name}", seconds=self.contained[POLICIES].seconds)
         return self.contained.setdefault(f"{POLICIES}.{name}", new).call(work) if candidates else []

@@ -19,8 +19,8 @@ HOOKS = (BEFORE, AFTER, FAILURE, NEAR, POLICIES)
 LOAD = "load"
 """What is contained beside the hooks."""
 
-Policy = Callable[[Any], float]
-"""What a plug-in gives for an order: a key function of one candidate; the lowest number goes first."""
+ScoreFunction = Callable[[Any], float]
+"""What a plug-in gives for each policy: returns the score of a candidate. The file with the lowest score goes first."""
 
 _hookspec = pluggy.HookspecMarker("tempfleet")
 
@@ -59,7 +59,7 @@ class Specification:
         """These files have lived 80 % of their time. At least once for each, in a worker of their host."""
 
     @_hookspec
-    def tempfleet_eviction_policies(self) -> dict[str, Policy]:
+    def tempfleet_eviction_policies(self) -> dict[str, ScoreFunction]:
         """
         Orders in which files make room: name (small letters, digits and dashes) -> key function of a candidate; the
         file with the lowest number goes first. The key has TEMP_FILE_PLUGIN_TIMEOUT for a page of candidates; one that
@@ -93,5 +93,5 @@ class Candidate:
         return max(self.now_ms - self.record.registered_ms, 1)
 
 
-Order = Callable[[Sequence[Candidate]], Sequence[float]]
-"""An eviction policy: a number for each of some files; the file with the lowest goes first."""
+Policy = Callable[[Sequence[Candidate]], Sequence[float]]
+"""An eviction policy. Returns a score for each candidate; the file with the lowest score goes first."""
