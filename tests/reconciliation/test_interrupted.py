@@ -56,5 +56,7 @@ def test_a_name_that_is_no_note_of_ours_stops_no_clean_up(manager: TempFileManag
     manager.clear_all()
     (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()
     manager.create().close()
-    manager.cleaner.aftermath = InterruptedMoves(manager.registry, manager.roots, manager.cleaner.deleter)
+    manager.cleaner.interrupted_moves = InterruptedMoves(
+        manager.registry, manager.roots, manager.cleaner.deleter
+    )
     assert manager.clear_all() == 1

@@ -15,7 +15,7 @@ import pytest
 from support import wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.reconciliation.unverified import RECORDED
+from tempfleet.reconciliation.unverified import UNVERIFIED
 from tempfleet.records import Flag, NewFile
 from tempfleet_tasks import make_app
 from tempfleet_tasks.runtime import Runtime
@@ -65,7 +65,7 @@ def due_file(runtime: Runtime) -> Path:
 def recorded_from_afar(runtime: Runtime, path: Path) -> None:
     registry = runtime.manager.registry
     registry.register([NewFile(str(path), ttl_ms=60_000, flags=Flag.UNVERIFIED.value)])
-    registry.count(RECORDED)
+    registry.count(UNVERIFIED)
 
 
 def test_a_host_stays_live_while_redis_is_full(runtime: Runtime) -> None:

@@ -18,8 +18,7 @@ from ..errors import RegistryFull, VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
-from ..reconciliation import InterruptedMoves
-from ..reconciliation import disk_identity as disk
+from ..reconciliation import InterruptedMoves, confirm_disk
 from ..records import Deletion, FileRecord, Outcome, State
 from ..registry import Registry
 from ..settings import Settings
@@ -46,7 +45,7 @@ class Cleaner:
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings)
-        self.aftermath = InterruptedMoves(registry, roots, self.deleter)
+        self.interrupted_moves = InterruptedMoves(registry, roots, self.deleter)
         self.previews = Preview(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
@@ -200,7 +199,7 @@ class Cleaner:
                 reason=missing[base],
             )
         if not self._disk_confirmed:
-            disk.confirm(self.registry.stats(), self.roots)
+            confirm_disk(self.registry.stats(), self.roots)
             self._disk_confirmed = True  # it is held open: from here on check() tells
 
     # -- inside
@@ -221,7 +220,7 @@ class Cleaner:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
         asked = self.registry.store.round_trips
-        self.aftermath.look(may_start)
+        self.interrupted_moves.recover(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self.runner.run(batch, may_start, report)

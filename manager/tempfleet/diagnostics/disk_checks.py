@@ -10,7 +10,7 @@ from ..errors import SettingsError, VolumeUnavailable
 from ..filesystem import Roots
 from ..formatting import counted
 from ..logs import printable
-from ..reconciliation import PASSING, Finder, confirm
+from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disk
 from ..registry import Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding, Level
@@ -22,7 +22,7 @@ SCARCE, EXHAUSTED = 0.10, 0.02
 def check_absent_volumes(base_dir: str, stats: VolumeStats) -> Finding:
     if not stats.records:
         return Finding("permissions", Level.OK, f"{printable(base_dir)} is made with its first file")
-    if stats.meta.get("disk", "").startswith(PASSING):
+    if stats.meta.get("disk", "").startswith(EPHEMERAL):
         todo = "Is it elsewhere? Put it back before anything cleans: in memory and in temp it is made anew, empty."
     else:
         todo = "Is its disk mounted? Mount it; nothing is claimed meanwhile."
@@ -90,8 +90,8 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
         return
     try:
         with Roots.open(settings, create=False) as roots:
-            confirm(stats, roots)
-            pages = Finder(registry, roots).unregistered(idle_seconds=settings.max_age_seconds)
+            confirm_disk(stats, roots)
+            pages = UnregisteredFiles(registry, roots).pages(idle_seconds=settings.max_age_seconds)
             files = sum(map(len, pages))
     except SettingsError:
         return  # a finding of its own

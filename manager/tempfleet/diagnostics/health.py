@@ -14,7 +14,7 @@ from ..filesystem import Roots
 from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins import BEFORE, HOOKS, LOAD
-from ..reconciliation import disk_identity as disk
+from ..reconciliation import confirm_disk
 from ..registry import Fleet, Host, PluginNote, Registry, Volume, VolumeStats
 from ..settings import Settings
 
@@ -42,7 +42,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         registry.store.check_policy()
         stats = registry.stats()
         beyond = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
-        disk.confirm(stats, roots)
+        confirm_disk(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))

@@ -11,8 +11,7 @@ from ..capacity import EvictionReport
 from ..cleanup import Cause, CleanupReport
 from ..deletion import origin_of
 from ..filesystem import beginning
-from ..reconciliation import disk_identity as disk
-from ..reconciliation import verify_unverified
+from ..reconciliation import disk_identity_of, verify_unverified
 from ..records import Deletion, FileRecord
 from ..validation import validate_tags
 from .local_volume import Connected
@@ -127,7 +126,7 @@ class Deleting(Connected):
         Say that the base directory is the right one, after the registry was found to have files on another disk (see
         disk.py). Records of files that are not here are dropped at their deadlines.
         """
-        self.registry.bind(disk.identity_of(self.roots))
+        self.registry.bind(disk_identity_of(self.roots))
 
     def verify_unverified(self) -> int:
         """

@@ -15,7 +15,7 @@ from ..deletion import check_place
 from ..embedded import connect_url
 from ..filesystem import Roots
 from ..plugins import installed
-from ..reconciliation import disk_identity as disk
+from ..reconciliation import disk_identity_of
 from ..registry import Clock, Registry, Store, Volume, connect
 from ..settings import Settings
 
@@ -37,7 +37,7 @@ class Connected:
         client = self._given_client or connect(connect_url(self.settings.redis_url))
         self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.volume = Volume(self.settings.host, self.roots.base.path)
-        self._registry = Registry(self.store, self.volume, disk=disk.identity_of(self.roots))
+        self._registry = Registry(self.store, self.volume, disk=disk_identity_of(self.roots))
         self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
         self._order = chosen_policy(self._cleaner.hooks)
         self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unsafe
 from ..logs import logger, printable
-from ..reconciliation import Finder, Takeover, UnregisteredFile, take_over
+from ..reconciliation import Takeover, UnregisteredFile, UnregisteredFiles, take_over
 from ..records import FileRecord, Flag, NewFile, Outcome
 from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
@@ -253,8 +253,8 @@ class Registering(Connected):
         in the last *idle* seconds (``max_age`` unless given): their users may be about to register them.
         """
         self.cleaner.check_volume()
-        finder = Finder(self.registry, self.roots)
-        return finder.unregistered(idle_seconds=self.max_age if idle is None else idle)
+        unregistered = UnregisteredFiles(self.registry, self.roots)
+        return unregistered.pages(idle_seconds=self.max_age if idle is None else idle)
 
     def adopt(
         self, *, idle: float | None = None, ttl: float | None = None, tags: Sequence[str] = ()

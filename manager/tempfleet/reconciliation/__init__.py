@@ -1,33 +1,32 @@
 """
-Finds where the registry and the disk disagree, and says so.
+Finds and repairs what differs between the registry and the disk.
 
-    disk_identity   is this the disk that the records are of?
+    disk_identity   is this the disk that the records were made for?
     unregistered    files on disk without a record
-    unverified      records made for a silent host
-    takeover        records of a host that is gone
-    interrupted     what interrupted clean-ups left in the private directories
+    unverified      records that another host made for a silent host
+    takeover        records of a host that does not come back
+    interrupted     files that interrupted clean-ups left in the private directories
 
-Promises: a record is never taken for missing because a disk is not there. Every step can be repeated after a crash.
+Promises: if a disk is not there, no record is dropped as missing. Every step can be repeated after a crash.
 
-Does not: delete a user's file. What it registers is deleted later, by a clean-up.
+Does not: choose files to delete. It finishes deletions that were interrupted; all others are left to a clean-up.
 """
 
-from . import disk_identity
-from .disk_identity import PASSING, confirm
+from .disk_identity import EPHEMERAL, confirm_disk, disk_identity_of
 from .interrupted import InterruptedMoves
 from .takeover import Takeover, preview_takeover, take_over
-from .unregistered import Finder, UnregisteredFile
-from .unverified import RECORDED, verify_unverified
+from .unregistered import UnregisteredFile, UnregisteredFiles
+from .unverified import UNVERIFIED, verify_unverified
 
 __all__ = [
-    "PASSING",
-    "RECORDED",
-    "Finder",
+    "EPHEMERAL",
+    "UNVERIFIED",
     "InterruptedMoves",
     "Takeover",
     "UnregisteredFile",
-    "confirm",
-    "disk_identity",
+    "UnregisteredFiles",
+    "confirm_disk",
+    "disk_identity_of",
     "preview_takeover",
     "take_over",
     "verify_unverified",

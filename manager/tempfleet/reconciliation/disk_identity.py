@@ -1,11 +1,13 @@
 """
-Is this the disk that the registry's files are on?
+Checks that the files of the registry are on the disk that is here.
 
-A base directory that is a mount point is still a directory when nothing is mounted there, and an empty one: every
-file would be found missing, forgotten, and leaked on the disk that is away. So the registry remembers the identity
-of its base directory from its first file on; that outlives reboots and remounts, and nothing is claimed on any other
-until a person says that it is right. Where directories are expected to be made anew (tmpfs, the system's temp
-directory) a new one is taken without asking; a disk that is mounted below the temp directory is no such place.
+If nothing is mounted at a base directory that is a mount point, it is still a directory, and an empty one. Every file
+would be missing, its record dropped, and the file leaked on the disk that is not here. So the registry stores the
+identity of its base directory with its first file. The identity survives reboots and remounts. On a disk with another
+identity nothing is claimed until a person accepts it (tempfleet accept-disk).
+
+Some directories are expected to be created anew: those in a tmpfs, and those in the system's temp directory. If such a
+directory is new, it is accepted. A disk that is mounted below the temp directory is not such a place.
 """
 
 from __future__ import annotations
@@ -20,39 +22,39 @@ from ..registry import VolumeStats
 
 REASON = "another-disk"
 
-PASSING = "~"
-"""Before the identity of a directory that is expected to be made anew."""
+EPHEMERAL = "~"
+"""Prefix of the identity of a directory that is expected to be created anew."""
 
 
-def identity_of(roots: Roots) -> str:
-    """What a registry keeps of its base directory; "" where its identity cannot be known."""
+def disk_identity_of(roots: Roots) -> str:
+    """Returns what a registry stores about its base directory, "" if its identity is not known."""
     identity = roots.base_identity()
-    return PASSING + identity if identity and _is_passing(roots) else identity
+    return EPHEMERAL + identity if identity and _is_ephemeral(roots) else identity
 
 
-def confirm(stats: VolumeStats, roots: Roots, *, anew: bool = True) -> None:
+def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -> None:
     """
     Args:
-        anew: a directory that is expected to be made anew may have been, since.
+        accept_new: a directory that is expected to be created anew may be a new one.
 
     Raises:
         VolumeUnavailable: the registry has files, and they are on another disk.
     """
-    here, there = identity_of(roots), stats.meta.get("disk", "")
-    if not (here and there and stats.records) or here == there:
+    current, stored = disk_identity_of(roots), stats.meta.get("disk", "")
+    if not (current and stored and stats.records) or current == stored:
         return
-    if anew and here.startswith(PASSING) and there.startswith(PASSING):
+    if accept_new and current.startswith(EPHEMERAL) and stored.startswith(EPHEMERAL):
         return
     path = roots.base.path
     raise VolumeUnavailable(
-        f"{printable(path)} is not the directory that its records are of: is its disk mounted? "
-        "Nothing was claimed. If it is right as it is: tempfleet accept-disk.",
+        f"{printable(path)} is not the directory that its records were made for: is its disk mounted? "
+        "No file was claimed. If this directory is the right one: tempfleet accept-disk.",
         base_dir=path,
         reason=REASON,
     )
 
 
-def _is_passing(roots: Roots) -> bool:
+def _is_ephemeral(roots: Roots) -> bool:
     if roots.is_in_memory():
         return True
     temporary = os.path.realpath(tempfile.gettempdir())

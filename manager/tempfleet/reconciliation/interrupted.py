@@ -1,8 +1,8 @@
 """
-What clean-ups that were cut off left in the private directories, once nothing else will ever look for it.
+Recovers files that interrupted clean-ups left in the private directories and that no claim would find again.
 
-Mostly somebody does: the next claim of a file's record finds the file there. But the record may have gone to another
-file of that name, or with Redis; then only the notes beside the files, and the files themselves, tell what they are.
+Usually the next claim of the record finds the file there. But the record may belong to another file of that name now,
+or be lost with Redis. Then only the journals beside the files, and the files themselves, show what they are.
 """
 
 from __future__ import annotations
@@ -17,87 +17,97 @@ from ..logs import logger, printable
 from ..records import FileRecord
 from ..registry import Fleet, Registry
 
-LOOK_SECONDS = 3600.0
-"""How often a process looks; the first time before its first batch."""
+INTERVAL_SECONDS = 3600.0
+"""How often a process recovers such files; the first time is before its first batch."""
 
 
 class InterruptedMoves:
-    """Puts in order what is in the private directories of one volume."""
+    """Recovers the files in the private directories of one volume."""
 
     def __init__(self, registry: Registry, roots: Roots, deleter: Deleter) -> None:
         self.registry = registry
         self.roots = roots
         self.deleter = deleter
-        self._looks_at = 0.0
+        self._next = 0.0
 
-    def look(self, may_go_on: Callable[[], bool]) -> None:
-        """At first, and now and then: what was moved there and not unlinked gets its name back, or goes."""
-        if time.monotonic() < self._looks_at:
+    def recover(self, may_go_on: Callable[[], bool]) -> None:
+        """
+        Move files back to their names, finish deletions, and register quarantined files that have no record. Does
+        nothing if the last call was less than INTERVAL_SECONDS ago.
+        """
+        if time.monotonic() < self._next:
             return
-        self._looks_at = time.monotonic() + LOOK_SECONDS
+        self._next = time.monotonic() + INTERVAL_SECONDS
         left: list[Recovered] = []
-        for found in self.deleter.recover():
-            if found.back:
-                logger.info("Gave %s its name back; its deletion was cut off", printable(found.path))
-            elif found.left is not None:
-                left.append(found)
-        self._finish(left, may_go_on)
-        self._register_lost_aside()
+        for file in self.deleter.recover():
+            if file.back:
+                logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
+            elif file.left is not None:
+                left.append(file)
+        self._finish_deletions(left, may_go_on)
+        self._register_quarantined()
 
-    def _finish(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
+    def _finish_deletions(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
         """
-        Delete what was half deleted when the next file of that name was registered: its record went to that one, and
-        it counts as replaced. No other claim will ever look for it.
+        Delete files that were half deleted when another file was registered under their name. The record belongs to
+        the new file now, and the old one counts as replaced, so no other claim would ever find it.
         """
-        _, records = self.registry.read([found.path for found in left])
-        for found, record in zip(left, records, strict=True):
-            if found.left is not None and record is not None and stands_for_another(record, found.left):
-                for done in self.deleter.delete([found.left], token=found.token, may_go_on=may_go_on):
-                    log(done)
+        _, records = self.registry.read([file.path for file in left])
+        for file, record in zip(left, records, strict=True):
+            if file.left is not None and record is not None and stands_for_another(record, file.left):
+                for result in self.deleter.delete([file.left], token=file.token, may_go_on=may_go_on):
+                    log(result)
 
-    def _register_lost_aside(self) -> None:
+    def _register_quarantined(self) -> None:
         """
-        What is in quarantine and in no record, as after Redis lost its data: else it would be there for ever, and take
-        its room. Only in the base directory: the other roots, like the system's temp directory, are also those of
-        volumes that we know nothing of, whose records are in another Redis perhaps.
+        Register quarantined files that have no record, for example after Redis lost its data. Otherwise they would stay
+        in the quarantine for ever, and use its space.
+
+        Only files in the base directory. The other roots, such as the system's temp directory, also belong to volumes
+        that we do not know, whose records may be in another Redis.
         """
         lost = [
-            aside
-            for aside in self.deleter.quarantined_files()
-            if self.roots.find(aside.aside_path) is self.roots.base
+            file
+            for file in self.deleter.quarantined_files()
+            if self.roots.find(file.aside_path) is self.roots.base
         ]
-        if lost and (lost := self._unknown_to(self.registry, lost)):
+        if lost and (lost := self._without_record(self.registry, lost)):
             for registry in self._neighbours():
-                lost = self._unknown_to(registry, lost)
-        files = [new for aside in lost if (new := self.deleter.as_new_file(aside)) is not None]
+                lost = self._without_record(registry, lost)
+        files = [new for file in lost if (new := self.deleter.as_new_file(file)) is not None]
         if not files:
             return
         try:
             self.registry.register(files)
-        except RegistryFull as exc:  # and cleaning goes on
-            logger.warning("%d files in quarantine are in no record yet: %s", len(files), exc)
+        except RegistryFull as exc:
+            # The clean-up goes on.
+            logger.warning("%d quarantined files have no record yet: %s", len(files), exc)
         else:
-            logger.info("Registered %d files anew that were found in quarantine", len(files))
+            logger.info("Registered %d quarantined files that had no record", len(files))
 
-    def _unknown_to(self, registry: Registry, found: Sequence[QuarantinedFile]) -> list[QuarantinedFile]:
+    def _without_record(self, registry: Registry, files: Sequence[QuarantinedFile]) -> list[QuarantinedFile]:
         """
-        Those that *registry* has no record of. That of the path which a file had may be its own still, on its way
-        there; it is looked at first, as it leaves when the other one comes.
+        Returns the files that have no record in *registry*, neither under the path in the quarantine nor under the path
+        before. While a file is being quarantined its record is still under the path before. That path is read first,
+        because its record disappears when the other one appears.
         """
-        _, before = registry.read([aside.path for aside in found])
-        _, now = registry.read([aside.aside_path for aside in found])
+        _, before = registry.read([file.path for file in files])
+        _, now = registry.read([file.aside_path for file in files])
         return [
-            aside
-            for aside, was, known in zip(found, before, now, strict=True)
-            if known is None and (was is None or self._is_of_another(was, aside))
+            file
+            for file, old_record, record in zip(files, before, now, strict=True)
+            if record is None and (old_record is None or self._is_of_another(old_record, file))
         ]
 
-    def _is_of_another(self, record: FileRecord, aside: QuarantinedFile) -> bool:
-        new = self.deleter.as_new_file(aside)
+    def _is_of_another(self, record: FileRecord, file: QuarantinedFile) -> bool:
+        new = self.deleter.as_new_file(file)
         return new is not None and stands_for_another(record, new)
 
     def _neighbours(self) -> Iterator[Registry]:
-        """Who may have set a file aside here too: this host's other volumes, and whose disk this was before."""
+        """
+        The registries of other volumes that may have quarantined files here: volumes of this host, and volumes of hosts
+        that had this disk before.
+        """
         fleet, ours = Fleet(self.registry.store), self.registry.volume
         for volume in fleet.volumes():
             if volume != ours and (volume.host == ours.host or volume.base_dir == ours.base_dir):

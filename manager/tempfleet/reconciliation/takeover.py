@@ -1,8 +1,8 @@
 """
-Taking over the files of a host that does not come back, on the host that has its disk now.
+Takes over the records of a host that does not come back, on the host that has its disk now.
 
-The records move from the old host's volume to ours of the same base directory, as they are: deadlines, holds and their
-reasons, dead letters, failures, what is in quarantine. The files do not move, and whether each is still the file that
+The records move unchanged from the volume of the old host to ours of the same base directory: deadlines, holds with
+their reasons, dead letters, failures, quarantined files. The files do not move. Whether a file is still the one that
 was registered is compared when it is deleted, as always.
 """
 
@@ -18,22 +18,22 @@ from ..filesystem import Roots
 from ..logs import printable
 from ..records import FileRecord, State
 from ..registry import Fleet, Registry, Volume
-from . import disk_identity as disk
+from .disk_identity import confirm_disk
 
-TOLD = 100
-"""Paths that are told one by one."""
+MOST_LISTED = 100
+"""Paths that the report lists."""
 
 
 @dataclass(slots=True)
 class Takeover:
     """
-    What became of a host's records.
+    What a takeover did, in counts.
 
     Attributes:
         entered: records that are ours now.
-        left: records that stayed, by reason: ``leased`` (a dead claimer has them until its lease runs out: say it
-            again then), ``taken`` (the path has a record of its own here), ``damaged``.
-        taken: the paths of the taken, the first hundred: a person decides which record is right.
+        left: records that stayed, by reason: ``leased`` (a dead claimer has them until its lease runs out: take over
+            again then), ``taken`` (the path already has a record here), ``damaged``.
+        taken: the first hundred paths of the taken records: a person decides which record is right.
     """
 
     host: str
@@ -58,68 +58,69 @@ def take_over(
     progress: Callable[[int], None] | None = None,
 ) -> Takeover:
     """
-    Have the records of *host* in the registry of ours.
+    Move the records of *host* into our *registry*.
 
     Raises:
-        UnknownHost: it has no volume of this base directory.
-        HostLive: a worker of it is live.
-        VolumeUnavailable: its records are of files on another disk than the one that is here.
-        RegistryError: what was taken over by then is ours, the rest is still there; say it again.
+        UnknownHost: *host* has no volume of this base directory.
+        HostLive: a worker of *host* is live.
+        VolumeUnavailable: the records were made for files on another disk than the one that is here.
+        RegistryError: some records may have moved; repeat the call for the rest.
     """
-    old = source(host, registry, roots, fleet)
+    old = source_registry(host, registry, roots, fleet)
     fleet.reap([old.volume])
-    done = Takeover(host, old.volume.base_dir)
+    report = Takeover(host, old.volume.base_dir)
     for page in old.paths():
         codes = registry.take_over(old, page)
-        done.entered += sum(code == "entered" for code in codes.values())
-        done.left += Counter(code for code in codes.values() if code not in ("entered", "absent"))
+        report.entered += sum(code == "entered" for code in codes.values())
+        report.left += Counter(code for code in codes.values() if code not in ("entered", "absent"))
         taken = [path for path, code in codes.items() if code == "taken"]
-        done.taken += taken[: TOLD - len(done.taken)]
+        report.taken += taken[: MOST_LISTED - len(report.taken)]
         if progress is not None:
-            progress(done.entered)
-    return done
+            progress(report.entered)
+    return report
 
 
 def preview_takeover(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Takeover:
-    """What ``take_over`` would come to now; changes nothing, and raises as it does."""
-    old = source(host, registry, roots, fleet)
-    back = {path for page in old.reapable_paths() for path in page}
-    seen = Takeover(host, old.volume.base_dir)
+    """Returns what ``take_over`` would do now; changes nothing, and raises as ``take_over`` does."""
+    old = source_registry(host, registry, roots, fleet)
+    reapable = {path for page in old.reapable_paths() for path in page}
+    report = Takeover(host, old.volume.base_dir)
     for page in old.paths():
         _, theirs = old.read(page)
         _, ours = registry.read(page)
-        for record, known in zip(theirs, ours, strict=True):
+        for record, ours_now in zip(theirs, ours, strict=True):
             if record is None:
                 continue
-            if record.state is State.LEASED and record.path not in back:
-                seen.left["leased"] += 1
-            elif known is not None and not _is_same(known, record):
-                seen.left["taken"] += 1
-                seen.taken += [record.path][: TOLD - len(seen.taken)]
+            if record.state is State.LEASED and record.path not in reapable:
+                report.left["leased"] += 1
+            elif ours_now is not None and not _is_same(ours_now, record):
+                report.left["taken"] += 1
+                report.taken += [record.path][: MOST_LISTED - len(report.taken)]
             else:
-                seen.entered += 1
-    return seen
+                report.entered += 1
+    return report
 
 
 def _is_same(ours: FileRecord, theirs: FileRecord) -> bool:
-    """One that a takeover which was cut off had brought here already."""
+    """Whether an interrupted takeover already moved this record here."""
     return (ours.registered_ms, ours.identity) == (theirs.registered_ms, theirs.identity)
 
 
-def source(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Registry:
-    """The registry that would be taken over; raises as ``take_over`` does."""
+def source_registry(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Registry:
+    """Returns the registry that would be taken over; raises as ``take_over`` does."""
     ours = registry.volume
-    theirs = [volume.base_dir for volume in fleet.volumes(host=host)]
-    if host == ours.host or ours.base_dir not in theirs:
-        has = ", ".join(map(printable, theirs)) or "nothing"
-        why = "this is that host" if host == ours.host else f"it has {has}"
+    base_dirs = [volume.base_dir for volume in fleet.volumes(host=host)]
+    if host == ours.host or ours.base_dir not in base_dirs:
+        listed = ", ".join(map(printable, base_dirs)) or "nothing"
+        why = "this is that host" if host == ours.host else f"that host has {listed}"
         raise UnknownHost(
             f"There is nothing to take over from {printable(host)!r} in {printable(ours.base_dir)}: {why}.",
             host=host,
         )
     if host in fleet.live_hosts():
         raise HostLive(
-            f"A worker of {printable(host)} is live: its files are its own. Stop it first.", host=host
+            f"A worker of {printable(host)} is live, so its records are in use. Stop that worker first.",
+            host=host,
         )
     old = fleet.registry(Volume(host, ours.base_dir))
     _confirm_disk(old, roots)
@@ -128,11 +129,12 @@ def source(host: str, registry: Registry, roots: Roots, fleet: Fleet) -> Registr
 
 def _confirm_disk(old: Registry, roots: Roots) -> None:
     try:
-        disk.confirm(old.stats(), roots, anew=False)  # every machine has a temp directory of that name
+        # Every machine has a temp directory of that name, so a new one proves nothing.
+        confirm_disk(old.stats(), roots, accept_new=False)
     except VolumeUnavailable as exc:
         raise VolumeUnavailable(
             f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
-            "are of: mount its disk. Where this is a copy of it, tempfleet adopt registers the files anew.",
+            "were made for: mount its disk. If this is a copy of that disk, tempfleet adopt registers the files again.",
             base_dir=exc.base_dir,
             reason=exc.reason,
         ) from None

@@ -1,11 +1,12 @@
 """
-Files that were recorded for this host while it was silent, by somebody who could not see its disk.
+Verifies records that another host made for this one while it was silent. That host could not see this host's disk.
 
-Their records have no identity. When the host returns it looks at each: what is there gets its identity and keeps its
-deadline; what is not there, is younger than its record, or may not be managed, is forgotten with a warning.
+Such a record has no identity. When this host returns, it inspects each file. A file that is there gets its identity and
+keeps its deadline. If it is missing, is younger than its record, or may not be managed, its record is dropped with a
+warning.
 
-A file that was registered already keeps the record it had (scripts/register.lua): nothing that is said from afar makes
-it due earlier, or forgotten. Only where the name stands for another file by now does that one take its place.
+If a file was registered before, it keeps that record (scripts/register.lua): a registration for a silent host never
+shortens a deadline and never removes a record. Only if the path leads to another file now, the new record replaces it.
 """
 
 from __future__ import annotations
@@ -17,34 +18,35 @@ from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from ..registry import Registry
 from ..settings import Settings
 
-RECORDED, VERIFIED = "unverified", "verified"
-"""The totals that say, without a scan, whether there is anything to look at."""
+UNVERIFIED, VERIFIED = "unverified", "verified"
+"""Totals that show without a scan whether there is a record to verify."""
 
 
 def verify_unverified(registry: Registry, roots: Roots, settings: Settings) -> int:
     """
-    Look at every record that nobody has seen the file of; how many are there.
+    Verify every unverified record; returns the number of files that are there.
 
     Raises:
-        VolumeUnavailable: a root is not here; what was not looked at yet will be, the next time.
+        VolumeUnavailable: a root is not available; the remaining records are verified by the next call.
     """
     stats = registry.stats()
-    unseen = stats.total(RECORDED) - stats.total(VERIFIED)
-    if unseen <= 0:
+    unverified = stats.total(UNVERIFIED) - stats.total(VERIFIED)
+    if unverified <= 0:
         return 0
-    there = 0
+    existing = 0
     for page in registry.paths():
-        now_ms, records = registry.read(page)
-        found = [record for record in records if record is not None and record.is_unverified]
-        there += sum(_verify(record, now_ms, registry, roots, settings) for record in found)
-    registry.count(VERIFIED, unseen)
-    return there
+        now_ms, entries = registry.read(page)
+        records = [record for record in entries if record is not None and record.is_unverified]
+        existing += sum(_verify(record, now_ms, registry, roots, settings) for record in records)
+    registry.count(VERIFIED, unverified)
+    return existing
 
 
 def _verify(record: FileRecord, now_ms: int, registry: Registry, roots: Roots, settings: Settings) -> bool:
+    """Returns whether the file is there and stays registered."""
     ttl, age = max(record.deadline_ms - record.registered_ms, 1), now_ms - record.registered_ms
     try:
-        seen = inspect(
+        new = inspect(
             record.path,
             roots,
             ttl_ms=ttl,
@@ -55,17 +57,17 @@ def _verify(record: FileRecord, now_ms: int, registry: Registry, roots: Roots, s
         )
     except (FileMissing, UnsafePath) as exc:
         if record.identity != NO_IDENTITY:
-            registry.register([_as_it_was(record, ttl, age)])
+            registry.register([_as_before(record, ttl, age)])
             return True
-        logger.warning("Recorded while this host was silent, and forgotten: %s", exc)
+        logger.warning("Dropped a record that was made while this host was silent: %s", exc)
         registry.unregister([record.path], total="missing" if isinstance(exc, FileMissing) else "released")
         return False
-    registry.register([seen if seen.identity != record.identity else _as_it_was(record, ttl, age)])
+    registry.register([new if new.identity != record.identity else _as_before(record, ttl, age)])
     return True
 
 
-def _as_it_was(record: FileRecord, ttl_ms: int, age_ms: int) -> NewFile:
-    """*record* with the identity that it had before it was spoken of from afar."""
+def _as_before(record: FileRecord, ttl_ms: int, age_ms: int) -> NewFile:
+    """Returns *record* with the identity that it had before the registration by another host."""
     return NewFile(
         record.path,
         ttl_ms,

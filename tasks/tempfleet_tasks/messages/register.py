@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
-from tempfleet.reconciliation import RECORDED
+from tempfleet.reconciliation import UNVERIFIED
 from tempfleet.records import Flag, NewFile
 
 from ..runtime import Runtime
@@ -50,7 +50,7 @@ class Register(FileMessage):
         registry = registry_of_silent(runtime, self.host, (self.path,))
         file = _unverified_file(self.path, life_ms(self.ttl, runtime.settings), self.tags)
         (registration,) = registry.register([file])
-        registry.count(RECORDED)
+        registry.count(UNVERIFIED)
         if registration.code == "claimed":
             raise AlreadyClaimed.of(self.path)
         return {"path": printable(self.path), "deadline_ms": registration.deadline_ms, "verified": False}
@@ -89,7 +89,7 @@ class RegisterMany(FileMessage):
             life_ms(self.ttl, runtime.settings),
         )
         registrations = registry.register([_unverified_file(path, life, self.tags) for path in self.paths])
-        registry.count(RECORDED, len(registrations))
+        registry.count(UNVERIFIED, len(registrations))
         registered = sum(registration.code != "claimed" for registration in registrations)
         return {"registered": registered, "verified": False}
 
