@@ -126,4 +126,4 @@ def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:
     if isinstance(exc, RegistryError | VolumeUnavailable):
         return
     logger.warning("%s was refused: %s", call, exc)
-    runtime.manager.registry.count(f"rejected:{type(exc).__name__}")
+    runtime.manager.registry.observe({f"rejected:{type(exc).__name__}": 1})

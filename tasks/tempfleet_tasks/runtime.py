@@ -18,7 +18,7 @@ from tempfleet.cleanup import Cleaner, CleanupReport
 from tempfleet.compression import Compressor
 from tempfleet.logs import logger, printable
 from tempfleet.plugins import Announcer
-from tempfleet.registry import Fleet
+from tempfleet.registry import NOT_SERVED, Fleet
 
 
 class Runtime:
@@ -129,7 +129,7 @@ class Runtime:
         if self._refusals.get(volume) == reason or volume.host != self.host:
             return
         try:
-            self.fleet.registry(volume).record_refusal(reason)
+            self.fleet.registry(volume).set_meta(NOT_SERVED, reason)
             self._refusals[volume] = reason
         except RegistryFull:
             pass  # the next pass tells it; what the caller is told now is the reason itself

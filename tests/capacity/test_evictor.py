@@ -18,6 +18,7 @@ from tempfleet import EvictionReport, SettingsError, TempFileManager
 from tempfleet.capacity.evictor import Evictor
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import PluginFailed
+from tempfleet.registry.keys import FULL
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
@@ -331,7 +332,7 @@ def test_a_disk_that_stays_full_is_told_once_degrades_health_and_is_not_hammered
     (Path(manager.base_dir) / "stranger").unlink()
     assert manager.health_check()["status"] == "healthy"
     assert manager.evictor.watch() is None
-    assert manager.stats().meta["full"] == ""
+    assert FULL not in manager.stats().meta
 
 
 def test_who_starts_when_there_is_room_again_takes_the_word_back(
@@ -340,9 +341,9 @@ def test_who_starts_when_there_is_room_again_takes_the_word_back(
     manager = on_disk()
     assert manager.evictor.watch() is None
     assert redis_client.keys("*") == []  # a volume without a file needs no key for that
-    manager.registry.mark_full(True)
+    manager.registry.set_meta(FULL, "1")
     assert Evictor(manager.cleaner, manager.evictor.policy).watch() is None
-    assert manager.stats().meta["full"] == ""
+    assert FULL not in manager.stats().meta
 
 
 def test_who_frees_nothing_waits_longer_each_time_up_to_a_bound(on_disk: MakeFull) -> None:

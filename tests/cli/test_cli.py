@@ -26,6 +26,7 @@ from tempfleet.cli.options import seconds as parsed
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import State
 from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.keys import DISK, NOT_SERVED
 from tempfleet.registry.values import Nack
 
 Run = Callable[..., Result]
@@ -355,7 +356,7 @@ def test_hosts_says_who_is_live_and_what_waits_there(
         {"base_dir": str(volume.base_dir), "active": 1, "due": 1, "dead": 0, "refused": ""}
     ]
     assert "web-1" in console("hosts").stdout
-    volume.registry.record_refusal("outside-roots")
+    volume.registry.set_meta(NOT_SERVED, "outside-roots")
     assert answer(console("hosts", "--json"))["hosts"][0]["volumes"][0]["refused"] == "outside-roots"
     assert f"does not serve {volume.base_dir} (outside-roots)" in console("hosts").stdout
 
@@ -730,7 +731,7 @@ def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_n
 ) -> None:
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
     gone.register(make(base_dir / "a"))
-    gone.registry.bind("g1.2.another")
+    gone.registry.set_meta(DISK, "g1.2.another")
     for how in ("--dry-run", "--json"):
         assert console("hosts", "take-over", "web-7", how).exit_code == 1
     gone.close()

@@ -20,6 +20,7 @@ from tempfleet.diagnostics.open_files import holders
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.keys import DISK, FULL
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
@@ -189,7 +190,7 @@ def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
 
 
 def test_a_disk_that_stays_too_full_is_told(manager: TempFileManager) -> None:
-    manager.registry.mark_full(True)
+    manager.registry.set_meta(FULL, "1")
     (finding,) = findings(manager, "eviction")
     assert finding.level is Level.WARNING
 
@@ -267,7 +268,7 @@ def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Red
 
 def test_a_base_directory_on_another_disk_is_told(manager: TempFileManager) -> None:
     registered(manager, "a")
-    manager.registry.bind("g1.2.another")
+    manager.registry.set_meta(DISK, "g1.2.another")
     (finding,) = findings(manager, "disk")
     assert (finding.level, "accept-disk" in finding.todo) == (Level.ERROR, True)
 
@@ -279,7 +280,7 @@ def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
     base_dir.rename(base_dir.with_name("away"))
     (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
     assert "Put it back before anything cleans" in finding.todo
-    manager.registry.bind("g1.2.lasting")
+    manager.registry.set_meta(DISK, "g1.2.lasting")
     (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
     assert "nothing is claimed meanwhile" in finding.todo
 

@@ -79,7 +79,7 @@ def test_what_the_scripts_count_is_what_a_scrape_shows(
     by_path = {record.path: record for record in claim.records}
     registry.ack(claim.token, [Deletion(by_path["/base/a"], Outcome.DELETED, freed_bytes=10)])
     registry.nack(claim.token, [Nack("/base/b", delay_ms=5000, reason="EACCES"), Nack("/base/c", bury=True)])
-    registry.observe(duration_seconds=0.02, totals={"round_trips": 4})
+    registry.observe({"round_trips": 4}, histogram="duration", seconds=0.02)
     clock.advance(2)
     registry.reap()
     seen = samples(collector)
@@ -117,7 +117,7 @@ def test_buckets_are_cumulative_and_reach_days(
 
 def test_no_label_is_unbounded(collector: FleetCollector, registry: Registry, fleet: Fleet) -> None:
     registry.register(files("a\nb", 'c"d'))
-    registry.count("rejected:UnsafePath")
+    registry.observe({"rejected:UnsafePath": 1})
     fleet.heartbeat("web-1")
     text = generate_latest(prometheus_registry(collector)).decode()
     names = {
@@ -136,7 +136,7 @@ def test_a_refusal_is_shown_before_the_first_so_that_its_increase_is_seen(
     registry.register(files("a"))
     first = "temp_file_rejected_messages_total UnsafePath"
     assert samples(collector, labels=("outcome",))[first] == 0
-    registry.count("rejected:UnsafePath")
+    registry.observe({"rejected:UnsafePath": 1})
     assert samples(collector, labels=("outcome",))[first] == 1
 
 

@@ -12,7 +12,7 @@ from support import assert_balanced
 from tempfleet import HostLive, State, TempFileManager, UnknownHost, VolumeUnavailable
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.keys import VOLUME_KEYS, volume_key
+from tempfleet.registry.keys import DISK, VOLUME_KEYS, volume_key
 from tempfleet.registry.values import Nack, TagTotal
 from tempfleet.testing import FakeClock
 
@@ -199,7 +199,7 @@ def test_records_of_files_on_another_disk_are_not_taken_over(
     old: TempFileManager, heir: TempFileManager
 ) -> None:
     file(old, "a")
-    old.registry.bind("g1.2.another")
+    old.registry.set_meta(DISK, "g1.2.another")
     with pytest.raises(VolumeUnavailable, match="tempfleet adopt"):
         heir.take_over("old")
     assert len(records_of(old)) == 1

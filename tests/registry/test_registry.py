@@ -186,7 +186,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
     with pytest.raises(RegistryError, match="numbers"):
         registry.store.run(
             "register",
-            registry.volume,
+            registry.keys,
             schema=1,
             epoch="e",
             disk="",

@@ -65,7 +65,7 @@ def due_file(runtime: Runtime) -> Path:
 def recorded_from_afar(runtime: Runtime, path: Path) -> None:
     registry = runtime.manager.registry
     registry.register([NewFile(str(path), ttl_ms=60_000, flags=Flag.UNVERIFIED.value)])
-    registry.count(UNVERIFIED)
+    registry.observe({UNVERIFIED: 1})
 
 
 def test_a_host_stays_live_while_redis_is_full(runtime: Runtime) -> None:

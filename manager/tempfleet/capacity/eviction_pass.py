@@ -215,6 +215,6 @@ class EvictionPass:
         """Called after each batch, so that a process that dies loses the count of one batch at most."""
         freed = sum(candidate.size_bytes for candidate in evicted)
         try:
-            self.registry.count_all({"evicted": len(evicted), "evicted_bytes": freed})
+            self.registry.observe({"evicted": len(evicted), "evicted_bytes": freed})
         except RegistryFull as exc:
             logger.warning("The evicted files were not counted: %s", exc)

@@ -135,7 +135,7 @@ class Evictor:
             return
         self._recorded_stuck = stuck
         try:
-            registry.mark_full(stuck)
+            registry.set_meta(FULL, "1" if stuck else "")
         except RegistryFull as exc:
             self._recorded_stuck = None
             logger.warning("Whether the disk is too full was not recorded: %s", exc)

@@ -247,7 +247,7 @@ class Cleaner:
     def _tell(self, report: CleanupReport, *, round_trips: int) -> None:
         totals = {"cleanups": 1, "round_trips": round_trips}
         try:
-            self.registry.observe(duration_seconds=report.seconds, totals=totals)
+            self.registry.observe(totals, histogram="duration", seconds=report.seconds)
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
         if sum(report.counts.values()) or report.set_aside:

@@ -11,7 +11,7 @@ from ..filesystem import Roots
 from ..formatting import counted
 from ..logs import printable
 from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disk
-from ..registry import Registry, VolumeStats
+from ..registry import DISK, Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding, Level
 
@@ -22,7 +22,7 @@ SCARCE, EXHAUSTED = 0.10, 0.02
 def check_absent_volumes(base_dir: str, stats: VolumeStats) -> Finding:
     if not stats.records:
         return Finding("permissions", Level.OK, f"{printable(base_dir)} is made with its first file")
-    if stats.meta.get("disk", "").startswith(EPHEMERAL):
+    if stats.meta.get(DISK, "").startswith(EPHEMERAL):
         todo = "Is it elsewhere? Put it back before anything cleans: in memory and in temp it is made anew, empty."
     else:
         todo = "Is its disk mounted? Mount it; nothing is claimed meanwhile."

@@ -13,6 +13,7 @@ from ..deletion import origin_of
 from ..filesystem import beginning
 from ..reconciliation import disk_identity_of, verify_unverified
 from ..records import Deletion, FileRecord
+from ..registry import DISK
 from ..validation import validate_tags
 from .local_volume import Connected
 from .results import BatchResult, FileResult, of_deletions
@@ -126,7 +127,7 @@ class Deleting(Connected):
         Say that the base directory is the right one, after the registry was found to have files on another disk (see
         disk.py). Records of files that are not here are dropped at their deadlines.
         """
-        self.registry.bind(disk_identity_of(self.roots))
+        self.registry.set_meta(DISK, disk_identity_of(self.roots))
 
     def verify_unverified(self) -> int:
         """

@@ -137,7 +137,7 @@ class Keeping(Connected):
         logger.info("Restored temporary file: %s", printable(aside.path))
         try:
             self.registry.unregister([aside.aside_path])
-            self.registry.count("restored")
+            self.registry.observe({"restored": 1})
             self._decompress_if_there(aside.path)
         except RegistryUnavailable as exc:  # in time its record is found missing
             logger.warning("%s is back, and the registry could not be told: %s", printable(aside.path), exc)

@@ -18,7 +18,7 @@ import tempfile
 from ..errors import VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import printable
-from ..registry import VolumeStats
+from ..registry import DISK, VolumeStats
 
 REASON = "another-disk"
 
@@ -40,7 +40,7 @@ def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -
     Raises:
         VolumeUnavailable: the registry has files, and they are on another disk.
     """
-    current, stored = disk_identity_of(roots), stats.meta.get("disk", "")
+    current, stored = disk_identity_of(roots), stats.meta.get(DISK, "")
     if not (current and stored and stats.records) or current == stored:
         return
     if accept_new and current.startswith(EPHEMERAL) and stored.startswith(EPHEMERAL):

@@ -38,7 +38,7 @@ def verify_unverified(registry: Registry, roots: Roots, settings: Settings) -> i
         now_ms, entries = registry.read(page)
         records = [record for record in entries if record is not None and record.is_unverified]
         existing += sum(_verify(record, now_ms, registry, roots, settings) for record in records)
-    registry.count(VERIFIED, unverified)
+    registry.observe({VERIFIED: unverified})
     return existing
 
 

@@ -10,15 +10,17 @@ Does not: look at a disk, wait, or repeat a call whose answer was lost. It raise
 from .codec import tag_of
 from .connection import connect
 from .fleet import Fleet, Host, Memory, Sweep
-from .keys import SCHEMA, Volume
-from .registry import FULL, Registry
+from .keys import DISK, FULL, NOT_SERVED, SCHEMA, Volume
+from .registry import Registry
 from .stats import LEFT, Histogram, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
 from .values import NO_LIMITS, Claim, Limits, Nack, Registration
 
 __all__ = [
+    "DISK",
     "FULL",
     "LEFT",
+    "NOT_SERVED",
     "NO_LIMITS",
     "SCHEMA",
     "Claim",

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 from ..errors import HostLive, RegistryError
 from ..logs import logger, printable
 from ..settings import MAX_BATCH
-from .keys import Volume, fleet_key, volume_key
+from .keys import Volume, VolumeKeys, volume_key
 from .reader import parse_stats
 from .registry import Registry
 from .stats import VolumeStats
@@ -84,26 +85,22 @@ class Fleet:
 
     def volumes(self, *, host: str | None = None) -> list[Volume]:
         """Every volume that ever had a file, of *host* if given; sorted."""
-        key = self._key("volumes")
-        members = self.store.call(lambda: self.store.client.zrange(key, 0, -1))
-        volumes = filter(None, map(_volume, members))
+        volumes = filter(None, map(_volume, self._redis("zrange", "volumes", 0, -1)))
         return sorted(volume for volume in volumes if host is None or volume.host == host)
 
     def announce(self, volume: Volume) -> None:
         """Make *volume* known to sweeps before it has a file."""
-        key = self._key("volumes")
-        self.store.call(lambda: self.store.client.zadd(key, {volume.encode(): 0}, nx=True))
+        self._redis("zadd", "volumes", {volume.encode(): 0}, nx=True)
 
     def heartbeat(self, host: str) -> int:
         """Say that *host* is alive; the registry's clock (ms)."""
-        return int(self.store.run("heartbeat", host=host))
+        return int(self.store.run("heartbeat", self.store.fleet_keys, host=host))
 
     def hosts(self) -> list[Host]:
         """Every host that has sent a heartbeat and was not retired; sorted by name."""
-        key = self._key("hosts")
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
-        pipeline.zrange(key, 0, -1, withscores=True)
+        pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         time, beats = self.store.call(pipeline.execute)
         now_ms = self._now_ms(time)
         hosts = []
@@ -127,12 +124,14 @@ class Fleet:
             raise HostLive(
                 f"A worker of {printable(host)} is live: stop it first, or say --force.", host=host
             )
-        return bool(self.store.call(lambda: self.store.client.zrem(self._key("hosts"), host)))
+        return bool(self._redis("zrem", "hosts", host))
 
     def reap(self, volumes: Iterable[Volume]) -> dict[Volume, Reaped | RegistryError]:
         """Reap every volume once, in one round trip."""
         asked = list(volumes)
-        answers = self.store.run_each([("reap", volume, {"limit": MAX_BATCH}) for volume in asked])
+        answers = self.store.run_each(
+            [("reap", self._keys(volume), {"limit": MAX_BATCH}) for volume in asked]
+        )
         return {
             volume: answer
             if isinstance(answer, RegistryError)
@@ -143,7 +142,7 @@ class Fleet:
     def stats(self, volumes: Iterable[Volume]) -> dict[Volume, VolumeStats]:
         """The stats of every volume, in one round trip."""
         asked = list(volumes)
-        answers = self.store.run_each([("stats", volume, {}) for volume in asked])
+        answers = self.store.run_each([("stats", self._keys(volume), {}) for volume in asked])
         for answer in answers:
             if isinstance(answer, RegistryError):
                 raise answer
@@ -151,14 +150,14 @@ class Fleet:
 
     def record_sweep(self, sweep: Sweep) -> None:
         """Keep what a sweep did, for people to look at; only the last ones stay."""
-        self.store.run("swept", keep=SWEEPS_KEPT, report=json.dumps(asdict(sweep)))
+        report = json.dumps(asdict(sweep))
+        self.store.run("swept", self.store.fleet_keys, keep=SWEEPS_KEPT, report=report)
 
     def sweeps(self) -> tuple[int, list[tuple[int, Sweep]]]:
         """The registry's clock (ms), and the last sweeps with the instants (ms) that they ended at; newest first."""
-        key = self._key("sweeps")
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
-        pipeline.zrange(key, 0, -1, desc=True)
+        pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
         time, notes = self.store.call(pipeline.execute)
         parts = [note.partition(b" ") for note in notes]
         return self._now_ms(time), [(int(at), Sweep(**json.loads(report))) for at, _, report in parts]
@@ -190,20 +189,23 @@ class Fleet:
 
     def mark_waiting(self, message: str) -> bool:
         """Note that *message* waits in a queue; False when the last one of its kind was not taken yet."""
-        key = self._key("waiting")
-        return bool(self.store.call(lambda: self.store.client.zadd(key, {message: 0}, nx=True), repeat=False))
+        return bool(self._redis("zadd", "waiting", {message: 0}, nx=True, repeat=False))
 
     def mark_taken(self, message: str) -> None:
         """Note that *message* was taken from its queue."""
-        key = self._key("waiting")
-        self.store.call(lambda: self.store.client.zrem(key, message))
+        self._redis("zrem", "waiting", message)
 
     def _now_ms(self, time: tuple[int, int]) -> int:
         now_ms = self.store.clock()
         return time[0] * 1000 + time[1] // 1000 if now_ms is None else now_ms
 
-    def _key(self, name: str) -> bytes:
-        return fleet_key(self.store.namespace, name)
+    def _keys(self, volume: Volume) -> VolumeKeys:
+        return VolumeKeys(self.store.namespace, volume)
+
+    def _redis(self, command: str, name: str, *args: Any, **options: Any) -> Any:
+        """The answer to one command on the fleet's key *name*."""
+        function = getattr(self.store.client, command)
+        return self.store.call(function, self.store.fleet_keys[name], *args, **options)
 
 
 def _volume(member: bytes) -> Volume | None:

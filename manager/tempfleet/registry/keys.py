@@ -1,5 +1,5 @@
 """
-Every Redis key name, and nothing else.
+Every Redis key name, and the fields of the key ``meta`` that Python writes.
 
 The braces are a hash tag: all keys of a volume live in one cluster slot, so one script may touch them all.
 The fleet's keys belong to no volume and each has a slot of its own.
@@ -19,6 +19,13 @@ VOLUME_KEYS = (
     "retries", "errors", "next", "stats", "meta", "tags", "reasons",
 )  # fmt: skip
 FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
+
+DISK = "disk"
+"""The field of meta with the identity of the base directory that the files are on."""
+FULL = "full"
+"""The field of meta that is set while the file system is too full and nothing more can be evicted."""
+NOT_SERVED = "refused"
+"""The field of meta that says in one word why the worker of its host does not serve the volume."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,6 +56,19 @@ class Volume:
         if not (bar and host and os.path.isabs(base_dir)):
             raise ValueError(f"not a volume: {member!r}; it is written host|/absolute/directory")
         return cls(host, base_dir)
+
+
+class VolumeKeys(dict[str, bytes]):
+    """
+    The key of each name in VOLUME_KEYS. Computed once per registry, because a script takes up to twelve of them.
+
+    Attributes:
+        member: the volume's own entry in the fleet's list of volumes.
+    """
+
+    def __init__(self, namespace: str, volume: Volume) -> None:
+        super().__init__((name, volume_key(namespace, volume, name)) for name in VOLUME_KEYS)
+        self.member = volume.encode()
 
 
 def volume_key(namespace: str, volume: Volume, name: str) -> bytes:

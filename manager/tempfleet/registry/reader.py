@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
 from .codec import as_text, tag_of, unpack
-from .keys import VOLUME_KEYS, Volume, volume_key
+from .keys import Volume, VolumeKeys
 from .stats import VolumeStats
 from .store import Store
 from .values import TagTotal
@@ -36,6 +35,7 @@ class RegistryReader:
     def __init__(self, store: Store, volume: Volume) -> None:
         self.store = store
         self.volume = volume
+        self.keys = VolumeKeys(store.namespace, volume)
 
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
@@ -51,8 +51,8 @@ class RegistryReader:
     def memory_bytes(self) -> int | None:
         """What the registry takes of Redis's memory, estimated from samples; None where Redis does not tell."""
         pipeline = self.store.client.pipeline(transaction=False)
-        for name in VOLUME_KEYS:
-            pipeline.memory_usage(volume_key(self.store.namespace, self.volume, name), samples=MEMORY_SAMPLES)
+        for key in self.keys.values():
+            pipeline.memory_usage(key, samples=MEMORY_SAMPLES)
         try:
             return sum(found or 0 for found in self.store.call(pipeline.execute))
         except RegistryUnavailable:
@@ -63,12 +63,7 @@ class RegistryReader:
     def tag_totals(self) -> dict[str, TagTotal]:
         """The files and bytes under each tag that has any, those in quarantine apart; in pages, not at one instant."""
         found: dict[str, TagTotal] = {}
-        key = volume_key(self.store.namespace, self.volume, "tags")
-        cursor = -1
-        while cursor:
-            cursor, page = self.store.call(
-                partial(self.store.client.hscan, key, cursor=max(cursor, 0), count=MAX_BATCH)
-            )
+        for page in self._pages("hscan", "tags", MAX_BATCH):
             for name, amount in page.items():
                 kind, _, token = name.decode().partition(" ")
                 total = found.setdefault(tag_of(token), TagTotal())
@@ -115,10 +110,7 @@ class RegistryReader:
 
     def latest_dead(self, *, limit: int) -> list[tuple[int, FileRecord]]:
         """Up to *limit* dead letters with the instants (ms) that they were buried at, the newest first."""
-        key = volume_key(self.store.namespace, self.volume, "dead")
-        members = self.store.call(
-            lambda: self.store.client.zrange(key, 0, limit - 1, desc=True, withscores=True)
-        )
+        members = self._redis("zrange", "dead", 0, limit - 1, desc=True, withscores=True)
         _, records = self.read([os.fsdecode(path) for path, _ in members])
         return [
             (int(buried), record)
@@ -128,11 +120,8 @@ class RegistryReader:
 
     def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
         """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
-        now_ms, _ = self._look([])
-        key = volume_key(self.store.namespace, self.volume, "registry")
-        members = self.store.call(
-            lambda: self.store.client.zrangebyscore(key, "-inf", now_ms + within_ms, start=0, num=limit)
-        )
+        until_ms = self.now_ms() + within_ms
+        members = self._redis("zrangebyscore", "registry", "-inf", until_ms, start=0, num=limit)
         _, records = self.read([os.fsdecode(member) for member in members])
         return [record for record in records if record is not None]
 
@@ -157,8 +146,7 @@ class RegistryReader:
         return found[:limit]
 
     def __len__(self) -> int:
-        key = volume_key(self.store.namespace, self.volume, "records")
-        return int(self.store.call(lambda: self.store.client.hlen(key)))
+        return int(self._redis("hlen", "records"))
 
     def now_ms(self) -> int:
         """The registry's clock."""
@@ -180,30 +168,33 @@ class RegistryReader:
         return list(broken)
 
     def _run(self, script: str, **args: Any) -> Any:
-        return self.store.run(script, self.volume, **args)
+        return self.store.run(script, self.keys, **args)
+
+    def _redis(self, command: str, name: str, *args: Any, **options: Any) -> Any:
+        """The answer to one command on the volume's key *name*."""
+        return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
     def _look(self, paths: Sequence[str]) -> tuple[int, list[list[bytes]]]:
         now_ms, *answer = self._run("look", more=[os.fsencode(path) for path in paths])
         return int(now_ms), groups(answer, 8)
 
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:
-        key = volume_key(self.store.namespace, self.volume, name)
-        client = self.store.client
-        scan: Callable[..., Any] = client.hscan if name in ("records", "errors") else client.zscan
+        command = "hscan" if name in ("records", "errors") else "zscan"
+        for members in self._pages(command, name, page):
+            yield from map(list, parts([os.fsdecode(member) for member in members]))
+
+    def _pages(self, command: str, name: str, page: int) -> Iterator[dict[bytes, Any]]:
+        """What *command* (hscan, zscan) returns of the key *name*, about *page* entries at a time."""
         cursor = 0
         while True:
-            answer = self.store.call(partial(scan, key, cursor=cursor, count=page))
-            cursor, members = answer[0], dict(answer[1])
-            yield from map(list, parts([os.fsdecode(member) for member in members]))
+            cursor, members = self._redis(command, name, cursor=cursor, count=page)
+            yield dict(members)
             if not cursor:
                 return
 
     def _range(self, name: str, least: str | int, most: str | int) -> Iterator[list[str]]:
-        key = volume_key(self.store.namespace, self.volume, name)
         start = 0
-        while members := self.store.call(
-            partial(self.store.client.zrangebyscore, key, least, most, start=start, num=MAX_BATCH)
-        ):
+        while members := self._redis("zrangebyscore", name, least, most, start=start, num=MAX_BATCH):
             yield [os.fsdecode(member) for member in members]
             start += len(members)
 
@@ -212,22 +203,13 @@ class RegistryReader:
         What waits, the soonest due first. A page begins where the last one ended, at that deadline and not at that
         rank: so it costs the same however far on, and what goes meanwhile pushes nothing past.
         """
-        key = volume_key(self.store.namespace, self.volume, "registry")
-        least, seen = float("-inf"), 0  # how many of that very deadline were seen
-        while members := self.store.call(
-            partial(
-                self.store.client.zrangebyscore,
-                key,
-                least,
-                until_ms,
-                start=seen,
-                num=MAX_BATCH,
-                withscores=True,
-            )
-        ):
+        # *skip* counts the paths of the deadline *least* that were in earlier pages.
+        least, skip = float("-inf"), 0
+        page = {"num": MAX_BATCH, "withscores": True}
+        while members := self._redis("zrangebyscore", "registry", least, until_ms, start=skip, **page):
             yield [os.fsdecode(member) for member, _ in members]
             last = members[-1][1]
-            seen = (seen if last == least else 0) + sum(score == last for _, score in members)
+            skip = (skip if last == least else 0) + sum(score == last for _, score in members)
             least = last
 
 

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import AlreadyClaimed, LeaseLost, NotRegistered
 from ..records import Deletion, FileRecord, NewFile
 from ..settings import MAX_BATCH
 from .codec import as_bytes, pack
-from .keys import SCHEMA, Volume, volume_key
+from .keys import SCHEMA, Volume
 from .reader import RegistryReader, groups, parts, unpacked
-from .stats import NOT_SERVED, bounds_text, bucket_of
+from .stats import bounds_text, bucket_of
 from .store import Store
 from .values import NO_LIMITS, Claim, Limits, Nack, Reaped, Registration
-
-FULL = "full"
-"""The field of meta that ``mark_full`` writes."""
 
 
 class Registry(RegistryReader):
@@ -57,7 +53,7 @@ class Registry(RegistryReader):
             answer = self._run(
                 "register",
                 more=more,
-                announce=True,
+                announce=self.keys.member,
                 schema=SCHEMA,
                 epoch=secrets.token_hex(8),
                 disk=self.disk,
@@ -130,7 +126,7 @@ class Registry(RegistryReader):
             free = [path for path in part if not codes[path]]
             more = [field for path in free for field in (os.fsencode(path), *_without_lease(rows[path]))]
             given = {"schema": SCHEMA, "epoch": secrets.token_hex(8), "disk": self.disk}
-            answer = self._run("take_over", more=more, announce=True, **given)
+            answer = self._run("take_over", more=more, announce=self.keys.member, **given)
             codes.update((path, code.decode()) for path, code in zip(free, answer, strict=True))
             here = [path for path in free if codes[path] in ("entered", "known")]
             left = other.unregister(here, total="moved_out")
@@ -254,47 +250,22 @@ class Registry(RegistryReader):
             codes.update((path, code.decode()) for path, code in zip(part, answer, strict=True))
         return codes
 
-    def bind(self, disk: str) -> None:
-        """Take *disk* for the one that the registry's files are on, whatever it was."""
-        key = volume_key(self.store.namespace, self.volume, "meta")
-        self.store.call(lambda: self.store.client.hset(key, "disk", disk))
+    # -- the volume as a whole
 
-    def record_refusal(self, reason: str) -> None:
-        """Keep in one word why the worker of this host does not serve the volume; "" when it does."""
-        key, client = volume_key(self.store.namespace, self.volume, "meta"), self.store.client
-        self.store.call(
-            partial(client.hset, key, NOT_SERVED, reason) if reason else partial(client.hdel, key, NOT_SERVED)
-        )
+    def set_meta(self, field: str, value: str) -> None:
+        """Set a field of meta: DISK, FULL or NOT_SERVED. "" removes it."""
+        if value:
+            self._redis("hset", "meta", field, value)
+        else:
+            self._redis("hdel", "meta", field)
 
     def observe(
-        self, *, duration_seconds: float, name: str = "duration", totals: dict[str, int] | None = None
+        self, totals: Mapping[str, int] | None = None, *, histogram: str = "", seconds: float = 0
     ) -> None:
-        """Add a clean-up's ("duration") or a "sweep"'s time to its histogram, and amounts to totals."""
+        """Add amounts to totals, and one time to a histogram ("duration" of a clean-up, or "sweep") if named."""
         more = [field for total in (totals or {}).items() for field in total]
-        self._run(
-            "observe",
-            more=more,
-            name=name,
-            bucket=bucket_of(name, duration_seconds),
-            ms=round(duration_seconds * 1000),
-        )
-
-    def count(self, total: str, amount: int = 1) -> None:
-        """Add to one total."""
-        self.count_all({total: amount})
-
-    def count_all(self, totals: dict[str, int]) -> None:
-        """Add to several totals, at one instant."""
-        more = [field for total in totals.items() for field in total]
-        self._run("observe", more=more, name="", bucket="", ms=0)
-
-    def mark_full(self, full: bool) -> None:
-        """
-        Note whether this volume's file system is too full and nothing more can be evicted, for who asks after the
-        volume's health; the last word counts.
-        """
-        key = volume_key(self.store.namespace, self.volume, "meta")
-        self.store.call(lambda: self.store.client.hset(key, FULL, "1" if full else ""))
+        bucket = bucket_of(histogram, seconds) if histogram else ""
+        self._run("observe", more=more, name=histogram, bucket=bucket, ms=round(seconds * 1000))
 
     def record_plugin(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
         """Count failures of a plug-in, and say for *hold_ms* why it is switched off; "" that it is well."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from .keys import NOT_SERVED
+
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 LAG_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400)
 DURATION_BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.5, 1, 5, 15, 30, 60, 300)
@@ -20,9 +22,6 @@ BOUNDS_SECONDS = {
     "duration": DURATION_BOUNDS_SECONDS,
     "sweep": DURATION_BOUNDS_SECONDS,
 }
-
-NOT_SERVED = "refused"
-"""The field of meta that says why a worker does not serve the volume."""
 
 ENTERED = ("registered",)
 LEFT = ("deleted", "missing", "replaced", "released", "moved_out")

@@ -17,7 +17,7 @@ from ..errors import EvictingRedis, RegistryError, RegistryUnavailable
 from ..logs import logger
 from . import scripts
 from .connection import translated
-from .keys import Volume, fleet_key, volume_key
+from .keys import FLEET_KEYS, fleet_key
 from .scripts import Argument
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
@@ -39,47 +39,41 @@ class Store:
         self.client = client
         self.namespace = namespace
         self.clock = clock
+        self.fleet_keys = {name: fleet_key(namespace, name) for name in FLEET_KEYS}
         self._trips = threading.local()
-
-    def keys(self, script: scripts.Script, volume: Volume | None) -> list[bytes]:
-        if volume is None:
-            return [fleet_key(self.namespace, name) for name in script.keys]
-        return [volume_key(self.namespace, volume, name) for name in script.keys]
 
     def run(
         self,
         name: str,
-        volume: Volume | None = None,
+        keys: Mapping[str, bytes],
         /,
         *,
         more: Sequence[Argument] = (),
-        announce: bool = False,
+        announce: bytes | None = None,
         **args: Argument,
     ) -> Any:
         """
-        Run scripts/*name*.lua on *volume*'s keys (or the fleet's), by its digest, sending the text where Redis
-        has lost it. With *announce* the volume is made known to sweeps first, in the same round trip.
+        Run scripts/*name*.lua on *keys* (by name: a volume's or the fleet's), by its digest. The text is sent if Redis
+        has lost it. With *announce* that volume is made known to sweeps first, in the same round trip.
 
         Raises:
             RegistryError: or the sub-class that fits; see ``translated``.
         """
         script = scripts.load(name)
-        keys, argv = self.keys(script, volume), self._argv(script, args, more)
-        member = volume.encode() if announce and volume else None
-        return self.call(
-            lambda: self._evaluate(script, keys, argv, member), repeat=name not in NEVER_REPEATED
-        )
+        slots = [keys[key] for key in script.keys]
+        argv = self._argv(script, args, more)
+        return self.call(self._evaluate, script, slots, argv, announce, repeat=name not in NEVER_REPEATED)
 
     def run_each(
-        self, calls: Sequence[tuple[str, Volume | None, Mapping[str, Argument]]]
+        self, calls: Sequence[tuple[str, Mapping[str, bytes], Mapping[str, Argument]]]
     ) -> list[Any]:  # the answers, or the error of that call
         """Run several scripts without further arguments in one round trip; one that fails harms no other."""
         if not calls:
             return []
         prepared = []
-        for name, volume, args in calls:
+        for name, keys, args in calls:
             script = scripts.load(name)
-            prepared.append((script, self.keys(script, volume), self._argv(script, args, ())))
+            prepared.append((script, [keys[key] for key in script.keys], self._argv(script, args, ())))
 
         def send() -> list[Any]:
             pipeline = self.client.pipeline(transaction=False)
@@ -100,16 +94,16 @@ class Store:
         """How often the calling thread has asked Redis through this store."""
         return int(getattr(self._trips, "count", 0))
 
-    def call(self, command: Callable[[], Any], *, repeat: bool = True) -> Any:
-        """*command*'s answer; once more where the connection was dead, and with our errors."""
+    def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
+        """*command*'s answer; once more if the connection was dead, and with our errors."""
         self._trips.count = self.round_trips + 1
         try:
             try:
-                return command()
+                return command(*args, **options)
             except redis.ConnectionError as exc:
                 if not repeat or isinstance(exc, redis.AuthenticationError):
                     raise
-                return command()
+                return command(*args, **options)
         except redis.RedisError as exc:
             raise translated(exc, self.address) from exc
 
@@ -142,7 +136,7 @@ class Store:
     def info(self, section: str) -> dict[str, Any]:
         """A section of INFO; nothing where an ACL, or a server that is none, does not tell."""
         try:
-            return dict(self.call(lambda: self.client.info(section)))
+            return dict(self.call(self.client.info, section))
         except RegistryUnavailable:
             raise
         except RegistryError:
@@ -170,7 +164,7 @@ class Store:
             if announce is None:
                 return self.client.evalsha(script.sha, len(keys), *keys, *argv)
             pipeline = self.client.pipeline(transaction=False)
-            pipeline.zadd(fleet_key(self.namespace, "volumes"), {announce: 0}, nx=True)
+            pipeline.zadd(self.fleet_keys["volumes"], {announce: 0}, nx=True)
             pipeline.evalsha(script.sha, len(keys), *keys, *argv)
             return pipeline.execute()[1]
         except redis.exceptions.NoScriptError:
@@ -178,6 +172,6 @@ class Store:
 
     def _or_error(self, script: scripts.Script, keys: list[bytes], argv: list[Argument]) -> Any:
         try:
-            return self.call(lambda: self._evaluate(script, keys, argv))
+            return self.call(self._evaluate, script, keys, argv)
         except RegistryError as exc:
             return exc

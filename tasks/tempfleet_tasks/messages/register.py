@@ -50,7 +50,7 @@ class Register(FileMessage):
         registry = registry_of_silent(runtime, self.host, (self.path,))
         file = _unverified_file(self.path, life_ms(self.ttl, runtime.settings), self.tags)
         (registration,) = registry.register([file])
-        registry.count(UNVERIFIED)
+        registry.observe({UNVERIFIED: 1})
         if registration.code == "claimed":
             raise AlreadyClaimed.of(self.path)
         return {"path": printable(self.path), "deadline_ms": registration.deadline_ms, "verified": False}
@@ -89,7 +89,7 @@ class RegisterMany(FileMessage):
             life_ms(self.ttl, runtime.settings),
         )
         registrations = registry.register([_unverified_file(path, life, self.tags) for path in self.paths])
-        registry.count(UNVERIFIED, len(registrations))
+        registry.observe({UNVERIFIED: len(registrations)})
         registered = sum(registration.code != "claimed" for registration in registrations)
         return {"registered": registered, "verified": False}
 

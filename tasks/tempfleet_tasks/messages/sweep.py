@@ -62,7 +62,7 @@ def _tell(runtime: Runtime, done: Sweep) -> None:
     """Count the sweep in our own volume's totals, and note it; without either it was a sweep all the same."""
     try:
         runtime.fleet.record_sweep(done)
-        runtime.manager.registry.observe(name="sweep", duration_seconds=done.seconds)
+        runtime.manager.registry.observe(histogram="sweep", seconds=done.seconds)
     except RegistryError as exc:
         logger.warning("The sweep was not counted: %s", exc)
 
