@@ -92,7 +92,6 @@ SEAMS_TO_COME = {
     "manager/tempfleet/deletion/guarded.py",
     "manager/tempfleet/deletion/usage.py",
     "manager/tempfleet/manager/registration.py",
-    "manager/tempfleet/registry/registry.py",
     "tasks/tempfleet_tasks/demo/verdict.py",
 }
 

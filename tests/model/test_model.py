@@ -138,7 +138,7 @@ class Walk(RuleBasedStateMachine):
             and files[p].registered <= until
             and (outright or not files[p].is_quarantined or files[p].deadline <= self.model.now)
         ]
-        claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until, aside=outright)
+        claim = self.registry.claim_paths(paths, lease_ms=LEASE, until_ms=until, quarantined=outright)
         assert [record.path for record in claim.records] == expected
         self._took(claim)
 
@@ -203,7 +203,7 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         reaped = self.registry.reap()
-        assert (reaped.recovered, reaped.lifted) == self.model.reap()
+        assert (reaped.recovered, reaped.unheld) == self.model.reap()
         assert not reaped.more
 
     @rule(path=PATHS)

@@ -214,7 +214,7 @@ def test_a_held_file_is_not_due_until_its_hold_ends(registry: Registry, clock: F
     registry.reap()
     assert registry.claim(limit=1, lease_ms=LEASE_MS).records == ()
     clock.advance(1)
-    assert registry.reap().lifted == 1
+    assert registry.reap().unheld == 1
     assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
 
 
@@ -223,7 +223,7 @@ def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: 
     registry.hold("/base/a", hold_ms=None)
     assert record_of(registry, "/base/a").due_ms is None
     clock.advance(366 * 86400)
-    assert registry.reap().lifted == 0
+    assert registry.reap().unheld == 0
     assert registry.unhold("/base/a") is True
     assert registry.unhold("/base/a") is False
     assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
@@ -765,7 +765,7 @@ def test_a_reap_that_lifted_as_many_holds_as_it_may_says_that_there_are_more(
         registry.hold(f"/base/{n}", hold_ms=1)
     clock.advance(1)
     reaped = [registry.reap(limit=2), registry.reap(limit=2)]
-    assert [(each.lifted, each.more) for each in reaped] == [(2, True), (1, False)]
+    assert [(each.unheld, each.more) for each in reaped] == [(2, True), (1, False)]
 
 
 def test_an_age_beyond_the_beginning_of_time_is_the_beginning_of_time(

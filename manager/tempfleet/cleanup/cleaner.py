@@ -105,7 +105,7 @@ class Cleaner:
                     lease = Lease(self.registry, lease_ms=lease_ms)
                     part = fresh[start : start + limit]
                     claim = self.registry.claim_paths(
-                        part, lease_ms=lease_ms, until_ms=until_ms, aside=cause.claims_quarantined
+                        part, lease_ms=lease_ms, until_ms=until_ms, quarantined=cause.claims_quarantined
                     )
                     if claim.records:
                         batch = Batch(claim, lease, cause)

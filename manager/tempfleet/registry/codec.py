@@ -12,9 +12,51 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from ..records import NO_FLAGS, FileRecord, NewFile, State
+
+STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
+
+BROKEN_RECORD = b"1 0 0 0 ? - -1"
+"""Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
+
+
+class Row(NamedTuple):
+    """
+    What scripts/look.lua returns of one path; b"" for what there is not.
+
+    Attributes:
+        record: in its text form.
+        waiting, leased, held, dead: its score in the set of each state.
+        attempts, error, reason: failed attempts, the last error, why it is held.
+    """
+
+    record: bytes
+    waiting: bytes
+    leased: bytes
+    held: bytes
+    dead: bytes
+    attempts: bytes
+    error: bytes
+    reason: bytes
+
+    @property
+    def scores(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """In the order of STATE_ORDER."""
+        return self.waiting, self.leased, self.held, self.dead
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the registry has anything of the path."""
+        return self.record != b"" or any(self.scores)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it has a record and is in exactly one set (invariant 1)."""
+        return self.record != b"" and sum(score != b"" for score in self.scores) == 1
 
 
 def tag_token(tag: str) -> str:
@@ -80,3 +122,35 @@ def _tags(tail: bytes) -> tuple[str, ...]:
         return tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1]))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ()
+
+
+def unpack_or_broken(path: bytes, packed: bytes, **fields: Any) -> FileRecord:
+    """As ``unpack``; one damaged record stops nobody from reading, or cleaning, all others."""
+    try:
+        return unpack(path, packed, **fields)
+    except ValueError:
+        return unpack(path, BROKEN_RECORD, **fields)
+
+
+def record_of(path: str, row: Row) -> FileRecord | None:
+    """The record of *path*; None if it has none, or is in no set."""
+    state, score = next(
+        ((state, score) for state, score in zip(STATE_ORDER, row.scores, strict=True) if score), (None, b"")
+    )
+    if row.record == b"" or state is None:
+        return None
+    timed = state in (State.WAITING, State.HELD) and score != b"inf"
+    return unpack_or_broken(
+        os.fsencode(path),
+        row.record,
+        state=state,
+        due_ms=int(float(score)) if timed else None,
+        attempts=int(row.attempts or 0),
+        last_error=row.error.decode(),
+        hold_reason=as_text(row.reason),
+    )
+
+
+def groups(flat: Sequence[Any], size: int) -> list[Any]:
+    """A flat reply in groups of *size*; zip over one iterator, because claims are large."""
+    return list(zip(*[iter(flat)] * size, strict=True))

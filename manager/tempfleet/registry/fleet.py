@@ -15,9 +15,8 @@ from ..errors import HostLive, RegistryError
 from ..logs import logger, printable
 from ..settings import MAX_BATCH
 from .keys import Volume, VolumeKeys, volume_key
-from .reader import parse_stats
 from .registry import Registry
-from .stats import VolumeStats
+from .stats import VolumeStats, parse_stats
 from .store import Store
 from .values import Reaped
 
@@ -133,9 +132,7 @@ class Fleet:
             [("reap", self._keys(volume), {"limit": MAX_BATCH}) for volume in asked]
         )
         return {
-            volume: answer
-            if isinstance(answer, RegistryError)
-            else Reaped(answer[0], answer[1], bool(answer[2]))
+            volume: answer if isinstance(answer, RegistryError) else Reaped.of(answer)
             for volume, answer in zip(asked, answers, strict=True)
         }
 

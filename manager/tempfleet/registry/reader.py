@@ -7,26 +7,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
-from .codec import as_text, tag_of, unpack
+from .codec import Row, groups, record_of, tag_of
 from .keys import Volume, VolumeKeys
-from .stats import VolumeStats
-from .store import Store
+from .stats import VolumeStats, parse_stats
+from .store import Store, batches
 from .values import TagTotal
-
-STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
-
-BROKEN_RECORD = b"1 0 0 0 ? - -1"
-"""Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
 
 MEMORY_SAMPLES = 50
 """Entries of each key that its memory is estimated from."""
-
-T = TypeVar("T")
 
 
 class RegistryReader:
@@ -40,9 +33,9 @@ class RegistryReader:
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
         now_ms, found = 0, list[FileRecord | None]()
-        for part in parts(paths):
-            now_ms, seen = self._look(part)
-            found += [_record(path, answer) for path, answer in zip(part, seen, strict=True)]
+        for part in batches(paths):
+            now_ms, rows = self._look(part)
+            found += map(record_of, part, rows)
         return now_ms, found
 
     def stats(self) -> VolumeStats:
@@ -160,10 +153,8 @@ class RegistryReader:
         broken: dict[str, None] = {}
         for name in ("records", "registry", "leases", "held", "dead"):
             for page in self._scan(name, MAX_BATCH):
-                _, seen = self._look(page)
-                for path, (record, *scores, _attempts, _error, _reason) in zip(page, seen, strict=True):
-                    sets = sum(score != b"" for score in scores)
-                    if (record != b"" or sets) and (record == b"" or sets != 1):
+                for path, row in zip(page, self._look(page)[1], strict=True):
+                    if row.is_known and not row.is_sound:
                         broken[path] = None
         return list(broken)
 
@@ -174,14 +165,14 @@ class RegistryReader:
         """The answer to one command on the volume's key *name*."""
         return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
-    def _look(self, paths: Sequence[str]) -> tuple[int, list[list[bytes]]]:
-        now_ms, *answer = self._run("look", more=[os.fsencode(path) for path in paths])
-        return int(now_ms), groups(answer, 8)
+    def _look(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
+        now_ms, *reply = self._run("look", more=[os.fsencode(path) for path in paths])
+        return int(now_ms), list(map(Row._make, groups(reply, len(Row._fields))))
 
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:
         command = "hscan" if name in ("records", "errors") else "zscan"
         for members in self._pages(command, name, page):
-            yield from map(list, parts([os.fsdecode(member) for member in members]))
+            yield from map(list, batches([os.fsdecode(member) for member in members]))
 
     def _pages(self, command: str, name: str, page: int) -> Iterator[dict[bytes, Any]]:
         """What *command* (hscan, zscan) returns of the key *name*, about *page* entries at a time."""
@@ -211,53 +202,3 @@ class RegistryReader:
             last = members[-1][1]
             skip = (skip if last == least else 0) + sum(score == last for _, score in members)
             least = last
-
-
-def parse_stats(answer: Sequence[Any]) -> VolumeStats:
-    """What scripts/stats.lua returns."""
-    now_ms, *counts, oldest, totals, meta = answer
-    waiting, leased, claims, held, dead, records, failed, behind, due = counts
-    return VolumeStats(
-        now_ms=int(now_ms),
-        waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
-        records=records, retrying=max(failed - dead, 0), behind=behind, due=due,
-        oldest_ms=int(float(oldest)) if oldest else None,
-        totals={name.decode(): int(value) for name, value in groups(totals, 2)},
-        meta={name.decode(): value.decode() for name, value in groups(meta, 2)},
-    )  # fmt: skip
-
-
-def unpacked(path: bytes, packed: bytes, **known: Any) -> FileRecord:
-    """One damaged record stops nobody from seeing, or cleaning, all others."""
-    try:
-        return unpack(path, packed, **known)
-    except ValueError:
-        return unpack(path, BROKEN_RECORD, **known)
-
-
-def _record(path: str, seen: Sequence[bytes]) -> FileRecord | None:
-    packed, *scores, attempts, error, reason = seen
-    place = next(((state, score) for state, score in zip(STATE_ORDER, scores, strict=True) if score), None)
-    if packed == b"" or place is None:
-        return None
-    state, score = place
-    timed = state in (State.WAITING, State.HELD) and score != b"inf"
-    return unpacked(
-        os.fsencode(path),
-        packed,
-        state=state,
-        due_ms=int(float(score)) if timed else None,
-        attempts=int(attempts or 0),
-        last_error=error.decode(),
-        hold_reason=as_text(reason),
-    )
-
-
-def groups(flat: Sequence[Any], size: int) -> list[Any]:
-    """A flat reply in groups of *size*; zip over one iterator, because claims are large."""
-    return list(zip(*[iter(flat)] * size, strict=True))
-
-
-def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), MAX_BATCH):
-        yield items[start : start + MAX_BATCH]

@@ -6,10 +6,12 @@ Counters live in Redis because the process that did the work may be gone: a kill
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from .codec import groups
 from .keys import NOT_SERVED
 
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
@@ -160,3 +162,17 @@ class VolumeStats:
             "bytes": self.bytes,
             "imbalance": self.imbalance, "totals": dict(sorted(self.totals.items())),
         }  # fmt: skip
+
+
+def parse_stats(reply: Sequence[Any]) -> VolumeStats:
+    """What scripts/stats.lua returns."""
+    now_ms, *counts, oldest, totals, meta = reply
+    waiting, leased, claims, held, dead, records, failed, behind, due = counts
+    return VolumeStats(
+        now_ms=int(now_ms),
+        waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
+        records=records, retrying=max(failed - dead, 0), behind=behind, due=due,
+        oldest_ms=int(float(oldest)) if oldest else None,
+        totals={name.decode(): int(value) for name, value in groups(totals, 2)},
+        meta={name.decode(): value.decode() for name, value in groups(meta, 2)},
+    )  # fmt: skip

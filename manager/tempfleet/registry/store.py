@@ -8,17 +8,20 @@ may have been lost after Redis popped, and a second one would strand the first b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import redis
 
 from ..errors import EvictingRedis, RegistryError, RegistryUnavailable
 from ..logs import logger
+from ..settings import MAX_BATCH
 from . import scripts
 from .connection import translated
 from .keys import FLEET_KEYS, fleet_key
 from .scripts import Argument
+
+T = TypeVar("T")
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
 
@@ -175,3 +178,9 @@ class Store:
             return self.call(self._evaluate, script, keys, argv)
         except RegistryError as exc:
             return exc
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """*items*, at most as many at a time as one script may move."""
+    for start in range(0, len(items), MAX_BATCH):
+        yield items[start : start + MAX_BATCH]

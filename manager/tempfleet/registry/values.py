@@ -4,6 +4,7 @@ What the registry's moves take and give, as values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ..records import FileRecord, NewFile, State
@@ -44,12 +45,34 @@ class Nack:
     counts: bool = True
     reason: str = ""
 
+    @property
+    def delay(self) -> int | str:
+        """As scripts/nack.lua takes it."""
+        if self.bury:
+            return "never"
+        return "own" if self.delay_ms is None else self.delay_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
+    """
+    What one call of ``reap`` gave back.
+
+    Attributes:
+        recovered: files of expired claims.
+        unheld: files whose hold ended.
+        more: there is more to reap.
+    """
+
     recovered: int
-    lifted: int
+    unheld: int
     more: bool
+
+    @classmethod
+    def of(cls, reply: Sequence[int]) -> Reaped:
+        """From the reply of scripts/reap.lua."""
+        recovered, unheld, more = reply
+        return cls(recovered, unheld, bool(more))
 
 
 @dataclass(frozen=True, slots=True)
