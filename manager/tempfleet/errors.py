@@ -1,8 +1,8 @@
 """
-The error tree. Catch by class, never by text.
+The error tree. Catch errors by class, never by text.
 
-Each class's docstring is its default message: it says what happened and what to do. What a caller
-may want to act on (a path, a reason, a variable) is data on the object.
+The docstring of each class is its default message: what happened, and what to do. Data that a caller may need (a path,
+a reason, a variable) are attributes. Errors that occur often have class methods that build message and attributes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .formatting import printable
 
 
 class TempfleetError(Exception):
-    """Tempfleet could not do what it was asked."""
+    """Tempfleet could not carry out the call."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.getdoc(type(self)))
 
 
 class SettingsError(TempfleetError, ValueError):
-    """A setting has a value that it cannot have; correct it and start again."""
+    """A setting has an invalid value; correct it and start again."""
 
     def __init__(self, message: str | None = None, *, variable: str = "", value: object = None) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class SettingsError(TempfleetError, ValueError):
 
 
 class InvalidTTL(TempfleetError, ValueError):
-    """A time to live is a number of seconds above zero, at most 366 days."""
+    """A time to live must be a number of seconds above zero, at most 366 days."""
 
     def __init__(self, message: str | None = None, *, value: object = None) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class InvalidTTL(TempfleetError, ValueError):
 
 
 class InvalidTag(TempfleetError, ValueError):
-    """A tag has 1 to 200 characters, and no control characters; nothing was changed."""
+    """A tag must have 1 to 200 characters and no control characters; nothing was changed."""
 
     def __init__(self, message: str | None = None, *, value: str = "") -> None:
         super().__init__(message)
@@ -47,11 +47,11 @@ class InvalidTag(TempfleetError, ValueError):
 
 
 class ReasonTooLong(TempfleetError, ValueError):
-    """The reason of a hold has at most 500 characters; say where to read more."""
+    """The reason of a hold must have at most 500 characters; name a place with the details instead."""
 
 
 class PathError(TempfleetError):
-    """A path that cannot be managed; *path* and a one-word *reason* are on the error."""
+    """Tempfleet cannot manage a path; the error has it as *path*, and a one-word *reason*."""
 
     def __init__(self, message: str | None = None, *, path: str = "", reason: str = "") -> None:
         super().__init__(message)
@@ -60,15 +60,15 @@ class PathError(TempfleetError):
 
 
 class UnsafePath(PathError, ValueError):
-    """The path is not one that Tempfleet may ever delete; register a regular file below an allowed root."""
+    """Tempfleet must never delete this path; register a regular file below an allowed root."""
 
 
 class FileMissing(PathError, FileNotFoundError):
-    """There is no such file; register a file after it was created, or let create() make it."""
+    """There is no such file; register a file after creating it, or let create() create it."""
 
 
 class BatchError(TempfleetError):
-    """Some of the files could not be registered; all others were. *records* and *errors* (by path) say which."""
+    """Some files could not be registered; all others were. *records* and *errors* (by path) list them."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class BatchError(TempfleetError):
 
 
 class QuotaExceeded(TempfleetError):
-    """A limit on temporary files is reached; the file was not registered and stays its caller's."""
+    """A limit on temporary files is reached; the file was not registered and stays."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class QuotaExceeded(TempfleetError):
 
 
 class RegistryError(TempfleetError):
-    """The registry refused; nothing was changed."""
+    """The registry refused the call; nothing was changed."""
 
     def __init__(self, message: str | None = None, *, path: str = "") -> None:
         super().__init__(message)
@@ -117,7 +117,7 @@ class RegistryError(TempfleetError):
 class NotRegistered(RegistryError, KeyError):
     """The path is not in the registry; register it first."""
 
-    # KeyError would show the repr.
+    # KeyError would return the repr.
     def __str__(self) -> str:
         return str(self.args[0])
 
@@ -143,23 +143,23 @@ class AlreadyClaimed(RegistryError):
 
 
 class LeaseLost(RegistryError):
-    """The claim ran out and was reaped; another claimer may have the files now. Stop, delete nothing more."""
+    """The claim expired and was reaped; another claimer may have its files now. Stop, and delete nothing more."""
 
 
 class SchemaMismatch(RegistryError):
-    """The registry was written by another version of Tempfleet; run the version that wrote it."""
+    """Another version of Tempfleet wrote this registry; run that version."""
 
 
 class RegistryUnavailable(RegistryError):
-    """Redis gave no answer, or takes no writes now; the call may have happened, and repeating it is safe."""
+    """Redis gave no answer, or accepts no writes now; the call may have taken effect, and repeating it is safe."""
 
 
 class RegistryDenied(RegistryError):
-    """Redis refused the user name or the password, or gives that user too few rights."""
+    """Redis refused the user name or the password, or the user has too few rights."""
 
 
 class RegistryFull(RegistryError):
-    """Redis has reached its maxmemory: nothing was registered, cleaning goes on."""
+    """Redis has reached its maxmemory: nothing was registered; clean-ups continue."""
 
 
 class EvictingRedis(SettingsError):
@@ -167,11 +167,11 @@ class EvictingRedis(SettingsError):
 
 
 class CompressionUnavailable(TempfleetError):
-    """The library that compresses is not installed here: pip install 'tempfleet[compression]'."""
+    """The compression library is not installed: pip install 'tempfleet[compression]'."""
 
 
 class VolumeUnavailable(TempfleetError):
-    """This process has not got the volume's directory; nothing was claimed, the records stay."""
+    """The volume's directory is not available to this process. No file was claimed and no record was changed."""
 
     def __init__(self, message: str | None = None, *, base_dir: str = "", reason: str = "") -> None:
         super().__init__(message)
@@ -180,15 +180,17 @@ class VolumeUnavailable(TempfleetError):
 
 
 class PluginFailed(TempfleetError):
-    """A plug-in raised, hung or answered nonsense; what it was asked about stays as it is."""
+    """A plug-in raised an error, hung, or returned an invalid answer; the files that it was asked about stay."""
 
     def __init__(
         self, message: str | None = None, *, plugin: str = "", is_off: bool = False, counts: bool = True
     ) -> None:
         super().__init__(message)
         self.plugin = plugin
-        self.is_off = is_off  # it has failed often, and is only tried now and then
-        self.counts = counts  # False where it was not even asked
+        # The circuit breaker has switched it off, after repeated failures.
+        self.is_off = is_off
+        # False if the plug-in was not called at all.
+        self.counts = counts
 
 
 class UnknownHost(TempfleetError):
@@ -200,7 +202,7 @@ class UnknownHost(TempfleetError):
 
 
 class HostLive(TempfleetError):
-    """A worker of that host is live, and would be heard again in a moment; stop it first, or force it."""
+    """A worker of that host is live; stop it first, or use force."""
 
     def __init__(self, message: str | None = None, *, host: str = "") -> None:
         super().__init__(message)
@@ -208,8 +210,8 @@ class HostLive(TempfleetError):
 
 
 class MalformedMessage(TempfleetError, ValueError):
-    """A task message has arguments of the wrong form; nothing was registered or deleted."""
+    """A task message has invalid arguments; nothing was registered or deleted."""
 
 
 class EmbeddedServerError(TempfleetError):
-    """The embedded server could not be started; the message holds the end of its log."""
+    """The embedded server could not start; the message contains the end of its log."""

@@ -1,11 +1,11 @@
 """
-How Tempfleet logs: under the logger ``tempfleet``, one line an event, no handler forced on a host application.
+Logging, under the logger ``tempfleet``: one line per event, and no handler by default.
 
-Only our own programs, the console and the worker, call ``configure``; an application that imports the library keeps its
+Only our own programs, the console and the worker, call ``configure``. An application that imports the library keeps its
 own logging.
 
-File names are strangers' text: a newline in one would forge a log line, an escape sequence would drive a
-terminal. Whatever goes into a log line or onto a terminal passes ``printable`` first.
+Strangers choose file names. A newline in a name could forge a log line; an escape sequence could control a terminal. So
+every name passes ``printable`` before it is logged or shown.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .formatting import printable
 __all__ = ["FORMATS", "TEXT_FORMAT", "JsonLine", "TextLine", "configure", "logger", "printable"]
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
-"""The specification's (8.4)."""
+"""From the specification (8.4)."""
 
 logger = logging.getLogger("tempfleet")
 logger.addHandler(logging.NullHandler())
 
 
 class TextLine(logging.Formatter):
-    """One line an event, also where it carries a traceback."""
+    """One line per event, even with a traceback."""
 
     def __init__(self) -> None:
         super().__init__(TEXT_FORMAT)
@@ -39,7 +39,7 @@ class TextLine(logging.Formatter):
 
 
 class JsonLine(logging.Formatter):
-    """One JSON object an event: time (UTC), level, logger, process, message; error, a traceback, where there is one."""
+    """One JSON object per event: time (UTC), level, logger, process, message, and a traceback, if any, as error."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, object] = {
@@ -59,10 +59,10 @@ FORMATS: dict[str, type[logging.Formatter]] = {"text": TextLine, "json": JsonLin
 
 def configure(*, level: str, form: str, file: str) -> Callable[[], None]:
     """
-    Have this process log to *file* too, from *level* on, one line an event; returns what ends that again.
+    Also log to *file*, from *level* on, one line per event. Returns a function that ends this.
 
-    The file may be rotated under us by whoever likes to: it is opened anew when its name leads elsewhere. Several
-    processes may share it. Without *file* nothing changes.
+    Another program may rotate the file: it is opened again when its name leads to another file. Several processes may
+    share it. With an empty *file* nothing changes.
 
     Raises:
         SettingsError: the file cannot be written.

@@ -1,5 +1,5 @@
 """
-What the registry keeps of a file, and the words for what can become of it. Their form in Redis is in registry/codec.py.
+What the registry stores about a file, and the possible outcomes of deleting it. registry/codec.py has the Redis format.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ NO_FLAGS = "-"
 NO_UID = -1
 
 NEAR_EXPIRY = 0.8
-"""The share of its life after which the specification calls a file about to expire."""
+"""The share of its life after which the specification calls a file close to expiry."""
 
 
 class State(StrEnum):
-    """Where a record is; always exactly one of these."""
+    """The set that a record is in; always exactly one of these."""
 
-    WAITING = "waiting"  # in the registry: its deadline, or its next try, is ahead
-    LEASED = "leased"  # claimed: somebody is deleting the file now
+    WAITING = "waiting"  # for its deadline or its next retry
+    LEASED = "leased"  # claimed: a worker is deleting the file now
     HELD = "held"  # kept until its hold ends
-    DEAD = "dead"  # retrying stopped; a person decides
+    DEAD = "dead"  # a dead letter: retries stopped, a person decides
 
 
 class Outcome(StrEnum):
-    """What became of one file in a clean-up."""
+    """What one clean-up did with one file."""
 
     DELETED = "deleted"  # we removed it
-    MISSING = "missing"  # nothing was there
-    REPLACED = "replaced"  # another file has its name now; that one stays
-    BUSY = "busy"  # somebody uses it; tried again later
-    REFUSED = "refused"  # may not be deleted, now or later; buried with the reason
-    UNAVAILABLE = "unavailable"  # its root is not here; tried again later, never counted as a failure
-    FAILED = "failed"  # the system said no; tried again with back-off, in the end buried
+    MISSING = "missing"  # no file had the name
+    REPLACED = "replaced"  # another file has the name now, and stays
+    BUSY = "busy"  # a process uses it; retried later
+    REFUSED = "refused"  # must never be deleted; becomes a dead letter with the reason
+    UNAVAILABLE = "unavailable"  # its root is not here; retried later, never counted as a failure
+    FAILED = "failed"  # a system call failed; retried with back-off, in the end a dead letter
 
 
 GONE = frozenset({Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED})
-"""The outcomes after which the record is forgotten."""
+"""The outcomes after which the record is removed."""
 
 
 class Way(StrEnum):
-    """How the deleter made sure that it had the right file."""
+    """How the deleter made sure that it deletes the right file."""
 
-    DIRECT = "direct"  # the name is ours alone: made by create() in a private directory
-    GUARDED = "guarded"  # a caller chose the name: moved aside, compared, then unlinked
+    DIRECT = "direct"  # create() chose the name, in a private directory: nobody else uses it
+    GUARDED = "guarded"  # a caller chose the name: moved to a private directory, compared, then unlinked
 
 
 class Flag(StrEnum):
-    """One letter each in the record's header."""
+    """The letters in a record's header."""
 
-    CREATED = "c"  # the name was made by create(): unguessable, never used twice
-    DIRECTORY = "d"  # the record stands for a whole directory
-    UNVERIFIED = "u"  # recorded from afar for a silent host; its identity is not known yet
-    MAY_COMPRESS = "p"  # its readers use manager.open, so it may be packed
-    COMPRESSED = "z"  # perhaps in its compressed form: the file itself says
-    INCOMPRESSIBLE = "i"  # tried, and not worth it
-    QUARANTINED = "q"  # in quarantine, under a path of its own; deleting it ends its time there
+    CREATED = "c"  # create() chose the name: unguessable, never used twice
+    DIRECTORY = "d"  # the record is of a whole directory
+    UNVERIFIED = "u"  # recorded for a silent host; its identity is not known yet
+    MAY_COMPRESS = "p"  # its readers use manager.open, so it may be compressed
+    COMPRESSED = "z"  # possibly compressed: the file's content decides
+    INCOMPRESSIBLE = "i"  # compressing it was tried and saved too little
+    QUARANTINED = "q"  # in quarantine under its own path; deleting it ends its quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,18 @@ class FileRecord:
 
     Attributes:
         path: absolute, its parent resolved at registration.
-        registered_ms: when it was registered last, Redis clock.
-        deadline_ms: the promise; a hold or a retry may put the deletion off further.
-        size_bytes: at registration, or once it was compressed; 0 where the file did not exist yet.
-        identity: which object was registered, opaque text; NO_IDENTITY where the name alone says so.
+        registered_ms: the last registration, by the Redis clock.
+        deadline_ms: the file is not deleted before; a hold or a retry may postpone the deletion further.
+        size_bytes: at registration, or after it was compressed; 0 if the file did not exist yet.
+        identity: which object was registered, as opaque text; NO_IDENTITY if its name is proof enough.
         flags: letters of Flag.
-        uid: the owner that the file had, NO_UID where unknown.
-        tags: the caller's own words.
-        state: None in a claim, where it is leased by definition.
-        due_ms: when it is tried next, or its hold ends; None for ever, or where the state has no such time.
-        attempts: how often deleting it has failed.
-        last_error: why it last did not go, in one word; "" where nothing was in the way.
-        hold_reason: why it is held, in the holder's words; "" for none.
+        uid: the owner of the file at registration, NO_UID if unknown.
+        tags: labels that the caller chose.
+        state: None in a claim, because every claimed record is leased.
+        due_ms: the next attempt, or the end of the hold; None if the hold has no end, or the state no such time.
+        attempts: the number of failed attempts to delete it.
+        last_error: why the last attempt did not delete it, in one word; "" for no error.
+        hold_reason: why it is held, as the caller wrote it; "" for none.
     """
 
     path: str
@@ -101,7 +101,7 @@ class FileRecord:
         return set(tags) <= set(self.tags) and self.path.startswith(prefix)
 
     def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
-        """Whether it waits, not in quarantine, and has spent more than *fraction* of its life."""
+        """Whether more than *fraction* of its life is over. Only for waiting files outside the quarantine."""
         age_ms, life_ms = now_ms - self.registered_ms, self.deadline_ms - self.registered_ms
         return self.state is State.WAITING and not self.is_quarantined and age_ms > fraction * life_ms
 
@@ -146,7 +146,10 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """What registering sends: a file as it was found (or is about to be made), without instants."""
+    """
+    A file to register, as it was inspected (or is about to be created). It has no points in time, because only the
+    Redis clock counts.
+    """
 
     path: str
     ttl_ms: int
@@ -160,14 +163,14 @@ class NewFile:
 
 class Deletion(NamedTuple):
     """
-    What became of one file, told by the deleter.
+    The deleter's result for one file.
 
     Attributes:
         record: of the file; ``path`` is its path.
-        outcome: one of Outcome's words.
-        way: None where it was settled before a way was chosen.
-        freed_bytes: what the disk got back: 0 for a file with another hard link or an open reader.
-        reason: one short word for people and metrics ("symlink", "EACCES"), "" when it simply worked.
+        outcome: see Outcome.
+        way: None if the outcome was clear before a way was chosen.
+        freed_bytes: bytes that the disk got back; 0 for a file with another hard link or an open reader.
+        reason: one short word for people and metrics ("symlink", "EACCES"), "" if nothing went wrong.
     """
 
     record: FileRecord

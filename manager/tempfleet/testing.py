@@ -1,5 +1,5 @@
 """
-For tests of code that uses Tempfleet: a clock that stands still until it is moved.
+A clock for tests of code that uses Tempfleet. Its time changes only when the test moves it.
 
     clock = FakeClock()
     manager = TempFileManager(tmp_path, max_age=60, client=fakeredis.FakeRedis(), clock=clock)
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 
 class FakeClock:
-    """The instant that the registry takes for now, in ms; given to a manager or a store as ``clock``."""
+    """The current time of a registry, in ms. Pass it to a manager or a store as ``clock``."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         self.now_ms = now_ms

@@ -1,11 +1,11 @@
 """
-One call on a thread of its own.
+One call on its own thread, safe to use in signal handlers.
 
-Not a ThreadPoolExecutor, and not a threading.Thread: both take locks of the whole process while they start, and a
-signal handler that cleans up on top of a clean-up (``signal.signal(SIGTERM, lambda *_: manager.clear_all())``)
-would wait for ever for a lock that its own thread holds. ``_thread`` has none. And an exception that a handler
-raises (Celery's soft time limit) at whatever point of ``start`` or ``wait`` leaves it usable: ``call_off`` tells work
-that never begins from work to wait for, and the latch is never held.
+ThreadPoolExecutor and threading.Thread take process-wide locks while they start. A signal handler that cleans up during
+a clean-up (``signal.signal(SIGTERM, lambda *_: manager.clear_all())``) would wait for ever for a lock that its own
+thread holds. ``_thread`` takes no such lock. A handler may also raise an exception at any point of ``start`` or
+``wait`` (Celery's soft time limit does). The call stays usable, because the latch is never held, and ``call_off``
+separates work that will never begin from work that must be waited for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 
 class SignalSafeCall:
-    """``start`` *work*, ``wait`` for it, then ask for its ``failure``."""
+    """``start`` *work*, then ``wait``. After that, ``failure`` is the exception that it raised, or None."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self.failure: BaseException | None = None
@@ -27,10 +27,10 @@ class SignalSafeCall:
 
     def start(self, *, apart: bool = False) -> None:
         """
-        Calls the work.
+        Start the work on its own thread.
 
         Args:
-            apart: on a thread of its own or not at all: where there is none to be had, that is the failure.
+            apart: never run the work on the calling thread. If no thread can start, ``failure`` is that error.
         """
         try:
             _thread.start_new_thread(self._run, ())
@@ -42,12 +42,12 @@ class SignalSafeCall:
             self.failure, self._ended = exc, True
 
     def call_off(self) -> None:
-        """Work that has not begun never will, and nobody waits for it."""
+        """Work that has not begun yet never begins, and ``wait`` returns at once."""
         if self._begun.acquire(blocking=False):
             self._ended = True
 
     def wait(self, timeout: float = -1) -> bool:
-        """Whether the work has ended; at most *timeout* seconds from now, without one when it has."""
+        """Wait at most *timeout* seconds, by default without limit. Returns whether the work has ended."""
         return self._ended or self._latch.acquire(timeout=timeout)
 
     def _run(self) -> None:
@@ -55,7 +55,7 @@ class SignalSafeCall:
             return
         try:
             self._work()
-        except BaseException as exc:  # noqa: BLE001 - whoever waits raises it
+        except BaseException as exc:  # noqa: BLE001 - the waiting thread raises it
             self.failure = exc
         finally:
             self._ended = True

@@ -1,6 +1,5 @@
 """
-Decisions as pure functions: how long a file may live, when it is near its end, when to try again and when to stop
-trying, and which file makes room first.
+Checks of the arguments of public calls: times to live, holds and their reasons, tags.
 """
 
 from __future__ import annotations
@@ -16,16 +15,17 @@ from .settings import LONGEST_TTL_SECONDS
 
 def ttl_ms(seconds: object) -> int:
     """
-    A time to live in whole milliseconds, at least one.
+    Convert a time to live to whole milliseconds, at least one.
 
     Raises:
-        InvalidTTL: not a number, NaN, zero or less, or longer than 366 days.
+        InvalidTTL: *seconds* is not a number, NaN, zero or less, or longer than 366 days.
     """
     if not isinstance(seconds, numbers.Real) or isinstance(seconds, bool):
         raise InvalidTTL(f"A time to live is a number of seconds, not {seconds!r}.", value=seconds)
     try:
         value = float(seconds)
-    except OverflowError:  # an integer of more than 308 digits
+    except OverflowError:
+        # An integer of more than 308 digits.
         value = math.inf
     if math.isnan(value) or value <= 0:
         raise InvalidTTL(f"A time to live is above zero seconds, not {seconds!r}.", value=seconds)
@@ -40,10 +40,10 @@ def ttl_ms(seconds: object) -> int:
 
 def hold_ms(seconds: object) -> int | None:
     """
-    How long a hold lasts; None, as *seconds*, is for ever.
+    Convert the length of a hold to milliseconds; None means for ever.
 
     Raises:
-        InvalidTTL: as ``ttl_ms``.
+        InvalidTTL: as in ``ttl_ms``.
     """
     try:
         return None if seconds is None else ttl_ms(seconds)
@@ -55,41 +55,42 @@ def hold_ms(seconds: object) -> int | None:
 
 
 LONGEST_REASON = 500
-"""Characters of a hold's reason: each costs Redis memory, once a held file."""
+"""Characters of a hold's reason. Redis stores one reason per held file."""
 
 
-def hold_reason(words: str | None) -> str:
+def hold_reason(reason: str | None) -> str:
     """
-    None is no reason.
+    Check the reason of a hold; None becomes "".
 
     Raises:
         ReasonTooLong: it has more than 500 characters.
     """
-    if words is not None and len(words) > LONGEST_REASON:
+    if reason is not None and len(reason) > LONGEST_REASON:
         raise ReasonTooLong
-    return words or ""
+    return reason or ""
 
 
 LONGEST_TAG = 200
-"""Characters: each file with the tag carries it, and so does each of its totals."""
+"""Characters of a tag. Redis stores it in the record of each file with the tag, and in the tag's totals."""
 
 ENDS_A_LINE = frozenset(("Cc", "Zl", "Zp"))
-"""The Unicode categories of control characters and of what else begins a new line somewhere."""
+"""The Unicode categories of control characters and of other characters that may end a line."""
 
 
 def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """
-    *tags*, each of them a tag.
+    Check each tag; returns them as a tuple.
 
     Raises:
-        InvalidTag: one is empty, has more than 200 characters, or control characters among them.
-        TypeError: they are no strings; or one string, which would be taken for a list of its letters.
+        InvalidTag: a tag is empty, has more than 200 characters, or contains control characters.
+        TypeError: a tag is not a string; or *tags* is a single string, which would count as a list of letters.
     """
     if isinstance(tags, str | bytes):
-        raise TypeError(f"tags is a list of words: [{tags!r:.200}]")
-    for tag in (found := tuple(tags)):
+        raise TypeError(f"tags must be a list of strings: [{tags!r:.200}]")
+    checked = tuple(tags)
+    for tag in checked:
         if not isinstance(tag, str):
             raise TypeError(f"a tag is a string, not {tag!r:.200}")
         if not 0 < len(tag) <= LONGEST_TAG or any(category(c) in ENDS_A_LINE for c in tag):
-            raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is no tag. {InvalidTag.__doc__}", value=tag)
-    return found
+            raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is not a valid tag. {InvalidTag.__doc__}", value=tag)
+    return checked

@@ -270,7 +270,7 @@ def test_when_redis_is_full_registering_is_refused_and_cleaning_goes_on(tmp_path
                 filler += 1
 
         before = registry.stats()
-        with pytest.raises(RegistryFull, match="nothing was registered, cleaning goes on"):
+        with pytest.raises(RegistryFull, match="nothing was registered; clean-ups continue"):
             registry.register(files("one-more"))
         after = registry.stats()
         assert (after.total("registered"), after.active) == (before.total("registered"), before.active)
@@ -389,5 +389,5 @@ def test_a_server_that_takes_no_writes_for_now_is_unavailable_not_a_refusal(
         registry = registry_at(server.unix_url)
         registry.register(files("before"))
         not_now(registry.store.client, state)
-        with pytest.raises(RegistryUnavailable, match="takes no writes for now"):
+        with pytest.raises(RegistryUnavailable, match="accepts no writes for now"):
             registry.register(files("after"))
