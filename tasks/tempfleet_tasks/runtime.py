@@ -1,5 +1,5 @@
 """
-What the tasks of one app need in one process, built at first use and never at import.
+The manager, the fleet and the volumes that the tasks of one app share in one process; built at first use.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from functools import cached_property
 
 from celery import Celery
 
-from tempfleet import RegistryFull, Settings, TempFileManager, Volume, VolumeUnavailable
-from tempfleet.capacity import EvictionReport, Evictor
-from tempfleet.cleanup import Cleaner, CleanupReport
-from tempfleet.compression import Compressor
+from tempfleet import (
+    CleanupReport,
+    EvictionReport,
+    RegistryFull,
+    Settings,
+    TempFileManager,
+    Volume,
+    VolumeUnavailable,
+)
 from tempfleet.logs import logger, printable
-from tempfleet.plugins import Announcer
+from tempfleet.manager import LocalVolume
 from tempfleet.registry import NOT_SERVED, Fleet
 
 
 class Runtime:
-    """One process's tools. Building it touches neither Redis nor the disk; using its parts does."""
+    """One process's manager, fleet and volumes. Building it uses neither Redis nor the disk; its parts do."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self.settings = settings
         self.lock = threading.RLock()
         self._busy: set[Volume] = set()
-        self._cleaners: dict[Volume, Cleaner] = {}
-        self._announcers: dict[Volume, Announcer] = {}
+        self._volumes: dict[Volume, LocalVolume] = {}
         self._refusals: dict[Volume, str] = {}
-        self._evictors: dict[Volume, Evictor] = {}
-        self._compressors: dict[Volume, Compressor] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
-        """Our own volume: the settings' base directory on the settings' host."""
+        """The manager of our own volume: the settings' base directory on the settings' host."""
         with self.lock:
             return TempFileManager(settings=self.settings.of_a_tool())
 
@@ -49,108 +51,85 @@ class Runtime:
     def host(self) -> str:
         return self.settings.host
 
-    def clean(self, volume: Volume, *, stop: threading.Event | None = None) -> CleanupReport | None:
+    def local_volume(self, volume: Volume) -> LocalVolume:
         """
-        One pass over what is due in *volume*, within the settings' time budget. None when another thread of this
-        process is at it already.
+        Returns a volume of this host with its engines: our own, or one below our roots, which another manager made.
 
         Raises:
-            VolumeUnavailable: it is not ours, or its directory is not here.
+            VolumeUnavailable: it belongs to another host, lies outside our roots, or its directory does not exist.
+        """
+        if volume == self.manager.volume:
+            return self.manager.local_volume
+        with self.lock:
+            if volume not in self._volumes:
+                self._check_place(volume)
+                self._volumes[volume] = self.manager.local_volume.beside(volume.base_dir)
+            return self._volumes[volume]
+
+    def own_volumes(self) -> list[Volume]:
+        """The volumes of this host, ours first, also those that we cannot serve."""
+        ours = self.manager.volume
+        return [ours, *(volume for volume in self.fleet.volumes(host=self.host) if volume != ours)]
+
+    def clean(self, volume: Volume, *, stop: threading.Event | None = None) -> CleanupReport | None:
+        """
+        Delete the expired files of *volume*, within the time budget of the settings. Returns None if another thread of
+        this process is cleaning the volume.
+
+        Raises:
+            VolumeUnavailable: as ``local_volume``, or its base directory is not available.
         """
         with self._alone(volume) as alone:
             if not alone:
                 return None
             try:
-                cleaner = self.cleaner(volume)
+                cleaner = self.local_volume(volume).cleaner
                 cleaner.prepare()
                 report = cleaner.clean_due(budget_seconds=self.settings.timeout_seconds, stop=stop)
             except VolumeUnavailable as exc:
-                self._note_refusal(volume, exc.reason)
+                self._record_refusal(volume, exc.reason)
                 raise
-            self._note_refusal(volume, "")
+            self._record_refusal(volume, "")
             return report
 
     def evict(self, volume: Volume, *, stop: threading.Event | None = None) -> EvictionReport | None:
         """
-        Make room where the disk of *volume* is too full; None where it is not, where the last time was in vain, when
-        another thread of this process is busy with the volume, and where it is unavailable, which ``clean`` tells.
+        Evict files of *volume* if its disk is too full.
+
+        Returns None if nothing was tried: the disk has room, the last pass freed nothing, another thread of this
+        process works on the volume, or the volume is unavailable, which ``clean`` reports.
         """
         with self._alone(volume) as alone:
             try:
-                return self.evictor(volume).watch(stop=stop) if alone else None
+                return self.local_volume(volume).evictor.watch(stop=stop) if alone else None
             except VolumeUnavailable:
                 return None
 
-    def evictor(self, volume: Volume) -> Evictor:
-        """What makes room in a volume of this host; it remembers when that was in vain."""
-        if volume == self.manager.volume:
-            return self.manager.evictor
-        with self.lock:
-            if volume not in self._evictors:
-                self._evictors[volume] = self.manager.evictor_for(self.cleaner(volume))
-            return self._evictors[volume]
-
-    def cleaner(self, volume: Volume) -> Cleaner:
-        """
-        The engine for a volume of this host: our own, or one whose base directory lies inside our roots (another
-        manager of this host made it).
-        """
-        if volume == self.manager.volume:
-            _ = self.manager.registry
-            return self.manager.cleaner
-        with self.lock:
-            if volume not in self._cleaners:
-                self._cleaners[volume] = self._other(volume)
-            return self._cleaners[volume]
-
-    def announcer(self, volume: Volume) -> Announcer:
-        """What tells of files near their end in a volume of this host; it remembers what it told."""
-        cleaner = self.cleaner(volume)
-        with self.lock:
-            if volume not in self._announcers:
-                self._announcers[volume] = Announcer(cleaner.registry, cleaner.hooks)
-            return self._announcers[volume]
-
-    def compressor(self, volume: Volume) -> Compressor:
-        """What compresses idle files in a volume of this host; it remembers how far it came."""
-        cleaner = self.cleaner(volume)
-        with self.lock:
-            if volume not in self._compressors:
-                self._compressors[volume] = Compressor(cleaner.registry, cleaner.roots, cleaner.settings)
-            return self._compressors[volume]
-
-    def own_volumes(self) -> list[Volume]:
-        """The volumes of this host, ours first, whether we can serve them or not."""
-        ours = self.manager.volume
-        return [ours, *(volume for volume in self.fleet.volumes(host=self.host) if volume != ours)]
-
-    def _note_refusal(self, volume: Volume, reason: str) -> None:
-        """Tell those who ask from elsewhere (health, hosts), when it changes."""
+    def _record_refusal(self, volume: Volume, reason: str) -> None:
+        """Record a changed reason in the registry, so that health and hosts show it in other processes."""
         if self._refusals.get(volume) == reason or volume.host != self.host:
             return
         try:
             self.fleet.registry(volume).set_meta(NOT_SERVED, reason)
             self._refusals[volume] = reason
         except RegistryFull:
-            pass  # the next pass tells it; what the caller is told now is the reason itself
+            pass  # the next pass tries again; our caller gets the reason itself
 
-    def _other(self, volume: Volume) -> Cleaner:
+    def _check_place(self, volume: Volume) -> None:
         if volume.host != self.host:
             raise VolumeUnavailable(
                 f"What is {volume.in_words} belongs there; this is host {printable(self.host)}."
             )
         roots = self.manager.roots
         is_root = volume.base_dir in (root.path for root in roots)
-        if os.path.realpath(volume.base_dir) != volume.base_dir or not (
-            is_root or roots.find(volume.base_dir)
-        ):
+        is_below_root = is_root or roots.find(volume.base_dir)
+        if os.path.realpath(volume.base_dir) != volume.base_dir or not is_below_root:
             raise VolumeUnavailable(
                 f"{printable(volume.base_dir)} lies outside this worker's roots; add it to TEMP_FILE_ALLOWED_ROOTS "
                 "to have it cleaned here.",
                 base_dir=volume.base_dir,
                 reason="outside-roots",
             )
-        return self.manager.cleaner_for(volume.base_dir)
 
     @contextmanager
     def _alone(self, volume: Volume) -> Iterator[bool]:
@@ -166,7 +145,7 @@ class Runtime:
 
 
 class RuntimeOf:
-    """Gives an app's runtime in whatever process it is asked; a forked child gets one of its own."""
+    """Returns the app's runtime of the current process; a forked child gets one of its own."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app

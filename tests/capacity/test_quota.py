@@ -427,7 +427,7 @@ def test_a_hosts_limit_counts_all_its_volumes(make_manager: MakeManager, tmp_pat
     two = make_manager(tmp_path / "two", host_max_files=2, quota="reject")
     one.register(file(one, "a"))
     two.register(file(two, "b"))
-    two.admission.host.forget()  # type: ignore[union-attr]
+    two.local_volume.admission.host.forget()  # type: ignore[union-attr]
     with pytest.raises(QuotaExceeded, match="TEMP_FILE_HOST_MAX_FILES is 2"):
         two.register(file(two, "c"))
     one.register(Path(one.base_dir) / "a")  # what is known already, is welcome

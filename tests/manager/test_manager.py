@@ -531,10 +531,10 @@ def test_the_engine_of_another_base_directory_of_this_host(
     one, two = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
     two.create(ttl=1).close()
     clock.advance(60)
-    report = one.cleaner_for(str(tmp_path / "two")).clean_due()
+    report = one.local_volume.beside(str(tmp_path / "two")).cleaner.clean_due()
     assert report.counts[Outcome.DELETED] == 1
     with pytest.raises(VolumeUnavailable):
-        one.cleaner_for(str(tmp_path / "three"))
+        one.local_volume.beside(str(tmp_path / "three"))
     assert not (tmp_path / "three").exists()
 
 

@@ -122,7 +122,7 @@ def test_the_timer_makes_room_after_all_volumes_were_cleaned(
         )
         app = make_app(settings)
         runtime: Runtime = app.tempfleet()
-        other = runtime.manager.cleaner_for(str(_made(allowed / "other")))
+        other = runtime.manager.local_volume.beside(str(_made(allowed / "other")))
         for directory, registry in (
             (allowed / "base", runtime.manager.registry),
             (allowed / "other", other.registry),
@@ -135,8 +135,7 @@ def test_the_timer_makes_room_after_all_volumes_were_cleaned(
             clean_host(runtime, threading.Event())
         assert not due.exists()
         assert [
-            runtime.evictor(volume).cleaner.registry.stats().total("evicted")
-            for volume in runtime.own_volumes()
+            runtime.local_volume(volume).registry.stats().total("evicted") for volume in runtime.own_volumes()
         ] == [1, 1]
         cleaned, first = (caplog.text.index(words) for words in ("Cleaned up 1 temp", "Evicted 1 temp"))
         assert cleaned < first

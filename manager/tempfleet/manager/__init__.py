@@ -7,8 +7,17 @@ pickled. The end of its ``with`` block deletes only what this object registered.
 Does not: contain rules of its own. The rooms below have them.
 """
 
+from .local_volume import LocalVolume
 from .manager import TempFileManager
 from .results import REGISTERED, BatchResult, FileResult
 from .temp_file import TempDirectory, TempFile
 
-__all__ = ["REGISTERED", "BatchResult", "FileResult", "TempDirectory", "TempFile", "TempFileManager"]
+__all__ = [
+    "REGISTERED",
+    "BatchResult",
+    "FileResult",
+    "LocalVolume",
+    "TempDirectory",
+    "TempFile",
+    "TempFileManager",
+]

@@ -84,8 +84,10 @@ class Asking(Connected):
 
     def examine(self) -> list[Finding]:
         """What may be wrong here, and what to do about it; see doctor.py. Looks at every record, changes nothing."""
-        return list(examine(self._registry, self.settings))
+        return list(examine(self.local_volume.unchecked_registry, self.settings))
 
     def health_check(self) -> dict[str, Any]:
         """``status`` (healthy, degraded, unhealthy) and why; see health.py. Raises nothing of its own."""
-        return health_check(self._registry, self.roots, self.settings) | {"max_age": self.max_age}
+        return health_check(self.local_volume.unchecked_registry, self.roots, self.settings) | {
+            "max_age": self.max_age
+        }

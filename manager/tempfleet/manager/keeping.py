@@ -133,7 +133,7 @@ class Keeping(Connected):
             FileMissing: nothing from that path is in quarantine; the grace period may be over.
             UnsafePath: the name is taken; the file stays in quarantine.
         """
-        aside = self._cleaner.deleter.restore(normalise(path))
+        aside = self.local_volume.unchecked_cleaner.deleter.restore(normalise(path))
         logger.info("Restored temporary file: %s", printable(aside.path))
         try:
             self.registry.unregister([aside.aside_path])

@@ -1,10 +1,12 @@
 """
-What a manager stands on: its directories, its registry, and the engines of its volume.
+One volume whose base directory this process has: its records, its roots, and the engines that work on them.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar, overload
 
 import redis
 
@@ -14,16 +16,140 @@ from ..compression import Compressor
 from ..deletion import check_place
 from ..embedded import connect_url
 from ..filesystem import Roots
-from ..plugins import installed
-from ..reconciliation import disk_identity_of
+from ..plugins import Announcer, Order, installed
+from ..reconciliation import UnregisteredFiles, disk_identity_of
 from ..registry import Clock, Registry, Store, Volume, connect
 from ..settings import Settings
 
+T = TypeVar("T")
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
+class BuiltOnce(Generic[T]):
+    """
+    A property that is built at its first use.
+
+    Threads that build it at the same time all get the first result. It has no lock: a fork would copy a lock that
+    another thread holds, and nobody would ever release it in the child. (functools.cached_property has one in Python
+    3.11.)
+    """
+
+    def __init__(self, build: Callable[[Any], T]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        built: T = instance.__dict__.setdefault(self._name, self._build(instance))
+        return built
+
+
+class LocalVolume:
+    """
+    One volume with its engines. It is thread-safe, and usable after a fork.
+
+    Redis is not asked before the first use of a property. Every property raises EvictingRedis if this Redis may evict
+    records, because an evicted record is a leaked file.
+
+    Args:
+        roots: open; ``close`` closes them.
+        store: is shared, and stays open.
+        order: the eviction policy; that of the settings if it is not given.
+
+    Attributes:
+        volume: host and base directory, which are the name of the volume in Redis.
+        unchecked_registry, unchecked_cleaner: for what has to work on any Redis, or without one: health, diagnosis,
+            and restoring from quarantine.
+
+    Raises:
+        SettingsError: there is no such eviction policy.
+    """
+
+    def __init__(self, settings: Settings, roots: Roots, store: Store, *, order: Order | None = None) -> None:
+        self.settings = settings
+        self.roots = roots
+        self.store = store
+        self.volume = Volume(settings.host, roots.base.path)
+        self.unchecked_registry = Registry(store, self.volume, disk=disk_identity_of(roots))
+        self.unchecked_cleaner = Cleaner(self.unchecked_registry, roots, settings, installed(settings))
+        self._order = order or chosen_policy(self.unchecked_cleaner.hooks)
+
+    @BuiltOnce
+    def registry(self) -> Registry:
+        """The records of the volume."""
+        self.store.check_policy()
+        return self.unchecked_registry
+
+    @BuiltOnce
+    def cleaner(self) -> Cleaner:
+        """Deletes expired files."""
+        _ = self.registry
+        _ = self.registry
+        return self.unchecked_cleaner
+
+    @BuiltOnce
+    def admission(self) -> Admission:
+        """Registers files within the limits."""
+        return Admission(self.registry, self.cleaner, self._order, self.settings)
+
+    @BuiltOnce
+    def evictor(self) -> Evictor:
+        """Evicts files from a full disk. It remembers when that freed nothing."""
+        return Evictor(self.cleaner, self._order)
+
+    @BuiltOnce
+    def compressor(self) -> Compressor:
+        """Compresses idle files, and decompresses them. It remembers how far its last pass went."""
+        return Compressor(self.registry, self.roots, self.settings)
+
+    @BuiltOnce
+    def announcer(self) -> Announcer:
+        """Announces files near their expiry. It remembers the files that it announced."""
+        return Announcer(self.registry, self.cleaner.hooks)
+
+    @BuiltOnce
+    def unregistered(self) -> UnregisteredFiles:
+        """Finds unregistered files."""
+        return UnregisteredFiles(self.registry, self.roots)
+
+    def beside(self, base_dir: str) -> LocalVolume:
+        """
+        Returns the volume of another base directory of this host, with our settings and eviction policy.
+
+        Messages may name files below our own roots only: a base directory that is cleaned from here is not thereby
+        opened to them.
+
+        Raises:
+            VolumeUnavailable: the directory does not exist; it is not created.
+        """
+        changes = {"base_dir": base_dir, "message_roots": self.settings.confined_roots}
+        settings = self.settings.model_copy(update=changes)
+        return LocalVolume(settings, Roots.open(settings, create=False), self.store, order=self._order)
+
+    def check(self) -> None:
+        """
+        Raises:
+            VolumeUnavailable: this process does not have the base directory, or another disk is mounted there.
+        """
+        self.cleaner.check_volume()
+
+    def close(self) -> None:
+        """Close the directories."""
+        self.roots.close()
+
+
 class Connected:
-    """One volume as this process reaches it. Redis is first asked at the first call that needs it."""
+    """What the parts of a manager have in common: its local volume."""
 
     settings: Settings
     max_age: float
@@ -31,22 +157,30 @@ class Connected:
     _clock: Clock
 
     def _connect(self) -> None:
-        self._policy_checked = False
         check_place(self.settings.audit_log)
-        self.roots = Roots.open(self.settings)
+        roots = Roots.open(self.settings)
         client = self._given_client or connect(connect_url(self.settings.redis_url))
-        self.store = Store(client, namespace=self.settings.namespace, clock=self._clock)
-        self.volume = Volume(self.settings.host, self.roots.base.path)
-        self._registry = Registry(self.store, self.volume, disk=disk_identity_of(self.roots))
-        self._cleaner = Cleaner(self._registry, self.roots, self.settings, installed(self.settings))
-        self._order = chosen_policy(self._cleaner.hooks)
-        self._admission = Admission(self._registry, self._cleaner, self._order, self.settings)
-        self._evictor = self.evictor_for(self._cleaner)
-        self._compressor = Compressor(self._registry, self.roots, self.settings)
+        store = Store(client, namespace=self.settings.namespace, clock=self._clock)
+        self.local_volume = LocalVolume(self.settings, roots, store)
 
     @property
     def base_dir(self) -> str:
         return self.settings.base_dir
+
+    @property
+    def volume(self) -> Volume:
+        """Host and base directory."""
+        return self.local_volume.volume
+
+    @property
+    def roots(self) -> Roots:
+        """The directories below which files are deleted."""
+        return self.local_volume.roots
+
+    @property
+    def store(self) -> Store:
+        """The connection to Redis."""
+        return self.local_volume.store
 
     @property
     def registry(self) -> Registry:
@@ -56,52 +190,19 @@ class Connected:
         Raises:
             EvictingRedis: this Redis may evict records, so nothing is entrusted to it.
         """
-        self._check_policy()
-        return self._registry
+        return self.local_volume.registry
 
     @property
     def cleaner(self) -> Cleaner:
         """The engine behind this manager; raises as ``registry`` does."""
-        self._check_policy()
-        return self._cleaner
-
-    @property
-    def admission(self) -> Admission:
-        """What registers within the limits; raises as ``registry`` does."""
-        self._check_policy()
-        return self._admission
+        return self.local_volume.cleaner
 
     @property
     def evictor(self) -> Evictor:
         """What makes room on a disk that is too full; raises as ``registry`` does."""
-        self._check_policy()
-        return self._evictor
+        return self.local_volume.evictor
 
     @property
     def compressor(self) -> Compressor:
         """What compresses idle files, and undoes it; raises as ``registry`` does."""
-        self._check_policy()
-        return self._compressor
-
-    def cleaner_for(self, base_dir: str) -> Cleaner:
-        """
-        The engine for another base directory of this host, with our roots and settings.
-
-        Raises:
-            VolumeUnavailable: the directory is not there; it is not made.
-        """
-        # The roots of messages stay ours: another base directory is not opened to strangers by being cleaned here.
-        given = {"base_dir": base_dir, "message_roots": self.settings.confined_roots}
-        settings = self.settings.model_copy(update=given)
-        roots = Roots.open(settings, create=False)
-        registry = Registry(self.store, Volume(settings.host, roots.base.path))
-        return Cleaner(registry, roots, settings, installed(settings))
-
-    def evictor_for(self, cleaner: Cleaner) -> Evictor:
-        """What makes room for another engine of this host, by our policy."""
-        return Evictor(cleaner, self._order)
-
-    def _check_policy(self) -> None:
-        if not self._policy_checked:
-            self.store.check_policy()
-            self._policy_checked = True
+        return self.local_volume.compressor

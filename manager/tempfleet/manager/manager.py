@@ -86,7 +86,7 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
     @property
     def files(self) -> Files:
         """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
-        return Files(self.registry, self._cleaner, self._register_aged, self.unregister)
+        return Files(self.registry, self.cleaner, self._register_aged, self.unregister)
 
     @files.setter
     def files(self, wanted: Mapping[str, object]) -> None:
@@ -116,7 +116,7 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
         """Give back connections and directories; the files stay registered."""
         if self._given_client is None:
             self.store.client.close()
-        self.roots.close()
+        self.local_volume.close()
 
     def __getstate__(self) -> dict[str, Any]:
         if self._given_client is not None:

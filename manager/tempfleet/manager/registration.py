@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..filesystem import create_directory, create_file, inspect, new_name, normalise, unsafe
 from ..logs import logger, printable
-from ..reconciliation import Takeover, UnregisteredFile, UnregisteredFiles, take_over
+from ..reconciliation import Takeover, UnregisteredFile, take_over
 from ..records import FileRecord, Flag, NewFile, Outcome
 from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
@@ -253,8 +253,7 @@ class Registering(Connected):
         in the last *idle* seconds (``max_age`` unless given): their users may be about to register them.
         """
         self.cleaner.check_volume()
-        unregistered = UnregisteredFiles(self.registry, self.roots)
-        return unregistered.pages(idle_seconds=self.max_age if idle is None else idle)
+        return self.local_volume.unregistered.pages(idle_seconds=self.max_age if idle is None else idle)
 
     def adopt(
         self, *, idle: float | None = None, ttl: float | None = None, tags: Sequence[str] = ()
@@ -365,7 +364,7 @@ class Registering(Connected):
         self.cleaner.clean_paths([[record.path]], Cause.DISCARDED, until_ms=self.registry.now_ms())
 
     def _register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
-        registrations, own = self.admission.register(files, make_room=make_room), self._own
+        registrations, own = self.local_volume.admission.register(files, make_room=make_room), self._own
         for registration in registrations:
             if not registration.is_accepted:
                 continue

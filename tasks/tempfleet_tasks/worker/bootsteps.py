@@ -153,7 +153,7 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
         if stop.is_set():
             return
         try:
-            files = runtime.announcer(volume).announce()
+            files = runtime.local_volume(volume).announcer.announce()
         except VolumeUnavailable:
             continue  # which the timer that cleans has told
         except TempfleetError as exc:
@@ -171,9 +171,10 @@ def compress_host(runtime: Runtime, stop: threading.Event) -> None:
         if stop.is_set():
             return
         try:
-            runtime.cleaner(volume).check_volume()
+            local = runtime.local_volume(volume)
+            local.check()
             budget_seconds = runtime.settings.timeout_seconds
-            runtime.compressor(volume).compress_idle(budget_seconds=budget_seconds, stop=stop)
+            local.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
         except VolumeUnavailable:
             continue  # which the timer that cleans has told
         except TempfleetError as exc:

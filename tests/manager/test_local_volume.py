@@ -1,0 +1,72 @@
+"""One volume of this host and its engines: built once, without a lock, and checked before they are used."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeManager
+from tempfleet import EvictingRedis, TempFileManager
+from tempfleet.manager.local_volume import BuiltOnce, LocalVolume
+from tempfleet.registry.store import Store
+
+ENGINES = ("registry", "cleaner", "admission", "evictor", "compressor", "announcer", "unregistered")
+
+
+def test_threads_that_build_at_the_same_time_get_one_result_and_none_waits_for_another() -> None:
+    first_is_inside, second_is_done = threading.Event(), threading.Event()
+    names = {"first": first_is_inside, "second": threading.Event()}
+
+    class Owner:
+        @BuiltOnce
+        def engine(self) -> object:
+            name = threading.current_thread().name
+            names[name].set()
+            if name == "first":
+                assert second_is_done.wait(10)
+            return object()
+
+    owner, results = Owner(), {}
+
+    def use() -> None:
+        results[threading.current_thread().name] = owner.engine
+
+    first = threading.Thread(target=use, name="first")
+    first.start()
+    assert first_is_inside.wait(10)
+    second = threading.Thread(target=use, name="second")
+    second.start()
+    second.join(10)
+    assert "second" in results  # though the first is still inside, as a forked child would see it
+    second_is_done.set()
+    first.join(10)
+    assert results["first"] is results["second"] is owner.engine
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_is_refused_on_a_redis_that_may_evict_until_it_may_not(
+    name: str, manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = iter([{"maxmemory_policy": "allkeys-lru"}] * 2 + [{"maxmemory_policy": "noeviction"}])
+    monkeypatch.setattr(Store, "memory", lambda _: next(policies))
+    for _ in range(2):
+        with pytest.raises(EvictingRedis):
+            getattr(manager.local_volume, name)
+    assert getattr(manager.local_volume, name) is getattr(manager.local_volume, name)
+
+
+def test_a_volume_beside_ours_shares_redis_and_policy_but_neither_roots_nor_engines(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    ours = make_manager(tmp_path / "one").local_volume
+    make_manager(tmp_path / "two")
+    other = ours.beside(str(tmp_path / "two"))
+    assert (other.store, other.evictor.order) == (ours.store, ours.evictor.order)
+    assert other.settings.confined_roots == ours.settings.confined_roots == (str(tmp_path / "one"),)
+    for name in ("roots", *ENGINES):
+        assert getattr(other, name) is not getattr(ours, name)
+    other.close()
+    ours.check()
+    assert isinstance(LocalVolume.evictor, BuiltOnce)
