@@ -258,7 +258,7 @@ def test_a_mode_in_which_nobody_could_write_is_refused_and_registers_nothing(
 
 def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> TempFile[bytes]:
     """A created file, with something that happens after its registration and before it exists."""
-    new = manager._new("", "", None, (), flags="c")
+    new = manager._creator.new_file("", "", 3600, (), flags="c")
 
     def make(name: str) -> io.BufferedRandom:
         meanwhile(new.path)
@@ -267,8 +267,8 @@ def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> Temp
     return TempFile(
         register=lambda: manager.register_inspected(new),
         make=make,
-        unmake=manager._unmake,
-        delete=manager._delete_made,
+        unmake=manager._creator.unmake,
+        delete=manager._creator.delete,
         measured=lambda record, size: None,
     )
 

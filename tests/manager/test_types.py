@@ -1,4 +1,4 @@
-"""What type checkers and editors see of the library: enough to complete, and to refuse what cannot be."""
+"""Type checkers and editors see enough of the library to complete names and to refuse wrong calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ with manager.create() as file:
 with manager.create(mode="w", encoding="utf-8") as text:
     text.write("text")
     reveal_type(text.read())
+manager.create(prefix="a", suffix=".csv", ttl=5, tags=["b"], compress=True, mode="x").write("text")
 with manager.create_dir() as directory:
     reveal_type(directory.path)
 """
@@ -30,37 +31,43 @@ file = manager.create()
 file.writ(b"")
 file.write("text")
 manager.register("/tmp/x/file", ttl="10m")
+manager.create(prefx="a")
 """
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mypy has found out of the library, which takes it most of its time."""
+    """mypy's results for the library, which take most of its time."""
     return tmp_path_factory.mktemp("mypy")
 
 
 def checked(cache: Path, path: Path, code: str) -> tuple[str, int]:
     path.write_text(code)
-    told, errors, status = api.run(["--strict", "--cache-dir", str(cache), str(path)])
+    output, errors, status = api.run(["--strict", "--cache-dir", str(cache), str(path)])
     assert errors == ""
-    return told, status
+    return output, status
 
 
-def test_what_create_gives_is_known_to_the_letter(cache: Path, tmp_path: Path) -> None:
-    told, status = checked(cache, tmp_path / "right.py", RIGHT)
-    assert status == 0, told
-    seen = [
+def test_create_returns_a_file_of_the_type_that_its_mode_names(cache: Path, tmp_path: Path) -> None:
+    output, status = checked(cache, tmp_path / "right.py", RIGHT)
+    assert status == 0, output
+    types = [
         line.partition('Revealed type is "')[2].rstrip('"')
-        for line in told.splitlines()
+        for line in output.splitlines()
         if "Revealed" in line
     ]
-    assert seen == ["tempfleet.manager.temp_file.TempFile[bytes]", "bytes", "str", "str"] or seen == [
+    assert types == ["tempfleet.manager.temp_file.TempFile[bytes]", "bytes", "str", "str"] or types == [
         "tempfleet.manager.temp_file.TempFile[builtins.bytes]", "builtins.bytes", "builtins.str", "builtins.str",
     ]  # fmt: skip
 
 
-def test_what_cannot_be_is_refused_before_it_runs(cache: Path, tmp_path: Path) -> None:
-    told, status = checked(cache, tmp_path / "wrong.py", WRONG)
+def test_a_type_checker_refuses_wrong_calls(cache: Path, tmp_path: Path) -> None:
+    output, status = checked(cache, tmp_path / "wrong.py", WRONG)
     assert status == 1
-    for said in ('has no attribute "writ"', '"write" of "TempFile"', '"ttl" to "register"'):
-        assert said in told
+    for message in (
+        'has no attribute "writ"',
+        '"write" of "TempFile"',
+        '"ttl" to "register"',
+        'did you mean "prefix"?',
+    ):
+        assert message in output

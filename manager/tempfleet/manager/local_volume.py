@@ -8,17 +8,13 @@ import os
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
-import redis
-
 from ..capacity import Admission, Evictor, chosen_policy
 from ..cleanup import Cleaner
 from ..compression import Compressor
-from ..deletion import check_place
-from ..embedded import connect_url
 from ..filesystem import Roots
-from ..plugins import Announcer, Order, installed
+from ..plugins import Announcer, Policy, installed
 from ..reconciliation import UnregisteredFiles, disk_identity_of
-from ..registry import Clock, Registry, Store, Volume, connect
+from ..registry import Registry, Store, Volume
 from ..settings import Settings
 
 T = TypeVar("T")
@@ -64,7 +60,7 @@ class LocalVolume:
     Args:
         roots: open; ``close`` closes them.
         store: is shared, and stays open.
-        order: the eviction policy; that of the settings if it is not given.
+        policy: the eviction policy; that of the settings if it is not given.
 
     Attributes:
         volume: host and base directory, which are the name of the volume in Redis.
@@ -75,14 +71,16 @@ class LocalVolume:
         SettingsError: there is no such eviction policy.
     """
 
-    def __init__(self, settings: Settings, roots: Roots, store: Store, *, order: Order | None = None) -> None:
+    def __init__(
+        self, settings: Settings, roots: Roots, store: Store, *, policy: Policy | None = None
+    ) -> None:
         self.settings = settings
         self.roots = roots
         self.store = store
         self.volume = Volume(settings.host, roots.base.path)
         self.unchecked_registry = Registry(store, self.volume, disk=disk_identity_of(roots))
         self.unchecked_cleaner = Cleaner(self.unchecked_registry, roots, settings, installed(settings))
-        self._order = order or chosen_policy(self.unchecked_cleaner.hooks)
+        self._policy = policy or chosen_policy(self.unchecked_cleaner.hooks)
 
     @BuiltOnce
     def registry(self) -> Registry:
@@ -100,12 +98,12 @@ class LocalVolume:
     @BuiltOnce
     def admission(self) -> Admission:
         """Registers files within the limits."""
-        return Admission(self.registry, self.cleaner, self._order, self.settings)
+        return Admission(self.registry, self.cleaner, self._policy, self.settings)
 
     @BuiltOnce
     def evictor(self) -> Evictor:
         """Evicts files from a full disk. It remembers when that freed nothing."""
-        return Evictor(self.cleaner, self._order)
+        return Evictor(self.cleaner, self._policy)
 
     @BuiltOnce
     def compressor(self) -> Compressor:
@@ -134,7 +132,7 @@ class LocalVolume:
         """
         changes = {"base_dir": base_dir, "message_roots": self.settings.confined_roots}
         settings = self.settings.model_copy(update=changes)
-        return LocalVolume(settings, Roots.open(settings, create=False), self.store, order=self._order)
+        return LocalVolume(settings, Roots.open(settings, create=False), self.store, policy=self._policy)
 
     def check(self) -> None:
         """
@@ -146,63 +144,3 @@ class LocalVolume:
     def close(self) -> None:
         """Close the directories."""
         self.roots.close()
-
-
-class Connected:
-    """What the parts of a manager have in common: its local volume."""
-
-    settings: Settings
-    max_age: float
-    _given_client: redis.Redis | None
-    _clock: Clock
-
-    def _connect(self) -> None:
-        check_place(self.settings.audit_log)
-        roots = Roots.open(self.settings)
-        client = self._given_client or connect(connect_url(self.settings.redis_url))
-        store = Store(client, namespace=self.settings.namespace, clock=self._clock)
-        self.local_volume = LocalVolume(self.settings, roots, store)
-
-    @property
-    def base_dir(self) -> str:
-        return self.settings.base_dir
-
-    @property
-    def volume(self) -> Volume:
-        """Host and base directory."""
-        return self.local_volume.volume
-
-    @property
-    def roots(self) -> Roots:
-        """The directories below which files are deleted."""
-        return self.local_volume.roots
-
-    @property
-    def store(self) -> Store:
-        """The connection to Redis."""
-        return self.local_volume.store
-
-    @property
-    def registry(self) -> Registry:
-        """
-        The registry behind this manager, checked at its first use.
-
-        Raises:
-            EvictingRedis: this Redis may evict records, so nothing is entrusted to it.
-        """
-        return self.local_volume.registry
-
-    @property
-    def cleaner(self) -> Cleaner:
-        """The engine behind this manager; raises as ``registry`` does."""
-        return self.local_volume.cleaner
-
-    @property
-    def evictor(self) -> Evictor:
-        """What makes room on a disk that is too full; raises as ``registry`` does."""
-        return self.local_volume.evictor
-
-    @property
-    def compressor(self) -> Compressor:
-        """What compresses idle files, and undoes it; raises as ``registry`` does."""
-        return self.local_volume.compressor

@@ -1,52 +1,74 @@
 """
-TempFileManager: what users hold. Each method is a thin line from a caller's path to one move of the registry.
+TempFileManager: the class that users hold. Each method is a thin line from a caller's path to one call of a room below.
+
+The methods follow the life of a file: create and register, keep, read, delete. Then come the calls for people who
+operate a volume, and the life of the manager itself.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Mapping
-from threading import Lock
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import IO, Any, Unpack, overload
 
 import redis
 
-from ..cleanup import Cause
-from ..errors import TempfleetError
-from ..logs import logger
-from ..registry import Clock, server_clock
+from ..capacity import EvictionReport, Evictor
+from ..cleanup import Cause, Cleaner, CleanupReport
+from ..compression import CompressionReport, Compressor, open_content
+from ..deletion import QuarantinedFile, check_place, origin_of
+from ..diagnostics import Explanation, Finding, examine, health_check
+from ..embedded import connect_url
+from ..errors import (
+    AlreadyClaimed,
+    BatchError,
+    FileMissing,
+    NotRegistered,
+    QuotaExceeded,
+    TempfleetError,
+    UnsafePath,
+    VolumeUnavailable,
+)
+from ..filesystem import Roots, beginning, normalise
+from ..logs import logger, printable
+from ..reconciliation import Takeover, UnregisteredFile, disk_identity_of, take_over, verify_unverified
+from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State
+from ..registry import DISK, Clock, Fleet, Registry, Store, VolumeStats, connect, server_clock
 from ..settings import Settings
-from ..validation import ttl_ms
-from .asking import Asking
-from .deleting import Deleting
+from ..validation import hold_ms, hold_reason, ttl_ms, validate_tags
+from .creator import BinaryMode, CreateOptions, Creator, TextMode
 from .files import Files
-from .keeping import Keeping
-from .local_volume import StrPath
-from .registration import Registering
+from .local_volume import LocalVolume, StrPath
+from .registration import OwnFiles, Registrar, Terms
+from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
 from .shutdown import at_end
+from .temp_file import TempDirectory, TempFile
 
 __all__ = ["TempFileManager"]
 
 
-class TempFileManager(Registering, Keeping, Deleting, Asking):
+class TempFileManager:
     """
     The temporary files of one base directory on one host.
 
-    Any number of managers, threads and processes may name the same base directory; they share one registry. Two
-    base directories never see each other's files. A manager survives a fork and can be pickled; the copy connects
-    anew.
+    Any number of managers, threads and processes may use the same base directory; they share one registry. Two base
+    directories never see each other's files. A manager survives a fork and can be pickled; the copy connects anew.
 
     Args:
-        base_dir: where created files go; made with mode 0700 if it is not there.
-        max_age: seconds that a file lives, unless its own ``ttl`` is given.
-        settings: instead of the environment's; the other arguments go before it.
-        client: a Redis client to use instead of connecting to the settings' URL; such a manager cannot be pickled.
+        base_dir: where created files go; created with mode 0700 if it does not exist.
+        max_age: how many seconds a file lives, unless it has its own ``ttl``.
+        settings: used instead of the environment; the other arguments replace single settings.
+        client: a Redis client to use instead of a connection to the settings' URL; such a manager cannot be pickled.
 
     Raises:
         OSError: the base directory cannot be created.
-        InvalidTTL: a *max_age* that is no time to live.
-        SettingsError: a setting, or a root, that cannot be.
+        InvalidTTL: *max_age* is not a time to live.
+        SettingsError: a setting or a root is not valid.
 
     Redis is first asked at the first call that needs it; any such call may raise a RegistryError.
     """
@@ -64,62 +86,560 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
     ) -> None:
         if max_age is not None:
             ttl_ms(max_age)
-        given = {"max_age_seconds": max_age, "host": host, "redis_url": redis_url}
+        arguments = {"max_age_seconds": max_age, "host": host, "redis_url": redis_url}
         directory = None if base_dir is None else os.fsdecode(base_dir)
-        self.settings = Settings.load(settings, base_dir=directory, **given)
+        self.settings = Settings.load(settings, base_dir=directory, **arguments)
         self.max_age: float = self.settings.max_age_seconds if max_age is None else max_age
-        self.lock = Lock()  # for callers who want one; nothing here ever takes it
-        self._given_client = client
+        self.lock = threading.Lock()  # for callers who want one; nothing here ever takes it
+        self._own_client = client
         self._clock = clock
-        self._begin()
+        self._connect()
         if self.settings.cleanup_on_start:
             self._clean_first()
 
-    def _begin(self) -> None:
-        self._own = None
-        self._mine = None
-        if self.settings.clear_on_shutdown:
-            self._mine = {}
-            at_end(self, TempFileManager._clear_mine)
-        self._connect()
+    # -- create and register
+
+    @overload
+    def create(
+        self, *, mode: BinaryMode = "w+b", encoding: None = None, **options: Unpack[CreateOptions]
+    ) -> TempFile[bytes]: ...
+
+    @overload
+    def create(
+        self, *, mode: TextMode, encoding: str | None = None, **options: Unpack[CreateOptions]
+    ) -> TempFile[str]: ...
+
+    @overload
+    def create(
+        self, *, mode: str, encoding: str | None = None, **options: Unpack[CreateOptions]
+    ) -> TempFile[Any]: ...
+
+    def create(
+        self, *, mode: str = "w+b", encoding: str | None = None, **options: Unpack[CreateOptions]
+    ) -> TempFile[Any]:
+        """
+        Create an empty file, registered *before* it exists, so that a crash in between leaks nothing.
+
+        The file has an unguessable name and the permissions of the settings' mask, and is open for writing. A ``with``
+        statement deletes it at its end. Otherwise it lives for *ttl* seconds (``max_age`` if not given), and its size
+        counts from its ``close`` on.
+
+        Args:
+            options: *prefix* and *suffix* of the name; *ttl*, *tags* and *compress* as in ``register``. Once it is
+                compressed, the file is identified by its identity and not by its name alone.
+
+        Raises:
+            OSError: the file could not be created; its registration was undone.
+            ValueError: *mode* does not write; nothing was registered.
+        """
+        return self._creator.create(mode, encoding, self.max_age, **options)
+
+    def create_dir(
+        self, *, prefix: str = "", suffix: str = "", ttl: float | None = None, tags: Sequence[str] = ()
+    ) -> TempDirectory:
+        """Create an empty directory of mode 0700, registered and deleted as a whole; otherwise as ``create``."""
+        return self._creator.create_dir(prefix, suffix, self.max_age if ttl is None else ttl, tags)
+
+    def register_file(self, file_path: StrPath, ttl: float | None = None) -> None:
+        """
+        Register a file. If it cannot be registered, log a warning and return.
+
+        Registering a waiting file again restarts its age. ``register`` raises instead.
+        """
+        try:
+            self.register(file_path, ttl=ttl)
+        except FileMissing:
+            path = printable(os.path.abspath(os.fsdecode(file_path)))
+            logger.warning("Attempted to register non-existent file: %s", path)
+        except (UnsafePath, AlreadyClaimed, QuotaExceeded) as exc:
+            logger.warning("Attempted to register a file that cannot be: %s", exc)
+
+    def register(
+        self,
+        path: StrPath,
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        directory: bool = False,
+        compress: bool = False,
+    ) -> FileRecord:
+        """
+        Register a file: it lives for *ttl* seconds (``max_age`` if not given) from now, and is then deleted.
+
+        Permissions beyond TEMP_FILE_PERMISSION_MASK (0600) are removed from the file. ``unregister`` does not restore
+        them, so a file that others must read needs a wider mask.
+
+        If a waiting file is registered again, the later deadline counts and its age restarts. Another file under a
+        registered name replaces the record.
+
+        Args:
+            compress: the file may be compressed in place after it was idle for TEMP_FILE_COMPRESS_AFTER; its readers
+                use ``open`` of the manager.
+
+        Raises:
+            FileMissing, UnsafePath: nothing was registered; the error says why.
+            AlreadyClaimed: this very file is being deleted now.
+            QuotaExceeded: the file is too large, or a limit is reached; the file stays and is not registered.
+            InvalidTTL: not a number of seconds above zero, at most 366 days.
+            InvalidTag: a tag is empty, has more than 200 characters, or contains control characters.
+        """
+        file = self.inspect(path, ttl=ttl, tags=tags, directory=directory, compress=compress)
+        return self.register_inspected(file)
+
+    def register_many(
+        self,
+        paths: Sequence[StrPath],
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        directory: bool = False,
+        confined: Sequence[str] | None = None,
+        compress: bool = False,
+        make_room: bool = True,
+    ) -> list[FileRecord]:
+        """
+        Register files in batches: one round trip per thousand files.
+
+        Args:
+            confined: as in ``inspect``.
+            compress: as in ``register``.
+            make_room: False: if a limit is reached, files are refused, also with TEMP_FILE_QUOTA=evict.
+
+        Raises:
+            BatchError: some files could not be registered. All others were; both lists are on the error.
+        """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise TypeError("register_many takes a list of paths; register() takes one")
+        terms = Terms.of(
+            self.max_age if ttl is None else ttl,
+            tags,
+            directory=directory,
+            compress=compress,
+            confined=confined,
+        )
+        records, errors = self._registrar.register_many(paths, terms, make_room=make_room)
+        if errors:
+            raise BatchError(records=records, errors=errors)
+        return records
+
+    def register_batch(
+        self,
+        paths: Sequence[StrPath],
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        make_room: bool = True,
+    ) -> BatchResult:
+        """As ``register_many``, but a file that cannot be registered is an entry of the result, not an error."""
+        began = time.monotonic()
+        try:
+            results = of_records(self.register_many(paths, ttl=ttl, tags=tags, make_room=make_room))
+        except BatchError as exc:
+            results = of_records(exc.records) + of_errors(exc.errors)
+        return BatchResult(results, time.monotonic() - began)
+
+    def inspect(
+        self,
+        path: StrPath,
+        *,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        directory: bool = False,
+        confined: Sequence[str] | None = None,
+        age_seconds: float = 0,
+        compress: bool = False,
+    ) -> NewFile:
+        """
+        Returns what registering *path* would send to the registry. Changes no record; raises as ``register`` does.
+
+        Args:
+            confined: the file must be below one of these directories. For callers who act for a stranger.
+            age_seconds: how long ago it was registered.
+        """
+        terms = Terms.of(
+            self.max_age if ttl is None else ttl,
+            tags,
+            directory=directory,
+            compress=compress,
+            confined=confined,
+            age_seconds=age_seconds,
+        )
+        return self._registrar.inspect(path, terms)
+
+    def register_inspected(self, file: NewFile) -> FileRecord:
+        """Register what ``inspect`` returned."""
+        return self._registrar.register(file)
+
+    # -- keep
+
+    def renew(self, path: StrPath, *, ttl: float | None = None) -> float:
+        """
+        Move a file's deadline to *ttl* seconds from now, never earlier. Returns the deadline (seconds, Redis clock).
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+        """
+        life = ttl_ms(self.max_age if ttl is None else ttl)
+        return self.registry.renew(normalise(path), ttl_ms=life) / 1000
+
+    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str | None = None) -> None:
+        """
+        Keep a file for *seconds* (for ever if not given), whatever its deadline. Holding it again replaces the hold.
+
+        Args:
+            reason: for people; shown by ``tempfleet ls`` and ``explain``.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+            ReasonTooLong: *reason* has more than 500 characters; nothing changed.
+        """
+        self.registry.hold(normalise(path), hold_ms=hold_ms(seconds), reason=hold_reason(reason))
+
+    def unhold(self, path: StrPath) -> bool:
+        """End a hold; returns False if there was none. The file expires at its own deadline again."""
+        return self.registry.unhold(normalise(path))
+
+    def unregister(self, path: StrPath) -> None:
+        """
+        Stop managing a file. It stays as it is; a compressed file is decompressed first.
+
+        Raises:
+            NotRegistered, AlreadyClaimed: nothing changed.
+            CompressionUnavailable, OSError: it could not be decompressed and is still registered.
+        """
+        self._registrar.unregister(normalise(path))
+
+    def revive(self, path: StrPath) -> None:
+        """
+        Take a file out of the dead-letter set; it expires at once.
+
+        Raises:
+            NotRegistered: the file is not a dead letter; nothing changed.
+        """
+        absolute = normalise(path)
+        if self.registry.revive([absolute])[absolute] == "absent":
+            raise NotRegistered.as_dead_letter(absolute)
+
+    def restore(self, path: StrPath) -> None:
+        """
+        Move a file from the quarantine (TEMP_FILE_QUARANTINE) back to its path, never over another file. It is no
+        longer registered, and it is decompressed if it was compressed.
+
+        Only the disk decides. So this works also if Redis has lost its records or does not answer; then a warning is
+        logged.
+
+        Raises:
+            FileMissing: no file from that path is in quarantine; its time there may be over.
+            UnsafePath: the name is taken; the file stays in quarantine.
+        """
+        self._registrar.restore(normalise(path))
+
+    # -- read
+
+    def open(
+        self, path: StrPath, mode: str = "rb", encoding: str | None = None, errors: str | None = None
+    ) -> IO[Any]:
+        """
+        Open a file for reading, compressed or not; it is seekable. Compressing or deleting the file meanwhile does not
+        affect the open file. Uses the disk only, never Redis.
+
+        Args:
+            mode: "rb" or "r". To write, ``decompress`` the file and open it as any other file.
+
+        Raises:
+            FileMissing, UnsafePath: there is no such file; or it is outside the roots, or not a regular file.
+            CompressionUnavailable: it is compressed, and the library is not installed.
+            OSError: as ``open``; reading raises EIO if the compressed form is damaged.
+        """
+        if mode not in ("r", "rt", "rb"):
+            raise ValueError(
+                f"manager.open reads, in mode 'r' or 'rb', not {mode!r}; to write, decompress the file first"
+            )
+        content = open_content(normalise(path), self.roots)
+        return content if mode == "rb" else io.TextIOWrapper(content, encoding=encoding, errors=errors)
+
+    def compress_idle(
+        self,
+        *,
+        budget_seconds: float | None = None,
+        stop: threading.Event | None = None,
+        progress: Callable[[CompressionReport], None] | None = None,
+    ) -> CompressionReport:
+        """
+        Compress the files that may be compressed and were idle for TEMP_FILE_COMPRESS_AFTER. A worker does this by
+        itself. Raises as ``Compressor.compress_idle``.
+        """
+        return self.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop, progress=progress)
+
+    def decompress(self, path: StrPath) -> bool:
+        """
+        Decompress a file in place; returns False if it is not compressed. Its idle time starts again.
+
+        Raises:
+            FileMissing, AlreadyClaimed, UnsafePath, CompressionUnavailable, OSError: as ``Compressor.decompress``; the
+                file is unchanged.
+        """
+        return self.compressor.decompress(normalise(path))
 
     @property
     def files(self) -> Files:
-        """path -> registration time, live; see Files. Assigning drops records of files that are not there."""
+        """Path -> registration time, live; see Files. Assigning drops the records of files that do not exist."""
         return Files(self.registry, self.cleaner, self._register_aged, self.unregister)
 
     @files.setter
     def files(self, wanted: Mapping[str, object]) -> None:
         self.files.keep_only(wanted)
 
-    # -- its own life
+    def get_file_age(self, file_path: StrPath) -> float | None:
+        """Returns the seconds since the file was registered (Redis clock); None if it is not registered."""
+        now_ms, (record,) = self.registry.read([normalise(file_path)])
+        return None if record is None else max(now_ms - record.registered_ms, 0) / 1000
+
+    def is_temp_file(self, file_path: StrPath) -> bool:
+        """Whether the path is registered. Does not check whether the file exists."""
+        return self.get_record(file_path) is not None
+
+    def get_record(self, path: StrPath) -> FileRecord | None:
+        """Returns the record of a path."""
+        return self.registry.read([normalise(path)])[1][0]
+
+    def get_records(self, paths: Sequence[StrPath]) -> list[FileRecord | None]:
+        """Returns the record of each path, in order: one round trip per thousand paths."""
+        return self.registry.read([normalise(path) for path in paths])[1]
+
+    def records(self, *, state: State | None = None) -> Iterator[FileRecord]:
+        """All records, or those in *state*, page by page. A path may come twice while other processes clean up."""
+        return self.registry.all_records(state=state)
+
+    def files_due_within(self, seconds: float, *, limit: int = 1000) -> list[FileRecord]:
+        """Up to *limit* files that have expired or expire in the next *seconds*, the earliest first."""
+        return self.registry.due_within(within_ms=round(seconds * 1000), limit=limit)
+
+    def near_expiry(self, fraction: float = NEAR_EXPIRY, *, limit: int = 1000) -> list[FileRecord]:
+        """
+        Up to *limit* files that have expired or spent more than *fraction* of their own time to live (the
+        specification's "about to expire"), the earliest first. Held files do not expire.
+
+        Raises:
+            ValueError: *fraction* is not from 0 to 1.
+
+        Reads files in the order of their deadlines until it has enough. This is cheap if most files live equally long,
+        and never reads more than each waiting file once.
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"a fraction of a life is from 0 to 1, not {fraction!r}")
+        return self.registry.near_expiry(fraction=fraction, limit=limit)
+
+    def explain(self, path: StrPath) -> Explanation:
+        """Explain the record of *path*, and what would happen to the file if it expired now. Changes nothing."""
+        absolute = normalise(path)
+        now_ms, (record,) = self.registry.read([absolute])
+        verdict = None if record is None else self._preview_one(record, now_ms)
+        aside = [file for file in self.quarantined() if file.path == absolute]
+        return Explanation(absolute, now_ms, record, verdict, aside)
+
+    def quarantined(self) -> list[QuarantinedFile]:
+        """The files that can be restored, read from the disk."""
+        return list(self.cleaner.deleter.quarantined_files())
+
+    # -- delete
+
+    def cleanup(self, force: bool = False) -> int:
+        """
+        Delete the expired files of this volume, whoever registered them. Returns the number of files that this call
+        deleted.
+
+        With *force*, delete all files that were registered before this call, except held and quarantined files (see
+        ``purge_quarantine``).
+
+        A file that cannot be deleted keeps its record and is retried later. Raises as ``Cleaner.clean_due``.
+        """
+        return self.cleanup_report(force=force).deleted
+
+    def clear_all(self) -> int:
+        """The same as ``cleanup(force=True)``."""
+        return self.cleanup(force=True)
+
+    def cleanup_report(
+        self,
+        *,
+        force: bool = False,
+        tags: Sequence[str] = (),
+        prefix: str = "",
+        progress: Callable[[CleanupReport], None] | None = None,
+    ) -> CleanupReport:
+        """
+        As ``cleanup``; returns a full report.
+
+        Args:
+            tags: only files that have all of these.
+            prefix: only paths that begin with this. It is relative to the working directory, as a path is.
+        """
+        if tags or prefix:
+            wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
+            cause = Cause.FORCED if force else Cause.EXPIRED
+            return self.cleaner.clean_matching(wanted, cause, progress=progress)
+        clean = self.cleaner.clean_all if force else self.cleaner.clean_due
+        return clean(progress=progress)
+
+    def cleanup_batch(
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+    ) -> BatchResult:
+        """As ``cleanup_report``; returns the result of each file."""
+        results: list[FileResult] = []
+        report = self.cleanup_report(
+            force=force,
+            tags=tags,
+            prefix=prefix,
+            progress=lambda so_far: results.extend(of_deletions(so_far.latest, so_far.latest_aside)),
+        )
+        return BatchResult(results, report.seconds)
+
+    def purge_quarantine(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        prefix: str = "",
+        progress: Callable[[CleanupReport], None] | None = None,
+    ) -> CleanupReport:
+        """
+        Delete quarantined files now; none of them can be restored then. Files outside the quarantine stay as they are.
+
+        Args:
+            tags: only files that have all of these.
+            prefix: only files whose original paths begin with this.
+        """
+        wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
+        return self.cleaner.clean_matching(wanted, Cause.PURGED, progress=progress)
+
+    def preview(
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = "", quarantine: bool = False
+    ) -> Iterator[Deletion]:
+        """
+        Preview ``cleanup_report``, or with *quarantine* ``purge_quarantine``: yields what it would do to each file now.
+        Changes nothing. A file that would be quarantined has the outcome ``deleted`` and the reason ``quarantine``.
+        """
+        if quarantine:
+            aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
+            return self.cleaner.preview(Cause.PURGED, aside)
+        wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
+        return self.cleaner.preview(Cause.FORCED if force else Cause.EXPIRED, wanted)
+
+    def evict(
+        self, *, dry_run: bool = False, progress: Callable[[int], None] | None = None
+    ) -> EvictionReport:
+        """
+        Delete files before they expire, if a file system of this volume is fuller than TEMP_FILE_EVICT_ABOVE (or, for
+        files in memory, memory is fuller than TEMP_FILE_EVICT_MEMORY_ABOVE), until it is down to the low mark.
+
+        Files are deleted in the order of TEMP_FILE_EVICTION_POLICY, without quarantine. Held files, files in use and
+        unregistered files stay. Below the marks, or without marks, nothing happens. A worker does this by itself.
+
+        Args:
+            dry_run: change nothing; ``files`` of the report are the files that evicting would delete now.
+            progress: called after each batch with the number of files deleted so far.
+
+        Raises:
+            VolumeUnavailable, RegistryUnavailable: files deleted until then stay deleted, and are accounted for.
+        """
+        return self.evictor.evict(dry_run=dry_run, names=True, progress=progress)
+
+    # -- operate
+
+    def stats(self) -> VolumeStats:
+        """Counts, totals and histograms of the volume, at one instant."""
+        return self.registry.stats()
+
+    def examine(self) -> list[Finding]:
+        """Diagnose this volume: what is wrong, and what to do. Reads every record, changes nothing; see doctor.py."""
+        return list(examine(self.local_volume.unchecked_registry, self.settings))
+
+    def health_check(self) -> dict[str, Any]:
+        """Returns ``status`` (healthy, degraded, unhealthy) and the reasons; see health.py. It never raises."""
+        health = health_check(self.local_volume.unchecked_registry, self.roots, self.settings)
+        return health | {"max_age": self.max_age}
+
+    def unregistered(self, *, idle: float | None = None) -> Iterator[list[UnregisteredFile]]:
+        """
+        The unregistered regular files in the base directory, in pages; see ``adopt``. Files that changed in the last
+        *idle* seconds (``max_age`` if not given) are left out: a program may be about to register them.
+        """
+        self.local_volume.check()
+        return self.local_volume.unregistered.pages(idle_seconds=self.max_age if idle is None else idle)
+
+    def adopt(
+        self, *, idle: float | None = None, ttl: float | None = None, tags: Sequence[str] = ()
+    ) -> BatchResult:
+        """
+        Register every file that ``unregistered`` returns, for example after Redis lost its data. The files live for
+        *ttl* seconds from now (``max_age`` if not given). A file that cannot be registered is an entry of the result.
+        No other file is deleted to make room.
+        """
+        began = time.monotonic()
+        results: list[FileResult] = []
+        for page in self.unregistered(idle=idle):
+            paths = [file.path for file in page]
+            results += self.register_batch(paths, ttl=ttl, tags=tags, make_room=False).files
+        return BatchResult(results, time.monotonic() - began)
+
+    def take_over(self, host: str, *, progress: Callable[[int], None] | None = None) -> Takeover:
+        """
+        Take over the records of *host* for this base directory, whose disk is here now, with their deadlines, holds and
+        dead letters. For a host that does not come back; see takeover.py.
+
+        Args:
+            progress: called after each page with the number of records moved so far.
+
+        Raises:
+            UnknownHost, HostLive, VolumeUnavailable: nothing changed.
+        """
+        self.local_volume.check()
+        fleet = Fleet(self.store, live_seconds=self.settings.host_live_seconds)
+        return take_over(host, self.registry, self.roots, fleet, progress=progress)
+
+    def accept_disk(self) -> None:
+        """
+        Accept the current disk for this base directory, although its records were made on another disk (see
+        disk_identity.py). Records of files that are not here are dropped when they expire.
+        """
+        self.registry.set_meta(DISK, disk_identity_of(self.roots))
+
+    def verify_unverified(self) -> int:
+        """
+        Verify the files that were registered for this host while it was silent; see unverified.py. Returns the number
+        of existing files.
+        """
+        return verify_unverified(self.registry, self.roots, self.settings)
+
+    # -- the life of the manager
 
     def __enter__(self) -> TempFileManager:
-        if self._own is not None:
+        if self._registrar.in_block is not None:
             raise RuntimeError(
                 "this manager is in a with block already; make another one of the same directory"
             )
-        self._own = {}
+        self._registrar.in_block = OwnFiles()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         """
-        Delete what this object registered since ``with`` began, and nothing else. A forked child that leaves its
-        parent's block deletes what the child itself has registered.
+        Delete the files that this object registered since ``with`` began, and nothing else. A forked child that leaves
+        its parent's block deletes the files that the child itself registered.
         """
-        own, self._own = self._own or {}, None
-        self._delete_own(own)
+        own, self._registrar.in_block = self._registrar.in_block, None
+        if own is not None:
+            self._delete_own(own)
 
     def close(self) -> None:
-        """Give back connections and directories; the files stay registered."""
-        if self._given_client is None:
+        """Close connections and directories; the files stay registered."""
+        if self._own_client is None:
             self.store.client.close()
         self.local_volume.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._given_client is not None:
+        if self._own_client is not None:
             raise TypeError(
                 "a manager with a client of its own cannot be pickled; give it a redis_url instead"
             )
@@ -127,29 +647,85 @@ class TempFileManager(Registering, Keeping, Deleting, Asking):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.settings, self.max_age, self._clock = state["settings"], state["max_age"], state["clock"]
-        self.lock = Lock()
-        self._given_client = None
-        self._begin()
+        self.lock = threading.Lock()
+        self._own_client = None
+        self._connect()
 
     def __repr__(self) -> str:
         return f"TempFileManager({self.base_dir!r}, max_age={self.max_age!r}, host={self.settings.host!r})"
 
+    @property
+    def base_dir(self) -> str:
+        return self.settings.base_dir
+
+    # -- the engines, for our own programs; each raises EvictingRedis if this Redis may evict records
+
+    @property
+    def registry(self) -> Registry:
+        return self.local_volume.registry
+
+    @property
+    def cleaner(self) -> Cleaner:
+        return self.local_volume.cleaner
+
+    @property
+    def evictor(self) -> Evictor:
+        return self.local_volume.evictor
+
+    @property
+    def compressor(self) -> Compressor:
+        return self.local_volume.compressor
+
+    # -- inside
+
+    def _connect(self) -> None:
+        check_place(self.settings.audit_log)
+        roots = Roots.open(self.settings)
+        client = self._own_client or connect(connect_url(self.settings.redis_url))
+        store = Store(client, namespace=self.settings.namespace, clock=self._clock)
+        self.local_volume = local = LocalVolume(self.settings, roots, store)
+        self.volume, self.roots, self.store = local.volume, roots, store
+        self._registrar = Registrar(local)
+        self._creator = Creator(local, self._registrar)
+        if self.settings.clear_on_shutdown:
+            self._registrar.until_exit = OwnFiles()
+            at_end(self, TempFileManager._delete_at_exit)
+
     def _clean_first(self) -> None:
-        """What is due; a start does not fail for what the next clean-up will do."""
+        """Delete the expired files. A start does not fail, because the next clean-up does the same."""
         try:
             self.cleanup()
         except TempfleetError as exc:
             logger.warning("Nothing was cleaned at the start: %s", exc)
 
-    def _clear_mine(self) -> None:
-        """Delete what this process registered here; an end does not fail for what a deadline will do."""
-        mine, self._mine = self._mine or {}, {}
+    def _delete_at_exit(self) -> None:
+        """Delete the files that this process registered here. An exit does not fail, because the files expire."""
+        own = self._registrar.until_exit
         try:
-            self._delete_own(mine)
+            if own is not None:
+                self._delete_own(own)
         except (TempfleetError, OSError) as exc:
             logger.warning("Not everything was cleared at the end: %s", exc)
 
-    def _delete_own(self, own: Mapping[str, int]) -> None:
-        paths = [path for path, process in own.items() if process == os.getpid()]
-        if paths:
+    def _delete_own(self, own: OwnFiles) -> None:
+        if paths := own.take():
             self.cleaner.clean_paths([paths], Cause.FORCED, until_ms=self.registry.now_ms())
+
+    def _register_aged(self, path: str, age_seconds: float) -> None:
+        self.register_inspected(self.inspect(path, age_seconds=age_seconds))
+
+    def _preview_one(self, record: FileRecord, now_ms: int) -> Deletion:
+        try:
+            self.cleaner.check_volume()
+        except VolumeUnavailable as exc:
+            return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
+        return self.cleaner.previews.expired(record, now_ms)
+
+
+def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> bool:
+    """Whether a file is in quarantine, and matches by its original path."""
+    return (
+        record.is_quarantined
+        and record.matches(tags=tags)
+        and (origin_of(record.path) or record.path).startswith(prefix)
+    )

@@ -5,10 +5,11 @@ What a batch came to, file by file and in total. The specification's own calls r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import FileMissing, TempfleetError
 from ..records import Deletion, FileRecord, Outcome
 
 REGISTERED, REJECTED, SET_ASIDE = "registered", "refused", "set_aside"
@@ -83,8 +84,15 @@ class BatchResult:
         }
 
 
-def of_record(record: FileRecord) -> FileResult:
-    return FileResult(record.path, REGISTERED, size_bytes=record.size_bytes)
+def of_records(records: Iterable[FileRecord]) -> list[FileResult]:
+    return [FileResult(record.path, REGISTERED, size_bytes=record.size_bytes) for record in records]
+
+
+def of_errors(errors: Mapping[str, TempfleetError]) -> list[FileResult]:
+    return [
+        FileResult(path, Outcome.MISSING.value if isinstance(exc, FileMissing) else REJECTED, str(exc))
+        for path, exc in errors.items()
+    ]
 
 
 def of_deletions(deletions: Iterable[Deletion], aside: Iterable[FileRecord]) -> list[FileResult]:

@@ -1,8 +1,8 @@
 """
-Files and directories that Tempfleet makes itself. They are registered first and made second.
+Files and directories that Tempfleet creates. They are registered first and created second.
 
-So a crash in between leaks nothing: the record of a file that never came is forgotten when it falls due. In
-between, a clean-up leaves the record alone (MAKING_SECONDS); a maker that was held up for longer registers again.
+A crash in between leaks nothing: the record is dropped when it expires and there is no file. In between, a clean-up
+leaves the record alone (MAKING_SECONDS). If creating takes longer, the file is registered again.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def _scrape(stack: Stack) -> Scraped:
     wait_until(lambda: _answers(seen), timeout=30)
     with worker.manager() as manager, Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:
         wait_until(lambda: _busy(manager, app, seen), timeout=60)
-        manager._own = None  # the worker deletes the expired files
+        manager._registrar.in_block = None  # the worker deletes the expired files
     return seen
 
 

@@ -59,7 +59,7 @@ def busy_worker(stack: Stack) -> None:
     stack.celery("beat", env=worker.env, name="beat")
     with worker.manager() as manager:
         manager.create(ttl=0.01).close()
-        manager._own = None
+        manager._registrar.in_block = None
     path = worker.base_dir / ("report-" + "x" * 150 + ".pdf")
     path.write_bytes(b"1")
     with Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:

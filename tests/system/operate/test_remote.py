@@ -33,7 +33,7 @@ def test_control_sweeps_now(stack: Stack) -> None:
     worker = stack.worker("web-1", TEMP_FILE_TIMER_INTERVAL="3600")
     with worker.manager() as manager:
         manager.create(ttl=0.001).close()
-        manager._own = None
+        manager._registrar.in_block = None
     assert '"due": 1' in celery(worker, "control", "tempfleet_sweep").stdout
     wait_until(lambda: worker.samples()["temp_files_cleaned_total"] == 1)
 
@@ -55,7 +55,7 @@ def test_one_exporter_shows_every_volume_and_ends_when_told(stack: Stack) -> Non
         worker = stack.worker(host, web=False, ENABLE_TEMP_FILE_METRICS="0")
         with worker.manager() as manager:
             manager.create(ttl=600).close()
-            manager._own = None
+            manager._registrar.in_block = None
     process = stack.run(
         sys.executable, "-m", "tempfleet.cli", "exporter", "--port=0", env=stack.env("desk"), name="exporter"
     )
