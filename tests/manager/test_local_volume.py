@@ -63,7 +63,7 @@ def test_a_volume_beside_ours_shares_redis_and_policy_but_neither_roots_nor_engi
     ours = make_manager(tmp_path / "one").local_volume
     make_manager(tmp_path / "two")
     other = ours.beside(str(tmp_path / "two"))
-    assert (other.store, other.evictor.order) == (ours.store, ours.evictor.order)
+    assert (other.store, other.evictor.policy) == (ours.store, ours.evictor.policy)
     assert other.settings.confined_roots == ours.settings.confined_roots == (str(tmp_path / "one"),)
     for name in ("roots", *ENGINES):
         assert getattr(other, name) is not getattr(ours, name)
