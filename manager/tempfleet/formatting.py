@@ -1,4 +1,8 @@
-"""Names, durations, sizes and counts as people read them."""
+"""
+Names, sizes, durations and counts as people read them: one form on the console, on the status page and in messages.
+
+``settings.units`` parses what people write.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +20,46 @@ def printable(name: str) -> str:
 
 
 def size(amount: float) -> str:
-    """Bytes in decimal units: ``0 B``, ``1.2 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(amount) < 1000:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
+    """Bytes in binary units, the units of settings: ``13 B``, ``1.5 KiB``, ``100 MiB``."""
+    if abs(amount) < 1024:
+        return f"{amount:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if abs(round(amount, 1)) < 1024:
+            return f"{_short(amount)} {unit}"
+    return f"{_short(amount / 1024)} TiB"
 
 
 def duration(seconds: float) -> str:
-    """At most two units: ``0.4 s``, ``42 s``, ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return _two(minutes // 60, "h", minutes % 60, "min")
-    return _two(minutes // 1440, "d", minutes // 60 % 24, "h")
+    """At most two units, rounded to the smaller one: ``340 ms``, ``4.2 s``, ``3 min 5 s``, ``3 d 4 h``."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{_short(seconds)} s"
+    if (whole := round(seconds)) < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return _two_units(whole, 60, "min", "s")
+    if (minutes := round(seconds / 60)) < 24 * 60:
+        return _two_units(minutes, 60, "h", "min")
+    return _two_units(round(seconds / 3600), 24, "d", "h")
 
 
-def _two(large: int, unit: str, small: int, smaller: str) -> str:
-    return f"{large} {unit} {small} {smaller}" if small else f"{large} {unit}"
+def count(number: float) -> str:
+    """A number with separators: ``2,000``."""
+    return f"{number:,.0f}"
 
 
-def counted(amount: int, one: str, many: str = "") -> str:
-    """How many, in words that agree with it: ``1 file``, ``2,000 files``."""
-    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """A number and a noun that agrees with it: ``1 file``, ``2,000 files``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def _short(number: float) -> str:
+    """One decimal place, unless it is 0."""
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def _two_units(amount: int, factor: int, large: str, small: str) -> str:
+    whole, rest = divmod(amount, factor)
+    return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"

@@ -18,6 +18,7 @@ from tempfleet.diagnostics.doctor import examine
 from tempfleet.diagnostics.finding import Finding, Level
 from tempfleet.diagnostics.open_files import holders
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.formatting import size
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import DISK, FULL
@@ -154,7 +155,7 @@ def test_a_silent_host_is_told_with_the_files_that_wait_there(
     fleet.heartbeat("web-2")
     clock.advance(100)
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "web-2 has been silent for 2 min; 1 file waits there"
+    assert finding.said == "web-2 has been silent for 1 min 40 s; 1 file waits there"
     assert "tempfleet hosts retire web-2" in finding.todo
 
 
@@ -202,7 +203,7 @@ def test_a_clock_that_went_back_is_an_error(manager: TempFileManager, clock: Fak
     clock.advance(-3600)
     (finding,) = findings(manager, "clock")
     assert finding.level is Level.ERROR
-    assert finding.said == "Redis's clock went back by at least 3600 s"
+    assert finding.said == "Redis's clock went back by at least 1 h"
 
 
 def test_clocks_that_are_apart_are_a_warning(manager: TempFileManager) -> None:
@@ -257,11 +258,11 @@ def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Red
     (finding,) = findings(manager, "registry")
     memory = manager.registry.memory_bytes()
     assert memory is not None and 100_000 < memory < 1_000_000
-    assert finding.said.endswith(f"in {memory} bytes of Redis")
+    assert finding.said.endswith(f"in {size(memory)} of Redis")
     real_client.execute_command("CONFIG", "SET", "maxmemory", 1 << 30)
     try:
         (finding,) = findings(manager, "redis memory")
-        assert f"of {1 << 30} bytes are used" in finding.said
+        assert "of 1 GiB are used" in finding.said
     finally:
         real_client.execute_command("CONFIG", "SET", "maxmemory", 0)
 

@@ -1,4 +1,4 @@
-"""Durations and sizes are read as people write them, and nothing else is; counts are written so."""
+"""Durations and sizes are read as people write them, and nothing else is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempfleet import Settings, SettingsError
-from tempfleet.formatting import counted
 from tempfleet.settings.units import parse_seconds
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
@@ -57,8 +56,3 @@ def test_a_setting_takes_either_and_keeps_its_bounds(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)
         with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{said}': .*{why}"):
             Settings.load()
-
-
-def test_words_agree_with_their_number() -> None:
-    assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
-    assert [counted(n, "file was", "files were") for n in (1, 2)] == ["1 file was", "2 files were"]

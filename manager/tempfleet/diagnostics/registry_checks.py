@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ..filesystem import in_words, meaning_of
-from ..formatting import counted
+from ..formatting import counted, duration, size
 from ..logs import printable
 from ..records import FileRecord, State
 from ..registry import Fleet, Registry, VolumeStats
@@ -29,11 +29,11 @@ def check_redis(registry: Registry) -> Iterator[Finding]:
     if memory is None:
         yield Finding("redis memory", Level.OK, "Redis does not tell how much it uses")
     elif not memory.max_bytes:
-        yield Finding("redis memory", Level.OK, f"Redis uses {memory.used_bytes} bytes, without a limit")
+        yield Finding("redis memory", Level.OK, f"Redis uses {size(memory.used_bytes)}, without a limit")
     else:
         yield percentage(
             "redis memory", 1 - memory.used_bytes / memory.max_bytes,
-            f"of Redis's maxmemory ({memory.used_bytes} of {memory.max_bytes} bytes are used)",
+            f"of Redis's maxmemory ({size(memory.used_bytes)} of {size(memory.max_bytes)} are used)",
             "Raise maxmemory: when it is reached, registering is refused.",
         )  # fmt: skip
     known = store.info("persistence")
@@ -56,11 +56,11 @@ def check_redis(registry: Registry) -> Iterator[Finding]:
 
 def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     memory = registry.memory_bytes()
-    in_redis = "Redis does not tell in how many bytes" if memory is None else f"in {memory} bytes of Redis"
+    in_redis = "Redis does not tell in how many bytes" if memory is None else f"in {size(memory)} of Redis"
     yield Finding(
         "registry",
         Level.OK,
-        f"{counted(stats.records, 'record')}, {counted(stats.bytes, 'byte')} of files, {in_redis}",
+        f"{counted(stats.records, 'record')}, {size(stats.bytes)} of files, {in_redis}",
     )
     if stats.imbalance:
         yield Finding(
@@ -93,13 +93,13 @@ def check_clock(registry: Registry, stats: VolumeStats) -> Finding:
     back = int(stats.meta.get("token", 0)) / 1e6 - stats.now_ms / 1000
     if back > CLOCK_SECONDS:
         return Finding(
-            "clock", Level.ERROR, f"Redis's clock went back by at least {back:.0f} s",
+            "clock", Level.ERROR, f"Redis's clock went back by at least {duration(back)}",
             "Set it right, and step it no more: until it has caught up, deadlines are late.",
         )  # fmt: skip
     apart = abs(time.time() - registry.now_ms() / 1000)
     if apart > CLOCK_SECONDS:
         return Finding(
-            "clock", Level.WARNING, f"This host's clock and Redis's are {apart:.0f} s apart",
+            "clock", Level.WARNING, f"This host's clock and Redis's are {duration(apart)} apart",
             "Set them by the same time servers; only Redis's counts, but logs tell this host's.",
         )  # fmt: skip
     return Finding("clock", Level.OK, "This host's clock agrees with Redis's")

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from ..errors import EmbeddedServerError
+from ..formatting import duration
 from .directory import (
     CLIENTS_LOCK,
     CONNECT_LOCK,
@@ -91,7 +92,7 @@ def _bring_up(home: Path, grace_seconds: float) -> str:
             _need(launches < MAX_LAUNCHES, home, "it ended at its start")
             _launch_keeper(home, grace_seconds)
             launches += 1
-        _need(time.monotonic() < deadline, home, f"it did not answer within {START_SECONDS:.0f} s")
+        _need(time.monotonic() < deadline, home, f"it did not answer within {duration(START_SECONDS)}")
         time.sleep(POLL_SECONDS)
     return path
 

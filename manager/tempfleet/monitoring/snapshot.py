@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..formatting import counted
+from ..formatting import counted, duration
 from ..records import FileRecord
 from ..registry import Fleet, Histogram, Host, Memory, Sweep, Volume, VolumeStats
 
@@ -87,7 +87,7 @@ class Snapshot:
                 for note in stats.plugins_off
             ]
         if self.overdue_seconds > 3 * self.sweep_interval_seconds:
-            found.append(f"Files are overdue by {self.overdue_seconds:,.0f} s")
+            found.append(f"Files are overdue by {duration(self.overdue_seconds)}")
         if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:
             found.append("No sweep for three intervals: does beat run?")
         if self.memory and self.memory.max_bytes and self.memory.used_bytes > FULL * self.memory.max_bytes:

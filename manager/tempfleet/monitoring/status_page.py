@@ -7,10 +7,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from math import isinf
 
-from ..formatting import counted
+from ..formatting import count, counted, duration, size
 from ..logs import printable
-from . import figures
+from ..registry import Histogram
 from .charts import bars, shares
 from .html import Child, Html, element, joined
 from .metrics import installed_version
@@ -73,7 +74,7 @@ def _main(survey: Snapshot) -> Html:
 
 
 def _footer(survey: Snapshot) -> Html:
-    used = f"Redis uses {figures.size(survey.memory.used_bytes)}. " if survey.memory else ""
+    used = f"Redis uses {size(survey.memory.used_bytes)}. " if survey.memory else ""
     links = [element("a", path, href=path) for path in ("/metrics", "/health", "/readyz")]
     said = f"{used}Read-only; asked anew every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
     return element("footer", said, *[joined(link, " ") for link in links])
@@ -89,11 +90,11 @@ def _warnings(warnings: Sequence[str]) -> Html | None:
 def _tiles(survey: Snapshot) -> Html:
     live = len(survey.hosts) - len(survey.silent)
     tiles = [
-        ("Active files", figures.count(survey.total("active")), ""),
-        ("On disk", figures.size(survey.total("bytes")), ""),
-        ("Due now", figures.count(survey.total("due")), ""),
-        ("Longest overdue", figures.seconds(survey.overdue_seconds), ""),
-        ("Dead letters", figures.count(survey.total("dead")), "bad" if survey.total("dead") else ""),
+        ("Active files", count(survey.total("active")), ""),
+        ("On disk", size(survey.total("bytes")), ""),
+        ("Due now", count(survey.total("due")), ""),
+        ("Longest overdue", duration(survey.overdue_seconds), ""),
+        ("Dead letters", count(survey.total("dead")), "bad" if survey.total("dead") else ""),
         ("Hosts live", f"{live} of {len(survey.hosts)}", "bad" if survey.silent else ""),
     ]
     return element(
@@ -126,10 +127,9 @@ def _lag(survey: Snapshot) -> Html:
     if not lag.count:
         return _nothing("No file was deleted yet.")
     shown = [
-        (name, figures.quantile(lag, share))
-        for name, share in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
+        (name, quantile_text(lag, share)) for name, share in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
     ]
-    texts = ["> 1 d" if bound == "+Inf" else f"≤ {figures.seconds(float(bound))}" for bound in lag.buckets]
+    texts = ["> 1 d" if bound == "+Inf" else f"≤ {duration(float(bound))}" for bound in lag.buckets]
     titles = [f"{text}: {counted(n, 'file')}" for text, n in zip(texts, lag.buckets.values(), strict=True)]
     marks = [(i, text) for i, text in enumerate(texts) if i % 3 == 0]
     return joined(
@@ -144,6 +144,14 @@ def _lag(survey: Snapshot) -> Html:
     )
 
 
+def quantile_text(histogram: Histogram, share: float) -> str:
+    """The upper bound of the bucket that holds the *share*-th measurement; a dash if there is no measurement."""
+    if (bounds := histogram.quantile(share)) is None:
+        return "-"
+    lower, upper = bounds
+    return f"> {duration(lower)}" if isinf(upper) else f"≤ {duration(upper)}"
+
+
 def _volumes(survey: Snapshot) -> Html:
     if not survey.volumes:
         return _nothing("No file was ever registered.")
@@ -155,14 +163,14 @@ def _volumes(survey: Snapshot) -> Html:
             [
                 joined(element("i", class_=state, title=state), " ", printable(volume.host)),
                 element("code", printable(volume.base_dir)),
-                figures.count(stats.active),
+                count(stats.active),
                 shares([(name, getattr(stats, name)) for name in LEGEND]),
-                figures.size(stats.bytes),
-                figures.count(stats.due),
-                figures.seconds(stats.overdue_seconds) if stats.due else "-",
-                figures.quantile(stats.histogram("lag"), 0.95),
-                figures.count(stats.total("deleted")),
-                figures.count(stats.dead),
+                size(stats.bytes),
+                count(stats.due),
+                duration(stats.overdue_seconds) if stats.due else "-",
+                quantile_text(stats.histogram("lag"), 0.95),
+                count(stats.total("deleted")),
+                count(stats.dead),
             ]
         )
     more = len(survey.volumes) - VOLUMES_LISTED
@@ -183,9 +191,9 @@ def _silent(survey: Snapshot) -> Html:
     rows = [
         [
             printable(host.name),
-            f"{figures.seconds(host.silent_seconds)} ago",
-            figures.count(survey.of_host(host.name, "active")),
-            figures.count(survey.of_host(host.name, "due")),
+            f"{duration(host.silent_seconds)} ago",
+            count(survey.of_host(host.name, "active")),
+            count(survey.of_host(host.name, "due")),
         ]
         for host in survey.silent
     ]
@@ -200,12 +208,12 @@ def _sweeps(survey: Snapshot) -> Html:
         return _nothing("None yet: does beat run?")
     rows = [
         [
-            f"{figures.seconds(max(survey.now_ms - at_ms, 0) / 1000)} ago",
+            f"{duration(max(survey.now_ms - at_ms, 0) / 1000)} ago",
             printable(sweep.host),
-            figures.count(sweep.due),
-            figures.count(sweep.sent),
-            figures.count(sweep.recovered),
-            figures.seconds(sweep.seconds),
+            count(sweep.due),
+            count(sweep.sent),
+            count(sweep.recovered),
+            duration(sweep.seconds),
         ]
         for at_ms, sweep in survey.sweeps[:10]
     ]
@@ -219,8 +227,8 @@ def _dead(survey: Snapshot) -> Html:
         [
             element("code", printable(burial.record.path), class_="path"),
             element("span", printable(burial.record.last_error) or "-", class_="reason"),
-            figures.count(burial.record.attempts),
-            f"{figures.seconds(max(survey.now_ms - burial.buried_ms, 0) / 1000)} ago",
+            count(burial.record.attempts),
+            f"{duration(max(survey.now_ms - burial.buried_ms, 0) / 1000)} ago",
             printable(burial.volume.host),
         ]
         for burial in survey.dead

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..errors import PluginFailed
+from ..formatting import duration
 from ..logs import logger, printable
 from ..threads import SignalSafeCall
 
@@ -101,7 +102,7 @@ class CircuitBreaker:
             if not hand.wait(0):  # also where a signal handler has raised
                 self._hung.append((os.getpid(), hand))
         if not in_time:
-            raise self._failed(f"it did not return within {self.seconds:g} s")
+            raise self._failed(f"it did not return within {duration(self.seconds)}")
         if hand.failure is not None or not answers:
             raise self._failed(words[0] if words else type(hand.failure).__name__, hand.failure)
         self.mend()
@@ -124,7 +125,11 @@ class CircuitBreaker:
         self.said = printable(said)[:LONGEST_SAID]
         self._failures += 1
         self._failed_at = self._clock()
-        off = f"; it is switched off, and tried again every {COOL_DOWN_SECONDS:g} s" if self.is_off else ""
+        off = (
+            f"; it is switched off, and tried again every {duration(COOL_DOWN_SECONDS)}"
+            if self.is_off
+            else ""
+        )
         logger.error("Plug-in %s failed: %s%s", self.name, self.said, off, exc_info=exc)
         return PluginFailed(f"plug-in {self.name} failed: {self.said}", plugin=self.name, is_off=self.is_off)
 

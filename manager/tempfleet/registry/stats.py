@@ -58,6 +58,18 @@ class Histogram:
         bounds, counts = self.buckets.keys(), accumulate(self.buckets.values())
         return list(zip(bounds, map(float, counts), strict=True))
 
+    def quantile(self, share: float) -> tuple[float, float] | None:
+        """
+        The bounds, in seconds, of the bucket that holds the *share*-th measurement; the last bucket's upper bound is
+        infinite. None if there is no measurement.
+        """
+        wanted, lower = self.count * share, 0.0
+        for upper, count in self.cumulative():
+            if count >= wanted > 0:
+                return lower, float(upper)
+            lower = float(upper)
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class PluginNote:

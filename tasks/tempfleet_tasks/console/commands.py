@@ -15,6 +15,7 @@ import click
 from tempfleet.cli import Console, pass_console
 from tempfleet.embedded import broker_url
 from tempfleet.errors import RegistryUnavailable
+from tempfleet.formatting import duration
 from tempfleet.settings import LogLevel, Settings, variables, without_password
 
 from .. import routing
@@ -139,8 +140,8 @@ def _greeting(console: Console, private: bool) -> list[str]:
         f"  registry   {console.fleet.store.address}" + (" (a private Redis)" if private else ""),
         f"  files in   {settings.base_dir}",
         f"  worker     reads the queues {facts['queue']} and {facts['host_queue']}",
-        f"  cleaned    every {settings.timer_interval_seconds:g} s by the worker, every "
-        f"{settings.cleanup_interval_seconds:g} s by beat's sweeps",
+        f"  cleaned    every {duration(settings.timer_interval_seconds)} by the worker, every "
+        f"{duration(settings.cleanup_interval_seconds)} by beat's sweeps",
         "",
         "To have a file deleted, in another terminal:",
         "",

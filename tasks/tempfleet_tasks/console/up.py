@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tempfleet import RegistryUnavailable, Settings
+from tempfleet.formatting import duration
 from tempfleet.logs import printable
 from tempfleet.registry import Fleet
 
@@ -86,7 +87,9 @@ class Service:
             self.deaths = 1 if now - self.started > CALM_SECONDS else self.deaths + 1
             delay = min(FIRST_DELAY_SECONDS * 2.0 ** (self.deaths - 1), LONGEST_DELAY_SECONDS)
             self.start_at = now + delay
-            self.say("tempfleet", f"{self.kind} {self.child.ending()}; it is started again in {delay:.0f} s")
+            self.say(
+                "tempfleet", f"{self.kind} {self.child.ending()}; it is started again in {duration(delay)}"
+            )
         elif now >= self.start_at:
             self.child.close()
             self.start()

@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from tempfleet.cli import Console, Table, pass_console
+from tempfleet.formatting import duration
 from tempfleet.logs import printable
 
 from ..processes import Interrupts
@@ -55,7 +56,7 @@ def demo(console: Console, files: int) -> int:
     }
     wrong = sum(not row.ok for row in rows)
     told = "every row is right" if ok else f"{wrong} of {len(rows)} rows are wrong"
-    console.answer(document, _table(rows), f"{seconds:.0f} s; {told}; nothing is left behind.")
+    console.answer(document, _table(rows), f"{duration(round(seconds))}; {told}; nothing is left behind.")
     return 0 if ok else 1
 
 

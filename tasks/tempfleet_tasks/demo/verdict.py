@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 
 from tempfleet import VolumeStats
+from tempfleet.formatting import duration
 
 LAG_ALLOWED_SECONDS = 15.0
 """A bucket of the registry's histogram: interval + lease + the restart of a worker, and some room."""
@@ -121,7 +123,7 @@ def _lag(stats: Mapping[str, VolumeStats]) -> Row:
     mean = sum(each.sum_seconds for each in histograms) / count if count else 0.0
     return Row(
         "Worst lag",
-        f"at most {worst:g} s",
+        f"at most {duration(worst)}" if isfinite(worst) else "unknown",
         worst <= LAG_ALLOWED_SECONDS,
-        f"behind the deadline; {mean:.1f} s on average, {LAG_ALLOWED_SECONDS:g} s are allowed",
+        f"behind the deadline; {duration(mean)} on average, {duration(LAG_ALLOWED_SECONDS)} are allowed",
     )

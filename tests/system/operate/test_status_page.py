@@ -13,11 +13,10 @@ from browser import look, screenshot
 from stack import Stack, fetch
 from support import wait_until
 from tempfleet import Settings, Volume
-from tempfleet.monitoring import figures
 from tempfleet.monitoring.html import element
 from tempfleet.monitoring.server import serve
 from tempfleet.monitoring.site import Site
-from tempfleet.monitoring.status_page import status_page
+from tempfleet.monitoring.status_page import quantile_text, status_page
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.stats import Histogram
 from tempfleet.registry.store import Store
@@ -173,22 +172,7 @@ def test_it_is_served_over_ipv6_too() -> None:
     server.stop()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.34, "340 ms"),
-        (4.2, "4.2 s"),
-        (59, "59 s"),
-        (185, "3 min 5 s"),
-        (7800, "2 h 10 min"),
-        (273600, "3 d 4 h"),
-    ],
-)
-def test_times_are_written_as_people_read_them(seconds: float, text: str) -> None:
-    assert figures.seconds(seconds) == text
-
-
-def test_a_quantile_is_the_bound_of_its_bucket() -> None:
+def test_aquantile_text_is_the_bound_of_its_bucket() -> None:
     lags = Histogram({"1": 90, "60": 9, "+Inf": 1}, 100.0)
-    assert [figures.quantile(lags, share) for share in (0.5, 0.99, 1)] == ["≤ 1.0 s", "≤ 1 min", "> 1 min"]
-    assert figures.quantile(Histogram({"1": 0, "+Inf": 0}, 0.0), 0.5) == "-"
+    assert [quantile_text(lags, share) for share in (0.5, 0.99, 1)] == ["≤ 1 s", "≤ 1 min", "> 1 min"]
+    assert quantile_text(Histogram({"1": 0, "+Inf": 0}, 0.0), 0.5) == "-"
