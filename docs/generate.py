@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 import tempfleet
 from tempfleet import Settings
 from tempfleet.cli import main as console
-from tempfleet.monitoring import metrics
+from tempfleet.monitoring import metric_names, metrics
 from tempfleet.registry.stats import BOUNDS_SECONDS
 from tempfleet.settings.settings import variables
 from tempfleet_tasks.messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, sweep
@@ -75,18 +75,18 @@ def all_metrics() -> Iterator[str]:
     yield (inspect.getdoc(metrics) or "") + "\n"
     yield "| metric | type | labels | what |"
     yield "|---|---|---|---|"
-    for name, (help_, _) in metrics.COUNTERS.items():
+    for name, (help_, _) in metric_names.COUNTERS.items():
         yield f"| `{name}_total` | counter | host, volume | {help_} |"
-    for name, (help_, _) in metrics.WORD_COUNTERS.items():
+    for name, (help_, _) in metric_names.WORD_COUNTERS.items():
         yield f"| `{name}_total` | counter | host, volume, outcome | {help_} |"
-    settled = "Files that left the registry, by what became of them"
-    yield f"| `temp_files_settled_total` | counter | host, volume, outcome | {settled} |"
-    for name, (help_, _read) in metrics.GAUGES.items():
+    settled, help_ = metric_names.SETTLED
+    yield f"| `{settled}_total` | counter | host, volume, outcome | {help_} |"
+    for name, (help_, _read) in metric_names.GAUGES.items():
         yield f"| `{name}` | gauge | host, volume | {help_} |"
-    for name, (help_, kept) in metrics.HISTOGRAMS.items():
+    for name, (help_, kept) in metric_names.HISTOGRAMS.items():
         bounds = ", ".join(f"{bound:g}" for bound in BOUNDS_SECONDS[kept])
         yield f"| `{name}` | histogram | host, volume | {help_}. Buckets: {bounds} |"
-    for name, (help_, labels) in metrics.OTHERS.items():
+    for name, (help_, labels) in metric_names.OTHERS.items():
         yield f"| `{name}` | gauge | {', '.join(labels) or '-'} | {help_} |"
 
 

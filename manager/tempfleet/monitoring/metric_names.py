@@ -39,6 +39,9 @@ WORD_COUNTERS = {
 }
 """Family -> (help, the family of totals); the word is the label ``outcome``."""
 
+SETTLED = ("temp_files_settled", "Files that left the registry, by what became of them")
+"""Name and help of the counter with a row for each outcome in ``LEFT``."""
+
 REFUSALS = (
     "BatchError", "ClearRefused", "FileMissing", "InvalidTTL", "MalformedMessage", "QuotaExceeded", "UnknownHost",
     "UnsafePath",

@@ -31,7 +31,7 @@ from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..registry import LEFT, SCHEMA, Fleet, Host, Memory, Volume, VolumeStats
-from .metric_names import COUNTERS, GAUGES, HISTOGRAMS, OTHERS, REFUSALS, VOLUME, WORD_COUNTERS
+from .metric_names import COUNTERS, GAUGES, HISTOGRAMS, OTHERS, REFUSALS, SETTLED, VOLUME, WORD_COUNTERS
 
 Stats = Mapping[Volume, VolumeStats]
 
@@ -139,7 +139,7 @@ def volume_families(stats: Stats) -> Iterator[Metric]:
         none = dict.fromkeys(REFUSALS if words == "rejected" else (), 0)
         yield by_outcome(name, help_, {volume: none | of.totals_of(words) for volume, of in stats.items()})
     left = {volume: {word: of.total(word) for word in LEFT} for volume, of in stats.items()}
-    yield by_outcome("temp_files_settled", "Files that left the registry, by what became of them", left)
+    yield by_outcome(*SETTLED, left)
     for name, (help_, read) in GAUGES.items():
         family = GaugeMetricFamily(name, help_, labels=VOLUME)
         for volume, of in stats.items():
