@@ -14,9 +14,9 @@ import redis
 from support import console, console_env, python, snapshot
 from tempfleet import TempFileManager
 from tempfleet.diagnostics.disk_checks import percentage
-from tempfleet.diagnostics.doctor import examine
+from tempfleet.diagnostics.doctor import diagnose
 from tempfleet.diagnostics.finding import Finding, Level
-from tempfleet.diagnostics.open_files import holders
+from tempfleet.diagnostics.open_files import processes_using
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.formatting import size
 from tempfleet.records import NewFile
@@ -94,13 +94,13 @@ def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     assert (alone.level, "immutable" in alone.said and "it was given up" in alone.said) == (Level.ERROR, True)
     with python("import sys; f = open(sys.argv[1]); print(1, flush=True); sys.stdin.read()", path) as process:
         assert process.stdout is not None and process.stdout.readline()
-        assert holders({str(path)})[str(path)][0].endswith(f"({process.pid})")
+        assert processes_using({str(path)})[str(path)][0].endswith(f"({process.pid})")
         (finding,) = findings(manager, "failures")
         process.communicate("")
     assert finding.level is Level.WARNING
     assert "open in python" in finding.said and f"({process.pid})" in finding.said
-    assert holders({str(path)}) == {}
-    assert holders({str(path)}, Path("/no/proc")) == {}
+    assert processes_using({str(path)}) == {}
+    assert processes_using({str(path)}, Path("/no/proc")) == {}
 
 
 def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
@@ -184,7 +184,7 @@ def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
     manager: TempFileManager,
 ) -> None:
     settings = manager.settings.model_copy(update={"eviction_policy": "foo", "plugins": "absent"})
-    found = {finding.check: finding for finding in examine(manager.registry, settings)}
+    found = {finding.check: finding for finding in diagnose(manager.registry, settings)}
     assert (found["settings"].level, found["plug-ins"].level) == (Level.ERROR, Level.ERROR)
     assert "must be one of" in found["settings"].said
     assert "absent does not work here" in found["plug-ins"].said

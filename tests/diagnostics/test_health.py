@@ -13,7 +13,7 @@ import redis
 
 from tempfleet import State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.monitoring.assembly import serving
+from tempfleet.monitoring.assembly import host_checks
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.values import Nack
@@ -169,7 +169,7 @@ def test_a_directory_that_this_user_may_not_write_to_is_told_before_anything_has
         try:
             if user == 0:
                 os.seteuid(65534)
-            health, ready = manager.health_check(), serving(manager, Fleet(manager.store))
+            health, ready = manager.health_check(), host_checks(manager, Fleet(manager.store))
         finally:
             os.seteuid(user)
         os.chmod(manager.base_dir, 0o700)

@@ -12,7 +12,7 @@ import pytest
 
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
-from tempfleet.diagnostics.configuration import SettingInfo, explain
+from tempfleet.diagnostics.configuration import SettingInfo, explain_settings
 from tempfleet.settings.units import size_bytes
 
 
@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def explained(variable: str, **values: object) -> SettingInfo:
-    return next(each for each in explain(**values) if each.variable == variable)
+    return next(each for each in explain_settings(**values) if each.variable == variable)
 
 
 def config(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..diagnostics import DEFAULT, explain
+from ..diagnostics import DEFAULT, explain_settings
 from ..logs import printable
 from .console import Console, pass_console
 from .output import Table
@@ -27,7 +27,7 @@ def config(console: Console, changed: bool) -> None:
       tempfleet config --changed
       TEMP_FILE_CONFIG=/etc/tempfleet.toml tempfleet config --json
     """
-    settings = [each for each in explain(**console.given) if not changed or each.origin != DEFAULT]
+    settings = [each for each in explain_settings(**console.given) if not changed or each.origin != DEFAULT]
     rows = [
         (
             each.variable,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from ..diagnostics import Level, examine
+from ..diagnostics import Level, diagnose
 from ..formatting import counted
 from .console import Console, pass_console
 from .output import Table
@@ -36,7 +36,7 @@ def doctor(console: Console, everything: bool) -> int:
       1  there are warnings
       2  there are errors
     """
-    found = list(examine(console.registry, console.settings))
+    found = list(diagnose(console.registry, console.settings))
     shown = [finding for finding in found if everything or finding.level is not Level.OK]
     rows = [
         (Text(finding.level.value, COLOURS[finding.level]), finding.check, finding.said, finding.todo)

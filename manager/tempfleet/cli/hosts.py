@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ..diagnostics import refusal
+from ..diagnostics import not_served_warning
 from ..errors import UnknownHost
 from ..formatting import counted, duration
 from ..logs import printable
@@ -56,7 +56,7 @@ def _show_hosts(console: Console) -> None:
     ]
     document = [_host_document(host, seen.get(host), found) for host, found in sorted(volumes.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    refused = [refusal(volume, each) for volume, each in stats.items() if each.refused]
+    refused = [not_served_warning(volume, each) for volume, each in stats.items() if each.refused]
     console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.", *refused)
 
 

@@ -11,11 +11,11 @@ Promises: each finding names its remedy. An unreachable Redis is a finding, not 
 Does not: change anything.
 """
 
-from .configuration import DEFAULT, explain
-from .doctor import examine
+from .configuration import DEFAULT, explain_settings
+from .doctor import diagnose
 from .explanation import Explanation
 from .finding import Finding, Level
-from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check, host_warnings, refusal
+from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check, host_warnings, not_served_warning
 
 __all__ = [
     "DEFAULT",
@@ -25,9 +25,9 @@ __all__ = [
     "Explanation",
     "Finding",
     "Level",
-    "examine",
-    "explain",
+    "diagnose",
+    "explain_settings",
     "health_check",
     "host_warnings",
-    "refusal",
+    "not_served_warning",
 ]

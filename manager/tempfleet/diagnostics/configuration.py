@@ -46,7 +46,7 @@ class SettingInfo:
     allowed: str
 
 
-def explain(**values: Any) -> list[SettingInfo]:
+def explain_settings(**values: Any) -> list[SettingInfo]:
     """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
     settings = Settings.load(**values)
     found = Settings.configured()

@@ -24,7 +24,7 @@ from .fleet_checks import check_eviction, check_hosts, check_plugins
 from .registry_checks import check_clock, check_failures, check_leases, check_redis, check_registry
 
 
-def examine(registry: Registry, settings: Settings) -> Iterator[Finding]:
+def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
     """Every finding, the disk's first. A Redis that does not answer is one, and ends the list."""
     yield from _settings(registry, settings)
     for root in dict.fromkeys(settings.roots):

@@ -50,7 +50,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
     if why := roots.no_rights():
         warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
-    warnings += [refusal(registry.volume, stats)] if stats.refused else []
+    warnings += [not_served_warning(registry.volume, stats)] if stats.refused else []
     warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + beyond
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
@@ -61,7 +61,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     return report
 
 
-def refusal(volume: Volume, stats: VolumeStats) -> str:
+def not_served_warning(volume: Volume, stats: VolumeStats) -> str:
     """What a worker said of a volume of its host that it does not serve."""
     return (
         f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "

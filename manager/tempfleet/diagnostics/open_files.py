@@ -14,7 +14,7 @@ from ..logs import printable
 T = TypeVar("T")
 
 
-def holders(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:
+def processes_using(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:
     """
     Which processes have *paths* open, as ``name (pid)``; of other users' processes only root learns it. Nothing
     where there is no /proc.

@@ -13,7 +13,7 @@ from ..records import FileRecord, State
 from ..registry import Fleet, Registry, VolumeStats
 from .disk_checks import percentage
 from .finding import Finding, Level
-from .open_files import holders
+from .open_files import processes_using
 
 LOOKED_AT = 100
 """Files that are asked who holds them."""
@@ -108,7 +108,7 @@ def check_clock(registry: Registry, stats: VolumeStats) -> Finding:
 def check_failures(registry: Registry) -> Iterator[Finding]:
     dead = list(islice(registry.all_records(state=State.DEAD), LOOKED_AT))
     failing = dead + list(islice(_tried_again(registry), LOOKED_AT))
-    held = holders({record.path for record in failing})
+    held = processes_using({record.path for record in failing})
     for record in failing:
         yield _failure(record, held.get(record.path, []))
     if not failing:

@@ -22,7 +22,7 @@ from ..capacity import EvictionReport, Evictor
 from ..cleanup import Cause, Cleaner, CleanupReport
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
-from ..diagnostics import Explanation, Finding, examine, health_check
+from ..diagnostics import Explanation, Finding, diagnose, health_check
 from ..embedded import connect_url
 from ..errors import (
     AlreadyClaimed,
@@ -552,7 +552,7 @@ class TempFileManager:
 
     def examine(self) -> list[Finding]:
         """Diagnose this volume: what is wrong, and what to do. Reads every record, changes nothing; see doctor.py."""
-        return list(examine(self.local_volume.unchecked_registry, self.settings))
+        return list(diagnose(self.local_volume.unchecked_registry, self.settings))
 
     def health_check(self) -> dict[str, Any]:
         """Returns ``status`` (healthy, degraded, unhealthy) and the reasons; see health.py. It never raises."""

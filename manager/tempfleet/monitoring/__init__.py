@@ -13,8 +13,8 @@ files, so it must be switched on: TEMP_FILE_STATUS_PAGE=1.
 Does not: change anything. Only GET and HEAD, no cookie, no script, nothing loaded from elsewhere.
 """
 
-from .assembly import make_site, serving
+from .assembly import host_checks, make_site
 from .server import WebServer, serve
 from .site import Checks, Site
 
-__all__ = ["Checks", "Site", "WebServer", "make_site", "serve", "serving"]
+__all__ = ["Checks", "Site", "WebServer", "host_checks", "make_site", "serve"]

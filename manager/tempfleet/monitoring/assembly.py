@@ -12,7 +12,7 @@ from ..registry import Fleet
 from ..settings import is_loopback
 from .metrics import FleetCollector, prometheus_registry
 from .site import Checks, Site
-from .snapshot import survey
+from .snapshot import take_snapshot
 from .status_page import status_page
 
 
@@ -28,7 +28,7 @@ def make_site(
     The pages of one process, as its settings want them.
 
     Args:
-        ready: what ``/readyz`` checks; without, only what belongs to no worker: see ``serving``.
+        ready: what ``/readyz`` checks; without, only what belongs to no worker: see ``host_checks``.
         all_volumes: of every host in ``/metrics``, as TEMP_FILE_METRICS_ALL_VOLUMES.
     """
     settings = manager.settings
@@ -42,17 +42,17 @@ def make_site(
     return Site(
         metrics=prometheus_registry(collector),
         alive=alive,
-        ready=ready or (lambda: stocked(manager, fleet)),
+        ready=ready or (lambda: process_checks(manager, fleet)),
         health=manager.health_check,
-        page=(lambda: page(manager, fleet)) if settings.serves_status_page else None,
+        page=(lambda: render_page(manager, fleet)) if settings.serves_status_page else None,
         loopback_only=is_loopback(settings.metrics_address),
     )
 
 
-def page(manager: TempFileManager, fleet: Fleet) -> str:
+def render_page(manager: TempFileManager, fleet: Fleet) -> str:
     settings = manager.settings
     return status_page(
-        survey(
+        take_snapshot(
             fleet,
             host=settings.host,
             missing_roots=manager.roots.check(),
@@ -61,13 +61,13 @@ def page(manager: TempFileManager, fleet: Fleet) -> str:
     )
 
 
-def stocked(manager: TempFileManager, fleet: Fleet) -> Checks:
+def process_checks(manager: TempFileManager, fleet: Fleet) -> Checks:
     """The directory is there and Redis answers: all that a process without a worker needs."""
-    checks = serving(manager, fleet)
+    checks = host_checks(manager, fleet)
     return {name: checks[name] for name in ("base_dir", "redis")}
 
 
-def serving(manager: TempFileManager, fleet: Fleet) -> Checks:
+def host_checks(manager: TempFileManager, fleet: Fleet) -> Checks:
     """What a host needs to be served, as far as the registry and the disk know: the heartbeat too."""
     host = manager.settings.host
     missing = manager.roots.check()

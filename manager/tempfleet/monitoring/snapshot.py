@@ -21,7 +21,7 @@ FULL = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
+class DeadLetter:
     """One dead letter."""
 
     volume: Volume
@@ -44,7 +44,7 @@ class Snapshot:
     volumes: Mapping[Volume, VolumeStats]
     forecast: Sequence[int]
     sweeps: Sequence[tuple[int, Sweep]]
-    dead: Sequence[Burial]
+    dead: Sequence[DeadLetter]
     memory: Memory | None
     missing_roots: Mapping[str, str]
     sweep_interval_seconds: float
@@ -95,7 +95,7 @@ class Snapshot:
         return found
 
 
-def survey(
+def take_snapshot(
     fleet: Fleet, *, host: str, missing_roots: Mapping[str, str], sweep_interval_seconds: float
 ) -> Snapshot:
     """
@@ -114,21 +114,21 @@ def survey(
         volumes=volumes,
         forecast=[sum(step) for step in zip(*forecast.values(), strict=True)] or [0] * STEPS,
         sweeps=sweeps,
-        dead=burials(fleet, volumes),
+        dead=newest_dead_letters(fleet, volumes),
         memory=fleet.memory(),
         missing_roots=missing_roots,
         sweep_interval_seconds=sweep_interval_seconds,
     )
 
 
-def burials(fleet: Fleet, volumes: Mapping[Volume, VolumeStats]) -> list[Burial]:
+def newest_dead_letters(fleet: Fleet, volumes: Mapping[Volume, VolumeStats]) -> list[DeadLetter]:
     """The newest dead letters of the fleet."""
-    found: list[Burial] = []
+    found: list[DeadLetter] = []
     for volume, stats in volumes.items():
         if stats.dead:
             latest = fleet.registry(volume).latest_dead(limit=DEAD_LISTED)
-            found += [Burial(volume, buried_ms, record) for buried_ms, record in latest]
-    return sorted(found, key=lambda burial: -burial.buried_ms)[:DEAD_LISTED]
+            found += [DeadLetter(volume, buried_ms, record) for buried_ms, record in latest]
+    return sorted(found, key=lambda letter: -letter.buried_ms)[:DEAD_LISTED]
 
 
 def merged(histograms: Sequence[Histogram]) -> Histogram:

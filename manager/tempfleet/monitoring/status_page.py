@@ -22,10 +22,10 @@ REFRESH_SECONDS = 5
 LEGEND = ("waiting", "leased", "held", "dead")
 
 
-def status_page(survey: Snapshot) -> str:
+def status_page(snapshot: Snapshot) -> str:
     """The whole document."""
     return "<!doctype html>" + element(
-        "html", _head(), element("body", _header(survey), _main(survey), _footer(survey)), lang="en"
+        "html", _head(), element("body", _header(snapshot), _main(snapshot), _footer(snapshot)), lang="en"
     )
 
 
@@ -40,41 +40,43 @@ def _head() -> Html:
     )
 
 
-def _header(survey: Snapshot) -> Html:
-    warnings = survey.warnings
+def _header(snapshot: Snapshot) -> Html:
+    warnings = snapshot.warnings
     pill = f"{len(warnings)} to look at" if warnings else "All well"
     return element(
         "header",
         element("h1", "Tempfleet"),
         element("span", pill, class_="pill warn" if warnings else "pill good"),
-        element("span", f"seen by {printable(survey.host)} at {_clock(survey.now_ms)}", class_="quiet right"),
+        element(
+            "span", f"seen by {printable(snapshot.host)} at {_clock(snapshot.now_ms)}", class_="quiet right"
+        ),
     )
 
 
-def _main(survey: Snapshot) -> Html:
+def _main(snapshot: Snapshot) -> Html:
     return element(
         "main",
-        _warnings(survey.warnings),
-        _tiles(survey),
+        _warnings(snapshot.warnings),
+        _tiles(snapshot),
         element(
             "div",
-            _card("Falling due in the next hour", _forecast(survey), class_="wide"),
-            _card("Lag behind the deadline", _lag(survey)),
+            _card("Falling due in the next hour", _forecast(snapshot), class_="wide"),
+            _card("Lag behind the deadline", _lag(snapshot)),
             class_="row",
         ),
-        _card("Files by host and volume", _volumes(survey)),
-        _card("Silent hosts", _silent(survey)) if survey.silent else None,
+        _card("Files by host and volume", _volumes(snapshot)),
+        _card("Silent hosts", _silent(snapshot)) if snapshot.silent else None,
         element(
             "div",
-            _card("Last sweeps", _sweeps(survey)),
-            _card("Dead letters", _dead(survey), class_="wide"),
+            _card("Last sweeps", _sweeps(snapshot)),
+            _card("Dead letters", _dead(snapshot), class_="wide"),
             class_="row",
         ),
     )
 
 
-def _footer(survey: Snapshot) -> Html:
-    used = f"Redis uses {size(survey.memory.used_bytes)}. " if survey.memory else ""
+def _footer(snapshot: Snapshot) -> Html:
+    used = f"Redis uses {size(snapshot.memory.used_bytes)}. " if snapshot.memory else ""
     links = [element("a", path, href=path) for path in ("/metrics", "/health", "/readyz")]
     said = f"{used}Read-only; asked anew every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
     return element("footer", said, *[joined(link, " ") for link in links])
@@ -87,15 +89,15 @@ def _warnings(warnings: Sequence[str]) -> Html | None:
     return element("ul", *items, class_="warnings", role="status")
 
 
-def _tiles(survey: Snapshot) -> Html:
-    live = len(survey.hosts) - len(survey.silent)
+def _tiles(snapshot: Snapshot) -> Html:
+    live = len(snapshot.hosts) - len(snapshot.silent)
     tiles = [
-        ("Active files", count(survey.total("active")), ""),
-        ("On disk", size(survey.total("bytes")), ""),
-        ("Due now", count(survey.total("due")), ""),
-        ("Longest overdue", duration(survey.overdue_seconds), ""),
-        ("Dead letters", count(survey.total("dead")), "bad" if survey.total("dead") else ""),
-        ("Hosts live", f"{live} of {len(survey.hosts)}", "bad" if survey.silent else ""),
+        ("Active files", count(snapshot.total("active")), ""),
+        ("On disk", size(snapshot.total("bytes")), ""),
+        ("Due now", count(snapshot.total("due")), ""),
+        ("Longest overdue", duration(snapshot.overdue_seconds), ""),
+        ("Dead letters", count(snapshot.total("dead")), "bad" if snapshot.total("dead") else ""),
+        ("Hosts live", f"{live} of {len(snapshot.hosts)}", "bad" if snapshot.silent else ""),
     ]
     return element(
         "div",
@@ -107,23 +109,23 @@ def _tiles(survey: Snapshot) -> Html:
     )
 
 
-def _forecast(survey: Snapshot) -> Html:
-    titles = [f"{counted(n, 'file')} in {i} to {i + 1} min" for i, n in enumerate(survey.forecast)]
+def _forecast(snapshot: Snapshot) -> Html:
+    titles = [f"{counted(n, 'file')} in {i} to {i + 1} min" for i, n in enumerate(snapshot.forecast)]
     marks = [(at, f"{at * STEP_SECONDS // 60} min" if at else "now") for at in range(0, 60, 10)]
-    total = sum(survey.forecast)
+    total = sum(snapshot.forecast)
     return joined(
-        bars(survey.forecast, titles=titles, marks=marks, label="Files that fall due, by minute"),
+        bars(snapshot.forecast, titles=titles, marks=marks, label="Files that fall due, by minute"),
         element(
             "p",
             f"{counted(total, 'file falls', 'files fall')} due within the hour, "
-            f"{counted(survey.total('due'), 'is', 'are')} due now.",
+            f"{counted(snapshot.total('due'), 'is', 'are')} due now.",
             class_="quiet",
         ),
     )
 
 
-def _lag(survey: Snapshot) -> Html:
-    lag = survey.lag
+def _lag(snapshot: Snapshot) -> Html:
+    lag = snapshot.lag
     if not lag.count:
         return _nothing("No file was deleted yet.")
     shown = [
@@ -152,12 +154,12 @@ def quantile_text(histogram: Histogram, share: float) -> str:
     return f"> {duration(lower)}" if isinf(upper) else f"≤ {duration(upper)}"
 
 
-def _volumes(survey: Snapshot) -> Html:
-    if not survey.volumes:
+def _volumes(snapshot: Snapshot) -> Html:
+    if not snapshot.volumes:
         return _nothing("No file was ever registered.")
-    live = {host.name for host in survey.hosts if host.live}
+    live = {host.name for host in snapshot.hosts if host.live}
     rows = []
-    for volume, stats in list(survey.volumes.items())[:VOLUMES_LISTED]:
+    for volume, stats in list(snapshot.volumes.items())[:VOLUMES_LISTED]:
         state = "live" if volume.host in live else "silent"
         rows.append(
             [
@@ -173,7 +175,7 @@ def _volumes(survey: Snapshot) -> Html:
                 count(stats.dead),
             ]
         )
-    more = len(survey.volumes) - VOLUMES_LISTED
+    more = len(snapshot.volumes) - VOLUMES_LISTED
     return joined(
         _table(
             ["Host", "Volume", "Files", "by state", "Bytes", "Due", "Overdue", "Lag 95 %", "Deleted", "Dead"],
@@ -187,15 +189,15 @@ def _volumes(survey: Snapshot) -> Html:
     )
 
 
-def _silent(survey: Snapshot) -> Html:
+def _silent(snapshot: Snapshot) -> Html:
     rows = [
         [
             printable(host.name),
             f"{duration(host.silent_seconds)} ago",
-            count(survey.of_host(host.name, "active")),
-            count(survey.of_host(host.name, "due")),
+            count(snapshot.of_host(host.name, "active")),
+            count(snapshot.of_host(host.name, "due")),
         ]
-        for host in survey.silent
+        for host in snapshot.silent
     ]
     return joined(
         _table(["Host", "Last heard", "Files", "Due"], rows, numbers={2, 3}),
@@ -203,37 +205,37 @@ def _silent(survey: Snapshot) -> Html:
     )
 
 
-def _sweeps(survey: Snapshot) -> Html:
-    if not survey.sweeps:
+def _sweeps(snapshot: Snapshot) -> Html:
+    if not snapshot.sweeps:
         return _nothing("None yet: does beat run?")
     rows = [
         [
-            f"{duration(max(survey.now_ms - at_ms, 0) / 1000)} ago",
+            f"{duration(max(snapshot.now_ms - at_ms, 0) / 1000)} ago",
             printable(sweep.host),
             count(sweep.due),
             count(sweep.sent),
             count(sweep.recovered),
             duration(sweep.seconds),
         ]
-        for at_ms, sweep in survey.sweeps[:10]
+        for at_ms, sweep in snapshot.sweeps[:10]
     ]
     return _table(["When", "By", "Due", "Told", "Recovered", "Took"], rows, numbers={2, 3, 4, 5})
 
 
-def _dead(survey: Snapshot) -> Html:
-    if not survey.dead:
+def _dead(snapshot: Snapshot) -> Html:
+    if not snapshot.dead:
         return _nothing("None: everything could be deleted so far.")
     rows = [
         [
-            element("code", printable(burial.record.path), class_="path"),
-            element("span", printable(burial.record.last_error) or "-", class_="reason"),
-            count(burial.record.attempts),
-            f"{duration(max(survey.now_ms - burial.buried_ms, 0) / 1000)} ago",
-            printable(burial.volume.host),
+            element("code", printable(letter.record.path), class_="path"),
+            element("span", printable(letter.record.last_error) or "-", class_="reason"),
+            count(letter.record.attempts),
+            f"{duration(max(snapshot.now_ms - letter.buried_ms, 0) / 1000)} ago",
+            printable(letter.volume.host),
         ]
-        for burial in survey.dead
+        for letter in snapshot.dead
     ]
-    more = survey.total("dead") - len(rows)
+    more = snapshot.total("dead") - len(rows)
     return joined(
         _table(["File", "Reason", "Attempts", "Buried", "Host"], rows, numbers={2}),
         _nothing(f"And {more:,} more; the newest {DEAD_LISTED} are shown.") if more > 0 else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from tempfleet.monitoring import Checks, WebServer, make_site, serve, serving
+from tempfleet.monitoring import Checks, WebServer, host_checks, make_site, serve
 
 from .. import routing
 from ..runtime import Runtime, RuntimeOf
@@ -51,7 +51,7 @@ def liveness() -> Checks:
 
 def readiness(runtime: Runtime, worker: Any) -> Checks:
     """What a host needs to be served, and what is wrong with it: "" for nothing."""
-    return {**serving(runtime.manager, runtime.fleet), "queue": _subscription(runtime, worker)}
+    return {**host_checks(runtime.manager, runtime.fleet), "queue": _subscription(runtime, worker)}
 
 
 def _subscription(runtime: Runtime, worker: Any) -> str:

@@ -1,7 +1,7 @@
 """
 A fleet with a past: four hosts at work, one silent, dead letters, and a file with a hostile name.
 
-    PYTHONPATH=tests python -m tests.operate.fleet_story docs/images/status-page.png     draws it
+    PYTHONPATH=tests python -m tests.system.operate.fleet_story docs/images/status-page.png     draws it
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import fakeredis
 
 from tempfleet import Deletion, Outcome, Volume
-from tempfleet.monitoring.snapshot import Snapshot, survey
+from tempfleet.monitoring.snapshot import Snapshot, take_snapshot
 from tempfleet.monitoring.status_page import status_page
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet, Sweep
@@ -58,8 +58,8 @@ def told_fleet() -> Fleet:
     return fleet
 
 
-def survey_of(fleet: Fleet) -> Snapshot:
-    return survey(fleet, host="web-1", missing_roots={}, sweep_interval_seconds=300)
+def snapshot_of(fleet: Fleet) -> Snapshot:
+    return take_snapshot(fleet, host="web-1", missing_roots={}, sweep_interval_seconds=300)
 
 
 def _past(registry: Registry, count: int, clock: FakeClock, chance: random.Random) -> None:
@@ -95,5 +95,5 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
-        page.write_text(status_page(survey_of(told_fleet())), encoding="utf-8")
+        page.write_text(status_page(snapshot_of(told_fleet())), encoding="utf-8")
         screenshot(page.as_uri(), Path(sys.argv[1]), profile=Path(folder) / "profile")

@@ -21,7 +21,7 @@ from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.stats import Histogram
 from tempfleet.registry.store import Store
 
-from .fleet_story import survey_of, told_fleet
+from .fleet_story import snapshot_of, told_fleet
 
 
 def ask(
@@ -40,11 +40,11 @@ def ask(
 
 
 def test_a_fleet_without_a_file_has_a_page(store: Store) -> None:
-    assert "No file was ever registered" in status_page(survey_of(Fleet(store)))
+    assert "No file was ever registered" in status_page(snapshot_of(Fleet(store)))
 
 
 def test_the_page_shows_hosts_forecast_sweeps_orphans_and_graves() -> None:
-    page = status_page(survey_of(told_fleet()))
+    page = status_page(snapshot_of(told_fleet()))
     for said in (
         "/mnt/shared/transcode", "EACCES", "symlink", "batch-7 is silent, and 80 of its files are due",
         "files fall due within the hour", "Last heard", "4 files could not be deleted", "4 of 5",
@@ -56,22 +56,22 @@ def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
     fleet = told_fleet()
     registry = fleet.registry(Volume("web-1", "/srv/uploads"))
     registry.record_plugin("guard.before_delete", failures=3, said="no <database>", hold_ms=60_000)
-    page = status_page(survey_of(fleet))
+    page = status_page(snapshot_of(fleet))
     assert "web-1 has switched off the plug-in guard (before_delete: no &lt;database&gt;)" in page
 
 
 def test_the_forecast_counts_every_file_of_the_hour_once() -> None:
-    survey = survey_of(told_fleet())
-    held = survey.total("held")
-    later = survey.total("waiting") - survey.total("due") - sum(survey.forecast)
-    assert sum(survey.forecast) > 1500
-    assert 0 <= later < 0.05 * survey.total("waiting")
+    snapshot = snapshot_of(told_fleet())
+    held = snapshot.total("held")
+    later = snapshot.total("waiting") - snapshot.total("due") - sum(snapshot.forecast)
+    assert sum(snapshot.forecast) > 1500
+    assert 0 <= later < 0.05 * snapshot.total("waiting")
     assert held > 0
 
 
 def test_a_hostile_file_name_is_text_in_a_real_browser(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(status_page(survey_of(told_fleet())), encoding="utf-8")
+    page.write_text(status_page(snapshot_of(told_fleet())), encoding="utf-8")
     seen = look(page.as_uri(), profile=tmp_path / "profile")
     assert "&lt;img src=x onerror=" in seen.dom
     assert "<img" not in seen.dom
@@ -91,7 +91,7 @@ MEASURE = """<script>
 
 def test_on_a_telephone_nothing_is_squeezed_beyond_reading(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(status_page(survey_of(told_fleet())) + MEASURE, encoding="utf-8")
+    page.write_text(status_page(snapshot_of(told_fleet())) + MEASURE, encoding="utf-8")
     seen = look(page.as_uri(), profile=tmp_path / "profile", size="390,844")
     title = re.search(r"<title>(\{.*?\})</title>", seen.dom)
     assert title is not None
@@ -114,7 +114,7 @@ def test_a_real_worker_serves_the_page_to_a_real_browser(stack: Stack, tmp_path:
 
 
 def test_the_page_keeps_itself_fresh_and_loads_nothing() -> None:
-    page = status_page(survey_of(told_fleet()))
+    page = status_page(snapshot_of(told_fleet()))
     assert '<meta http-equiv="refresh" content="5">' in page
     assert "<script" not in page
     assert "http://" not in page and "https://" not in page
