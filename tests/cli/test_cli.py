@@ -171,7 +171,7 @@ def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_f
     console("register", str(a_file), "--ttl", "5h")
     assert console("renew", str(a_file), "--ttl", "6h").stdout == f"{a_file} is due in 6 h.\n"
     told = console("renew", str(a_file), "--ttl", "1h").stdout
-    assert told.startswith(f"{a_file} is due in 6 h already: it lives longer")
+    assert told.startswith(f"{a_file} is due in 6 h already: its deadline is later")
     assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
 
 
@@ -187,13 +187,13 @@ def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, 
 
 def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
-    answer(console("hold", str(a_file), "--for", "1h", "--reason", "ticket\n117", "--json"))
+    answer(console("hold", str(a_file), "--for", "2h", "--reason", "ticket\n117", "--json"))
     (listed,) = answer(console("ls", "--json"))["files"]
     assert (listed["state"], listed["hold_reason"]) == ("held", "ticket\n117")
     assert listed["due_ms"] > listed["registered_ms"]
     assert "ticket\\n117" in console("ls").stdout
     explained = console("explain", str(a_file)).stdout
-    assert "is held for 1 h, because: ticket\\n117." in explained
+    assert "is held for 2 h, because: ticket\\n117." in explained
     assert "The hold keeps it; without it, and due now, it would be deleted." in explained
     assert (
         complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
@@ -215,7 +215,7 @@ def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
     console("register", str(a_file))
-    assert "1 would be set aside" in console("cleanup", "--dry-run", "--force").output
+    assert "1 would be quarantined" in console("cleanup", "--dry-run", "--force").output
     assert answer(console("cleanup", "--dry-run", "--force", "--json"))["counts"] == {"set_aside": 1}
     report = answer(console("cleanup", "--force", "--json"))
     assert (report["set_aside"], report["deleted"]) == (1, 0)
@@ -226,7 +226,7 @@ def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
     console("register", str(a_file))
-    stays = "1 file stays in quarantine until its grace period ends; tempfleet cleanup --quarantine"
+    stays = "1 file stays in quarantine; tempfleet cleanup --quarantine"
     assert stays in console("cleanup", "--force").stdout
     assert stays in console("cleanup", "--force", "--dry-run").stdout
     assert answer(console("cleanup", "--force", "--json"))["quarantined"] == 1
@@ -236,7 +236,7 @@ def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
     assert str(a_file) in console("cleanup", "--quarantine", "--dry-run").stdout
     report = answer(console("cleanup", "--quarantine", "--json"))
     assert (report["deleted"], report["quarantined"]) == (1, 0)
-    assert "nothing is in quarantine" in console("cleanup", "--quarantine", "--dry-run").stdout
+    assert "no file is in quarantine" in console("cleanup", "--quarantine", "--dry-run").stdout
     assert console("restore", str(a_file)).exit_code == 1
 
 
@@ -262,12 +262,12 @@ def test_a_file_in_quarantine_is_shown_by_the_path_that_it_had(
 def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
     console: Run, volume: TempFileManager, a_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "2h")
     console("register", str(a_file))
     console("cleanup", "--force")
-    assert console("restore").stdout.splitlines()[1].split() == ["in", "1", "h", "4", "B", str(a_file)]
+    assert console("restore").stdout.splitlines()[1].split() == ["in", "2", "h", "4", "B", str(a_file)]
     listed = answer(console("restore", "--json"))
-    assert 0 < listed["files"][0]["due_ms"] - listed["now_ms"] <= 3600 * 1000
+    assert 0 < listed["files"][0]["due_ms"] - listed["now_ms"] <= 7200 * 1000
     make(a_file)
     assert "cannot be restored: the name is taken" in console("restore", str(a_file)).stderr
     a_file.unlink()
@@ -313,7 +313,7 @@ def test_dead_letters_are_listed_retried_and_forgotten(
         "It was tried once; the last error was EACCES: the worker may not write to the directory" in explained
     )
     assert "run the worker as its owner." in explained
-    assert console("dead", "retry", "--all", "--dry-run").stdout == "1 file was to be revived.\n"
+    assert console("dead", "retry", "--all", "--dry-run").stdout == "1 file would be retried.\n"
     assert answer(console("dead", "forget", str(a_file), "--json"))["forgotten"] == 1
     assert a_file.exists()
     assert volume.stats().imbalance == 0

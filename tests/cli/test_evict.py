@@ -58,14 +58,17 @@ def files(real_client: redis.Redis, base_dir: Path) -> list[Path]:
 
 def test_without_marks_it_says_what_turns_it_on(run: Run, files: list[Path]) -> None:
     result = run("evict")
-    assert (result.exit_code, result.stdout) == (0, "Eviction is off; TEMP_FILE_EVICT_ABOVE turns it on.\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "Eviction is off; set TEMP_FILE_EVICT_ABOVE to turn it on.\n",
+    )
     assert json.loads(run("evict", "--json").stdout)["evicted"] == 0
     assert all(path.exists() for path in files)
 
 
 def test_below_its_marks_it_does_nothing(run: Run, files: list[Path]) -> None:
     result = run("evict", TEMP_FILE_EVICT_MEMORY_ABOVE="99", TEMP_FILE_EVICT_MEMORY_DOWN_TO="98")
-    assert (result.exit_code, result.stdout) == (0, "Nothing is above its high mark.\n")
+    assert (result.exit_code, result.stdout) == (0, "No disk is above its high mark.\n")
 
 
 def test_a_dry_run_lists_what_would_go_and_the_real_one_deletes_it(run: Run, files: list[Path]) -> None:
@@ -91,4 +94,4 @@ def test_who_finds_nothing_more_to_evict_says_so_and_has_status_1(run: Run) -> N
     result = run("evict", **MARKS)
     assert result.exit_code == 1
     assert "Evicted 0 files: wanted to free" in result.stdout
-    assert "It is still too full, and nothing more can go." in result.stdout
+    assert "The disk is still too full, and no other file can be evicted." in result.stdout

@@ -12,19 +12,21 @@ from .console import Console, pass_console
 @pass_console
 def accept_disk(console: Console) -> None:
     """
-    Say that the base directory is right as it is, though its records are of files on another disk.
+    Accept the current disk for this base directory, although its records were made on another disk.
 
-    Until then nothing is deleted there: its disk may just not be mounted. Afterwards records of files that are not
-    there are dropped at their deadlines.
+    Until then Tempfleet deletes nothing there, because the right disk may just not be mounted. Afterwards it drops the
+    records of missing files at their deadlines.
 
-    Not asked for in memory (tmpfs) and below the system's temp directory, where a directory is expected to be made
-    anew: records of files that went with the old one are dropped.
+    Directories in memory (tmpfs) and below the system's temp directory do not need this, because they are expected to
+    be created anew. Records of files that are gone with the old directory are dropped.
 
     \b
       tempfleet --base-dir /srv/scratch accept-disk
     """
     console.manager.accept_disk()
-    console.answer({"accepted": True}, f"{printable(console.manager.base_dir)} is accepted.")
+    console.answer(
+        {"accepted": True}, f"Accepted the current disk for {printable(console.manager.base_dir)}."
+    )
 
 
 COMMANDS: tuple[click.Command, ...] = (accept_disk,)

@@ -11,30 +11,31 @@ from ..reconciliation import UnregisteredFile
 from ..validation import ttl_ms, validate_tags
 from .console import Console, pass_console
 from .options import duration_option, tags_option, ttl_option
-from .output import Table, name
+from .output import Table, text_cell
 
 SHOWN = 100
-"""Files that are told one by one; the totals tell of all."""
+"""Files that are listed one by one; the totals include all."""
 
 
 @click.command()
 @duration_option(
     "--idle",
-    help="Only files that changed last at least so long ago. [TEMP_FILE_MAX_AGE]",
+    help="Only files that have not changed for this long. [TEMP_FILE_MAX_AGE]",
 )
 @ttl_option
 @tags_option
-@click.option("--dry-run", is_flag=True, help="List what would be adopted, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="List the files that would be adopted; change nothing.")
 @pass_console
 def adopt(
     console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...], dry_run: bool
 ) -> int:
     """
-    Register the files of the base directory that nobody registered: after Redis lost its data, or where programs
-    wrote and forgot. They are deleted when their time to live, from now, is over; rights beyond
-    TEMP_FILE_PERMISSION_MASK are taken away from them, as by register.
+    Register the files of the base directory that have no record.
 
-    Status 1 if one could not be registered.
+    Use it after Redis lost its data, or if programs left files behind. Their time to live starts now. Their modes are
+    narrowed to TEMP_FILE_PERMISSION_MASK, as by register.
+
+    Exits with 1 if any file could not be registered; the others are registered.
 
     \b
       tempfleet adopt --dry-run
@@ -48,25 +49,21 @@ def adopt(
         {
             "registered": registered,
             "bytes": amount,
-            "errors": [{"path": each.path, "message": each.reason} for each in refused],
+            "errors": [{"path": result.path, "message": result.reason} for result in refused],
         },
         f"Adopted {counted(registered, 'file')} ({size(amount)}).",
     )
-    if not console.json:
-        for each in refused[:SHOWN]:
-            told = (
-                each.reason
-                if printable(each.path) in each.reason
-                else f"{printable(each.path)}: {each.reason}"
-            )
-            console.fail(each.outcome, told)
+    for result in () if console.json else refused[:SHOWN]:
+        path = printable(result.path)
+        message = result.reason if path in result.reason else f"{path}: {result.reason}"
+        console.fail(result.outcome, message)
     return 1 if refused else 0
 
 
 def _register_all(
     console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...]
 ) -> tuple[int, int, list[FileResult]]:
-    """Files and bytes that were registered, and the results of the other files."""
+    """Returns the number of registered files, their bytes, and the results of the other files."""
     manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
     with console.progress("Adopting") as count:
         for page in manager.unregistered(idle=idle):
@@ -79,21 +76,21 @@ def _register_all(
 
 
 def _preview(console: Console, idle: float | None) -> int:
-    shown, files, amount = list[UnregisteredFile](), 0, 0
+    listed, files, amount = list[UnregisteredFile](), 0, 0
     for page in console.existing.unregistered(idle=idle):
-        shown += page if console.json else page[: SHOWN - len(shown)]
-        files, amount = files + len(page), amount + sum(found.size_bytes for found in page)
-    rows = [(duration(found.idle_seconds), size(found.size_bytes), name(found.path)) for found in shown]
-    more = [f"... and {files - len(shown)} more."] if files > len(shown) else []
+        listed += page if console.json else page[: SHOWN - len(listed)]
+        files, amount = files + len(page), amount + sum(file.size_bytes for file in page)
+    rows = [(duration(file.idle_seconds), size(file.size_bytes), text_cell(file.path)) for file in listed]
+    more = [f"... and {files - len(listed):,} more."] if files > len(listed) else []
     console.answer(
         {
             "files": [
                 {
-                    "path": found.path,
-                    "size_bytes": found.size_bytes,
-                    "idle_seconds": round(found.idle_seconds, 3),
+                    "path": file.path,
+                    "size_bytes": file.size_bytes,
+                    "idle_seconds": round(file.idle_seconds, 3),
                 }
-                for found in shown
+                for file in listed
             ]
         },
         *([Table(("Idle", "Size", "Path"), rows)] if rows else []),

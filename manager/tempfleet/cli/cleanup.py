@@ -12,32 +12,34 @@ from ..formatting import counted, duration, size
 from ..records import Deletion
 from .console import Console, pass_console
 from .options import prefix_filter, tag_filter
-from .output import Table, known_name, origin
+from .output import Table, origin_field, path_cell
 
 
 @click.command()
 @click.option(
     "--force",
     is_flag=True,
-    help="Everything that is registered, due or not; but not what is held, nor what is in quarantine.",
+    help="Delete files before their deadlines too, except held files and quarantined files.",
 )
 @click.option(
     "--quarantine",
     is_flag=True,
-    help="Instead what is in quarantine, before its grace period ends: it cannot be restored then.",
+    help="Delete the quarantined files instead, before their time ends. They cannot be restored then.",
 )
 @tag_filter
 @prefix_filter
-@click.option("--dry-run", is_flag=True, help="Say what would be done, file by file, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would happen to each file; change nothing.")
 @pass_console
 def cleanup(
     console: Console, force: bool, quarantine: bool, tags: tuple[str, ...], prefix: str, dry_run: bool
 ) -> int:
     """
-    Delete what is due, now and in this process.
+    Delete the expired files, now and in this process.
 
-    A file that cannot be deleted stays registered and is tried again; then the status is 1. With TEMP_FILE_QUARANTINE
-    files are set aside, and wait there until their grace period ends or --quarantine deletes them.
+    A file that cannot be deleted stays registered and is retried later. With TEMP_FILE_QUARANTINE the files are
+    quarantined first. They are deleted when their time in quarantine ends, or by --quarantine.
+
+    Exits with 1 if any file had to stay.
 
     \b
       tempfleet cleanup --dry-run
@@ -46,21 +48,21 @@ def cleanup(
       tempfleet cleanup --quarantine --dry-run
     """
     if force and quarantine:
-        raise click.UsageError("--force and --quarantine are two clean-ups: run one after the other.")
+        raise click.UsageError("--force and --quarantine are two clean-ups. Run one after the other.")
     if dry_run:
         return _preview(console, force, quarantine, tags, prefix)
     report = _run(console, force, quarantine, tags, prefix)
-    staying = console.manager.stats().quarantined
-    told = [
+    quarantined = console.manager.stats().quarantined
+    others = [
         f"{n} {outcome.value}" for outcome, n in report.counts.items() if n and outcome.value != "deleted"
     ]
     console.answer(
-        {**report.as_dict(), "quarantined": staying},
+        {**report.as_dict(), "quarantined": quarantined},
         f"Deleted {counted(report.deleted, 'file')} ({size(report.freed_bytes)}) in {duration(report.seconds)}"
-        + (f", {report.set_aside} set aside" if report.set_aside else "")
-        + "".join(f", {part}" for part in told)
+        + (f", {report.set_aside} quarantined" if report.set_aside else "")
+        + "".join(f", {part}" for part in others)
         + ".",
-        *_staying(staying if force else 0),
+        *_quarantined_sentence(quarantined if force else 0),
     )
     return 1 if report.kept or not report.finished else 0
 
@@ -80,40 +82,46 @@ def _run(
         return manager.cleanup_report(force=force, tags=tags, prefix=prefix, progress=progress)
 
 
-def _staying(files: int) -> list[str]:
-    """What forcing leaves, for who thought that it leaves nothing."""
-    stay = counted(files, "file stays in quarantine until its", "files stay in quarantine until their")
-    return [f"{stay} grace period ends; tempfleet cleanup --quarantine ends it now."] if files else []
+def _quarantined_sentence(files: int) -> list[str]:
+    """A sentence on the files that --force does not delete, because users may expect that it deletes all."""
+    stay = counted(files, "file stays", "files stay")
+    return (
+        [f"{stay} in quarantine; tempfleet cleanup --quarantine deletes quarantined files."] if files else []
+    )
 
 
 def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, ...], prefix: str) -> int:
     manager = console.existing
     deletions = list(manager.preview(force=force, tags=tags, prefix=prefix, quarantine=quarantine))
-    would = [_would_be(deletion) for deletion in deletions]
-    counts = Counter(would)
+    outcomes = [_outcome(deletion) for deletion in deletions]
+    counts = Counter(outcomes)
     document = {
         "counts": counts,
         "files": [
             {"path": deletion.path, "outcome": outcome, "reason": deletion.reason,
-             "freed_bytes": deletion.freed_bytes, **origin(deletion.record)}
-            for deletion, outcome in zip(deletions, would, strict=True)
+             "freed_bytes": deletion.freed_bytes, **origin_field(deletion.record)}
+            for deletion, outcome in zip(deletions, outcomes, strict=True)
         ],
     }  # fmt: skip
     rows = [
-        (outcome, deletion.reason, size(deletion.freed_bytes), known_name(deletion.record))
-        for deletion, outcome in zip(deletions, would, strict=True)
+        (_words(outcome), deletion.reason, size(deletion.freed_bytes), path_cell(deletion.record))
+        for deletion, outcome in zip(deletions, outcomes, strict=True)
     ]
     table = [Table(("Would be", "Reason", "Frees", "Path"), rows)] if rows else []
-    told = ", ".join(f"{n} would be {outcome.replace('_', ' ')}" for outcome, n in counts.items())
-    nothing = "nothing is in quarantine" if quarantine else "nothing is due"
-    staying = _staying(manager.stats().quarantined if force else 0)
-    console.answer(document, *table, f"Nothing was changed; {told or nothing}.", *staying)
+    would = ", ".join(f"{n} would be {_words(outcome)}" for outcome, n in counts.items())
+    nothing = "no file is in quarantine" if quarantine else "no file is due"
+    sentence = _quarantined_sentence(manager.stats().quarantined if force else 0)
+    console.answer(document, *table, f"Nothing was changed; {would or nothing}.", *sentence)
     return 0
 
 
-def _would_be(deletion: Deletion) -> str:
-    """Its outcome; what a grace period is for is counted apart, as the real clean-up does."""
+def _outcome(deletion: Deletion) -> str:
+    """The outcome, for programs. Files to quarantine are counted apart, as in the report of a real clean-up."""
     return "set_aside" if deletion.reason == QUARANTINE else deletion.outcome.value
+
+
+def _words(outcome: str) -> str:
+    return "quarantined" if outcome == "set_aside" else outcome
 
 
 COMMANDS: tuple[click.Command, ...] = (cleanup,)

@@ -7,17 +7,18 @@ import click
 from ..errors import TempfleetError
 from ..formatting import counted, duration, size
 from .console import Console, pass_console
-from .output import Table, name
+from .output import Table, text_cell
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="List the files that would be tried, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="List the files that would be tried; change nothing.")
 @pass_console
 def compress(console: Console, dry_run: bool) -> int:
     """
-    Compress idle files in place, now and in this process (TEMP_FILE_COMPRESS_AFTER). Workers do it by themselves.
+    Compress idle files in place, now and in this process.
 
-    Their readers use manager.open, which reads either form.
+    TEMP_FILE_COMPRESS_AFTER sets when a file is idle. Workers do this by themselves. Programs read the files with
+    manager.open, which reads both forms.
 
     \b
       tempfleet compress --dry-run
@@ -25,13 +26,13 @@ def compress(console: Console, dry_run: bool) -> int:
     """
     manager = console.manager
     if not manager.settings.compress_after_seconds:
-        raise click.UsageError("Nothing is compressed unless TEMP_FILE_COMPRESS_AFTER is set.")
+        raise click.UsageError("Compression is off; set TEMP_FILE_COMPRESS_AFTER to turn it on.")
     if dry_run:
-        found = list(manager.compressor.preview())
-        files = [{"path": record.path, "size_bytes": record.size_bytes} for record in found]
-        rows = [(size(record.size_bytes), name(record.path)) for record in found]
-        told = f"Nothing was changed; {counted(len(found), 'file')} would be tried."
-        console.answer({"files": files}, *([Table(("Size", "Path"), rows)] if rows else []), told)
+        records = list(manager.compressor.preview())
+        files = [{"path": record.path, "size_bytes": record.size_bytes} for record in records]
+        rows = [(size(record.size_bytes), text_cell(record.path)) for record in records]
+        sentence = f"Nothing was changed; {counted(len(records), 'file')} would be tried."
+        console.answer({"files": files}, *([Table(("Size", "Path"), rows)] if rows else []), sentence)
         return 0
     with console.progress("Compressing", manager.stats().waiting) as done:
         report = manager.compress_idle(
@@ -52,18 +53,21 @@ def compress(console: Console, dry_run: bool) -> int:
 @pass_console
 def decompress(console: Console, paths: tuple[str, ...]) -> int:
     """
-    Give compressed files their plain form back; they stay registered. Status 1 if one could not be.
+    Decompress files in place; they stay registered.
+
+    Exits with 1 if any file could not be decompressed.
 
     \b
       tempfleet decompress /tmp/report.csv
     """
     done, errors = 0, list[tuple[str, Exception]]()
-    for path in console.each("Decompressing", paths, len(paths)):
+    for path in console.with_progress("Decompressing", paths, len(paths)):
         try:
             done += console.manager.decompress(path)
         except (TempfleetError, OSError) as exc:
             errors.append((path, exc))
-    return console.answer_count("decompressed", done, errors)
+    sentence = f"{counted(done, 'file was', 'files were')} decompressed."
+    return console.answer_with_errors({"decompressed": done}, errors, sentence)
 
 
 COMMANDS: tuple[click.Command, ...] = (compress, decompress)

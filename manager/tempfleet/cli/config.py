@@ -14,32 +14,34 @@ from .output import Table
 
 
 @click.command()
-@click.option("--changed", is_flag=True, help="Only what is not a default.")
+@click.option("--changed", is_flag=True, help="Show only the settings that are not defaults.")
 @pass_console
 def config(console: Console, changed: bool) -> None:
     """
-    Show every setting: its value, where that came from, and what it can be.
+    Show every setting: its value, source and allowed values.
 
-    The strongest source first: options, the environment, an env file (.env, or TEMP_FILE_ENV_FILE), a TOML file
+    The sources, the strongest first: options, the environment, an env file (.env, or TEMP_FILE_ENV_FILE), a TOML file
     (TEMP_FILE_CONFIG). Passwords are masked.
 
     \b
       tempfleet config --changed
       TEMP_FILE_CONFIG=/etc/tempfleet.toml tempfleet config --json
     """
-    settings = [each for each in explain_settings(**console.given) if not changed or each.origin != DEFAULT]
+    settings = [
+        setting for setting in explain_settings(**console.options) if not changed or setting.origin != DEFAULT
+    ]
     rows = [
         (
-            each.variable,
-            Text(printable(each.value), "" if each.origin == DEFAULT else "bold"),
-            printable(each.origin),
-            each.allowed,
+            setting.variable,
+            Text(printable(setting.value), "" if setting.origin == DEFAULT else "bold"),
+            printable(setting.origin),
+            setting.allowed,
         )
-        for each in settings
+        for setting in settings
     ]
     console.answer(
-        {each.variable: asdict(each) for each in settings},
-        Table(("Setting", "Value", "From", "Allowed"), rows) if rows else "Every setting is a default.",
+        {setting.variable: asdict(setting) for setting in settings},
+        Table(("Setting", "Value", "Source", "Allowed"), rows) if rows else "Every setting is a default.",
     )
 
 

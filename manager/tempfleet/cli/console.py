@@ -1,6 +1,6 @@
 """
-What every command has in its hand: the settings, the manager and the fleet, each built at its first use; and one
-``answer``, which becomes a JSON document, a table on a terminal, or plain aligned lines everywhere else.
+What commands share: the settings, the manager and the fleet, each built at its first use, and ``answer``. It prints a
+JSON document, a table on a terminal, or plain aligned lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..embedded import connect_url
 from ..errors import PathError, RegistryError, SettingsError, VolumeUnavailable
-from ..formatting import counted
 from ..logs import configure, logger, printable
 from ..manager import TempFileManager
 from ..registry import Fleet, Registry, Store, Volume, connect
@@ -33,7 +32,7 @@ T = TypeVar("T")
 
 
 Answer = tuple[Any, str | Table]
-"""What a command found, for programs and for people."""
+"""A command's answer, for programs and for people."""
 
 
 class Console:
@@ -41,17 +40,17 @@ class Console:
 
     def __init__(self) -> None:
         self.json = False
-        self.given: dict[str, str | None] = {}
+        self.options: dict[str, str | None] = {}
         self._end_log: Callable[[], None] | None = None
 
     @cached_property
     def settings(self) -> Settings:
-        """The environment's, with the options of the command line before them."""
-        return Settings.load(**self.given)
+        """The settings from the environment; options of the command line override them."""
+        return Settings.load(**self.options)
 
     @cached_property
     def manager(self) -> TempFileManager:
-        self._tell_warnings()
+        self._start_logging()
         try:
             return TempFileManager(settings=self.settings.of_a_tool())
         except OSError as exc:
@@ -65,10 +64,10 @@ class Console:
     @property
     def existing(self) -> TempFileManager:
         """
-        The manager, for commands that only look: a base directory that is not there is not made.
+        The manager, for commands that only read: it does not create a missing base directory.
 
         Raises:
-            VolumeUnavailable: it is not there, or no directory.
+            VolumeUnavailable: the base directory is missing, or is not a directory.
         """
         path = self.settings.base_dir
         if os.path.exists(path) and not os.path.isdir(path):
@@ -88,13 +87,13 @@ class Console:
 
     @property
     def registry(self) -> Registry:
-        """The base directory's registry, for commands that only look there; whether it is here does not matter."""
+        """The registry of the base directory, for commands that only read it; the directory may be missing."""
         return self.fleet.registry(Volume(self.settings.host, os.path.realpath(self.settings.base_dir)))
 
     @cached_property
     def fleet(self) -> Fleet:
-        """All hosts and volumes; needs no base directory here."""
-        self._tell_warnings()
+        """All hosts and volumes; needs no base directory."""
+        self._start_logging()
         store = Store(connect(connect_url(self.settings.redis_url)), namespace=self.settings.namespace)
         return Fleet(store, live_seconds=self.settings.host_live_seconds)
 
@@ -104,12 +103,12 @@ class Console:
 
     @property
     def is_rich(self) -> bool:
-        """Whether colours and boxes are welcome on stdout."""
+        """Whether stdout is a terminal that shows colours and boxes."""
         out = self.out
         return out.is_terminal and not out.no_color and not self.json
 
     def answer(self, document: Any, *views: str | Table) -> None:
-        """Print what a command found: *document* for programs, or *views* for people."""
+        """Print the answer: *document* for programs, or *views* for people."""
         if self.json:
             click.echo(json.dumps(document))
             return
@@ -121,15 +120,15 @@ class Console:
             else:
                 click.echo("\n".join(view.lines()))
 
-    def keep_answering(self, look: Callable[[], Answer], *, every_seconds: float) -> None:
+    def keep_answering(self, read: Callable[[], Answer], *, every_seconds: float) -> None:
         """
-        Show what *look* finds, again and again, until Ctrl-C: in place on a terminal that can, else one answer after
-        another. Who watches wants to see a Redis that went away, and that it came back: neither ends it.
+        Print what *read* returns, again and again, until Ctrl-C: in place if the terminal can, else one below the
+        other. If Redis is away, the error is printed and reading goes on.
         """
 
-        def seen() -> Answer:
+        def answer_or_error() -> Answer:
             try:
-                return look()
+                return read()
             except RegistryError as exc:
                 return {"error": type(exc).__name__, "message": str(exc)}, str(exc)
 
@@ -137,46 +136,46 @@ class Console:
         try:
             if not in_place:
                 while True:
-                    self.answer(*seen())
+                    self.answer(*answer_or_error())
                     sys.stdout.flush()
                     time.sleep(every_seconds)
             with Live(console=self.out, auto_refresh=False) as live:
                 while True:
-                    _, view = seen()
+                    _, view = answer_or_error()
                     live.update(view if isinstance(view, str) else view.on_terminal(), refresh=True)
                     time.sleep(every_seconds)
         except KeyboardInterrupt:
             return
 
-    def each(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
+    def with_progress(self, label: str, items: Iterable[T], total: int) -> Iterator[T]:
         """*items*, with a bar that moves as they are taken."""
-        with self.progress(what, total) as done:
+        with self.progress(label, total) as show_done:
             for number, item in enumerate(items, 1):
                 yield item
-                done(number)
+                show_done(number)
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """
-        A bar on a terminal, nothing anywhere else; it is moved by telling how many are done. Without a *total* only
-        their number rises.
+        A bar on a terminal, nothing elsewhere. Call the yielded function with the number of finished items. Without a
+        *total* only that number is shown.
         """
         if not self.is_rich:
             yield lambda done: None
             return
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.out, transient=True) as bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(label, total=total)
             yield lambda done: bar.update(task, completed=done)
 
     def warn(self, message: str) -> None:
-        """Say on stderr what does not stop the command."""
+        """Print a warning, which does not stop the command, on stderr."""
         click.echo(
             json.dumps({"warning": message}) if self.json else f"tempfleet: warning: {message}", err=True
         )
 
     def fail(self, kind: str, message: str) -> None:
-        """Say on stderr, in one sentence, why the command stopped."""
+        """Print an error, one sentence, on stderr; *kind* is its class, for programs."""
         click.echo(
             json.dumps({"error": kind, "message": message}) if self.json else f"tempfleet: {message}",
             err=True,
@@ -191,19 +190,16 @@ class Console:
         ]
         self.answer({**document, "errors": failures}, *views)
         for path, error in () if self.json else errors:
-            names_its_file = isinstance(error, PathError | RegistryError)
-            self.fail(type(error).__name__, str(error) if names_its_file else f"{printable(path)}: {error}")
+            has_path = isinstance(error, PathError | RegistryError)
+            self.fail(type(error).__name__, str(error) if has_path else f"{printable(path)}: {error}")
         return 1 if errors else 0
 
-    def answer_count(self, word: str, done: int, errors: Sequence[tuple[str, Exception]]) -> int:
-        """Print how many files were *word*, and the errors of the others. Returns the exit status."""
-        sentence = f"{counted(done, 'file was', 'files were')} {word}."
-        return self.answer_with_errors({word.replace(" ", "_"): done}, errors, sentence)
-
-    def _tell_warnings(self) -> None:
+    def _start_logging(self) -> None:
         if self._end_log is None:
-            known = self.settings
-            self._end_log = configure(level=known.log_level, form=known.log_format, file=known.log_file)
+            settings = self.settings
+            self._end_log = configure(
+                level=settings.log_level, form=settings.log_format, file=settings.log_file
+            )
         if not any(isinstance(handler, ToStderr) for handler in logger.handlers):
             logger.addHandler(ToStderr(self))
 
@@ -220,7 +216,7 @@ class Console:
 
 
 class ToStderr(logging.Handler):
-    """Shows the library's warnings as the console's own."""
+    """Prints the library's warnings as warnings of the console."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
 from ..errors import NotRegistered, TempfleetError
 from ..filesystem import legend
+from ..formatting import counted
 from ..records import FileRecord, State
 from .console import Console, pass_console
-from .output import Table, known_name, records_document
+from .output import Table, path_cell, records_document
+
+SENTENCE_ENDS = {
+    "revived": "will be retried",
+    "to_be_revived": "would be retried",
+    "forgotten": "forgotten",
+    "to_be_forgotten": "would be forgotten",
+}
 
 
 @click.group()
 def dead() -> None:
-    """Files that could not be deleted, and wait for a person."""
+    """Manage dead letters: files that could not be deleted."""
 
 
 @dead.command("ls")
 @pass_console
 def dead_ls(console: Console) -> None:
     """
-    List them, with what the system said.
+    List the dead letters, with the system's error for each.
 
     \b
       tempfleet dead ls
     """
     records = list(console.registry.all_records(state=State.DEAD))
-    rows = [(record.last_error, record.attempts, known_name(record)) for record in records]
+    rows = [(record.last_error, record.attempts, path_cell(record)) for record in records]
     console.answer(
         {"files": records_document(records)},
         Table(("Error", "Tries", "Path"), rows) if rows else "No dead letters.",
@@ -38,12 +46,14 @@ def dead_ls(console: Console) -> None:
 
 @dead.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--dry-run", is_flag=True, help="Show how many there are; change nothing.")
 @pass_console
 def retry(console: Console, paths: tuple[str, ...], everything: bool, dry_run: bool) -> int:
     """
-    Bring them back, due at once: the next clean-up tries to delete them again.
+    Retry dead letters at the next clean-up.
+
+    Exits with 1 if any path is not a dead letter.
 
     \b
       tempfleet dead retry --all
@@ -54,17 +64,22 @@ def retry(console: Console, paths: tuple[str, ...], everything: bool, dry_run: b
         if not dry_run:
             console.manager.revive(path)
 
-    return _each(console, paths, everything, revive, "to be revived" if dry_run else "revived")
+    key = "to_be_revived" if dry_run else "revived"
+    return _apply(console, paths, everything, revive, key)
 
 
 @dead.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@click.option("--dry-run", is_flag=True, help="Say how many, and change nothing.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--dry-run", is_flag=True, help="Show how many there are; change nothing.")
 @pass_console
 def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: bool) -> int:
     """
-    Drop their records; a file that is still there stays, and nobody manages it any more.
+    Drop the records of dead letters; the files stay.
+
+    Tempfleet does not manage these files any more.
+
+    Exits with 1 if any path is not a dead letter.
 
     \b
       tempfleet dead forget /tmp/report.pdf
@@ -75,7 +90,8 @@ def forget(console: Console, paths: tuple[str, ...], everything: bool, dry_run: 
         if not dry_run:
             del console.manager.files[path]
 
-    return _each(console, paths, everything, forget_dead, "to be forgotten" if dry_run else "forgotten")
+    key = "to_be_forgotten" if dry_run else "forgotten"
+    return _apply(console, paths, everything, forget_dead, key)
 
 
 def _check_is_dead(console: Console, path: str) -> None:
@@ -84,22 +100,23 @@ def _check_is_dead(console: Console, path: str) -> None:
         raise NotRegistered.as_dead_letter(path)
 
 
-def _each(
-    console: Console, paths: tuple[str, ...], everything: bool, move: Callable[[str], None], word: str
+def _apply(
+    console: Console, paths: tuple[str, ...], everything: bool, action: Callable[[str], None], key: str
 ) -> int:
+    """Do *action* with each dead letter, and print how many succeeded; *key* is the count's name in JSON."""
     if bool(paths) == everything:  # neither, or both
-        raise click.UsageError("Name the paths, or say --all" + (", not both." if paths else "."))
-    moved, errors = 0, list[tuple[str, TempfleetError]]()
-    named = map(_path_of, console.manager.records(state=State.DEAD)) if everything else iter(paths)
-    for path in console.each(
-        "Dead letters", named, console.manager.stats().dead if everything else len(paths)
-    ):
+        raise click.UsageError("Name the paths or pass --all" + (", not both." if paths else "."))
+    done, errors = 0, list[tuple[str, TempfleetError]]()
+    chosen: Iterable[str] = map(_path_of, console.manager.records(state=State.DEAD)) if everything else paths
+    total = console.manager.stats().dead if everything else len(paths)
+    for path in console.with_progress("Dead letters", chosen, total):
         try:
-            move(path)
-            moved += 1
+            action(path)
+            done += 1
         except NotRegistered as exc:
             errors.append((path, exc))
-    return console.answer_count(word, moved, errors)
+    sentence = f"{counted(done, 'file')} {SENTENCE_ENDS[key]}."
+    return console.answer_with_errors({key: done}, errors, sentence)
 
 
 def _path_of(record: FileRecord) -> str:

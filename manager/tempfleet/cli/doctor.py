@@ -17,14 +17,14 @@ COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also what is well.")
+@click.option("--all", "everything", is_flag=True, help="Show also the checks that found no problem.")
 @pass_console
 def doctor(console: Console, everything: bool) -> int:
     """
-    Look for what is wrong, here and in Redis, and say what to do about it.
+    Find problems on this host and in Redis, and show what to do.
 
-    Permissions, disk space and inodes, who holds a file that does not go, the registry's size and balance, files that
-    nobody registered, leases that ran out, silent hosts, Redis's policy, persistence and memory, and clocks. Changes
+    Checks permissions, disk space and inodes, processes that use files, the size and balance of the registry,
+    unregistered files, expired leases, silent hosts, clocks, and Redis's policy, persistence and memory. Changes
     nothing.
 
     \b
@@ -32,23 +32,23 @@ def doctor(console: Console, everything: bool) -> int:
       tempfleet doctor --all --json
     \b
     Exit status:
-      0  all is well
+      0  no problem was found
       1  there are warnings
       2  there are errors
     """
-    found = list(diagnose(console.registry, console.settings))
-    shown = [finding for finding in found if everything or finding.level is not Level.OK]
+    findings = list(diagnose(console.registry, console.settings))
+    shown = [finding for finding in findings if everything or finding.level is not Level.OK]
     rows = [
         (Text(finding.level.value, COLOURS[finding.level]), finding.check, finding.said, finding.todo)
         for finding in shown
     ]
     console.answer(
         {"findings": [asdict(finding) for finding in shown]},
-        Table(("Level", "Check", "What is so", "What to do"), rows)
+        Table(("Level", "Check", "Finding", "What to do"), rows)
         if rows
-        else f"{counted(len(found), 'check')}, all is well.",
+        else f"{counted(len(findings), 'check')} found no problem.",
     )
-    return max(STATUS[finding.level] for finding in found)
+    return max(STATUS[finding.level] for finding in findings)
 
 
 COMMANDS: tuple[click.Command, ...] = (doctor,)

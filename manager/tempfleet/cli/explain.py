@@ -12,7 +12,9 @@ from .console import Console, pass_console
 @pass_console
 def explain(console: Console, path: str) -> int:
     """
-    Say what would happen to a path, when and why. Status 1 when it is not registered.
+    Show what would happen to a path, when and why.
+
+    Exits with 1 if the path is not registered.
 
     \b
       tempfleet explain /tmp/report.pdf

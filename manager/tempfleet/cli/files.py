@@ -19,15 +19,17 @@ from .console import Console, pass_console
 from .options import duration_option, tags_option, ttl_option
 
 MILLISECOND = 0.001
-"""The registry's resolution: a time to live is rounded up to it."""
+"""The resolution of the registry; it rounds a time to live up."""
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @ttl_option
 @tags_option
-@click.option("--directory", is_flag=True, help="The paths are directories, deleted whole.")
-@click.option("--compress", is_flag=True, help="They may be compressed when idle; readers use manager.open.")
+@click.option("--directory", is_flag=True, help="The paths are directories; each is deleted as a whole.")
+@click.option(
+    "--compress", is_flag=True, help="Allow compression of idle files; programs read them with manager.open."
+)
 @pass_console
 def register(
     console: Console,
@@ -38,16 +40,18 @@ def register(
     compress: bool,
 ) -> int:
     """
-    Have files deleted when their time to live is over.
+    Register files for deletion after their time to live.
 
-    What can be registered is; the status is 1 if anything could not be.
+    Exits with 1 if any file could not be registered; the others are registered.
 
     \b
       tempfleet register /tmp/report.pdf --ttl 2h --tag report
       find /tmp/out -type f -print0 | xargs -0 tempfleet register --ttl 7d
     """
     if compress and directory:
-        raise click.UsageError("--compress is for files; a directory is not compressed.")
+        raise click.UsageError(
+            "--compress and --directory cannot be combined: directories are not compressed."
+        )
     manager, errors = console.manager, {}
     before = _modes(paths)
     try:
@@ -70,16 +74,16 @@ def register(
 
 
 def _modes(paths: Sequence[str]) -> dict[str, str]:
-    """By the names that records have; a link keeps its own, and a name that none can have is refused in a moment."""
-    found = {}
+    """Path of the record -> mode of the file. Unsafe paths are skipped, because registering refuses them."""
+    modes = {}
     for path in paths:
         with suppress(UnsafePath):
-            found[normalise(path)] = _mode(path)
-    return found
+            modes[normalise(path)] = _mode(path)
+    return modes
 
 
 def _mode(path: str) -> str:
-    """As chmod writes it; "" for what is not there."""
+    """The mode as chmod writes it, of a symlink its own; "" if the file is missing."""
     try:
         return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
     except OSError:
@@ -87,7 +91,7 @@ def _mode(path: str) -> str:
 
 
 def _narrowed(before: str, after: str) -> str:
-    """What registering did to a file's rights, for its owner wonders otherwise who did."""
+    """A sentence that tells the owner that registering narrowed the file's mode; "" if it did not."""
     changed = before and after and before != after
     return f" Its mode was {before} and is {after} (TEMP_FILE_PERMISSION_MASK)." if changed else ""
 
@@ -102,7 +106,7 @@ def _life(record: FileRecord) -> str:
 @pass_console
 def renew(console: Console, path: str, ttl: float | None) -> None:
     """
-    Move a file's deadline to later, never to earlier.
+    Move a file's deadline later, never earlier.
 
     \b
       tempfleet renew /tmp/report.pdf --ttl 1d
@@ -110,9 +114,10 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
     manager = console.manager
     deadline = manager.renew(path, ttl=ttl)
     left = deadline - manager.registry.now_ms() / 1000
-    asked = manager.max_age if ttl is None else ttl
-    moved = left <= asked + MILLISECOND  # what was asked for, less the time since
-    kept = "" if moved else " already: it lives longer than that, and no deadline is moved earlier"
+    wanted = manager.max_age if ttl is None else ttl
+    # Otherwise the old deadline is later than the one that was asked for.
+    moved = left <= wanted + MILLISECOND
+    kept = "" if moved else " already: its deadline is later than that, and a deadline never moves earlier"
     console.answer(
         {"path": path, "deadline_ms": round(deadline * 1000), "moved": moved},
         f"{printable(path)} is due in {duration(max(left, 0))}{kept}.",
@@ -124,31 +129,33 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
 @pass_console
 def unregister(console: Console, path: str) -> None:
     """
-    Take a file out of management; it stays where it is, and is its user's again.
+    Stop managing a file; the file stays.
 
     \b
       tempfleet unregister /tmp/report.pdf
     """
     console.manager.unregister(path)
-    console.answer({"path": path, "released": True}, f"{printable(path)} is no longer managed.")
+    console.answer(
+        {"path": path, "released": True}, f"{printable(path)} is not managed any more; the file stays."
+    )
 
 
 @click.command()
 @click.argument("path")
-@duration_option("--for", "seconds", help="For ever, without it.")
-@click.option("--reason", default="", help="Why, for the people who find it held.")
+@duration_option("--for", "seconds", help="End of the hold; without it the hold has no end.")
+@click.option("--reason", default="", help="Why the file is held; ls and explain show it.")
 @pass_console
 def hold(console: Console, path: str, seconds: float | None, reason: str) -> None:
     """
-    Keep a file, whatever its deadline.
+    Keep a file after its deadline, until the hold ends.
 
     \b
       tempfleet hold /tmp/core.1234 --for 7d --reason "crash of Tuesday, ticket 117"
     """
     console.manager.hold(path, seconds, reason=reason)
-    span = "until somebody ends it" if seconds is None else f"for {duration(seconds)}"
+    span = "; tempfleet unhold ends the hold" if seconds is None else f" for {duration(seconds)}"
     document = {"path": path, "held_seconds": seconds, "reason": reason}
-    console.answer(document, f"{printable(path)} is kept {span}.")
+    console.answer(document, f"{printable(path)} is held{span}.")
 
 
 @click.command()
@@ -156,15 +163,17 @@ def hold(console: Console, path: str, seconds: float | None, reason: str) -> Non
 @pass_console
 def unhold(console: Console, path: str) -> int:
     """
-    End a hold: the file falls due at its own deadline. Status 1 when it was not held.
+    End a hold: the file is due at its own deadline again.
+
+    Exits with 1 if the file was not held.
 
     \b
       tempfleet unhold /tmp/core.1234
     """
-    lifted = console.manager.unhold(path)
-    said = "falls due at its own deadline again" if lifted else "was not held"
-    console.answer({"path": path, "lifted": lifted}, f"{printable(path)} {said}.")
-    return 0 if lifted else 1
+    was_held = console.manager.unhold(path)
+    text = "is due at its own deadline again" if was_held else "was not held"
+    console.answer({"path": path, "lifted": was_held}, f"{printable(path)} {text}.")
+    return 0 if was_held else 1
 
 
 COMMANDS: tuple[click.Command, ...] = (register, renew, unregister, hold, unhold)

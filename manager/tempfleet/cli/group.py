@@ -1,8 +1,8 @@
 """
-The command group: the options that every command has, commands from plug-ins, and what an error becomes.
+The command group: the options of every command, commands from plug-ins, and exit statuses.
 
-Whatever the entry points of the group ``tempfleet.commands`` name is called, and the commands it returns are added.
-So the library offers a worker, without knowing Celery.
+Each entry point of the group ``tempfleet.commands`` is a group of commands, or a function that returns commands. They
+are added to ours. So the console has the command ``worker``, although the library does not import Celery.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PLUGINS = "tempfleet.commands"
 EXIT_NO, WRONG_USE, NO_REDIS, INTERRUPTED = 1, 2, 3, 130
 
 HELP = """
-The life of temporary files, on this host and across the fleet.
+Manage temporary files, on this host and in the whole fleet.
 
 \b
   tempfleet register /tmp/report.pdf --ttl 2h
@@ -62,37 +62,38 @@ The life of temporary files, on this host and across the fleet.
   tempfleet cleanup --dry-run
   tempfleet --base-dir /srv/scratch status --json
 
-Durations are written 90, 90s, 15m, 1h30m or 7d. Settings come from TEMP_FILE_* variables, a .env and a TOML file; the
-options below go before them (see tempfleet config). With --json, before or after the command, the answer is one JSON
-document on stdout, and an error is {"error": class, "message": text} on stderr.
+Write durations as 90, 90s, 15m, 1h30m or 7d. Settings come from TEMP_FILE_* variables, a .env file and a TOML file. The
+options below override them; tempfleet config shows them. With --json, before or after the command, the answer is one
+JSON document on stdout, and an error is {"error": class, "message": text} on stderr.
 
 \b
 Exit status:
-  0    done; for health: healthy
-  1    the answer is no, or not all could be done; for health: degraded
+  0    success; for health: healthy
+  1    the answer is no, or a part failed; for health: degraded
   2    wrong usage or a wrong setting; for health: unhealthy
-  3    Redis cannot be reached, or refuses us
-  130  interrupted; what runs until Ctrl-C (up, status --watch, exporter) ends with 0
+  3    Redis cannot be reached or refuses access
+  130  interrupted; but up, exporter and status --watch run until Ctrl-C,
+       and then exit with 0
 """
 
 Plugin = click.Group | Callable[[], click.Group | Sequence[click.Command]]
 
 
 class CommandGroup(click.Group):
-    """Loads plug-ins when it needs them, and turns every expected failure into one sentence and an exit status."""
+    """Loads plug-ins if a command needs them, and turns each expected error into one sentence and an exit status."""
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Run a command line; ends by SystemExit, as commands do."""
-        given = list(sys.argv[1:] if args is None else args)
+        """Run a command line. Always raises SystemExit."""
+        words = list(sys.argv[1:] if args is None else args)
         console = extra["obj"] = Console()
-        console.json = "--json" in given  # also for the error that stops the parsing
+        console.json = "--json" in words  # also for errors of the parser
         extra["standalone_mode"] = False
         code: int | None
         try:
-            with _told_warnings(console):
-                code = super().main(given, prog_name or "tempfleet", **extra)
+            with _warnings_to(console):
+                code = super().main(words, prog_name or "tempfleet", **extra)
         except click.UsageError as exc:
             code = exc.exit_code
             if console.json:
@@ -114,13 +115,14 @@ class CommandGroup(click.Group):
         return super().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.commands:  # loading Celery costs half a second, so only when it is asked for
+        # Importing Celery takes half a second, so load plug-ins only for commands that are not ours.
+        if cmd_name not in self.commands:
             self._load_plugins(ctx)
         return super().get_command(ctx, cmd_name)
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        _give_json(cmd)
-        _give_summary(cmd)
+        _add_json_option(cmd)
+        _set_summary(cmd)
         super().add_command(cmd, name)
 
     def _load_plugins(self, ctx: click.Context) -> None:
@@ -134,36 +136,36 @@ class CommandGroup(click.Group):
 def _commands_of(entry: EntryPoint, console: Console) -> list[click.Command]:
     try:
         plugin: Plugin = entry.load()
-        found = plugin if isinstance(plugin, click.Group) else plugin()
-    except Exception as exc:  # noqa: BLE001 - a stranger's code; the other commands still work
+        commands = plugin if isinstance(plugin, click.Group) else plugin()
+    except Exception as exc:  # noqa: BLE001 - third-party code; the other commands still work
         console.warn(f"the plug-in {entry.name!r} ({entry.value}) is broken: {exc!r}")
         return []
-    return list(found.commands.values()) if isinstance(found, click.Group) else list(found)
+    return list(commands.commands.values()) if isinstance(commands, click.Group) else list(commands)
 
 
 def status_of(exc: BaseException) -> int:
-    """The exit status that an error ends the console with."""
+    """The exit status for an error."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
     return WRONG_USE if isinstance(exc, SettingsError | InvalidTag | InvalidTTL | ReasonTooLong) else EXIT_NO
 
 
-def _give_json(command: click.Command) -> None:
-    """An option on every command, plug-ins' included, because nobody remembers which side of it is right."""
+def _add_json_option(command: click.Command) -> None:
+    """Add --json to every command, also of plug-ins, so that it works before and after the command."""
     if not any("--json" in param.opts for param in command.params):
         command.params.append(_json_option())
     if isinstance(command, click.Group):
         for member in command.commands.values():
-            _give_json(member)
+            _add_json_option(member)
 
 
-def _give_summary(command: click.Command) -> None:
-    """The first sentence of its help, whole: what click makes of it ends in three dots."""
+def _set_summary(command: click.Command) -> None:
+    """Make the summary the whole first sentence of the help; click would cut it and add three dots."""
     if not command.short_help and command.help:
         paragraph = " ".join(cleandoc(command.help).partition("\n\n")[0].split())
         command.short_help = paragraph.partition(". ")[0].removesuffix(".") + "."
     for member in command.commands.values() if isinstance(command, click.Group) else ():
-        _give_summary(member)
+        _set_summary(member)
 
 
 def _json_option() -> click.Option:
@@ -172,32 +174,36 @@ def _json_option() -> click.Option:
         console.json = console.json or value
 
     return click.Option(
-        ["--json"], is_flag=True, expose_value=False, callback=remember, help="Answer with one JSON document."
+        ["--json"],
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Print the answer as one JSON document.",
     )
 
 
 @contextmanager
-def _told_warnings(console: Console) -> Iterator[None]:
-    """Python's warnings about settings ("did you mean"), in the console's own form."""
+def _warnings_to(console: Console) -> Iterator[None]:
+    """Print Python's warnings about settings ("did you mean") as warnings of the console."""
 
-    def tell(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
+    def show(message: Warning | str, *_args: Any, **_kwargs: Any) -> None:
         console.warn(str(message))
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message="TEMP_FILE_")
-        warnings.showwarning = tell
+        warnings.showwarning = show
         yield
 
 
-def _tell_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
         ctx.invoke(version.version)
         ctx.exit()
 
 
 @click.command(cls=CommandGroup, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--base-dir", metavar="DIR", help="The base directory. [TEMP_FILE_BASE_DIR]")
-@click.option("--host", metavar="NAME", help="The host that the files are on. [TEMP_FILE_HOST]")
+@click.option("--base-dir", metavar="DIR", help="Base directory. [TEMP_FILE_BASE_DIR]")
+@click.option("--host", metavar="NAME", help="Host that has the files. [TEMP_FILE_HOST]")
 @click.option(
     "--redis-url", metavar="URL", help="redis://, rediss://, unix:// or embedded://DIR. [TEMP_FILE_REDIS_URL]"
 )
@@ -206,15 +212,15 @@ def _tell_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_tell_version,
+    callback=_show_version,
     help="Show the version.",
 )
 @click.pass_obj
-def main(console: Console, /, **given: str | None) -> None:
-    console.given = given
+def main(console: Console, /, **options: str | None) -> None:
+    console.options = options
 
 
-_give_json(main)
+_add_json_option(main)
 MODULES = (
     accept_disk, adopt, cleanup, compress, config, dead, doctor, evict, explain, exporter, files, health, hosts, ls,
     plugins, restore, status, version,

@@ -19,12 +19,12 @@ COLOURS = {HEALTHY: "green", DEGRADED: "yellow", UNHEALTHY: "red"}
 @pass_console
 def health(console: Console) -> int:
     """
-    Say whether this base directory and its registry are well, for people and for probes.
+    Check whether this base directory and its registry work.
 
     \b
     Exit status:
       0  healthy
-      1  degraded: it works, and somebody should look
+      1  degraded: it works, but a person should look at the warnings
       2  unhealthy: it does not work
 
     \b

@@ -15,16 +15,16 @@ from ..logs import printable
 from ..reconciliation import preview_takeover
 from ..registry import Host, Volume, VolumeStats
 from .console import Console, pass_console
-from .output import Table, name
+from .output import Table, text_cell
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def hosts(ctx: click.Context) -> None:
     """
-    Show every host: live or silent, for how long, and what waits there.
+    Show the hosts: live or silent, and the files that wait for each.
 
-    The files of a silent host stay registered, and are deleted when it returns.
+    Files of a silent host stay registered. They are deleted when the host returns.
 
     \b
       tempfleet hosts
@@ -37,27 +37,27 @@ def hosts(ctx: click.Context) -> None:
 
 def _show_hosts(console: Console) -> None:
     fleet = console.fleet
-    seen = {host.name: host for host in fleet.hosts()}
-    stats = fleet.stats(fleet.volumes())
-    volumes: dict[str, dict[Volume, VolumeStats]] = {host: {} for host in seen}
-    for volume, each in stats.items():
-        volumes.setdefault(volume.host, {})[volume] = each
+    by_name = {host.name: host for host in fleet.hosts()}
+    all_stats = fleet.stats(fleet.volumes())
+    by_host: dict[str, dict[Volume, VolumeStats]] = {host: {} for host in by_name}
+    for volume, stats in all_stats.items():
+        by_host.setdefault(volume.host, {})[volume] = stats
     rows = [
         (
-            name(host),
-            _liveness(seen.get(host)),
-            duration(seen[host].silent_seconds) if host in seen else "",
-            len(found),
-            sum(each.active for each in found.values()),
-            sum(each.due for each in found.values()),
-            sum(each.dead for each in found.values()),
+            text_cell(host),
+            _liveness(by_name.get(host)),
+            duration(by_name[host].silent_seconds) if host in by_name else "",
+            len(volumes),
+            sum(stats.active for stats in volumes.values()),
+            sum(stats.due for stats in volumes.values()),
+            sum(stats.dead for stats in volumes.values()),
         )
-        for host, found in sorted(volumes.items())
+        for host, volumes in sorted(by_host.items())
     ]
-    document = [_host_document(host, seen.get(host), found) for host, found in sorted(volumes.items())]
+    document = [_host_document(host, by_name.get(host), volumes) for host, volumes in sorted(by_host.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    refused = [not_served_warning(volume, each) for volume, each in stats.items() if each.refused]
-    console.answer({"hosts": document}, Table(heads, rows) if rows else "No host was ever seen.", *refused)
+    warnings = [not_served_warning(volume, stats) for volume, stats in all_stats.items() if stats.refused]
+    console.answer({"hosts": document}, Table(heads, rows) if rows else "There is no host yet.", *warnings)
 
 
 def _liveness(host: Host | None) -> Text:
@@ -74,83 +74,89 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
         "volumes": [
             {
                 "base_dir": volume.base_dir,
-                "active": each.active,
-                "due": each.due,
-                "dead": each.dead,
-                "refused": each.refused,
+                "active": stats.active,
+                "due": stats.due,
+                "dead": stats.dead,
+                "refused": stats.refused,
             }
-            for volume, each in volumes.items()
+            for volume, stats in volumes.items()
         ],
     }
 
 
 @hosts.command()
 @click.argument("host", metavar="NAME")
-@click.option("--force", is_flag=True, help="Also one that is live.")
-@click.option("--dry-run", is_flag=True, help="Say what stays behind, and change nothing.")
+@click.option("--force", is_flag=True, help="Retire the host even if it is live.")
+@click.option("--dry-run", is_flag=True, help="Show how many records would stay; change nothing.")
 @pass_console
 def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     """
-    Forget a host that does not come back: it is unknown until a worker of it speaks again.
+    Forget a host that does not come back.
 
-    Its records stay in the registry, and its files on its disk.
+    Its records stay in the registry, and its files stay on its disk. The host is listed again if one of its workers
+    sends a heartbeat.
 
     \b
       tempfleet hosts retire batch-7 --dry-run
     """
     fleet = console.fleet
-    if host not in {each.name for each in fleet.hosts()}:
+    if host not in {listed.name for listed in fleet.hosts()}:
         raise UnknownHost(f"No worker of host {printable(host)!r} was ever seen.", host=host)
     left = sum(stats.records for stats in fleet.stats(fleet.volumes(host=host)).values())
     if not dry_run:
         fleet.retire(host, force=force)
-    told = "would be retired" if dry_run else "is retired"
+    verb = "would be retired" if dry_run else "is retired"
     console.answer(
         {"host": host, "retired": not dry_run, "records": left},
-        f"{printable(host)} {told}; its {counted(left, 'record stays', 'records stay')}.",
+        f"{printable(host)} {verb}; its {counted(left, 'record stays', 'records stay')}.",
     )
 
 
 WHY_LEFT = {
-    "leased": "a claimer that died has them until its lease runs out; say it again then",
-    "taken": "this host has a record of its own for the path; if that is the right one, let go of the other",
-    "damaged": "nobody can read them (tempfleet doctor)",
+    "leased": "a process that died has claimed them. Repeat the command when its lease has ended",
+    "taken": "this host has a record of its own for the path. If that is the right one, unregister the other",
+    "damaged": "they cannot be read; tempfleet doctor lists them",
 }
 
 
 @hosts.command("take-over")
 @click.argument("host", metavar="NAME")
-@click.option("--dry-run", is_flag=True, help="Say what would be taken over, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show how many records would be taken over; change nothing.")
 @pass_console
-def adopt_host(console: Console, host: str, dry_run: bool) -> int:
+def take_over(console: Console, host: str, dry_run: bool) -> int:
     """
-    Take over the records of a host that does not come back, where its disk is now.
+    Take over the records of a host that does not come back, on the host that has its disk now.
 
-    What it had registered in this base directory becomes this host's, as it is: deadlines, holds, dead letters. Its
-    workers must have stopped. Status 1 if something had to stay.
+    Its records of this base directory become records of this host. They keep their deadlines, holds and states. The
+    workers of the other host must have stopped.
+
+    Exits with 1 if any record had to stay.
 
     \b
       tempfleet --base-dir /srv/scratch hosts take-over web-7
     """
     manager = console.existing
     if dry_run:
-        done = preview_takeover(host, manager.registry, manager.roots, console.fleet)
-        told = f"Nothing was changed; {counted(done.entered, 'record')} of {printable(host)} would be taken over."
+        report = preview_takeover(host, manager.registry, manager.roots, console.fleet)
+        sentence = f"Nothing was changed; {counted(report.entered, 'record')} of {printable(host)} would be taken over."
     else:
         with console.progress("Taking over") as progress:
-            done = manager.take_over(host, progress=progress)
-        told = f"Took over {counted(done.entered, 'record')} of {printable(host)}."
+            report = manager.take_over(host, progress=progress)
+        sentence = f"Took over {counted(report.entered, 'record')} of {printable(host)}."
     stays = "would stay" if dry_run else "stayed"
     console.answer(
-        done.as_dict(),
-        told,
-        *(f"{counted(n, 'record')} {stays} there: {WHY_LEFT[why]}." for why, n in sorted(done.left.items())),
+        report.as_dict(),
+        sentence,
+        *(
+            f"{counted(n, 'record')} {stays} there: {WHY_LEFT[why]}."
+            for why, n in sorted(report.left.items())
+        ),
         *(
             f"  TEMP_FILE_HOST={printable(host)} tempfleet unregister {quote(printable(path))}"
-            for path in done.taken
+            for path in report.taken
         ),
     )
-    return 1 if done.left else 0
+    return 1 if report.left else 0
 
 
 COMMANDS: tuple[click.Command, ...] = (hosts,)

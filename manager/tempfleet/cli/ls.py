@@ -16,10 +16,10 @@ from ..registry import Registry
 from ..validation import validate_tags
 from .console import Console, pass_console
 from .options import duration_option, prefix_filter, tag_filter
-from .output import Table, known_name, known_path, records_document, when
+from .output import Table, original_path, path_cell, records_document, when
 
 QUARANTINED = "quarantined"
-"""What waits until its grace period ends is waiting to the registry; people tell it apart."""
+"""The state that people see of quarantined files; in the registry they are waiting files."""
 
 Key = Callable[[FileRecord], tuple[float | str, str]]
 
@@ -48,7 +48,7 @@ class Filter:
     def matches(self, record: FileRecord) -> bool:
         return (
             record.matches(tags=self.tags)
-            and (not self.prefix or known_path(record).startswith(self.prefix))
+            and (not self.prefix or original_path(record).startswith(self.prefix))
             and (self.state is None or state_of(record) == self.state)
             and (self.due_within_seconds is None or self._is_due_soon(record, self.due_within_seconds))
             and (not self.near_expiry or record.is_near_expiry(self.now_ms))
@@ -76,13 +76,23 @@ class Filter:
 @prefix_filter
 @duration_option(
     "--due-within",
-    help="Only waiting files that fall due in this time, or are due.",
+    help="Only waiting files that are due, or will be within this time.",
 )
 @click.option(
-    "--near-expiry", is_flag=True, help=f"Only files that have spent {NEAR_EXPIRY:.0%} of their lives."
+    "--near-expiry",
+    is_flag=True,
+    help=f"Only files that have used up {NEAR_EXPIRY:.0%} of their time to live.",
 )
-@click.option("--sort", type=click.Choice(list(ORDERS)), default="due", show_default=True)
-@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="0 for all.")
+@click.option(
+    "--sort", type=click.Choice(list(ORDERS)), default="due", show_default=True, help="Sort by this."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Maximum number of files; 0 is all.",
+)
 @pass_console
 def ls(
     console: Console,
@@ -95,9 +105,10 @@ def ls(
     limit: int,
 ) -> None:
     """
-    List the files under management, the next one due first.
+    List the registered files, the next one due first.
 
-    Files in quarantine are shown by the paths that they had, where their disk is; tempfleet restore brings them back.
+    Quarantined files are shown by their original paths if their disk is on this host. tempfleet restore brings them
+    back.
 
     \b
       tempfleet ls --state dead
@@ -114,7 +125,7 @@ def ls(
         files_table(records, now_ms) if records else "No files.",
     )
     if more and not console.json:
-        console.warn(f"there are more than {limit}; --limit 0 lists all")
+        console.warn(f"there are more than {limit} files; --limit 0 lists all")
 
 
 def _first(records: Iterable[FileRecord], key: Key, limit: int) -> tuple[list[FileRecord], bool]:
@@ -139,7 +150,7 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
                 record.attempts,
                 printable(" ".join(record.tags)),
                 printable(record.hold_reason or record.last_error),
-                known_name(record),
+                path_cell(record),
             )
             for record in records
         ],

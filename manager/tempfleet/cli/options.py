@@ -25,10 +25,8 @@ def duration_option(*names: str, metavar: str = "DURATION", **attributes: Any) -
 
 
 ttl_option = duration_option("--ttl", help="Time to live, from now. [TEMP_FILE_MAX_AGE]")
-tags_option = click.option(
-    "--tag", "tags", multiple=True, help="A word to find them by; may be given several times."
-)
+tags_option = click.option("--tag", "tags", multiple=True, help="A tag for the files; can be repeated.")
 tag_filter = click.option(
-    "--tag", "tags", multiple=True, help="Only files with this tag; may be given several times."
+    "--tag", "tags", multiple=True, help="Only files with this tag; repeat it for files with all of the tags."
 )
-prefix_filter = click.option("--prefix", default="", help="Only paths that begin so.")
+prefix_filter = click.option("--prefix", default="", help="Only paths that begin with this text.")

@@ -16,14 +16,14 @@ from ..logs import printable
 from ..records import FileRecord, State
 
 Cell = str | int | Text
-LONG = ("Path", "Base directory", "Tags", "Reason", "Error", "What is so", "What to do", "State", "")
-"""The columns that are folded where a terminal is too narrow; nothing is ever cut off."""
+FOLDED = ("Path", "Base directory", "Tags", "Reason", "Error", "Finding", "What to do", "State", "")
+"""The columns that are folded if the terminal is too narrow. Nothing is ever cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """
-    Rows under a heading each. A cell is shown as it is: nothing in it is markup. Numbers stand to the right.
+    Columns with a heading each. A cell is printed as it is, never as markup. Numbers are aligned to the right.
     """
 
     columns: Sequence[str]
@@ -42,23 +42,23 @@ class Table:
                 name,
                 justify="right" if self.numeric(number) else "left",
                 overflow="fold",
-                no_wrap=name not in LONG,
+                no_wrap=name not in FOLDED,
             )
         for row in self.rows:
             table.add_row(*map(as_text, row))
         return table
 
     def lines(self) -> list[str]:
-        """One line a row, never cut and never wrapped, for pipes and files."""
-        shown = [[name.upper() for name in self.columns]]
-        shown += [[as_text(cell).plain for cell in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        """One line per row, never cut or wrapped, for pipes and files."""
+        texts = [[name.upper() for name in self.columns]]
+        texts += [[as_text(cell).plain for cell in row] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
         return [
             "  ".join(
                 cell.rjust(width) if self.numeric(number) else cell.ljust(width)
                 for number, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
-            for row in shown
+            for row in texts
         ]
 
 
@@ -68,18 +68,18 @@ def as_text(cell: Cell) -> Text:
     return Text(f"{cell:,}" if isinstance(cell, int) else cell)
 
 
-def name(path: str) -> Text:
-    """A file's name, harmless on a terminal."""
-    return Text(printable(path))
+def text_cell(text: str) -> Text:
+    """A path or another name, without characters that a terminal would obey."""
+    return Text(printable(text))
 
 
-def known_path(record: FileRecord) -> str:
-    """The path that people know its file by: in quarantine, where its disk is here, the one that it had before."""
+def original_path(record: FileRecord) -> str:
+    """The path that users know: of a quarantined file the one before, if its disk is on this host."""
     return (origin_of(record.path) if record.is_quarantined else "") or record.path
 
 
-def known_name(record: FileRecord) -> Text:
-    return name(known_path(record))
+def path_cell(record: FileRecord) -> Text:
+    return text_cell(original_path(record))
 
 
 def when(record: FileRecord, now_ms: int) -> str:
@@ -92,10 +92,10 @@ def when(record: FileRecord, now_ms: int) -> str:
     return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
-def origin(record: FileRecord) -> dict[str, str]:
-    """The same for programs, beside the path that it has."""
+def origin_field(record: FileRecord) -> dict[str, str]:
+    """The original path for JSON, in addition to the path in quarantine."""
     return {"original_path": origin_of(record.path)} if record.is_quarantined else {}
 
 
 def records_document(records: Iterable[FileRecord]) -> list[dict[str, Any]]:
-    return [record.as_dict() | origin(record) for record in records]
+    return [record.as_dict() | origin_field(record) for record in records]

@@ -19,37 +19,44 @@ from .output import Table
 @pass_console
 def plugins(console: Console) -> int:
     """
-    Load the installed plug-ins, and show what each does and whether it is well.
+    Show the installed plug-ins and whether they work.
 
-    Hooks that workers of this base directory have switched off are shown too: their files are kept. Status 1 when
-    something is not well.
+    It loads each plug-in. It also shows the hooks that workers of this base directory have switched off. Files that
+    these hooks decide about are kept.
+
+    Exits with 1 if any plug-in does not work.
 
     \b
       tempfleet plugins
       TEMP_FILE_PLUGINS=archive tempfleet plugins --json
     """
     off = _switched_off(console)
-    found = [plugin.about() for plugin in installed(console.settings)]
+    infos = [plugin.about() for plugin in installed(console.settings)]
     rows = []
-    for about in found:
-        wrong = [*about.failures, *(f"{note.hook}: {note.said}" for note in off if note.plugin == about.name)]
+    for about in infos:
+        problems = [
+            *about.failures,
+            *(f"{note.hook}: {note.said}" for note in off if note.plugin == about.name),
+        ]
         state = (
-            Text("; ".join(map(printable, dict.fromkeys(wrong))), "red") if wrong else Text("well", "green")
+            Text("; ".join(map(printable, dict.fromkeys(problems))), "red")
+            if problems
+            else Text("ok", "green")
         )
         rows.append((about.name, printable(about.version), ", ".join(about.hooks), state))
     document = {
-        "plugins": [asdict(about) for about in found],
+        "plugins": [asdict(about) for about in infos],
         "switched_off": [asdict(note) for note in off],
     }
     console.answer(
         document,
         Table(("Plug-in", "Version", "Hooks", "State"), rows) if rows else "No plug-in is installed.",
     )
-    return 1 if off or any(about.failures for about in found) else 0
+    return 1 if off or any(about.failures for about in infos) else 0
 
 
 def _switched_off(console: Console) -> list[PluginNote]:
-    """As the registry tells it; without one there is still something to show."""
+    """Read from the registry; if Redis is away, a warning, because the other columns do not need it."""
     try:
         return console.manager.stats().plugins_off
     except RegistryError as exc:

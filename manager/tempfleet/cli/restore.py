@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from ..errors import PathError
-from ..formatting import size
+from ..formatting import counted, size
 from .console import Console, pass_console
-from .output import Table, name, when
+from .output import Table, text_cell, when
 
 
 @click.command()
@@ -15,44 +15,56 @@ from .output import Table, name, when
 @pass_console
 def restore(console: Console, paths: tuple[str, ...]) -> int:
     """
-    Bring deleted files back while their grace period lasts (TEMP_FILE_QUARANTINE); without a PATH, list them and the
-    time that is left.
+    Restore quarantined files; without a PATH, list them.
 
-    Never over another file. A restored file is its user's again: nobody deletes it.
+    The list shows when each file will be deleted. Restoring never overwrites another file. A restored file is not
+    registered any more, so Tempfleet does not delete it.
+
+    Exits with 1 if any file could not be restored.
 
     \b
       tempfleet restore
       tempfleet restore /tmp/report.pdf
     """
     if not paths:
-        aside = console.existing.quarantined()
-        now_ms, records = console.registry.read([one.aside_path for one in aside])
-        rows = [
-            (
-                "not registered" if record is None else when(record, now_ms),
-                size(one.size_bytes),
-                name(one.path),
-            )
-            for one, record in zip(aside, records, strict=True)
-        ]
-        files = [
-            {"path": one.path, "aside_path": one.aside_path, "size_bytes": one.size_bytes,
-             "due_ms": None if record is None else record.due_ms}
-            for one, record in zip(aside, records, strict=True)
-        ]  # fmt: skip
-        console.answer(
-            {"now_ms": now_ms, "files": files},
-            Table(("Deleted", "Size", "Path"), rows) if rows else "No files are in quarantine.",
-        )
-        return 0
+        return _list(console)
     errors = []
-    for path in console.each("Restoring", paths, len(paths)):
+    for path in console.with_progress("Restoring", paths, len(paths)):
         try:
             console.manager.restore(path)
         except PathError as exc:
             errors.append((path, exc))
     restored = len(paths) - len(errors)
-    return console.answer_count("restored", restored, errors)
+    sentence = f"{counted(restored, 'file was', 'files were')} restored."
+    return console.answer_with_errors({"restored": restored}, errors, sentence)
+
+
+def _list(console: Console) -> int:
+    files = console.existing.quarantined()
+    now_ms, records = console.registry.read([file.aside_path for file in files])
+    pairs = list(zip(files, records, strict=True))
+    rows = [
+        (
+            "not registered" if record is None else when(record, now_ms),
+            size(file.size_bytes),
+            text_cell(file.path),
+        )
+        for file, record in pairs
+    ]
+    documents = [
+        {
+            "path": file.path,
+            "aside_path": file.aside_path,
+            "size_bytes": file.size_bytes,
+            "due_ms": None if record is None else record.due_ms,
+        }
+        for file, record in pairs
+    ]
+    console.answer(
+        {"now_ms": now_ms, "files": documents},
+        Table(("Deleted", "Size", "Path"), rows) if rows else "No files are in quarantine.",
+    )
+    return 0
 
 
 COMMANDS: tuple[click.Command, ...] = (restore,)

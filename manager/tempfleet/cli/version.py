@@ -15,7 +15,7 @@ from .console import Console, pass_console
 @pass_console
 def version(console: Console) -> None:
     """
-    Show the versions of Tempfleet and of what it stands on.
+    Show the versions of Tempfleet and its main dependencies.
 
     \b
       tempfleet version --json

@@ -90,14 +90,14 @@ def up(console: Console) -> int:
       tempfleet up
       tempfleet --base-dir /srv/scratch --redis-url redis://cache:6379/0 up
     """
-    private = not is_url_set(console.given)
+    private = not is_url_set(console.options)
     if private:
-        console.given["redis_url"] = default_redis_url()
+        console.options["redis_url"] = default_redis_url()
     fleet = console.fleet
     fleet.hosts()  # a Redis that does not answer stops us here, with its reason
     _ = console.manager
     names = variables()
-    given = {names[field]: value for field, value in console.given.items() if value}
+    given = {names[field]: value for field, value in console.options.items() if value}
     lock = threading.Lock()
 
     def say(speaker: str, line: str) -> None:
@@ -167,7 +167,7 @@ def _to_export(console: Console) -> dict[str, str]:
     settings, told = console.settings, dict[str, str]()
     for field in REACHED_BY:
         value = getattr(settings, field)
-        if field == "redis_url" and settings.redis_url_file and not is_said_itself(console.given):
+        if field == "redis_url" and settings.redis_url_file and not is_said_itself(console.options):
             told[variables()["redis_url_file"]] = os.path.abspath(settings.redis_url_file)
         elif value != Settings.model_fields[field].get_default(call_default_factory=True):
             told[variables()[field]] = without_password(value) if field == "redis_url" else value
