@@ -6,12 +6,11 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ..filesystem import DEEPEST, LOOKED_INTO, Root
+from ..filesystem import Root, tree_walk
 from ..records import FileRecord
 from .session import Session
 
 _BLOCK = 512
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -60,22 +59,11 @@ def footprint_of(record: FileRecord, root: Root, session: Session) -> Footprint 
 
 def _add_tree(weight: Footprint, fd: int, name: str, session: Session) -> None:
     system = session.roots.system
-    top = system.open_beneath(fd, name, _OPEN)
-    left, waiting = LOOKED_INTO, ["."]
+    top = system.open_beneath(fd, name, tree_walk.OPEN_DIRECTORY)
     try:
-        while waiting and left > 0:
-            at = waiting.pop()
-            inner = system.open_beneath(top, at, _OPEN)
-            try:
-                with os.scandir(inner) as entries:
-                    for entry in entries:
-                        left -= 1
-                        if left < 0:
-                            return
-                        weight.add(entry.stat(follow_symlinks=False))
-                        if at.count("/") < DEEPEST and entry.is_dir(follow_symlinks=False):
-                            waiting.append(f"{at}/{entry.name}")
-            finally:
-                os.close(inner)
+        for _, entry in tree_walk.entries(top, system):
+            weight.add(entry.stat(follow_symlinks=False))
+    except tree_walk.TooLarge:
+        pass
     finally:
         os.close(top)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from ..filesystem import DEEPEST, LOOKED_INTO, Use, has_mount, in_use
+from ..filesystem import Use, has_mount, in_use, tree_walk
 from ..records import Deletion, FileRecord, Outcome, Way
 from .session import Session
-
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def ask(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> tuple[Deletion | None, int]:
@@ -48,63 +46,48 @@ def _objection(record: FileRecord, session: Session, way: Way) -> Deletion | Non
 
 def inspect_tree(fd: int, name: str, session: Session) -> tuple[Use, int]:
     """
-    Whether somebody uses the directory *name* of *fd* or a file in it, and how many bytes its files have.
+    Whether a process uses the directory *name* of directory *fd* or a file in it, and the size of its files in bytes.
 
-    Only the first few thousand entries are looked at, and none very deep: beyond, the answer is UNKNOWN and the size
-    what was seen.
+    The walk through the tree is bounded. Beyond the bounds the answer is UNKNOWN, and the size is that of the files
+    before them.
     """
     system = session.roots.system
-    top = system.open_beneath(fd, name, _OPEN)
+    unopened: list[OSError] = []
+    size = 0
+    unknown = False
+    top = system.open_beneath(fd, name, tree_walk.OPEN_DIRECTORY)
     try:
         if in_use.is_directory_locked(top):
             return Use.LOCKED, 0
-        left, size, answer = LOOKED_INTO, 0, Use.FREE
-        waiting = ["."]
-        while waiting:
-            at = waiting.pop()
-            if at.count("/") > DEEPEST:
-                answer = Use.UNKNOWN
-                continue
-            try:
-                inner = system.open_beneath(top, at, _OPEN)
-            except OSError:
-                answer = Use.UNKNOWN
-                continue
-            try:
-                with os.scandir(inner) as entries:  # not a list: there may be a million
-                    for entry in entries:
-                        left -= 1
-                        if left < 0:
-                            return Use.UNKNOWN, size
-                        use, bytes_seen, is_directory = _ask(inner, entry.name, session)
-                        size += bytes_seen
-                        if is_directory:
-                            waiting.append(f"{at}/{entry.name}")
-                        elif use in (Use.OPEN, Use.LOCKED):
-                            return use, size
-                        elif use is Use.UNKNOWN:
-                            answer = use
-            finally:
-                os.close(inner)
+        for directory, entry in tree_walk.entries(top, system, on_error=unopened.append):
+            use, freed_bytes = _use_of(directory, entry, session)
+            size += freed_bytes
+            if use in (Use.OPEN, Use.LOCKED):
+                return use, size
+            unknown = unknown or use is Use.UNKNOWN
+    except tree_walk.TooLarge:
+        unknown = True
     finally:
         os.close(top)
-    return answer, size
+    return Use.UNKNOWN if unknown or unopened else Use.FREE, size
 
 
-def _ask(fd: int, name: str, session: Session) -> tuple[Use, int, bool]:
+def _use_of(fd: int, entry: os.DirEntry[str], session: Session) -> tuple[Use, int]:
+    """Whether a process uses one entry of directory *fd*, and the bytes that deleting it would free."""
     try:
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        found = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
-            return Use.FREE, 0, True
+            # The walk looks into it, unless it took the place of a file after the listing.
+            return (Use.FREE if entry.is_dir(follow_symlinks=False) else Use.UNKNOWN), 0
         if not stat.S_ISREG(found.st_mode):
-            return Use.FREE, 0, False
-        use, held = in_use.hold(fd, name, write_locks=session.write_locks)
+            return Use.FREE, 0
+        use, held = in_use.hold(fd, entry.name, write_locks=session.write_locks)
     except FileNotFoundError:
-        return Use.FREE, 0, False
-    except BlockingIOError:  # another process holds a write lock, so it has the file open
-        return Use.OPEN, 0, False
+        return Use.FREE, 0
+    except BlockingIOError:  # another process has a write lock on it, and so has it open
+        return Use.OPEN, 0
     except OSError:
-        return Use.UNKNOWN, 0, False
+        return Use.UNKNOWN, 0
     if held >= 0:
         os.close(held)
-    return use, min(found.st_size, found.st_blocks * 512), False
+    return use, min(found.st_size, found.st_blocks * 512)

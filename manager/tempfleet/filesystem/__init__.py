@@ -9,7 +9,7 @@ rename is a link and then an unlink of the old name (syscalls.py). overwrite.py 
 deletion/ is about to unlink.
 """
 
-from . import in_use, overwrite
+from . import in_use, overwrite, tree_walk
 from .creation import create_directory, create_file
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
@@ -20,15 +20,13 @@ from .private_directory import ASIDE, FORM, FROM, NOTE, Entry, PrivateDirectory,
 from .roots import Root, Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
-from .tree_walk import DEEPEST, LOOKED_INTO, has_mount
+from .tree_walk import has_mount
 
 __all__ = [
     "ASIDE",
-    "DEEPEST",
     "DIRECTORY_FLAGS",
     "FORM",
     "FROM",
-    "LOOKED_INTO",
     "NOTE",
     "O_PATH",
     "PREFIX",
@@ -60,5 +58,6 @@ __all__ = [
     "outcome_of",
     "overwrite",
     "private_name",
+    "tree_walk",
     "unsafe",
 ]

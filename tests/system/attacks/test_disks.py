@@ -334,7 +334,7 @@ def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: P
         record = registered(roots, tree, directory=True)
         examined = Deleter(roots, roots.settings).examine(record)
         assert (examined.outcome, examined.reason) == (Outcome.BUSY, "in-use-unknown")
-        [weight] = Deleter(roots, roots.settings).footprint_of([record])
+        [weight] = Deleter(roots, roots.settings).footprints([record])
         assert weight is not None and 64 <= weight.files <= 66
     with Roots.open(settings_for(tmp_path, in_use=InUse.KEEP), system=system) as roots:
         assert delete(roots, record)[0].outcome is Outcome.DELETED
