@@ -89,7 +89,6 @@ def test_a_front_door_says_what_its_room_promises_and_what_it_does_not_do(room: 
 
 
 SEAMS_TO_COME = {
-    "manager/tempfleet/deletion/guarded.py",
     "tasks/tempfleet_tasks/demo/verdict.py",
 }
 

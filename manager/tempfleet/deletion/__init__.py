@@ -49,11 +49,10 @@ these steps.
   comes back under its own name, or, where that was taken in that instant, beside it; the log says where. Its
   change time is new.
 
-**The modules**, from the ground up: ``syscalls``, ``errnos`` (what an error means for a record), ``names``,
-``identity``, ``private``, ``roots``, ``inspection`` and ``creation``; ``in_use``, ``secure``, ``tree``;
-``notes`` and ``session`` (what one call holds); the ways ``direct`` and ``guarded``; ``aside`` (the grace period),
-``parents`` (emptied ones), ``packing``, ``exchange``, ``forms`` and ``reading`` (compressed files), ``recovery``,
-``weighing``, ``rights``, ``audit``; and ``deleter``, the face.
+**The modules**, from the ground up: ``journal`` and ``session`` (what one call holds); ``checks`` (every reason not
+to delete), ``unlink`` (the last step); the ways ``direct`` and ``guarded``; ``quarantine`` and ``restore``;
+``exchange`` (a file's other form takes its name), ``recovery``, ``empty_parents``, ``footprint``; ``audit`` and
+``outcome_log``; ``failpoints`` for tests; and ``deleter``, the face.
 
 Promises: a file is unlinked only if it is the object that was registered.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..filesystem import PREFIX, Root, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..settings import Settings
-from . import direct, guarded, restore
+from . import checks, direct, guarded, restore
 from . import quarantine as aside
 from .audit import AuditLines, AuditLog
 from .footprint import Footprint, footprint_of
@@ -18,7 +18,6 @@ from .guarded import NotPutBack
 from .quarantine import Quarantined
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
-from .rights import hindrance
 from .session import Session, Stopped
 
 T = TypeVar("T")
@@ -115,7 +114,7 @@ class Deleter:
         if verdict.outcome is not Outcome.DELETED or root is None:
             return verdict
         try:
-            code = hindrance(session.parent(root, path), path.rpartition("/")[2], session.reader)
+            code = checks.system_refusal(session.parent(root, path), path.rpartition("/")[2], session.reader)
         except OSError:  # it is not under its name: an earlier claim has it in hand
             return verdict
         if not code:

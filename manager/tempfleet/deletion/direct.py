@@ -15,10 +15,10 @@ import stat
 
 from ..filesystem import Entry, kind_of
 from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Way
+from . import checks, guarded
 from . import failpoints as faults
-from . import guarded, usage
-from .removal import remove
 from .session import Session
+from .unlink import remove
 
 _DIRECTORY = Flag.DIRECTORY.value
 # Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
@@ -41,7 +41,7 @@ def delete(record: FileRecord, name: str, session: Session) -> Deletion:
         os.unlink(name, dir_fd=base)
         faults.reach("direct.unlinked")
         return verdict
-    objection, held = usage.ask(record, base, name, session, Way.DIRECT)
+    objection, held = checks.ask_in_use(record, base, name, session, Way.DIRECT)
     if objection is not None:
         return objection
     try:
@@ -67,11 +67,11 @@ def look(record: FileRecord, name: str, session: Session) -> Deletion:
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     base = session.roots.base.fd
-    objection, held = usage.ask(record, base, name, session, Way.DIRECT)
+    objection, held = checks.ask_in_use(record, base, name, session, Way.DIRECT)
     if held >= 0:
         os.close(held)
     if objection is None and _DIRECTORY in record.flags:
-        return verdict._replace(freed_bytes=usage.inspect_tree(base, name, session)[1])
+        return verdict._replace(freed_bytes=checks.inspect_tree(base, name, session)[1])
     return objection or verdict
 
 

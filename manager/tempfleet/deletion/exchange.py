@@ -34,12 +34,12 @@ from typing import Protocol
 
 from ..filesystem import FORM, Identity, Root, Stat, digest_of, in_use
 from ..records import FileRecord
+from . import checks, guarded
 from . import failpoints as faults
-from . import guarded
 from .journal import JournalEntry
-from .removal import remove
 from .session import Session
 from .skip import Skip, Unchanged
+from .unlink import remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def place(record: FileRecord, root: Root, session: Session) -> tuple[int, str]:
 
 def compared(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> Stat:
     found = stat_of(session, fd, name)
-    no = guarded.objection(record, root, found, session)
+    no = checks.objection(record, root, found, session)
     if no is not None:
         raise Unchanged.of(no.reason or no.outcome.value)
     if not guarded.is_same(record, root, fd, name, session):

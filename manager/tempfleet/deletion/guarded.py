@@ -22,15 +22,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import replace
 
-from ..filesystem import O_PATH, Entry, Identity, Root, Stat, Use, in_use, is_below, is_younger, kind_of
+from ..filesystem import O_PATH, Entry, Identity, Root, Use, in_use
 from ..logs import logger, printable
-from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
+from ..records import Deletion, FileRecord, Flag, Outcome, Way
+from . import checks
 from . import failpoints as faults
-from . import usage
-from .removal import remove
 from .session import Session, Stopped
+from .unlink import remove
 
 # Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
 DELETED, MISSING, REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
@@ -72,7 +71,7 @@ def look(record: FileRecord, root: Root, session: Session) -> Deletion:
 def given_back(record: FileRecord, fd: int, name: str, session: Session) -> int:
     """The bytes that removing *name* of directory *fd* would give back, as far as that is looked into."""
     if DIRECTORY in record.flags:
-        return usage.inspect_tree(fd, name, session)[1]
+        return checks.inspect_tree(fd, name, session)[1]
     return session.reader.stat(fd, name).freed_bytes
 
 
@@ -82,18 +81,18 @@ def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletio
         name = record.path[record.path.rindex("/") + 1 :]
         found = session.reader.stat(fd, name)
     except (FileNotFoundError, NotADirectoryError) as exc:
-        return missing(record, exc)
+        return checks.not_found(record, exc)
     if UNVERIFIED in record.flags:
-        known = verified(record, root, fd, name, found, session)
+        known = checks.verify(record, root, fd, name, found, session)
         if isinstance(known, Deletion):
             return known
         record = known
-    if (no := objection(record, root, found, session)) is not None:
+    if (no := checks.objection(record, root, found, session)) is not None:
         return no
     faults.reach("guarded.found")
     held = -1
     if session.asks_in_use or DIRECTORY in record.flags:
-        no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+        no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
         if no is not None:
             return no
     private = session.private(root)
@@ -118,70 +117,24 @@ def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
         name = record.path[record.path.rindex("/") + 1 :]
         found = session.reader.stat(fd, name)
         if UNVERIFIED in record.flags:
-            known = verified(record, root, fd, name, found, session)
+            known = checks.verify(record, root, fd, name, found, session)
             if isinstance(known, Deletion):
                 return known
             record = known
-        if (no := objection(record, root, found, session)) is not None:
+        if (no := checks.objection(record, root, found, session)) is not None:
             return no
         handles = Identity(record.identity).handles if root.handles else []
         if handles and session.reader.handle(fd, name) not in handles:
             return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     except (FileNotFoundError, NotADirectoryError) as exc:
-        return missing(record, exc)
-    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+        return checks.not_found(record, exc)
+    no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
     if held >= 0:
         os.close(held)
     if no is not None:
         return no
-    freed = usage.inspect_tree(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
+    freed = checks.inspect_tree(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
     return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
-
-
-def missing(record: FileRecord, exc: OSError) -> Deletion:
-    reason = "not-a-directory" if exc.errno == errno.ENOTDIR else ""
-    return Deletion(record, Outcome.MISSING, Way.GUARDED, reason=reason)
-
-
-def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
-    """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
-    identity = Identity(record.identity)
-    if not identity.is_valid:
-        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
-    if stat.S_IFMT(found.mode) != (stat.S_IFDIR if DIRECTORY in record.flags else stat.S_IFREG):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
-    if found.is_elsewhere(root.mount, root.device):
-        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
-    if not identity.matches(found):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-    if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
-        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
-    if not identity.can_be_told(found, handles=root.handles):
-        return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
-    return None
-
-
-def verified(
-    record: FileRecord, root: Root, fd: int, name: str, found: Stat, session: Session
-) -> FileRecord | Deletion:
-    """
-    A record from afar, with the identity of what it must have meant; or why it cannot have meant *found*.
-
-    The file must be older than the registration: a younger one was not there to be registered. A record that had
-    an identity before stands for that file, wherever it is.
-    """
-    confined = is_below(record.path, session.settings.confined_roots)
-    seen = replace(record, flags=record.flags.replace(UNVERIFIED, ""))
-    if record.identity != NO_IDENTITY and (not confined or Identity(record.identity).matches(found)):
-        return seen
-    if not confined:
-        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
-    if found.kind != stat.S_IFREG:
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
-    if is_younger(found, record.registered_ms):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
-    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
-    return replace(seen, identity=identity, uid=found.uid)
 
 
 def move_and_compare(

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 
 from ..filesystem import ASIDE, Entry, Identity, Root, is_private_name
 from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
-from . import direct, guarded, usage
+from . import checks, direct, guarded
 from . import failpoints as faults
-from .removal import remove
 from .restore import forget_origin
 from .session import Session
+from .unlink import remove
 
 FULL = "quarantine-full"
 QUARANTINE = "quarantine"
@@ -73,19 +73,19 @@ def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> Quar
         name = record.path[record.path.rindex("/") + 1 :]
         found = session.reader.stat(fd, name)
     except (FileNotFoundError, NotADirectoryError) as exc:
-        return guarded.missing(record, exc)
+        return checks.not_found(record, exc)
     if record.is_unverified:
-        known = guarded.verified(record, root, fd, name, found, session)
+        known = checks.verify(record, root, fd, name, found, session)
         if isinstance(known, Deletion):
             return known
         record = known
-    if (no := guarded.objection(record, root, found, session)) is not None:
+    if (no := checks.objection(record, root, found, session)) is not None:
         return no
-    no, held = usage.ask(record, fd, name, session, Way.GUARDED)
+    no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
     if no is not None:
         return no
     try:
-        size = usage.inspect_tree(fd, name, session)[1] if record.is_directory else found.size
+        size = checks.inspect_tree(fd, name, session)[1] if record.is_directory else found.size
         entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
         fits = session.fits_quarantine(root, size)  # asked last: what stays takes no room
         if fits:
@@ -107,7 +107,7 @@ def set_aside_created(record: FileRecord, name: str, session: Session) -> Quaran
     verdict = direct.look(record, name, session)
     if verdict.outcome is not Outcome.DELETED:
         return verdict
-    size = usage.inspect_tree(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
+    size = checks.inspect_tree(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
     if not session.fits_quarantine(base, size):
         return _full(direct.delete(record, name, session))
     private = session.private(base)
@@ -205,7 +205,7 @@ def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, sess
     if verdict.outcome is not Outcome.DELETED:
         return verdict
     if verdict.record.is_directory:
-        size = usage.inspect_tree(fd, name, session)[1]
+        size = checks.inspect_tree(fd, name, session)[1]
     if not session.fits_quarantine(root, size):
         return _full(verdict)
     return verdict._replace(reason=QUARANTINE, freed_bytes=0)

@@ -1,5 +1,6 @@
 """
-A directory with everything in it, as one unit.
+The last step of every way: unlink what was proven to be ours, overwritten first if that is asked
+(``TEMP_FILE_SECURE_DELETE``). A directory goes with everything in it, as one unit.
 
 No recursion and no stack: a subdirectory that is not empty is moved up into the top one, where its turn
 comes. So two descriptors are enough for any depth, memory does not grow with the number of entries, and what
@@ -16,7 +17,7 @@ import errno
 import os
 import stat
 
-from ..filesystem import Roots
+from ..filesystem import Roots, in_use
 from ..filesystem import overwrite as secure
 from . import failpoints as faults
 from .session import Session, Stopped
@@ -25,7 +26,33 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-def remove(fd: int, name: str, session: Session) -> int:
+def remove(fd: int, name: str, session: Session, *, directory: bool, held: int = -1) -> int:
+    """
+    Unlink the file, or empty and remove the directory, *name* of *fd*.
+
+    Args:
+        held: the descriptor that kept the file free so far, -1 for none.
+
+    Returns:
+        For a directory the bytes that its files gave back, else 0.
+
+    Raises:
+        OSError: it, or something in it, is still there.
+        Stopped: out of time; it is still there, the work done so far with it.
+    """
+    if directory:
+        return _remove_tree(fd, name, session)
+    if session.secure:
+        if held >= 0:
+            in_use.unlock(held)
+        if not secure.overwrite(fd, name, session.may_go_on):
+            raise Stopped
+        faults.reach("secure.overwritten")
+    os.unlink(name, dir_fd=fd)
+    return 0
+
+
+def _remove_tree(fd: int, name: str, session: Session) -> int:
     """
     Empty and remove the directory *name* of *fd*.
 

@@ -1,0 +1,178 @@
+"""
+Every reason not to delete a file, in the order in which the ways ask for them.
+
+    kind, mount, identity, owner     ``objection``, from one stat of the entry
+    age                              ``verify``, for a record that was made for a silent host
+    in use                           ``ask_in_use``, of the kernel (``TEMP_FILE_IN_USE``)
+    system rights                    ``system_refusal``, only for a dry run: a real deletion tries, and gets the error
+
+A check before the move only saves innocent files the trip. What decides is the comparison in the private directory,
+see ``guarded``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import replace
+
+from ..filesystem import (
+    Identity,
+    Reader,
+    Root,
+    Stat,
+    Use,
+    has_mount,
+    in_use,
+    is_below,
+    is_younger,
+    kind_of,
+    tree_walk,
+)
+from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
+from .session import Session
+
+_DIRECTORY = Flag.DIRECTORY.value
+_UNVERIFIED = Flag.UNVERIFIED.value
+
+
+def not_found(record: FileRecord, exc: OSError) -> Deletion:
+    reason = "not-a-directory" if exc.errno == errno.ENOTDIR else ""
+    return Deletion(record, Outcome.MISSING, Way.GUARDED, reason=reason)
+
+
+def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
+    """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
+    identity = Identity(record.identity)
+    if not identity.is_valid:
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
+    if stat.S_IFMT(found.mode) != (stat.S_IFDIR if _DIRECTORY in record.flags else stat.S_IFREG):
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
+    if found.is_elsewhere(root.mount, root.device):
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
+    if not identity.matches(found):
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+    if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
+    if not identity.can_be_told(found, handles=root.handles):
+        return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
+    return None
+
+
+def verify(
+    record: FileRecord, root: Root, fd: int, name: str, found: Stat, session: Session
+) -> FileRecord | Deletion:
+    """
+    A record from afar, with the identity of what it must have meant; or why it cannot have meant *found*.
+
+    The file must be older than the registration: a younger one was not there to be registered. A record that had
+    an identity before stands for that file, wherever it is.
+    """
+    confined = is_below(record.path, session.settings.confined_roots)
+    seen = replace(record, flags=record.flags.replace(_UNVERIFIED, ""))
+    if record.identity != NO_IDENTITY and (not confined or Identity(record.identity).matches(found)):
+        return seen
+    if not confined:
+        return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
+    if found.kind != stat.S_IFREG:
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
+    if is_younger(found, record.registered_ms):
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
+    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
+    return replace(seen, identity=identity, uid=found.uid)
+
+
+def ask_in_use(
+    record: FileRecord, fd: int, name: str, session: Session, way: Way
+) -> tuple[Deletion | None, int]:
+    """
+    Ask about *name* of directory *fd*.
+
+    Returns:
+        The objection, if there is one; and the descriptor that keeps a file free, to be closed when it is
+        gone.
+    """
+    if record.is_directory:
+        if has_mount(record.path):
+            return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
+        if session.asks_in_use:
+            session.use, _ = inspect_tree(fd, name, session)
+        return _use_objection(record, session, way), -1
+    if not session.asks_in_use:
+        return None, -1
+    session.use, held = in_use.hold(fd, name, write_locks=session.write_locks)
+    if session.use is Use.FREE:
+        return None, held
+    objection = _use_objection(record, session, way)
+    if objection is not None and held >= 0:
+        os.close(held)
+        held = -1
+    return objection, held
+
+
+def _use_objection(record: FileRecord, session: Session, way: Way) -> Deletion | None:
+    if session.use in (Use.OPEN, Use.LOCKED):
+        return Deletion(record, Outcome.BUSY, way, reason=session.use.value)
+    if session.use is Use.UNKNOWN and session.keeps_unknown:
+        return Deletion(record, Outcome.BUSY, way, reason="in-use-unknown")
+    return None
+
+
+def inspect_tree(fd: int, name: str, session: Session) -> tuple[Use, int]:
+    """
+    Whether a process uses the directory *name* of directory *fd* or a file in it, and the size of its files in bytes.
+
+    The walk through the tree is bounded. Beyond the bounds the answer is UNKNOWN, and the size is that of the files
+    before them.
+    """
+    system = session.roots.system
+    unopened: list[OSError] = []
+    size = 0
+    unknown = False
+    top = system.open_beneath(fd, name, tree_walk.OPEN_DIRECTORY)
+    try:
+        if in_use.is_directory_locked(top):
+            return Use.LOCKED, 0
+        for directory, entry in tree_walk.entries(top, system, on_error=unopened.append):
+            use, freed_bytes = _use_of(directory, entry, session)
+            size += freed_bytes
+            if use in (Use.OPEN, Use.LOCKED):
+                return use, size
+            unknown = unknown or use is Use.UNKNOWN
+    except tree_walk.TooLarge:
+        unknown = True
+    finally:
+        os.close(top)
+    return Use.UNKNOWN if unknown or unopened else Use.FREE, size
+
+
+def _use_of(fd: int, entry: os.DirEntry[str], session: Session) -> tuple[Use, int]:
+    """Whether a process uses one entry of directory *fd*, and the bytes that deleting it would free."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            # The walk looks into it, unless it took the place of a file after the listing.
+            return (Use.FREE if entry.is_dir(follow_symlinks=False) else Use.UNKNOWN), 0
+        if not stat.S_ISREG(found.st_mode):
+            return Use.FREE, 0
+        use, held = in_use.hold(fd, entry.name, write_locks=session.write_locks)
+    except FileNotFoundError:
+        return Use.FREE, 0
+    except BlockingIOError:  # another process has a write lock on it, and so has it open
+        return Use.OPEN, 0
+    except OSError:
+        return Use.UNKNOWN, 0
+    if held >= 0:
+        os.close(held)
+    return use, min(found.st_size, found.st_blocks * 512)
+
+
+def system_refusal(fd: int, name: str, reader: Reader) -> int:
+    """The errno that unlinking *name* of directory *fd* would meet; 0 where nothing is in the way."""
+    if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    if reader.is_fixed(fd, name) or reader.is_fixed(fd, ""):
+        return errno.EPERM
+    known = os.access in os.supports_effective_ids
+    return 0 if os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=known) else errno.EACCES
