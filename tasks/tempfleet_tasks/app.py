@@ -1,16 +1,18 @@
 """
 Celery's side: ``install(app)`` gives any app the tasks, ``make_app(settings)`` builds one that has nothing else.
 
-Why these worker settings (measured; each can be set otherwise in an app of one's own):
+The settings of our own app, and why (measured; another app can choose its own):
 
-    pool threads            unlinking releases the GIL; metrics and control commands live in one process; a third of
-                            prefork's memory. Time limits do not work in it, so the engine has a budget of its own.
-    acks_late               kill -9 with four busy threads lost four messages acked early, none acked late
-    prefetch 1              fairness, at no measured cost
-    restore interval 10 s   what a killed worker held is looked for every 10 s instead of every 100
-    socket timeouts         without them, publishing on a dead socket waits for ever
-    soft shutdown           a cold stop would strand messages until the visibility timeout
-    plain beat scheduler    no shelve file; two beats are the high availability, a second sweep is empty
+    pool threads            Unlinking releases the GIL. Metrics and control commands live in one process. It needs a
+                            third of prefork's memory. Celery's time limits do not work in it, so each clean-up has a
+                            time budget.
+    acks_late               With kill -9 and four busy threads, four messages were lost that were acked early, and
+                            none that was acked late.
+    prefetch 1              Fair, at no measured cost.
+    restore interval 10 s   The messages of a killed worker are looked for every 10 s instead of every 100 s.
+    socket timeouts         Without them, publishing on a dead socket waits for ever.
+    soft shutdown           A cold stop would leave messages unread until the visibility timeout.
+    plain beat scheduler    Needs no shelve file. Two beats give high availability: a second sweep finds nothing to do.
 """
 
 from __future__ import annotations
@@ -23,52 +25,41 @@ from tempfleet import RegistryError, Settings
 from tempfleet.embedded import broker_url
 from tempfleet.logs import logger, printable
 
-from . import routing, schedule
-from .binding import LATER, SweepTask, bind, bind_message
+from . import routing
+from .binding import TEMPORARY_ERRORS, SweepTask, bind, bind_message
 from .messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, receive_sweep
 from .runtime import RuntimeOf
-from .worker import remote, transport
-from .worker.bootsteps import HostStep
-from .worker.logging import log_as_set
-from .worker.web import WebStep
+from .worker import log_as_set, steps_for, use_transport
 
-REMOTE_COMMANDS = (remote.tempfleet_stats, remote.tempfleet_sweep)
-"""Celery keeps these for all apps of the process; one without Tempfleet answers with an error."""
+EXPIRING_TASKS = ("tempfleet.sweep", "tempfleet.delete_due")
 
 
 def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     """
-    Give *app* the tasks, the sweep in its beat timetable, and workers that serve their host.
+    Give *app* the tasks, the sweep in its beat schedule, and workers that serve their host.
 
-    Idempotent; before or after the app's configuration. The app's own worker settings stay untouched.
+    Idempotent. It may be called before or after the app is configured, and leaves the app's own worker settings
+    unchanged.
 
     Args:
-        settings: the environment's unless given.
+        settings: those of the environment by default.
     """
     if hasattr(app, "tempfleet"):
-        return _installed(app)
+        installed: RuntimeOf = app.tempfleet
+        return installed
     settings = settings or Settings.load()
     runtime_of = app.tempfleet = RuntimeOf(app, settings)
-
-    for message in (Register, RegisterMany, Renew, Unregister):
-        bind_message(app, runtime_of, message, autoretry_for=LATER, retry_backoff=True, max_retries=None)
-    bind_message(app, runtime_of, Clear)
-    bind(app, runtime_of, "tempfleet.delete_due", delete_due)
-    sweep = bind(app, runtime_of, "tempfleet.sweep", receive_sweep, base=SweepTask)
-
-    schedule.add_to(app, settings, sweep)
+    _add_tasks(app, runtime_of)
     _take_expired(app, runtime_of)
-    host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
-    web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
-    app.steps["worker"].update((host_step, web_step))
+    app.steps["worker"].update(steps_for(runtime_of))
     _subscribe(app, settings)
     return runtime_of
 
 
 def make_app(settings: Settings | None = None) -> Celery:
-    """An app that does nothing but Tempfleet's work."""
+    """Returns an app that does only Tempfleet's work."""
     settings = settings or Settings.load()
-    transport.use()
+    use_transport()
     app = Celery("tempfleet", broker=broker_url(settings.effective_broker_url), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -100,27 +91,43 @@ def make_app(settings: Settings | None = None) -> Celery:
     return app
 
 
+def _add_tasks(app: Celery, runtime_of: RuntimeOf) -> None:
+    """
+    A message about a file is retried until it succeeds, because a lost registration is a leaked file. The others are
+    not retried, because beat sends the next sweep anyway; that sweep expires when the next one is due.
+    """
+    for message in (Register, RegisterMany, Renew, Unregister):
+        bind_message(
+            app, runtime_of, message, autoretry_for=TEMPORARY_ERRORS, retry_backoff=True, max_retries=None
+        )
+    bind_message(app, runtime_of, Clear)
+    bind(app, runtime_of, "tempfleet.delete_due", delete_due)
+    sweep = bind(app, runtime_of, "tempfleet.sweep", receive_sweep, base=SweepTask)
+    interval = runtime_of.settings.cleanup_interval_seconds
+    app.add_periodic_task(interval, sweep.s(), name="tempfleet.sweep", expires=interval)
+
+
 def _take_expired(app: Celery, runtime_of: RuntimeOf) -> None:
     """
-    A message that expired in its queue is thrown away unread; it waits no more all the same. Otherwise, where other
-    messages keep the queue from ever being empty, none of its kind would be sent again.
+    Record that an expired message no longer waits, although no task ran. Otherwise, if other messages keep the queue
+    from ever being empty, no message of its kind would be sent again.
     """
 
-    def thrown_away(sender: Any, request: Any, **_kwargs: Any) -> None:
-        if sender.app is not app or sender.name not in ("tempfleet.sweep", "tempfleet.delete_due"):
+    def record_expired(sender: Any, request: Any, **_kwargs: Any) -> None:
+        if sender.app is not app or sender.name not in EXPIRING_TASKS:
             return
         kind, volume = sender.name.removeprefix("tempfleet."), (request.kwargs or {}).get("volume")
         message = kind if volume is None else f"{kind} {volume}"
         try:
             runtime_of().fleet.mark_taken(message)
         except RegistryError as exc:
-            logger.warning("Cannot note that %s waits no more: %s", printable(message), exc)
+            logger.warning("Could not record that %s expired in its queue: %s", printable(message), exc)
 
-    signals.task_revoked.connect(thrown_away, weak=False, dispatch_uid=f"tempfleet-expired-{id(app)}")
+    signals.task_revoked.connect(record_expired, weak=False, dispatch_uid=f"tempfleet-expired-{id(app)}")
 
 
 def _subscribe(app: Celery, settings: Settings) -> None:
-    """Have every worker of *app* read the shared queue and its host's own, with any pool and any -Q."""
+    """Let every worker of *app* read the shared queue and its host's own, with any pool and any -Q."""
 
     def add_queues(sender: Any, **_kwargs: Any) -> None:
         if sender.app is app:
@@ -128,8 +135,3 @@ def _subscribe(app: Celery, settings: Settings) -> None:
                 app.amqp.queues.select_add(queue)
 
     signals.worker_init.connect(add_queues, weak=False, dispatch_uid=f"tempfleet-{id(app)}")
-
-
-def _installed(app: Celery) -> RuntimeOf:
-    installed: RuntimeOf = app.tempfleet
-    return installed

@@ -25,11 +25,8 @@ from . import routing
 from .messages import FileMessage, route, sweep_waits
 from .runtime import Runtime, RuntimeOf
 
-LATER = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
-"""
-What passes, by itself or when somebody has put a password right. A message about a file is kept until then, for a
-registration lost is a file leaked; a sweep comes again anyway.
-"""
+TEMPORARY_ERRORS = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
+"""Errors that end by themselves, or when somebody corrects a password."""
 
 _shown = reprlib.Repr()
 _shown.maxstring = 200

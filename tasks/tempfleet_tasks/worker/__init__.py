@@ -1,1 +1,16 @@
-"""What a worker process gets."""
+"""
+What a worker process does beside its tasks, and how our own workers log and connect.
+
+Promises: a worker that runs our steps sends its host's heartbeat, cleans its volumes by a timer, and serves metrics and
+probes. It does so with a dead beat or a dead broker too. Importing this package adds the remote-control commands.
+
+Does not: handle messages, or change an app that somebody else configured. ``log_as_set`` and ``use_transport`` are for
+our own app only.
+"""
+
+from . import remote as _remote  # noqa: F401 - its commands register themselves, for all apps of the process
+from .bootsteps import steps_for
+from .logging import log_as_set
+from .transport import use as use_transport
+
+__all__ = ["log_as_set", "steps_for", "use_transport"]

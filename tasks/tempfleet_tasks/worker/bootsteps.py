@@ -19,17 +19,16 @@ from celery import bootsteps
 from tempfleet import RegistryFull, SettingsError, TempfleetError, Volume, VolumeUnavailable
 from tempfleet.capacity import is_watched
 from tempfleet.logs import logger, printable
+from tempfleet.monitoring import WebServer
 
 from ..runtime import Runtime, RuntimeOf
+from .web import serve_pages
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
 """Celery's event: host, base_dir, and how many ``files`` of it have come near their end."""
 
 WRONG_SETTING = 2
 """The exit status of a worker that cannot start with its settings; the console's for the same."""
-
-TICKERS = ("heartbeat", "timer")
-"""The threads without which a worker does not serve its host; each is called tempfleet-<name>."""
 
 
 class Ticker:
@@ -61,10 +60,11 @@ class Ticker:
 
 
 class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Makes a worker serve its host; see app.install."""
+    """Makes a worker serve its host."""
 
     requires = ("celery.worker.components:Pool",)
-    runtime_of: RuntimeOf  # set by app.install on a sub-class of its own
+    # steps_for sets it on a subclass for one app.
+    runtime_of: RuntimeOf
 
     def __init__(self, worker: Any, **_kwargs: Any) -> None:
         self.tickers: list[Ticker] = []
@@ -102,6 +102,36 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.tickers = []
 
     terminate = stop
+
+
+class WebStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Serves the pages of a worker from its main process, after HostStep."""
+
+    # As in HostStep.
+    runtime_of: RuntimeOf
+
+    def __init__(self, worker: Any, **_kwargs: Any) -> None:
+        self.server: WebServer | None = None
+
+    def include_if(self, worker: Any) -> bool:
+        return self.runtime_of.settings.metrics
+
+    def start(self, worker: Any) -> None:
+        self.server = serve_pages(self.runtime_of(), worker)
+
+    def stop(self, worker: Any) -> None:
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    terminate = stop
+
+
+def steps_for(runtime_of: RuntimeOf) -> tuple[type, type]:
+    """Returns the steps of one app's workers; Celery creates a step with no argument of ours, so the class has it."""
+    host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
+    web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
+    return host_step, web_step
 
 
 def beat(runtime: Runtime) -> None:

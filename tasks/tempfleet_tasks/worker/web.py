@@ -1,5 +1,5 @@
 """
-What a worker shows over HTTP: /metrics, /healthz, /readyz, /health and the status page; see tempfleet.web.
+The pages of a worker: /metrics, /healthz, /readyz, /health and the status page; see tempfleet.monitoring.
 """
 
 from __future__ import annotations
@@ -7,56 +7,36 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from celery import bootsteps
-
 from tempfleet.monitoring import Checks, WebServer, host_checks, make_site, serve
 
 from .. import routing
-from ..runtime import Runtime, RuntimeOf
-from .bootsteps import TICKERS
+from ..runtime import Runtime
+
+NEEDED_THREADS = ("heartbeat", "timer")
+"""Without these a worker does not serve its host. bootsteps.py names them tempfleet-<name>."""
 
 
-class WebStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Serves a worker's pages from its main process, after HostStep."""
-
-    runtime_of: RuntimeOf  # set by app.install on a sub-class of its own
-
-    def __init__(self, worker: Any, **_kwargs: Any) -> None:
-        self.server: WebServer | None = None
-
-    def include_if(self, worker: Any) -> bool:
-        return self.runtime_of.settings.metrics
-
-    def start(self, worker: Any) -> None:
-        runtime = self.runtime_of()
-        site = make_site(
-            runtime.manager, runtime.fleet, alive=liveness, ready=lambda: readiness(runtime, worker)
-        )
-        settings = runtime.settings
-        self.server = serve(site, address=settings.metrics_address, port=settings.metrics_port)
-
-    def stop(self, worker: Any) -> None:
-        if self.server is not None:
-            self.server.stop()
-            self.server = None
-
-    terminate = stop
+def serve_pages(runtime: Runtime, worker: Any) -> WebServer | None:
+    """Returns the running server, or None if its port is not available (which is logged)."""
+    settings = runtime.settings
+    site = make_site(runtime.manager, runtime.fleet, alive=liveness, ready=lambda: readiness(runtime, worker))
+    return serve(site, address=settings.metrics_address, port=settings.metrics_port)
 
 
 def liveness() -> Checks:
-    """Whether the threads of HostStep still run: without them a host falls silent, and only a new start helps."""
+    """Fails if a needed thread has ended: the host falls silent then, and only a restart helps."""
     running = {thread.name for thread in threading.enumerate()}
-    return {name: "" if f"tempfleet-{name}" in running else "its thread has ended" for name in TICKERS}
+    return {name: "" if f"tempfleet-{name}" in running else "its thread has ended" for name in NEEDED_THREADS}
 
 
 def readiness(runtime: Runtime, worker: Any) -> Checks:
-    """What a host needs to be served, and what is wrong with it: "" for nothing."""
-    return {**host_checks(runtime.manager, runtime.fleet), "queue": _subscription(runtime, worker)}
+    """Each thing that is needed to serve the host, with what is wrong with it, or ""."""
+    return {**host_checks(runtime.manager, runtime.fleet), "queue": _check_queue(runtime, worker)}
 
 
-def _subscription(runtime: Runtime, worker: Any) -> str:
-    """Whether the worker reads its host's queue now."""
-    consuming = getattr(getattr(worker, "consumer", None), "task_consumer", None)
-    wanted = routing.host_queue(runtime.settings, runtime.host).name
-    names = [queue.name for queue in consuming.queues] if consuming is not None else []
-    return "" if wanted in names else f"{wanted} is not read"
+def _check_queue(runtime: Runtime, worker: Any) -> str:
+    """Returns "" if the worker reads its host's queue now."""
+    consumer = getattr(getattr(worker, "consumer", None), "task_consumer", None)
+    queue = routing.host_queue(runtime.settings, runtime.host).name
+    queues = [queue.name for queue in consumer.queues] if consumer is not None else []
+    return "" if queue in queues else f"{queue} is not read"
