@@ -88,21 +88,7 @@ def test_a_front_door_says_what_its_room_promises_and_what_it_does_not_do(room: 
     ]
 
 
-SEAMS_TO_COME = {
-    "tasks/tempfleet_tasks/demo/verdict.py",
-}
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path, marks=[pytest.mark.xfail(reason="to be cut")] if short(path) in SEAMS_TO_COME else []
-        )
-        for path in FILES
-    ],
-    ids=short,
-)
+@pytest.mark.parametrize("path", FILES, ids=short)
 def test_no_file_and_no_function_is_too_long_to_be_read(path: Path) -> None:
     text = path.read_text()
     if short(path) != FACADE:

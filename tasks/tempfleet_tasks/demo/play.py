@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from tempfleet import RegistryError
 
+from .checks import Facts
 from .show import Show
 from .stage import DemoFailed, Host, Stage
-from .verdict import Facts
 
 START_SECONDS = 40.0
 LIMIT_SECONDS = 60.0

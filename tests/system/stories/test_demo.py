@@ -13,7 +13,7 @@ import pytest
 
 from support import console, console_env, is_gone, wait_until
 from tempfleet import VolumeStats
-from tempfleet_tasks.demo.verdict import Facts, verdict
+from tempfleet_tasks.demo.checks import Facts, check_facts
 
 ROWS = [
     "Registered", "Deleted by host-a", "Deleted by host-b", "Killed holding a lease", "Leases recovered",
@@ -62,7 +62,7 @@ def three_or_more(pid: int) -> list[psutil.Process]:
     return children if len(children) >= 3 else []
 
 
-# -- the verdict
+# -- the checks
 
 GONE = VolumeStats(
     now_ms=0, waiting=0, leased=0, claims=0, held=0, dead=0, records=0, retrying=0, behind=0, due=0, oldest_ms=None,
@@ -79,11 +79,11 @@ RIGHT = Facts(
 
 
 def wrong(facts: Facts) -> list[str]:
-    return [row.name for row in verdict(facts) if not row.ok]
+    return [row.name for row in check_facts(facts) if not row.ok]
 
 
 def test_files_that_the_killed_worker_had_unlinked_are_right_and_are_not_called_deleted() -> None:
-    rows = {row.name: row for row in verdict(RIGHT)}
+    rows = {row.name: row for row in check_facts(RIGHT)}
     assert wrong(RIGHT) == []
     assert rows["Deleted by host-b"].value == "8"
 
