@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tempfleet import Settings, TempFileManager
-from tempfleet.registry.fleet import Fleet
+from tempfleet.registry import Fleet
 from tempfleet_tasks import make_app
 
 BY_LIBRARY, BY_MESSAGE = 40, 10
