@@ -1,10 +1,10 @@
 """
-What runs in a worker beside its tasks: the heartbeat of its host, a timer of its own that cleans; one that tells of
-files near their end and, where that is asked for, one that compresses. These are apart from the others, so that who
-listens slowly, or a large file, keeps nobody from cleaning.
+What runs in a worker beside its tasks: the heartbeat of its host, a timer that cleans, and a timer that announces
+files near their deadline. If compression is on, a third timer compresses. Each is a thread of its own, so a slow
+plug-in or a large file does not delay cleaning.
 
-All are threads of the worker's main process, started after any fork. They need neither broker nor consumer loop, so
-a dead beat or a dead broker only delays.
+The threads belong to the worker's main process and start after any fork. They need neither the broker nor the consumer
+loop, so a dead beat or a dead broker only delays deletions.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..runtime import Runtime, RuntimeOf
 from .web import serve_pages
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
-"""Celery's event: host, base_dir, and how many ``files`` of it have come near their end."""
+"""A Celery event: host, base_dir, and the number of ``files`` that came near their deadline."""
 
 WRONG_SETTING = 2
-"""The exit status of a worker that cannot start with its settings; the console's for the same."""
+"""The exit status of a worker that cannot start with its settings; the console uses the same."""
 
 
 class Ticker:
-    """Calls *work* now and then every *seconds*, with jitter, in a thread, until stopped."""
+    """Calls *work* at once and then every *seconds*, with jitter, in a thread, until stopped."""
 
     def __init__(self, name: str, seconds: float, work: Callable[[threading.Event], None]) -> None:
         self.seconds = seconds
@@ -44,7 +44,7 @@ class Ticker:
         self.thread.start()
 
     def stop(self, *, within_seconds: float) -> None:
-        """Let the current call end; it is told to by the event that it was given."""
+        """Wait for the current call; its event is set, so that it ends early."""
         self.stopping.set()
         self.thread.join(within_seconds)
 
@@ -54,8 +54,8 @@ class Ticker:
                 self.work(self.stopping)
             except TempfleetError as exc:
                 logger.warning("%s: %s", self.thread.name, exc)
-            except Exception:  # noqa: BLE001 - the thread must outlive a surprise, or the host falls silent
-                logger.exception("%s failed; it goes on", self.thread.name)
+            except Exception:  # noqa: BLE001 - if the thread ended, the host would fall silent
+                logger.exception("%s failed; it continues", self.thread.name)
             self.stopping.wait(self.seconds * random.uniform(0.9, 1.1))
 
 
@@ -73,16 +73,14 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         runtime = self.runtime_of()
         settings = runtime.settings
         try:
-            roots = runtime.manager.roots  # asks the disk and the plug-ins: a root or a policy may be refused
+            # Opens the roots and loads the plug-ins; a root or a policy may be refused.
+            roots = runtime.manager.roots
         except SettingsError as exc:
             logger.critical("%s", exc)
             raise SystemExit(WRONG_SETTING) from None
-        if why := roots.no_rights():
-            logger.error(
-                "Nothing can be deleted in %s: %s; run this worker as its owner",
-                printable(roots.base.path),
-                why,
-            )
+        if reason := roots.no_rights():
+            base_dir = printable(roots.base.path)
+            logger.error("Nothing can be deleted in %s: %s; run this worker as its owner", base_dir, reason)
         self.tickers = [
             Ticker("heartbeat", settings.heartbeat_seconds, lambda _stop: beat(runtime)),
             Ticker("timer", settings.timer_interval_seconds, lambda stop: clean_host(runtime, stop)),
@@ -128,40 +126,40 @@ class WebStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def steps_for(runtime_of: RuntimeOf) -> tuple[type, type]:
-    """Returns the steps of one app's workers; Celery creates a step with no argument of ours, so the class has it."""
+    """Returns the steps of one app's workers. They are new classes, because Celery passes them no arguments of ours."""
     host_step = type("TempfleetHost", (HostStep,), {"runtime_of": runtime_of})
     web_step = type("TempfleetWeb", (WebStep,), {"runtime_of": runtime_of, "requires": (host_step,)})
     return host_step, web_step
 
 
 def beat(runtime: Runtime) -> None:
-    """Say that this host is alive, and which volume is its own."""
+    """Record that this host is live, and announce its own volume."""
     runtime.fleet.heartbeat(runtime.host)
     try:
         runtime.fleet.announce(runtime.manager.volume)
     except RegistryFull:
-        pass  # it adds, unlike the heartbeat; and a volume is announced with its first registration anyway
+        # Unlike the heartbeat, an announcement needs memory. The first registration announces the volume anyway.
+        pass
 
 
 def clean_host(runtime: Runtime, stop: threading.Event) -> None:
     """
-    One pass over every volume of this host, then one that makes room on disks that are too full still: no file goes
-    before its time while one that is due is there. A volume that is not available harms no other, and nothing harms
-    the pass but a registry that does not answer.
+    Clean every volume of this host; then evict files from disks that are still too full. So no file is evicted while
+    expired files are left. An unavailable volume does not stop the pass; only a registry that does not answer does.
     """
     try:
         runtime.manager.verify_unverified()
     except TempfleetError as exc:
-        # The disk is not there or the registry is full. The next pass tries again.
-        logger.warning("Could not look at what was recorded from afar: %s", exc)
+        # The disk is not there, or the registry is full. The next pass tries again.
+        logger.warning("Could not verify files that were registered while this host was silent: %s", exc)
     volumes = runtime.own_volumes()
     _in_each(volumes, stop, lambda volume: runtime.clean(volume, stop=stop), "clean")
     if is_watched(runtime.settings):
-        _in_each(volumes, stop, lambda volume: runtime.evict(volume, stop=stop), "make room in")
+        _in_each(volumes, stop, lambda volume: runtime.evict(volume, stop=stop), "evict files from")
 
 
 def _in_each(
-    volumes: Sequence[Volume], stop: threading.Event, work: Callable[[Volume], object], what: str
+    volumes: Sequence[Volume], stop: threading.Event, work: Callable[[Volume], object], verb: str
 ) -> None:
     for volume in volumes:
         if stop.is_set():
@@ -169,15 +167,14 @@ def _in_each(
         try:
             work(volume)
         except TempfleetError as exc:
-            logger.warning("Could not %s %s: %s", what, volume, exc)
+            logger.warning("Could not %s %s: %s", verb, volume, exc)
 
 
 def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
     """
-    Tell plug-ins, the log and Celery's events of files near their end, volume by volume.
+    Announce files near their deadline to plug-ins, the log and Celery's events, volume by volume.
 
-    The event goes with those of the worker's tasks, where it sends them (``-E``; our own app does). It is not repeated
-    where it is lost.
+    The worker sends the event if it sends events of its tasks (``-E``; our own app does). A lost event is not repeated.
     """
     for volume in runtime.own_volumes():
         if stop.is_set():
@@ -185,9 +182,10 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
         try:
             files = runtime.local_volume(volume).announcer.announce()
         except VolumeUnavailable:
-            continue  # which the timer that cleans has told
+            # clean_host has logged it.
+            continue
         except TempfleetError as exc:
-            logger.warning("Could not tell of files near their end in %s: %s", volume, exc)
+            logger.warning("Could not announce files near their deadline in %s: %s", volume, exc)
             continue
         dispatcher = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
         if files and dispatcher is not None:
@@ -196,7 +194,7 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
 
 
 def compress_host(runtime: Runtime, stop: threading.Event) -> None:
-    """As ``clean_host``, compressing what is idle."""
+    """Compress the idle files of every volume of this host."""
     for volume in runtime.own_volumes():
         if stop.is_set():
             return
@@ -206,6 +204,7 @@ def compress_host(runtime: Runtime, stop: threading.Event) -> None:
             budget_seconds = runtime.settings.timeout_seconds
             local.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
         except VolumeUnavailable:
-            continue  # which the timer that cleans has told
+            # clean_host has logged it.
+            continue
         except TempfleetError as exc:
-            logger.warning("Could not compress in %s: %s", volume, exc)
+            logger.warning("Could not compress files in %s: %s", volume, exc)

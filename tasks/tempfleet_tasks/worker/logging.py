@@ -1,7 +1,8 @@
 """
-Logging of our own workers and beats. An app of somebody else's that installs the tasks keeps its own.
+Logging of our own workers and beats. Another app that installs the tasks keeps its own logging.
 
-Celery's console obeys Celery's ``-l``; LOG_FILE is ours, from LOG_LEVEL on. LOG_FORMAT=json counts for both.
+Celery's option ``-l`` sets the level on the console. LOG_FILE is written by us, from LOG_LEVEL on. LOG_FORMAT=json
+applies to both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tempfleet.logs import JsonLine, configure
 
 
 def log_as_set(settings: Settings) -> None:
-    """Have this process, once Celery sets its logging up, log as *settings* say; those of the last app count."""
+    """Configure this process's logs by *settings* when Celery sets up its own; the last app's settings count."""
 
     def set_up(logger: logging.Logger, loglevel: int | None = None, **_kwargs: Any) -> None:
         for handler in logger.handlers:

@@ -1,14 +1,15 @@
 """
-Commands that reach running workers through Celery's own remote control.
+Commands for running workers, through Celery's own remote control.
 
-    celery -A tempfleet_tasks inspect tempfleet_stats     every worker's own volumes, as it sees them
-    celery -A tempfleet_tasks control tempfleet_sweep     sweep now, on whoever gets it first and on all others
+    celery -A tempfleet_tasks inspect tempfleet_stats     every worker shows the volumes of its host
+    celery -A tempfleet_tasks control tempfleet_sweep     every worker sweeps now
 
-A worker whose app has no Tempfleet answers with an error, and nothing else happens there.
+Celery keeps these commands for all apps of a process. A worker of an app without Tempfleet answers with an error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.control import control_command, inspect_command
@@ -21,7 +22,7 @@ from ..runtime import Runtime
 
 @inspect_command()  # type: ignore[untyped-decorator]
 def tempfleet_stats(state: Any, **_kwargs: Any) -> Answer:
-    """Files of this worker's host, by volume."""
+    """Show the files of this worker's host, by volume."""
     return _answer(state, _stats)
 
 
@@ -33,15 +34,15 @@ def tempfleet_sweep(state: Any, **_kwargs: Any) -> Answer:
 
 def _stats(runtime: Runtime) -> Answer:
     stats = runtime.fleet.stats(runtime.own_volumes())
-    return {str(volume): of.as_dict() for volume, of in stats.items()}
+    return {str(volume): counts.as_dict() for volume, counts in stats.items()}
 
 
-def _answer(state: Any, ask: Any) -> Answer:
+def _answer(state: Any, command: Callable[[Runtime], Answer]) -> Answer:
     runtime_of = getattr(state.app, "tempfleet", None)
     if runtime_of is None:
         return {"error": "this worker's app has no Tempfleet; see tempfleet_tasks.install"}
     try:
-        found: Answer = ask(runtime_of())
+        result = command(runtime_of())
     except TempfleetError as exc:
         return {"error": str(exc)}
-    return {"ok": found}
+    return {"ok": result}

@@ -1,10 +1,10 @@
 """
 kombu's Redis transport, with one repair.
 
-When Redis goes away while a task runs, kombu closes the connection and then asks its channel to give the task's
-message back. The channel needs a new client for that, takes the address from the connection that is gone, and raises
-AttributeError, which nobody expects there: the worker ends. As a connection error it is expected, and the worker
-reconnects; the message comes back by its visibility timeout. Only processes that run our own app use it.
+If Redis goes away while a task runs, kombu closes the connection and then lets its channel return the task's message.
+For that the channel needs a new client. It reads the address from the closed connection and raises AttributeError,
+which ends the worker. A connection error is expected there: the worker reconnects, and the message returns after its
+visibility timeout. Only processes that run our own app use this transport.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Transport(redis.Transport):  # type: ignore[misc]
 
 
 def use() -> None:
-    """Have this process's ``redis://``, ``rediss://`` and ``redis+socket://`` connections repaired."""
+    """Use the repaired transport for this process's ``redis://``, ``rediss://`` and ``redis+socket://`` connections."""
     for scheme in ("redis", "rediss"):
         transports.TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
-        transports._transport_cache.pop(scheme, None)  # what this process resolved before
+        # Forget what this process resolved before.
+        transports._transport_cache.pop(scheme, None)
