@@ -1,8 +1,8 @@
 """
 Tempfleet's tasks for Celery.
 
-    celery -A tempfleet_tasks worker            an app of its own, from the environment
-    tempfleet_tasks.install(app)                the same tasks in any app
+    celery -A tempfleet_tasks worker    runs our own app, with the settings of the environment
+    tempfleet_tasks.install(app)        adds the same tasks to any app
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _default_app() -> Celery:
 
 
 def __getattr__(name: str) -> Any:
-    """``celery -A tempfleet_tasks`` asks for ``celery``; the app is built then, not at import."""
+    """``celery -A tempfleet_tasks`` reads the attribute ``celery``; the app is built then, not at import."""
     if name == "celery":
         try:
             return _default_app()

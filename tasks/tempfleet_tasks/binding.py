@@ -1,4 +1,4 @@
-"""Plain functions become Celery tasks."""
+"""Turns plain functions and message classes into Celery tasks."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .runtime import Runtime, RuntimeOf
 TEMPORARY_ERRORS = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
 """Errors that end by themselves, or when somebody corrects a password."""
 
-_shown = reprlib.Repr()
-_shown.maxstring = 200
+_short = reprlib.Repr()
+_short.maxstring = 200
 
 Function = Callable[..., dict[str, Any]]
 T = TypeVar("T")
 
 
 class FleetTask(Task):  # type: ignore[misc]
-    """Goes to the shared queue unless it is sent elsewhere; whoever takes it from there knows where it belongs."""
+    """Goes to the shared queue by default; the worker that receives it routes it."""
 
     abstract = True
     runtime_of: RuntimeOf
@@ -47,13 +47,13 @@ class FleetTask(Task):  # type: ignore[misc]
 
 
 class SweepTask(FleetTask):
-    """Is not sent again while it waits, whoever's beat sends it."""
+    """Is not sent while another sweep still waits, whichever beat sent that one."""
 
     abstract = True
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         if sweep_waits(self.app, self.runtime_of.settings, self.runtime_of().fleet):
-            logger.info("A sweep waits already; none is added. Does a worker run?")
+            logger.info("A sweep is waiting already, so none is sent. Is a worker running?")
             return None
         return super().apply_async(*args, **options)
 
@@ -74,7 +74,7 @@ def bind(
         try:
             return _call(name, function, (runtime, *args), kwargs)
         except TempfleetError as exc:
-            _count_refusal(runtime, f"{name}({_shown.repr(args)}, {_shown.repr(kwargs)})", exc)
+            _count_refusal(runtime, f"{name}({_short.repr(args)}, {_short.repr(kwargs)})", exc)
             raise
 
     run.__doc__ = function.__doc__
@@ -119,7 +119,7 @@ def _call(name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: 
 
 
 def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:
-    """A message that was refused shows in the totals and in the log; it is not only a red line in Flower."""
+    """Count and log a rejected message, so that it is not only a red line in Flower."""
     if isinstance(exc, RegistryError | VolumeUnavailable):
         return
     logger.warning("%s was refused: %s", call, exc)

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive this one, however it ends; see child.py for how."""
+"""Child processes that cannot outlive this one, however it ends; console/child.py explains how."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHILD = "tempfleet_tasks.console.child"
 
 class Child:
     """
-    ``python -m MODULE ARGUMENTS``, started, in a session of its own: a Ctrl-C on the terminal is for the parent,
+    Starts ``python -m MODULE ARGUMENTS`` in a session of its own: a Ctrl-C on the terminal reaches only the parent,
     which ends its children in order.
     """
 
@@ -31,7 +31,7 @@ class Child:
         errors: int | IO[bytes] | None = subprocess.STDOUT,
     ) -> None:
         self.process = subprocess.Popen(
-            # -P: the directory that the user happens to be in may hold a celery.py.
+            # -P: the current directory may contain a celery.py.
             [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -53,18 +53,18 @@ class Child:
         return self.process.poll() is None
 
     def terminate(self) -> None:
-        """Ask it to end in order."""
+        """Send SIGTERM, so that it ends in order."""
         if self.is_running():
             self.process.terminate()
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Send SIGKILL, and wait for the end."""
         if self.is_running():
             self.process.kill()
         self.process.wait()
 
     def ending(self) -> str:
-        """How it ended, in words."""
+        """Returns how it ended, for people."""
         code = self.process.returncode
         if code is None:
             return "is running"
@@ -77,15 +77,16 @@ class Child:
             if pipe is not None:
                 try:
                     pipe.close()
-                except BrokenPipeError:  # what was written last is of no use to the dead
+                except BrokenPipeError:
+                    # The process has ended, so it does not need what was written last.
                     pass
 
 
 class Interrupts:
     """
-    Has Ctrl-C, a polite kill and a closed terminal raise KeyboardInterrupt, but never at a moment that is held back.
+    Turns SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt; inside ``held_back()`` it is delayed until the block ends.
 
-    Not by blocking the signals: a child started meanwhile would inherit that.
+    The signals are not blocked, because a child that is started meanwhile would inherit the blocking.
     """
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ class Interrupts:
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """What comes meanwhile is raised at the end."""
+        """Delay an interrupt until the end of the block."""
         self.hold_back()
         try:
             yield
@@ -106,7 +107,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def hold_back(self) -> None:
-        """For good: nothing is raised any more."""
+        """Raise no interrupt from now on."""
         self._holding += 1
 
     def __enter__(self) -> Interrupts:
@@ -128,13 +129,13 @@ class Interrupts:
 
 
 def end_all(children: Iterable[Child], *, within_seconds: float) -> list[Child]:
-    """End them in order and together; those that had to be killed are returned."""
-    ending = list(children)
-    for child in ending:
+    """Terminate all *children* at once. Returns those that did not end in time, and were killed."""
+    children = list(children)
+    for child in children:
         child.terminate()
     deadline = time.monotonic() + within_seconds
     late = []
-    for child in ending:
+    for child in children:
         try:
             child.process.wait(max(deadline - time.monotonic(), 0))
         except subprocess.TimeoutExpired:

@@ -1,9 +1,9 @@
 """
-Queue names. One shared queue that every worker reads, one for each host that only its own workers read.
+Queues: a shared one that every worker reads, and one for each host that only its own workers read.
 
-A host's queue is published to as a Queue object with nothing to declare: so no binding is left behind for a host
-that never comes back. It carries no ``expires`` of its own: publishing would refresh it and consuming would not, and
-messages would vanish under a live worker.
+Messages to a host's queue are published with nothing to declare, so no binding is left behind for a host that never
+returns. The queue has no ``expires``: publishing would refresh it, consuming would not, and a live worker would lose
+messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kombu.exceptions import ChannelError
 from tempfleet import Settings
 
 NOWHERE = Exchange("", type="direct")
-"""The anonymous exchange: a message goes to the queue that its routing key names."""
+"""The anonymous exchange. It delivers a message to the queue with the name of its routing key."""
 
 
 def shared_queue(settings: Settings) -> Queue:
@@ -33,26 +33,27 @@ def _queue(name: str) -> Queue:
 
 
 def send(app: Celery, task: str, queue: Queue, kwargs: dict[str, Any], **options: Any) -> None:
-    """Publish a message to exactly *queue*. Long arguments are shortened where people read them, not where we do."""
-    shown = {name: _short(value) for name, value in kwargs.items()}
+    """Publish a message to exactly *queue*. Long arguments are shortened for Flower and logs, not in the message."""
+    short_kwargs = {name: _short(value) for name, value in kwargs.items()}
     app.send_task(
         task,
         kwargs=kwargs,
         queue=queue,
         declare=[],
         serializer="json",
-        kwargsrepr=repr(shown),
+        kwargsrepr=repr(short_kwargs),
         ignore_result=True,
         **options,
     )
 
 
 def waiting_messages(app: Celery, queue: Queue) -> int:
-    """How many messages wait in *queue*."""
+    """Returns the number of messages in *queue*."""
     with app.connection_for_write() as connection, connection.channel() as channel:
         try:
             return int(channel.queue_declare(queue=queue.name, passive=True).message_count)
-        except ChannelError:  # an empty list is no key, and then no queue
+        except ChannelError:
+            # In Redis an empty list does not exist, so the queue does not.
             return 0
 
 

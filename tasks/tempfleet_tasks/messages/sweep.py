@@ -1,7 +1,7 @@
 """
-The sweep: reap every volume, count what is due, and wake the hosts that have something to delete.
+The sweep: reap every volume, count the expired files, and wake the hosts that have some.
 
-It deletes nothing and carries no paths. Ten sweeps at once are as good as one.
+It deletes nothing, and its messages contain no paths. Ten sweeps at once do no harm.
 """
 
 from __future__ import annotations
@@ -22,53 +22,53 @@ from .file_message import Answer
 
 
 def receive_sweep(runtime: Runtime) -> Answer:
-    """As ``sweep``, for a message from the shared queue."""
+    """As ``sweep``; also records that the message no longer waits in the shared queue."""
     runtime.fleet.mark_taken("sweep")
     return sweep(runtime)
 
 
 def sweep(runtime: Runtime) -> Answer:
     """
-    One pass over all volumes, in four round trips to Redis, and two to tell of it.
+    Sweeps all volumes once, in four round trips to Redis, and two to record the sweep.
 
-    A host that is not live gets no message: its list would grow for ever. Its files stay registered, and are deleted
+    A silent host gets no message, because its queue would grow for ever. Its files stay registered, and are deleted
     when it returns.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     fleet = runtime.fleet
     volumes = fleet.volumes()
     reaped = fleet.reap(volumes)
-    for volume, answer in reaped.items():
-        if isinstance(answer, RegistryError):
-            logger.error("Could not reap %s: %s", volume, answer)
+    for volume, result in reaped.items():
+        if isinstance(result, RegistryError):
+            logger.error("Could not reap %s: %s", volume, result)
     due = {volume: stats.due for volume, stats in fleet.stats(volumes).items() if stats.due}
     live = fleet.live_hosts()
     sent = [volume for volume in due if volume.host in live and send_delete_due(runtime, volume)]
-    recovered = sum(answer.recovered for answer in reaped.values() if not isinstance(answer, RegistryError))
-    done = Sweep(
+    recovered = sum(result.recovered for result in reaped.values() if not isinstance(result, RegistryError))
+    report = Sweep(
         host=runtime.host,
-        seconds=round(time.monotonic() - began, 4),
+        seconds=round(time.monotonic() - started, 4),
         volumes=len(volumes),
         due=sum(due.values()),
         sent=len(sent),
         recovered=recovered,
         silent_due=sum(n for volume, n in due.items() if volume.host not in live),
     )
-    _tell(runtime, done)
-    return asdict(done)
+    _record(runtime, report)
+    return asdict(report)
 
 
-def _tell(runtime: Runtime, done: Sweep) -> None:
-    """Count the sweep in our own volume's totals, and note it; without either it was a sweep all the same."""
+def _record(runtime: Runtime, report: Sweep) -> None:
+    """Record the sweep for the fleet, and in the totals of our own volume. The sweep is done even if this fails."""
     try:
-        runtime.fleet.record_sweep(done)
-        runtime.manager.registry.observe(histogram="sweep", seconds=done.seconds)
+        runtime.fleet.record_sweep(report)
+        runtime.manager.registry.observe(histogram="sweep", seconds=report.seconds)
     except RegistryError as exc:
-        logger.warning("The sweep was not counted: %s", exc)
+        logger.warning("Could not record the sweep: %s", exc)
 
 
 def send_delete_due(runtime: Runtime, volume: Volume) -> bool:
-    """Wake the owner of *volume*, unless the last such message still waits in its queue."""
+    """Wake the host of *volume*, unless the last message for it still waits. Returns whether a message was sent."""
     queue = routing.host_queue(runtime.settings, volume.host)
     if waits(runtime.app, runtime.fleet, queue, f"delete_due {volume}"):
         return False
@@ -84,15 +84,15 @@ def send_delete_due(runtime: Runtime, volume: Volume) -> bool:
 
 def waits(app: Celery, fleet: Fleet, queue: Queue, message: str) -> bool:
     """
-    Whether *message* was sent and not taken yet; if not, notes it as sent.
+    Returns whether *message* was sent and still waits; if not, marks it as waiting.
 
-    The note alone could outlive its message (a broker that lost it), so an empty queue overrules it. A registry that
-    does not answer, or has no room for a note, overrules it too: one message too many changes nothing.
+    The mark alone is not enough, because a broker can lose the message; so an empty queue overrules the mark. The
+    answer is also False if the registry cannot be reached or is full, because one message too many does no harm.
     """
     try:
         return not fleet.mark_waiting(message) and routing.waiting_messages(app, queue) > 0
     except (RegistryUnavailable, RegistryFull) as exc:
-        logger.warning("Cannot tell whether %s still waits: %s", message, exc)
+        logger.warning("Could not find out whether %s still waits: %s", message, exc)
         return False
 
 
