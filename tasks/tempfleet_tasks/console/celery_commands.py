@@ -1,5 +1,5 @@
 """
-``celery -A proj tempfleet ...``: the console's commands with the settings of that app, in Celery's own command line.
+``celery -A proj tempfleet ...``: the commands of the console in Celery's command line, with the settings of that app.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tempfleet.cli import Console, main, pass_console
 from ..app import install
 
 APP = "tempfleet_tasks.app"
-"""Where the app is in click's own notes."""
+"""The key of the app in click's context."""
 
 
 class AppGroup(click.Group):
-    """Turns our errors into one sentence, and a command's number into the exit status."""
+    """Prints our errors as one sentence, and exits with the number that a command returns."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -29,11 +29,11 @@ class AppGroup(click.Group):
 
 
 @click.group(cls=AppGroup)
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def tempfleet(ctx: click.Context, as_json: bool) -> None:
     """
-    The life of temporary files, with the settings of this app.
+    Manage temporary files, with the settings of this app.
 
     \b
       celery -A proj tempfleet status
@@ -51,9 +51,10 @@ def tempfleet(ctx: click.Context, as_json: bool) -> None:
 @pass_console
 @click.pass_context
 def sweep(ctx: click.Context, console: Console) -> None:
-    """Send a sweep now, instead of waiting for beat."""
-    sent = ctx.meta[APP].tasks["tempfleet.sweep"].apply_async()
-    console.answer({"sent": sent is not None}, "A sweep is sent." if sent else "A sweep waits already.")
+    """Send a sweep now, without waiting for beat."""
+    result = ctx.meta[APP].tasks["tempfleet.sweep"].apply_async()
+    text = "A sweep was sent." if result else "A sweep is waiting already, so none was sent."
+    console.answer({"sent": result is not None}, text)
 
 
 for _command in main.commands.values():

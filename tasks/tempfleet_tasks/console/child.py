@@ -1,8 +1,8 @@
 """
-``python -m tempfleet_tasks.console.child worker|beat [CELERY OPTIONS]``: one that ends when its parent does.
+``python -m tempfleet_tasks.console.child worker|beat [CELERY OPTIONS]``: a worker or beat that ends with its parent.
 
-Its standard input is a pipe of which only the parent has the other end. The kernel closes that at the parent's
-death, also by SIGKILL, on every system; no process id is trusted.
+Its standard input is a pipe, and only the parent has the other end. When the parent ends, also by SIGKILL, the kernel
+closes that end. This works on every system and needs no process id.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tempfleet import Settings, TempfleetError
 from .node import run_beat, run_worker
 
 PATIENCE_SECONDS = 15.0
-"""For an orderly end: longer than Celery's soft shutdown of 10 s."""
+"""Time for an orderly end; more than Celery's soft shutdown of 10 s."""
 
 
 def end_with_parent() -> None:
-    """End this process in order when standard input is closed; in any case within the patience."""
+    """End this process when standard input is closed: in order, or by force after PATIENCE_SECONDS."""
 
     def watch() -> None:
         while os.read(0, 4096):

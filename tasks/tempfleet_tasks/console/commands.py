@@ -1,5 +1,5 @@
 """
-The console's commands that need Celery, for the entry-point group ``tempfleet.commands``.
+The commands of the console that need Celery, for the entry-point group ``tempfleet.commands``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from tempfleet.settings import LogLevel, Settings, variables, without_password
 from .. import routing
 from ..demo import demo
 from .node import run_beat, run_worker
-from .up import Up, default_redis_url, is_said_itself, is_url_set
+from .up import Up, default_redis_url, is_url_set, is_url_set_directly
 
 LEVELS = [level.value for level in LogLevel]
 PASS_THROUGH = {"ignore_unknown_options": True}
-REACHED_BY = ("base_dir", "host", "namespace", "redis_url")
-"""The settings that say which volume is meant, and where it is."""
+VOLUME_SETTINGS = ("base_dir", "host", "namespace", "redis_url")
+"""The settings that identify a volume, and the Redis that has its records."""
 
 COLOURS = {"tempfleet": "bright_white", "worker": "cyan", "beat": "magenta"}
 
 log_level = click.option(
-    "--loglevel", "-l", type=click.Choice(LEVELS, case_sensitive=False), help="On the console. [LOG_LEVEL]"
+    "--loglevel",
+    "-l",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Level of the log on the console. [LOG_LEVEL]",
 )
 celery_options = click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]")
 
@@ -42,16 +45,18 @@ celery_options = click.argument("extra", nargs=-1, type=click.UNPROCESSED, metav
 @pass_console
 def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
     """
-    Run a worker for this host: it deletes what is due here.
+    Run a worker for this host. It deletes the expired files of the host.
 
-    What is not known here goes to Celery.
+    Unknown options are passed to Celery.
 
     \b
       tempfleet worker
       TEMP_FILE_HOST=web-1 tempfleet worker --loglevel warning --concurrency 8
     """
-    _ = console.manager  # what cannot be used says so here, in one sentence and not out of Celery
-    console.close()  # from here on the worker logs, and an event is not to be told twice
+    # Raises here, in one sentence, if a setting or a directory cannot be used; Celery would print a traceback.
+    _ = console.manager
+    # From here on the worker logs; otherwise each event would be logged twice.
+    console.close()
     return run_worker(console.settings, log_level=loglevel or console.settings.log_level, extra=extra)
 
 
@@ -61,9 +66,9 @@ def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> in
 @pass_console
 def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
     """
-    Run a beat: it sends a sweep every TEMP_FILE_CLEANUP_INTERVAL.
+    Run a beat. It sends a sweep every TEMP_FILE_CLEANUP_INTERVAL.
 
-    One for the fleet is enough; two are the high availability, because a second sweep is empty.
+    One beat is enough for the fleet. Two give high availability, because a second sweep does no harm.
 
     \b
       TEMP_FILE_CLEANUP_INTERVAL=60 tempfleet beat
@@ -80,11 +85,11 @@ def beat(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> int:
 @pass_console
 def up(console: Console) -> int:
     """
-    Run everything here, in the foreground: Redis, a worker and a beat.
+    Run everything on this host, in the foreground: Redis, a worker and a beat.
 
-    A private Redis is started, unless TEMP_FILE_REDIS_URL or --redis-url names one: in ~/.local/state/tempfleet/redis,
-    one for all that this user ever starts so, with what was registered there before. What dies is started again. One
-    Ctrl-C ends all in order, a second one at once.
+    Unless TEMP_FILE_REDIS_URL or --redis-url is set, this starts a private Redis in ~/.local/state/tempfleet/redis. All
+    `up` commands of this user share it, and its records are kept. A worker or beat that ends is restarted. The first
+    Ctrl-C stops everything in order, a second one at once.
 
     \b
       tempfleet up
@@ -94,27 +99,28 @@ def up(console: Console) -> int:
     if private:
         console.options["redis_url"] = default_redis_url()
     fleet = console.fleet
-    fleet.hosts()  # a Redis that does not answer stops us here, with its reason
+    # Both raise here, in one sentence, if Redis or the base directory cannot be used.
+    fleet.hosts()
     _ = console.manager
     names = variables()
-    given = {names[field]: value for field, value in console.options.items() if value}
+    options = {names[field]: value for field, value in console.options.items() if value}
     lock = threading.Lock()
 
-    def say(speaker: str, line: str) -> None:
+    def print_line(program: str, line: str) -> None:
         with lock:
-            head = f"{speaker:<9} | "
-            coloured = click.style(head, fg=COLOURS[speaker]) if console.is_rich else head
+            head = f"{program:<9} | "
+            coloured = click.style(head, fg=COLOURS[program]) if console.is_rich else head
             click.echo(f"{coloured}{line}", err=console.json)
 
-    def ready() -> None:
+    def on_ready() -> None:
         if console.json:
             click.echo(json.dumps(_facts(console)))
             return
         for line in _greeting(console, private):
-            say("tempfleet", line)
+            print_line("tempfleet", line)
 
-    say("tempfleet", "starting a worker and a beat ...")
-    return Up(console.settings, fleet, {**os.environ, **given}, say, ready).run()
+    print_line("tempfleet", "starting a worker and a beat ...")
+    return Up(console.settings, fleet, {**os.environ, **options}, print_line, on_ready).run()
 
 
 def _facts(console: Console) -> dict[str, Any]:
@@ -135,20 +141,20 @@ def _greeting(console: Console, private: bool) -> list[str]:
     settings, facts = console.settings, _facts(console)
     return [
         "",
-        f"Tempfleet is up on host {settings.host}. Ctrl-C ends it.",
+        f"Tempfleet is up on host {settings.host}. Press Ctrl-C to stop it.",
         "",
         f"  registry   {console.fleet.store.address}" + (" (a private Redis)" if private else ""),
         f"  files in   {settings.base_dir}",
         f"  worker     reads the queues {facts['queue']} and {facts['host_queue']}",
-        f"  cleaned    every {duration(settings.timer_interval_seconds)} by the worker, every "
+        f"  cleaned    every {duration(settings.timer_interval_seconds)} by the worker's timer, every "
         f"{duration(settings.cleanup_interval_seconds)} by beat's sweeps",
         "",
-        "To have a file deleted, in another terminal:",
+        "To register a file for deletion, in another terminal:",
         "",
         *(f"  export {name}={quote(value)}" for name, value in _to_export(console).items()),
         "  tempfleet register FILE --ttl 10m",
         "",
-        "or from any Celery app, for files that messages may name:",
+        "Or from any Celery app, with this broker, for files in these directories:",
         "",
         f"  broker     {without_password(facts['broker_url'])}",
         f"  files in   {os.pathsep.join(facts['message_roots'])}",
@@ -161,19 +167,19 @@ def _greeting(console: Console, private: bool) -> list[str]:
 
 def _to_export(console: Console) -> dict[str, str]:
     """
-    What another terminal must be told to reach this volume: it need have neither our options nor our environment. A
-    password is not shown; a file that has the URL is named instead.
+    The variables that another terminal needs to use this volume, even without our options and our environment. A
+    password is never shown; if the URL is in a file, the file is named instead.
     """
-    settings, told = console.settings, dict[str, str]()
-    for field in REACHED_BY:
+    settings, exports = console.settings, dict[str, str]()
+    for field in VOLUME_SETTINGS:
         value = getattr(settings, field)
-        if field == "redis_url" and settings.redis_url_file and not is_said_itself(console.options):
-            told[variables()["redis_url_file"]] = os.path.abspath(settings.redis_url_file)
+        if field == "redis_url" and settings.redis_url_file and not is_url_set_directly(console.options):
+            exports[variables()["redis_url_file"]] = os.path.abspath(settings.redis_url_file)
         elif value != Settings.model_fields[field].get_default(call_default_factory=True):
-            told[variables()[field]] = without_password(value) if field == "redis_url" else value
-    return told
+            exports[variables()[field]] = without_password(value) if field == "redis_url" else value
+    return exports
 
 
 def commands() -> list[click.Command]:
-    """What the console adds to its own."""
+    """Returns the commands that the console adds to its own."""
     return [worker, beat, up, demo]

@@ -42,7 +42,7 @@ def test_the_console_is_under_celery_with_that_apps_settings(stack: Stack) -> No
     worker = stack.worker("web-1", TEMP_FILE_TIMER_INTERVAL="3600")
     shown = json.loads(celery(worker, "tempfleet", "--json", "status").stdout)
     assert (shown["host"], shown["base_dir"]) == ("web-1", str(worker.base_dir))
-    assert "A sweep is sent" in celery(worker, "tempfleet", "sweep").stdout
+    assert "A sweep was sent" in celery(worker, "tempfleet", "sweep").stdout
     wait_until(lambda: worker.samples().get("temp_file_sweep_duration_seconds_count"))
     away = worker.base_dir.rename(stack.home / "away")
     worker.base_dir.symlink_to(away)

@@ -123,7 +123,7 @@ def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(shared_up: UpA
 def test_a_child_that_dies_is_started_again_and_it_is_said(shared_up: UpAndRunning) -> None:
     before = shared_up.children()["beat"]
     before.kill()
-    wait_until(lambda: shared_up.said("beat was killed by SIGKILL; it is started again in 1 s"))
+    wait_until(lambda: shared_up.said("beat was killed by SIGKILL; restarting it in 1 s"))
     after = wait_until(lambda: shared_up.children().get("beat"), 20)
     assert after.pid != before.pid
 
