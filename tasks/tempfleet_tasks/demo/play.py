@@ -1,4 +1,4 @@
-"""What happens in the demo, in order. Nothing is timed: each step waits for what it has seen happen."""
+"""The steps of the demo, in order. No step waits for a fixed time; each waits for an event that it can see."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .stage import DemoFailed, Host, Stage
 
 START_SECONDS = 40.0
 LIMIT_SECONDS = 60.0
-"""For everything after the start. It takes about 15 s; a machine under load takes longer."""
+"""For everything after the start. It takes about 15 s, and longer on a loaded machine."""
 
 DISK_SECONDS = 5.0
-"""A file leaves the disk before its record leaves the registry, so there is hardly anything to wait for."""
+"""A file is unlinked before its record is dropped, so there is hardly anything to wait for."""
 
 TTLS = (3, 5, 7)
-"""Few different ones, so that files fall due together, as they do when an application makes them in batches."""
+"""Few different values, so that files expire together, like files that an application creates in batches."""
 
 MESSAGE_SHARE = 0.35
 
@@ -37,7 +37,7 @@ class Play:
     def run(self) -> Facts:
         """
         Raises:
-            DemoFailed: something did not start, or ended. What took too long is not an error: the facts tell.
+            DemoFailed: a process did not start, or ended. A step that took too long is no error; the checks show it.
         """
         self._start()
         self._register()
@@ -80,19 +80,19 @@ class Play:
         stage = self.stage
         here, there = stage.hosts
         written = {host.name: stage.read(host, within_seconds=START_SECONDS) for host in stage.hosts}
-        count = sum(each["written"] for each in written.values())
+        count = sum(answer["written"] for answer in written.values())
         self.show.step(
-            f"{count:,} files are written; applications on both hosts register them, and create "
+            f"{count:,} files are written; applications on both hosts register them and create "
             f"{self.files - count:,} more"
         )
         for host, other in ((here, there), (there, here)):
-            stage.tell(host, {"host": other.name, "paths": written[other.name]["for_messages"]})
+            stage.send(host, {"host": other.name, "paths": written[other.name]["for_messages"]})
         for host in stage.hosts:
-            said = stage.read(host, within_seconds=LIMIT_SECONDS)
-            self.by_library += said["registered"]
-            self.by_message += said["sent"]
+            answer = stage.read(host, within_seconds=LIMIT_SECONDS)
+            self.by_library += answer["registered"]
+            self.by_message += answer["sent"]
         done = self._wait(
-            lambda: sum(each.total("registered") for each in stage.stats().values()) >= self.files,
+            lambda: sum(stats.total("registered") for stats in stage.stats().values()) >= self.files,
             within_seconds=self.end - time.monotonic(),
             cycle=0.02,
         )
@@ -104,10 +104,10 @@ class Play:
 
     def _kill_and_restart(self) -> None:
         """
-        Look at the registry until it says that host-b's worker holds a lease, and kill that worker at this moment.
+        Read the registry until host-b's worker holds a lease, and kill that worker at this moment.
 
-        Whether the kill came in time is looked at after the death, when nobody can give the lease back any more; if
-        it did not, the worker is started again and the next lease is waited for.
+        Read it again after the kill, because now nobody can give the lease back. If the kill came too late, restart the
+        worker and wait for its next lease.
         """
         host = self.stage.hosts[1]
         registry = self.stage.fleet.registry(host.volume)
@@ -129,43 +129,48 @@ class Play:
             if host.leased_at_death:
                 self.killed = host
                 self.show.step(
-                    f"kill -9 {pid}: {host.name}'s worker died holding {host.leased_at_death} leased files"
+                    f"kill -9 {pid}: {host.name}'s worker died with {host.leased_at_death} leased files"
                 )
             self._restart(host, killed_at)
         if self.killed:
             self.show.step(
-                f"{host.name}'s worker is back; the lease runs out and its files are taken up again"
+                f"{host.name}'s worker is back; when the lease expires, its files are claimed again"
             )
 
     def _restart(self, host: Host, killed_at: float) -> None:
         self.stage.start_worker(host)
         self.show.state(host.name, "restarting")
-        self._wait(lambda: self._is_heard(host, killed_at), within_seconds=START_SECONDS, cycle=0.05)
+        self._wait(lambda: self._has_heartbeat(host, killed_at), within_seconds=START_SECONDS, cycle=0.05)
         self.show.state(host.name, "live")
 
-    def _is_heard(self, host: Host, since: float) -> bool:
-        """Whether the new worker of *host* has spoken: the one before it has been silent since its death."""
-        (silent,) = (each.silent_seconds for each in self.stage.fleet.hosts() if each.name == host.name)
+    def _has_heartbeat(self, host: Host, since: float) -> bool:
+        """Whether the new worker of *host* has sent a heartbeat; the killed one sends none after *since*."""
+        (silent,) = (other.silent_seconds for other in self.stage.fleet.hosts() if other.name == host.name)
         return silent < time.monotonic() - since
 
     def _is_registry_empty(self) -> bool:
-        return not any(each.active + each.behind for each in self.stage.stats().values())
+        return not any(stats.active + stats.behind for stats in self.stage.stats().values())
 
     def _is_disk_empty(self) -> bool:
         return not any(map(self.stage.on_disk, self.stage.hosts))
 
     def _wait(self, condition: Callable[[], bool], *, within_seconds: float, cycle: float) -> bool:
-        """Whether *condition* came true in time; shows the counts meanwhile, and that everybody is well."""
+        """
+        Returns whether *condition* came true in time. Shows the counts meanwhile.
+
+        Raises:
+            DemoFailed: a process ended, or the registry cannot be reached.
+        """
         deadline = time.monotonic() + within_seconds
         while not condition():
-            if dead := self.stage.dead_children():
-                raise DemoFailed(f"{'; '.join(dead)}.")
+            if endings := self.stage.unexpected_endings():
+                raise DemoFailed(f"{'; '.join(endings)}.")
             if time.monotonic() > deadline:
                 return False
             try:
                 self.show.counts(self.stage.stats())
             except RegistryError as exc:
-                raise DemoFailed(f"The registry is gone: {exc}") from exc
+                raise DemoFailed(f"The registry cannot be reached: {exc}") from exc
             time.sleep(cycle)
         self.show.counts(self.stage.stats())
         return True

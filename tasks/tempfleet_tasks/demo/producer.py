@@ -1,8 +1,8 @@
 """
-An application on one host, as a process of its own. It reads one JSON document a line and answers with one.
+An application on one host, as a process of its own. It reads one JSON document per line and answers with one.
 
-First it writes its files. Told to go, it registers its own through the library, and asks for those of the other
-host by message: with a bare Celery app, by the task's name, as an application does that has nothing of ours.
+First it writes its files. When it is told to, it registers its own files with the library, and the files of the other
+host by message. For that it uses a plain Celery app and the name of the task, as an app without Tempfleet does.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def main() -> None:
 
     created = (count - for_messages) // 5
     own = [write(manager, f"own {n} {ODD_NAMES[n % 4]}", rng) for n in range(count - for_messages - created)]
-    others = [write(manager, f"report-{n}.bin", rng) for n in range(for_messages)]
-    answer({"written": len(own) + len(others), "for_messages": others})
+    reports = [write(manager, f"report-{n}.bin", rng) for n in range(for_messages)]
+    answer({"written": len(own) + len(reports), "for_messages": reports})
 
     order = json.loads(sys.stdin.readline())
     register(manager, own, lives)
@@ -45,7 +45,8 @@ def main() -> None:
         file.close()
     sent = send(settings, order["host"], order["paths"], lives)
     answer({"registered": len(own) + created, "sent": sent})
-    sys.stdin.read()  # until the demo is over
+    # Blocks until the demo is over.
+    sys.stdin.read()
     manager.close()
 
 
@@ -61,7 +62,7 @@ def content(rng: random.Random) -> bytes:
 
 
 def register(manager: TempFileManager, paths: list[str], lives: Iterator[int]) -> None:
-    """Most by the many, some one by one."""
+    """Register a fifth of *paths* one by one, the others in batches."""
     single = len(paths) // 5
     for path in paths[:single]:
         manager.register(path, ttl=next(lives), tags=["demo"])
@@ -70,7 +71,7 @@ def register(manager: TempFileManager, paths: list[str], lives: Iterator[int]) -
 
 
 def send(settings: Settings, host: str, paths: list[str], lives: Iterator[int]) -> int:
-    """Ask by message for files that are on *host*; half of them one by one."""
+    """Register files of *host* by message: half of them one by one, the others in batches."""
     app = Celery("shop", broker=broker_url(settings.effective_broker_url), set_as_current=False)
     half = len(paths) // 2
     for path in paths[:half]:

@@ -1,4 +1,4 @@
-"""How the demo is shown: a live view on a terminal, and plain lines wherever else."""
+"""The output of the demo: a live view on a terminal, and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STATE_STYLES = {"starting": "yellow", "live": "green", "killed": "bold red", "re
 
 
 class Show(Protocol):
-    """What the play tells its audience."""
+    """What the play reports."""
 
     def step(self, text: str) -> None:
-        """The next thing that happens."""
+        """The next step begins."""
 
     def state(self, host: str, state: str) -> None:
-        """What a host's worker is now: starting, live, killed, restarting."""
+        """The new state of a host's worker: starting, live, killed or restarting."""
 
     def counts(self, stats: Mapping[str, VolumeStats]) -> None:
         """The newest counts of some hosts."""
@@ -42,37 +42,37 @@ class Show(Protocol):
 
 
 class Lines:
-    """One line a step, and the counts once a second."""
+    """Prints one line per step, and the counts once a second."""
 
     def __init__(self, *, to_stderr: bool = False) -> None:
         self.began = time.monotonic()
         self.to_stderr = to_stderr
         self.stats: dict[str, VolumeStats] = {}
-        self.said_at = 0.0
-        self.said = ""
+        self.printed_at = 0.0
+        self.printed = ""
 
     def step(self, text: str) -> None:
-        self._say(text)
+        self._print(text)
 
     def state(self, host: str, state: str) -> None:
-        self._say(f"{host}: worker {state}")
+        self._print(f"{host}: worker {state}")
 
     def counts(self, stats: Mapping[str, VolumeStats]) -> None:
         self.stats.update(stats)
         now = time.monotonic()
-        if now - self.said_at < 1 or not any(each.total("registered") for each in self.stats.values()):
+        if now - self.printed_at < 1 or not any(counts.total("registered") for counts in self.stats.values()):
             return
-        self.said_at = now
-        told = [
-            f"{host}: {each.total('registered'):,} registered, {each.active:,} left, "
-            f"{each.total('deleted'):,} deleted"
-            for host, each in sorted(self.stats.items())
-        ]
-        if (line := "; ".join(told)) != self.said:
-            self.said = line
-            self._say(f"  {line}")
+        self.printed_at = now
+        line = "; ".join(
+            f"{host}: {counts.total('registered'):,} registered, {counts.active:,} left, "
+            f"{counts.total('deleted'):,} deleted"
+            for host, counts in sorted(self.stats.items())
+        )
+        if line != self.printed:
+            self.printed = line
+            self._print(f"  {line}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         click.echo(f"{time.monotonic() - self.began:5.1f} s  {text}", err=self.to_stderr)
 
     def __enter__(self) -> Self:
@@ -85,7 +85,7 @@ class Lines:
 
 
 class LiveView:
-    """The steps so far, what each host has and had, drawn anew eight times a second."""
+    """Shows the steps so far and the counts of each host, eight times a second."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.began = time.monotonic()
@@ -112,8 +112,8 @@ class LiveView:
         for number, (at, text) in enumerate(self.steps, 1):
             is_last = number == len(self.steps) and self.live.is_started
             mark: RenderableType = self.spinner if is_last else Text("✓", "green")
-            loud = "kill -9" in text
-            grid.add_row(mark, Text(f"{at:4.1f} s", "dim"), Text(text, "bold red" if loud else ""))
+            style = "bold red" if "kill -9" in text else ""
+            grid.add_row(mark, Text(f"{at:4.1f} s", "dim"), Text(text, style))
         return grid
 
     def _hosts(self) -> RenderableType:
@@ -123,25 +123,12 @@ class LiveView:
         for heading in ("Registered", "Waiting", "Leased", "Recovered", "Deleted"):
             table.add_column(heading, justify="right", min_width=len(heading))
         table.add_column("", width=24)
-        for host, each in sorted(self.stats.items()):
+        for host, stats in sorted(self.stats.items()):
             state = self.states.get(host, "live")
-            registered = each.total("registered")
-            gone = registered - each.active
-            table.add_row(
-                host,
-                Text(state, STATE_STYLES[state]),
-                *(
-                    f"{n:,}"
-                    for n in (
-                        registered,
-                        each.waiting,
-                        each.leased,
-                        each.total("recovered"),
-                        each.total("deleted"),
-                    )
-                ),
-                ProgressBar(total=max(registered, 1), completed=gone, width=24),
-            )
+            registered, recovered, deleted = map(stats.total, ("registered", "recovered", "deleted"))
+            numbers = (registered, stats.waiting, stats.leased, recovered, deleted)
+            bar = ProgressBar(total=max(registered, 1), completed=registered - stats.active, width=24)
+            table.add_row(host, Text(state, STATE_STYLES[state]), *(f"{n:,}" for n in numbers), bar)
         return table
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """
-Where the demo plays: a fresh temporary directory with a Redis in it, two hosts, their workers, one beat.
+The stage of the demo: a new temporary directory with a Redis in it, two hosts, their workers and one beat.
 
-Leaving the stage, in whatever way, ends every process and removes the directory.
+When the block of the stage ends, for any reason, every process is ended and the directory is removed.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ SETTINGS = {
     "TEMP_FILE_HOST_LIVE_FOR": "4",
     "TEMP_FILE_RETRY_DELAY": "1",
 }
-"""Everything that takes minutes in earnest takes seconds here; nothing else is different."""
+"""Times are seconds here instead of minutes; nothing else is different."""
 
 END_SECONDS = 20.0
 
 
 class DemoFailed(TempfleetError):
-    """The demo could not go on."""
+    """The demo could not continue."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,8 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.interrupts.hold_back()  # taking everything down takes seconds, and must not end half way
+        # The cleanup takes seconds, and an interrupt must not end it half way.
+        self.interrupts.hold_back()
         self._cleanup.close()
 
     def _set_up(self) -> None:
@@ -112,7 +113,7 @@ class Stage:
     def _start(self, kind: str, host: Host, *arguments: str, module: str | None = None) -> Child:
         name = "beat" if kind == "beat" else f"{kind} of {host.name}"
         self.logs[name] = self.directory / f"{name.replace(' ', '-')}.log"
-        # An interrupt between the start and the list would leave a process that nobody knows.
+        # An interrupt between the start and the append would leave a process that nobody ends.
         with self.interrupts.held_back(), self.logs[name].open("ab") as log:
             child = (
                 Child(*arguments, module=module, env=self._env(host), errors=log)
@@ -127,18 +128,20 @@ class Stage:
             "TEMP_FILE_REDIS_URL": self.url,
             "TEMP_FILE_HOST": host.name,
             "TEMP_FILE_BASE_DIR": host.volume.base_dir,
-            "TEMP_FILE_ENV_FILE": "",  # nor what is in the directory that it was started in
-            "TEMP_FILE_AUDIT_LOG": f"{host.volume.base_dir}.audit.log",  # so that on_disk() may count everything
+            # Ignore a .env in the current directory.
+            "TEMP_FILE_ENV_FILE": "",
+            # Outside the base directory, so that on_disk() can count all its files.
+            "TEMP_FILE_AUDIT_LOG": f"{host.volume.base_dir}.audit.log",
         }
         clean = {name: value for name, value in os.environ.items() if name not in variables().values()}
         return clean | SETTINGS | own
 
     def read(self, host: Host, *, within_seconds: float) -> dict[str, Any]:
         """
-        The next document of the host's producer.
+        Returns the next document of the host's producer.
 
         Raises:
-            DemoFailed: it ended, or said nothing in that time.
+            DemoFailed: it ended, or did not answer in that time.
         """
         assert host.producer is not None
         if select.select([host.producer.output], [], [], within_seconds)[0] and (
@@ -146,39 +149,40 @@ class Stage:
         ):
             answer: dict[str, Any] = json.loads(line)
             return answer
-        raise DemoFailed(f"The application on {host.name} {host.producer.ending()} and gave no answer.")
+        raise DemoFailed(f"The application on {host.name} {host.producer.ending()} and did not answer.")
 
-    def tell(self, host: Host, document: dict[str, Any]) -> None:
+    def send(self, host: Host, document: dict[str, Any]) -> None:
         assert host.producer is not None and host.producer.process.stdin is not None
         host.producer.process.stdin.write(json.dumps(document).encode() + b"\n")
         host.producer.process.stdin.flush()
 
     def end_all(self) -> None:
-        """All processes in order, so that what they count is counted."""
+        """End all processes in order, so that they record all their counts."""
         end_all(self.children, within_seconds=END_SECONDS)
 
-    def dead_children(self) -> list[str]:
-        """What is not running, and should."""
-        wanted = {f"worker of {host.name}": host.worker for host in self.hosts} | {"beat": self.beat}
+    def unexpected_endings(self) -> list[str]:
+        """Describes each worker or beat that has ended."""
+        children = {f"worker of {host.name}": host.worker for host in self.hosts} | {"beat": self.beat}
         return [
-            f"{name} {child.ending()}" for name, child in wanted.items() if child and not child.is_running()
+            f"{name} {child.ending()}" for name, child in children.items() if child and not child.is_running()
         ]
 
     def log_ends(self, lines: int = 12) -> dict[str, list[str]]:
+        """Returns the last *lines* of each log that is not empty."""
         ends = {
             name: log.read_text(errors="replace").splitlines()[-lines:] for name, log in self.logs.items()
         }
         return {name: end for name, end in ends.items() if end}
 
-    # -- looking
+    # -- counts
 
     def stats(self) -> dict[str, VolumeStats]:
-        """Each host's counts, in one round trip."""
-        found = self.fleet.stats(host.volume for host in self.hosts)
-        return {volume.host: stats for volume, stats in found.items()}
+        """Returns each host's counts, in one round trip."""
+        by_volume = self.fleet.stats(host.volume for host in self.hosts)
+        return {volume.host: stats for volume, stats in by_volume.items()}
 
     def on_disk(self, host: Host) -> int:
-        """Whatever is left in the host's base directory that is not a directory."""
+        """Returns the number of files and other objects, except directories, in the host's base directory."""
         return sum(len(files) for _, _, files in os.walk(host.volume.base_dir))
 
     # -- the end
@@ -189,7 +193,7 @@ class Stage:
             child.close()
 
     def _end_redis(self) -> None:
-        """Its keeper stops it half a second after its last user has gone, and that is us."""
+        """Disconnect the last user; half a second later the keeper stops Redis."""
         disconnect_url(self.url)
         deadline = time.monotonic() + END_SECONDS
         while is_locked(self.redis / KEEPER_LOCK) and time.monotonic() < deadline:
