@@ -1,4 +1,4 @@
-"""What a worker does beside its tasks, on a real server: nothing that goes wrong there keeps it from cleaning."""
+"""What a worker does beside its tasks, on a real server. No failure there stops it from cleaning."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def due_file(runtime: Runtime) -> Path:
     return path
 
 
-def recorded_from_afar(runtime: Runtime, path: Path) -> None:
+def register_unverified(runtime: Runtime, path: Path) -> None:
     registry = runtime.manager.registry
     registry.register([NewFile(str(path), ttl_ms=60_000, flags=Flag.UNVERIFIED.value)])
     registry.observe({UNVERIFIED: 1})
@@ -74,40 +74,40 @@ def test_a_host_stays_live_while_redis_is_full(runtime: Runtime) -> None:
     assert runtime.fleet.live_hosts() == {"web-1"}
 
 
-def test_what_was_recorded_from_afar_keeps_no_timer_from_cleaning_while_redis_is_full(
+def test_an_unverified_file_does_not_stop_the_timer_from_cleaning_while_redis_is_full(
     runtime: Runtime, base_dir: Path
 ) -> None:
     path = due_file(runtime)
-    afar = base_dir / "afar"
-    afar.write_text("bytes")
-    recorded_from_afar(runtime, afar)
+    unverified = base_dir / "unverified"
+    unverified.write_text("bytes")
+    register_unverified(runtime, unverified)
     runtime.manager.store.client.config_set("maxmemory", "1")
     clean_host(runtime, threading.Event())
     assert not path.exists()
 
 
-def test_what_was_recorded_from_afar_for_a_disk_that_is_away_keeps_no_timer_from_cleaning(
+def test_an_unverified_file_of_a_missing_disk_does_not_stop_the_timer_from_cleaning(
     runtime: Runtime, allowed: Path
 ) -> None:
     path = due_file(runtime)
-    recorded_from_afar(runtime, allowed / "afar")
+    register_unverified(runtime, allowed / "unverified")
     shutil.rmtree(allowed)
     clean_host(runtime, threading.Event())
     assert not path.exists()
-    assert runtime.manager.is_temp_file(allowed / "afar")
+    assert runtime.manager.is_temp_file(allowed / "unverified")
 
 
-def test_the_timer_makes_private_directories_while_there_is_room_for_them(
+def test_the_timer_creates_private_directories_before_the_disk_is_full(
     runtime: Runtime, allowed: Path
 ) -> None:
     clean_host(runtime, threading.Event())
     assert all(root.private.peek() >= 0 for root in runtime.manager.roots)
 
 
-def test_the_timer_makes_room_after_all_volumes_were_cleaned(
+def test_the_timer_evicts_files_after_all_volumes_were_cleaned(
     server: EmbeddedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two volumes share a memory that is never all free: what is due goes first, everywhere, then the rest."""
+    """Two volumes share a memory that is never all free. All expired files are deleted before any file is evicted."""
     if not Path("/dev/shm").is_dir():
         pytest.skip("there is no /dev/shm")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
@@ -137,7 +137,7 @@ def test_the_timer_makes_room_after_all_volumes_were_cleaned(
         assert [
             runtime.local_volume(volume).registry.stats().total("evicted") for volume in runtime.own_volumes()
         ] == [1, 1]
-        cleaned, first = (caplog.text.index(words) for words in ("Cleaned up 1 temp", "Evicted 1 temp"))
+        cleaned, first = (caplog.text.index(text) for text in ("Cleaned up 1 temp", "Evicted 1 temp"))
         assert cleaned < first
         clean_host(runtime, threading.Event())
         assert runtime.manager.evictor.backoff.intervals == 1
@@ -150,7 +150,7 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def test_a_pass_compresses_what_is_idle_in_every_volume_that_can_be_served(
+def test_a_pass_compresses_the_idle_files_of_every_volume_that_can_be_served(
     runtime: Runtime, server: EmbeddedServer, allowed: Path, tmp_path: Path
 ) -> None:
     settings = runtime.settings.model_copy(update={"compress_after_seconds": 0.001})
@@ -174,7 +174,7 @@ def idle_file(manager: TempFileManager) -> Path:
     return path
 
 
-def test_a_worker_that_is_not_to_compress_has_no_thread_for_it(runtime: Runtime) -> None:
+def test_without_compression_a_worker_has_no_thread_for_it(runtime: Runtime) -> None:
     for after, names in ((0.0, 0), (60.0, 1)):
         step = HostStep(None)
         settings = runtime.settings.model_copy(update={"compress_after_seconds": after})

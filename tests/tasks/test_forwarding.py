@@ -1,6 +1,6 @@
 """
-Messages that are confined: what a stranger on the broker may say of a host that is here, and of one that is silent.
-On a real server, with real files; a host is silent when its last heartbeat was long ago.
+Messages are confined: what a stranger on the broker can do to files of this host, and to files of a silent one.
+On a real server, with real files. A host is silent if its last heartbeat was long ago.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ MakeRuntime = Callable[..., Runtime]
 def make_runtime(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> Iterator[MakeRuntime]:
-    made: list[Runtime] = []
+    runtimes: list[Runtime] = []
 
     def make(host: str, **values: Any) -> Runtime:
-        given = {"base_dir": str(tmp_path / host), "redis_url": real_server.unix_url, **values}
-        made.append(make_app(Settings.load(host=host, **given)).tempfleet())
-        made[-1].fleet.announce(made[-1].manager.volume)
-        return made[-1]
+        values = {"base_dir": str(tmp_path / host), "redis_url": real_server.unix_url, **values}
+        runtime: Runtime = make_app(Settings.load(host=host, **values)).tempfleet()
+        runtimes.append(runtime)
+        runtime.fleet.announce(runtime.manager.volume)
+        return runtime
 
     yield make
-    for runtime in made:
+    for runtime in runtimes:
         runtime.manager.close()
         runtime.app.close()
 
@@ -56,7 +57,7 @@ Silence = Callable[..., Runtime]
 
 @pytest.fixture
 def silent(make_runtime: MakeRuntime, here: Runtime, real_client: redis.Redis) -> Silence:
-    """web-2, which was heard of once; what it has in its hand when it returns."""
+    """Makes the runtime of web-2, a host that is silent now; a test uses it as the host that returns."""
 
     def make(**values: Any) -> Runtime:
         runtime = make_runtime("web-2", **values)
@@ -78,7 +79,7 @@ def file_in(directory: Path, name: str = "a") -> Path:
 
 
 def returns_and_cleans(runtime: Runtime, *, after_ms: int = 0) -> None:
-    """The host comes back: one pass of its timer, when everything recorded so far is due."""
+    """The host returns: one pass of its timer, after everything recorded so far has expired."""
     wait_until(lambda: runtime.manager.registry.now_ms() >= after_ms)
     clean_host(runtime, threading.Event())
 
@@ -144,7 +145,7 @@ def test_a_name_that_was_used_again_while_its_host_was_silent_is_taken_as_the_ne
     assert record.identity == other.manager.inspect(path).identity
 
 
-def test_a_created_file_keeps_its_record_whatever_is_said_of_it_from_afar(
+def test_a_created_file_keeps_its_record_whatever_a_message_says_while_its_host_is_silent(
     here: Runtime, silent: Silence
 ) -> None:
     other = silent()
@@ -161,7 +162,7 @@ def test_only_the_message_roots_of_a_host_that_returns_count_in_all_of_its_volum
 ) -> None:
     another = tmp_path / "another"
     library = TempFileManager(another, host="web-2", redis_url=real_server.unix_url)
-    library.register(file_in(another, "known"), ttl=600)
+    library.register(file_in(another, "registered"), ttl=600)
     other, victim = silent(), file_in(another, "victim")
     send(here, "register", str(victim), host="web-2", ttl=0.001)
     returns_and_cleans(other, after_ms=deadline_of(library, victim))
@@ -169,13 +170,13 @@ def test_only_the_message_roots_of_a_host_that_returns_count_in_all_of_its_volum
     library.close()
 
 
-def test_a_file_younger_than_its_registration_from_afar_is_not_adopted(
+def test_a_file_younger_than_its_unverified_registration_is_not_adopted(
     here: Runtime, silent: Silence, real_client: redis.Redis
 ) -> None:
     other = silent()
     path = Path(other.settings.base_dir) / "later"
     send(here, "register", str(path), host="web-2", ttl=86400)
-    # Registered a minute ago: the clocks of a test do not wait.
+    # Make the registration a minute older, instead of waiting.
     key = f"tempfleet:{{{other.manager.volume}}}:records"
     record = real_client.hget(key, str(path))
     assert record is not None
@@ -186,21 +187,21 @@ def test_a_file_younger_than_its_registration_from_afar_is_not_adopted(
     assert path.exists() and not other.manager.is_temp_file(path)
 
 
-def test_with_a_quarantine_a_file_recorded_from_afar_is_set_aside_and_verified_there(
-    here: Runtime, silent: Silence
-) -> None:
+def test_an_unverified_file_is_quarantined_and_verified_there(here: Runtime, silent: Silence) -> None:
     other = silent(quarantine_seconds=600)
     path = file_in(Path(other.settings.base_dir))
     send(here, "register", str(path), host="web-2", ttl=0.001)
     wait_until(lambda: other.manager.registry.now_ms() >= deadline_of(other.manager, path))
     assert other.manager.cleanup_report().set_aside == 1
     assert other.manager.verify_unverified() == 0
-    (aside,) = other.manager.quarantined()
-    record = other.manager.get_record(aside.aside_path)
+    (quarantined,) = other.manager.quarantined()
+    record = other.manager.get_record(quarantined.aside_path)
     assert record is not None and record.is_quarantined and not record.is_unverified
 
 
-def test_what_a_silent_host_is_deleting_is_left_to_it(here: Runtime, silent: Silence) -> None:
+def test_a_message_does_not_change_the_record_of_a_file_that_a_silent_host_is_deleting(
+    here: Runtime, silent: Silence
+) -> None:
     other = silent()
     path = file_in(Path(other.settings.base_dir))
     other.manager.register(path)

@@ -1,4 +1,4 @@
-"""The tasks as functions, on a real server: what each message does, and what it refuses."""
+"""The tasks, called as functions on a real server: what they do, and what they refuse."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ NAMES = {
 
 
 def settings_of(server: EmbeddedServer, base_dir: Path, **values: Any) -> Settings:
-    given = {"host": "web-1", "base_dir": str(base_dir), "redis_url": server.unix_url, **values}
-    return Settings.load(**given)
+    values = {"host": "web-1", "base_dir": str(base_dir), "redis_url": server.unix_url, **values}
+    return Settings.load(**values)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_one_message_registers_many_files_and_names_those_it_could_not(
     assert rejected(manager) == {"BatchError": 1}
 
 
-def test_a_message_renews_and_releases(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
+def test_a_message_renews_and_unregisters(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
     path = make(base_dir)
     manager.register(path, ttl=10)
     app.tasks["tempfleet.renew"](str(path), host="web-1", ttl=900)
@@ -213,7 +213,7 @@ def test_a_missing_file_is_an_error_and_counted(
     assert rejected(manager) == {"FileMissing": 1}
 
 
-def test_a_message_for_a_host_that_nobody_knows_is_an_error_and_counted(
+def test_a_message_for_an_unknown_host_is_an_error_and_counted(
     app: Celery, manager: TempFileManager, runtime: Runtime
 ) -> None:
     with pytest.raises(UnknownHost, match="known: web-1"):
@@ -238,7 +238,7 @@ def test_a_message_for_a_silent_host_is_recorded_and_verified_when_it_returns(
     returning = make_app(settings_of(real_server, base, host="web-2"))
     other: Runtime = returning.tempfleet()
     runtime.fleet.announce(other.manager.volume)
-    real_client.zadd("tempfleet:hosts", {"web-2": 1})  # its last heartbeat was long ago
+    real_client.zadd("tempfleet:hosts", {"web-2": 1})  # silent: its last heartbeat was in 1970
 
     app.tasks["tempfleet.register"](str(there), host="web-2", ttl=600)
     app.tasks["tempfleet.register_many"]([str(gone)], host="web-2", ttl=600)
@@ -285,7 +285,7 @@ def due_file(manager: TempFileManager, base_dir: Path, name: str = "a") -> Path:
     return path
 
 
-def test_a_sweep_wakes_live_hosts_that_have_something_due_and_no_others(
+def test_a_sweep_wakes_only_live_hosts_that_have_expired_files(
     app: Celery, runtime: Runtime, manager: TempFileManager, real_client: redis.Redis, base_dir: Path
 ) -> None:
     due_file(manager, base_dir)
@@ -295,8 +295,8 @@ def test_a_sweep_wakes_live_hosts_that_have_something_due_and_no_others(
     for volume in (silent, idle):
         runtime.fleet.announce(volume)
     real_client.zadd("tempfleet:{web-2|/base}:registry", {"/base/x": 1})
-    said = app.tasks["tempfleet.sweep"]()
-    assert (said["volumes"], said["due"], said["sent"], said["silent_due"]) == (3, 2, 1, 1)
+    report = app.tasks["tempfleet.sweep"]()
+    assert (report["volumes"], report["due"], report["sent"], report["silent_due"]) == (3, 2, 1, 1)
     assert waiting(app, "tempfleet.host.web-1") == 1
     assert waiting(app, "tempfleet.host.web-2") == waiting(app, "tempfleet.host.web-3") == 0
 
@@ -321,7 +321,7 @@ def test_while_a_wake_up_waits_no_more_are_added(
     assert app.tasks["tempfleet.sweep"]()["sent"] == 1
 
 
-def test_while_a_sweep_waits_no_more_are_added_whoever_sends_it(app: Celery, runtime: Runtime) -> None:
+def test_while_a_sweep_waits_no_other_beat_adds_one(app: Celery, runtime: Runtime) -> None:
     sweep = app.tasks["tempfleet.sweep"]
     assert [sweep.apply_async() is not None for _ in range(3)] == [True, False, False]
     assert waiting(app, "tempfleet") == 1
@@ -337,7 +337,7 @@ def test_a_sweep_that_the_broker_lost_is_sent_again(
     assert waiting(app, "tempfleet") == 1
 
 
-def test_while_the_registry_has_no_room_for_a_note_hosts_are_woken_all_the_same(
+def test_hosts_are_woken_although_the_registry_is_full(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
 ) -> None:
     with EmbeddedServer.start(tmp_path / "registry", maxmemory="8mb") as server:
@@ -354,14 +354,14 @@ def test_while_the_registry_has_no_room_for_a_note_hosts_are_woken_all_the_same(
         runtime.manager.close()
 
 
-def test_delete_due_deletes_what_is_due_and_says_so(
+def test_delete_due_deletes_expired_files_and_reports_them(
     app: Celery, manager: TempFileManager, base_dir: Path
 ) -> None:
     paths = [due_file(manager, base_dir, str(i)) for i in range(3)]
     kept = make(base_dir, "kept")
     manager.register(kept, ttl=600)
-    said = app.tasks["tempfleet.delete_due"](str(manager.volume))
-    assert (said["deleted"], said["freed_bytes"] > 0, said["finished"]) == (3, True, True)
+    report = app.tasks["tempfleet.delete_due"](str(manager.volume))
+    assert (report["deleted"], report["freed_bytes"] > 0, report["finished"]) == (3, True, True)
     assert not any(path.exists() for path in paths)
     assert kept.exists()
 
@@ -399,15 +399,15 @@ def test_a_volume_outside_the_roots_is_not_claimed_from(
     other.close()
 
 
-def test_a_clean_up_that_runs_out_of_time_sends_itself_to_go_on(
+def test_a_clean_up_that_runs_out_of_time_sends_itself_to_continue(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> None:
     app = make_app(settings_of(real_server, base_dir, timeout_seconds=1e-9))
     manager = app.tempfleet().manager
     app.tempfleet().fleet.heartbeat("web-1")
     due_file(manager, base_dir)
-    said = app.tasks["tempfleet.delete_due"](str(manager.volume))
-    assert (said["finished"], said["handed_back"]) == (False, 1)
+    report = app.tasks["tempfleet.delete_due"](str(manager.volume))
+    assert (report["finished"], report["handed_back"]) == (False, 1)
     assert waiting(app, "tempfleet.host.web-1") == 1
     manager.close()
 

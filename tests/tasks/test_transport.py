@@ -9,7 +9,7 @@ from tempfleet.embedded import EmbeddedServer, broker_url
 from tempfleet_tasks.worker import transport
 
 
-def test_a_channel_whose_connection_was_closed_says_so_as_a_connection_error(
+def test_a_channel_whose_connection_was_closed_raises_a_connection_error(
     real_server: EmbeddedServer,
 ) -> None:
     transport.use()
@@ -17,7 +17,7 @@ def test_a_channel_whose_connection_was_closed_says_so_as_a_connection_error(
         channel = connection.default_channel
         assert isinstance(channel, transport.Channel)
         expected = connection.connection_errors
-        channel.connection.client = None  # what kombu does when it gives a broken connection up
+        channel.connection.client = None  # as kombu does with a broken connection
         with pytest.raises(expected, match="was closed"):
             channel._connparams()
         channel.connection.client = connection
