@@ -1,4 +1,4 @@
-"""A Redis of its own for each story, which the story may stop and start again."""
+"""Each story has its own Redis, which it may stop and start again."""
 
 from __future__ import annotations
 

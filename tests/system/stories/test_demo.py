@@ -1,4 +1,4 @@
-"""The demo: the first thing that a user sees. It must be true, and leave nothing behind."""
+"""The demo is the first thing that a user sees. Its output must be true, and it must leave nothing behind."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def temp(tmp_path: Path) -> Path:
     return directory
 
 
-def test_the_demo_shows_every_row_right_and_leaves_nothing_behind(tmp_path: Path, temp: Path) -> None:
+def test_the_demo_passes_every_check_and_leaves_nothing_behind(tmp_path: Path, temp: Path) -> None:
     process = console(
         "demo", "--files", "300", "--json",
         env=console_env(tmp_path, TMPDIR=str(temp)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     out, err = process.communicate(timeout=150)
     assert process.returncode == 0, out + err
-    said = json.loads(out)
-    assert said["ok"] is True
-    assert [row["name"] for row in said["rows"]] == ROWS
-    assert all(row["ok"] for row in said["rows"])
+    document = json.loads(out)
+    assert document["ok"] is True
+    assert [row["name"] for row in document["rows"]] == ROWS
+    assert all(row["ok"] for row in document["rows"])
     assert "kill -9" in err
     assert list(temp.iterdir()) == []
 
@@ -78,13 +78,13 @@ RIGHT = Facts(
 )  # fmt: skip
 
 
-def wrong(facts: Facts) -> list[str]:
+def failed_checks(facts: Facts) -> list[str]:
     return [row.name for row in check_facts(facts) if not row.ok]
 
 
 def test_files_that_the_killed_worker_had_unlinked_are_right_and_are_not_called_deleted() -> None:
     rows = {row.name: row for row in check_facts(RIGHT)}
-    assert wrong(RIGHT) == []
+    assert failed_checks(RIGHT) == []
     assert rows["Deleted by host-b"].value == "8"
 
 
@@ -97,16 +97,16 @@ def test_files_that_the_killed_worker_had_unlinked_are_right_and_are_not_called_
         (replace(RIGHT, files=21), "Registered"),
     ],
 )
-def test_a_row_that_is_wrong_is_called_wrong(facts: Facts, name: str) -> None:
-    assert wrong(facts) == [name]
+def test_a_wrong_fact_fails_its_check(facts: Facts, name: str) -> None:
+    assert failed_checks(facts) == [name]
 
 
 def test_a_file_that_vanished_without_a_kill_to_explain_it_is_wrong() -> None:
     lost = replace(KILLED, totals=KILLED.totals | {"missing": 6, "deleted": 4})
-    assert "Deleted by host-b" in wrong(replace(RIGHT, stats={"host-a": CLEAN, "host-b": lost}))
+    assert "Deleted by host-b" in failed_checks(replace(RIGHT, stats={"host-a": CLEAN, "host-b": lost}))
 
 
 def test_a_file_that_stays_in_the_registry_is_wrong() -> None:
     stuck = replace(KILLED, waiting=1, totals=KILLED.totals | {"deleted": 7})
-    found = wrong(replace(RIGHT, stats={"host-a": CLEAN, "host-b": stuck}))
-    assert found == ["Deleted by host-b", "Left in Redis"]
+    failed = failed_checks(replace(RIGHT, stats={"host-a": CLEAN, "host-b": stuck}))
+    assert failed == ["Deleted by host-b", "Left in Redis"]

@@ -1,4 +1,4 @@
-"""A disk that fills up faster than its files expire, and a real worker that keeps it between its marks."""
+"""A disk that fills up faster than its files expire, and a real worker that keeps its usage between two limits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ KIB = 1024
 
 @needs_root
 @needs_linux
-def test_a_worker_keeps_a_disk_between_its_marks_while_files_keep_coming(
+def test_a_worker_keeps_a_disk_between_its_limits_while_new_files_arrive(
     stack: Stack, tmp_path: Path
 ) -> None:
     with mounted(["-t", "tmpfs", "-o", "mode=700,size=8m", "tmpfs"], tmp_path / "web-1") as disk:
-        marks = {"TEMP_FILE_EVICT_ABOVE": "70", "TEMP_FILE_EVICT_DOWN_TO": "40"}
-        worker = stack.worker(TEMP_FILE_ALLOWED_ROOTS=str(disk), **marks)
+        limits = {"TEMP_FILE_EVICT_ABOVE": "70", "TEMP_FILE_EVICT_DOWN_TO": "40"}
+        worker = stack.worker(TEMP_FILE_ALLOWED_ROOTS=str(disk), **limits)
         manager = worker.manager()
         held = disk / "held"
         held.write_bytes(b"x" * 100 * KIB)
@@ -29,10 +29,10 @@ def test_a_worker_keeps_a_disk_between_its_marks_while_files_keep_coming(
         manager.hold(held)
 
         def percent() -> float:
-            found = os.statvfs(disk)
-            return 100 * (1 - found.f_bfree / found.f_blocks)
+            space = os.statvfs(disk)
+            return 100 * (1 - space.f_bfree / space.f_blocks)
 
-        for n in range(400):  # 25 MiB through a disk of 8
+        for n in range(400):  # 25 MiB on a disk of 8 MiB
             if percent() > 90:
                 wait_until(lambda: percent() < 75, timeout=30)
             path = disk / f"f{n:03}"
@@ -41,7 +41,8 @@ def test_a_worker_keeps_a_disk_between_its_marks_while_files_keep_coming(
         wait_until(lambda: percent() < 71, timeout=30)
         assert held.exists()
         newest = entries(disk)[:-1]
-        assert newest == [f"f{n:03}" for n in range(400 - len(newest), 400)]  # the oldest went, and no other
+        # Only the oldest files were evicted.
+        assert newest == [f"f{n:03}" for n in range(400 - len(newest), 400)]
         samples = worker.samples()
         assert samples["temp_files_evicted_total"] == 400 - len(newest)
         assert samples["temp_file_evicted_bytes_total"] == samples["temp_files_evicted_total"] * 64 * KIB

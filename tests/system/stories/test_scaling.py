@@ -1,6 +1,6 @@
 """
-Scaling: the workers of a shared disk come and go, gently and not, while its files expire; and the backlog is told when
-none of them is left, for that is when a scaler must know it.
+Scaling: workers of a shared disk start and end, by SIGTERM and SIGKILL, while its files expire. The backlog is visible
+also while no worker runs, because a scaler needs it then.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMALL_STEPS = {"TEMP_FILE_CLEANUP_BATCH_SIZE": "20", "TEMP_FILE_CLEANUP_THREADS"
 
 
 class Crowd:
-    """The workers that serve one disk at a moment, as a scaler has them."""
+    """The workers that serve one disk now, as a scaler starts and ends them."""
 
     def __init__(self, base: Path, url: str, directory: Path) -> None:
         self.base, self.url, self.directory = base, url, directory
@@ -44,7 +44,7 @@ class Crowd:
         self.workers.append(Worker(HOST, self.base, self.url, place, arguments=("-n", name), **SMALL_STEPS))
 
     def shrink(self, rng: random.Random) -> None:
-        """One goes, as in a scale-down (SIGTERM) or with its machine (SIGKILL)."""
+        """End one worker: by SIGTERM as in a scale-down, or by SIGKILL as when its machine fails."""
         worker = self.workers.pop(rng.randrange(len(self.workers))).wait_until_ready()
         how = min(self.ends, key=lambda name: self.ends[name])
         self.ends[how] += 1
@@ -67,7 +67,7 @@ def feed(manager: TempFileManager, rng: random.Random, fed: int) -> int:
 
 
 @pytest.mark.chaos
-def test_workers_come_and_go_while_files_expire_and_nothing_is_lost(
+def test_workers_start_and_end_while_files_expire_and_nothing_is_lost(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     seed = random.randrange(2**32)
@@ -85,7 +85,8 @@ def test_workers_come_and_go_while_files_expire_and_nothing_is_lost(
             crowd.shrink(rng)
             stats = manager.stats()
             assert (stats.imbalance, stats.dead, manager.registry.audit()) == (0, 0, [])
-            assert stats.total("missing") <= stats.total("recovered")  # unlinked, and killed before the ack
+            # A worker was killed after it unlinked them, before its ack.
+            assert stats.total("missing") <= stats.total("recovered")
         wait_until(lambda: manager.stats().active == 0, 90)
     stats = manager.stats()
     assert files_in(base) == []
@@ -97,29 +98,29 @@ def test_workers_come_and_go_while_files_expire_and_nothing_is_lost(
 
 @pytest.fixture
 def exporter(server: EmbeddedServer, tmp_path: Path) -> Iterator[str]:
-    """Where ``tempfleet exporter`` serves, on a machine that is no host of the fleet."""
+    """The URL of ``tempfleet exporter`` on a machine that is not a host of the fleet."""
     env = console_env(
         tmp_path, TEMP_FILE_REDIS_URL=server.unix_url, TEMP_FILE_HOST="desk", TEMP_FILE_BASE_DIR=str(tmp_path / "desk")
     )  # fmt: skip
     with console("exporter", "--port=0", env=env, stdout=subprocess.PIPE) as process:
-        said = re.search(r"http://\S+/metrics", process.stdout.readline())  # type: ignore[union-attr]
-        assert said
-        yield said[0]
+        url = re.search(r"http://\S+/metrics", process.stdout.readline())  # type: ignore[union-attr]
+        assert url
+        yield url[0]
         process.terminate()
         assert process.wait(20) == 0
 
 
 def backlog(url: str) -> dict[str, float]:
-    """Host -> the due files of its volumes, as ``host:temp_files_due:sum`` adds them up."""
-    found: dict[str, float] = {}
+    """Returns the expired files of each host, added up as by the rule ``host:temp_files_due:sum``."""
+    due: dict[str, float] = {}
     for family in text_string_to_metric_families(fetch(url)[1]):
         if family.name == "temp_files_due":
             for sample in family.samples:
-                found[sample.labels["host"]] = found.get(sample.labels["host"], 0) + sample.value
-    return found
+                due[sample.labels["host"]] = due.get(sample.labels["host"], 0) + sample.value
+    return due
 
 
-def test_the_backlog_of_each_host_is_told_while_no_worker_runs_and_goes_when_one_comes(
+def test_the_backlog_of_each_host_is_visible_without_a_worker_and_falls_when_one_starts(
     server: EmbeddedServer, tmp_path: Path, exporter: str
 ) -> None:
     url = server.unix_url
@@ -132,7 +133,8 @@ def test_the_backlog_of_each_host_is_told_while_no_worker_runs_and_goes_when_one
         for path in paths:
             path.touch()
         manager.register_many(paths, ttl=0.05)
-        manager.create(ttl=600).close()  # not due: no reason to start anything
+        # Not expired, so not a reason to start a worker.
+        manager.create(ttl=600).close()
     wait_until(lambda: backlog(exporter) == {"web-1": 10 + 20, HOST: 30})
     with Worker(HOST, tmp_path / "c", url, tmp_path), Beat(url, tmp_path):
         wait_until(lambda: backlog(exporter) == {"web-1": 30, HOST: 0}, 60)

@@ -1,4 +1,4 @@
-"""The main job, with real workers and a real beat: two hosts on one Redis, each deletes its own files and no others."""
+"""The main job, with real workers and a real beat: two hosts share a Redis, and each deletes only its own files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make(base_dir: Path, name: str, size: int = 100) -> Path:
 
 
 def any_app(server: EmbeddedServer) -> Celery:
-    """Somebody's app: it has nothing of ours but the broker's address."""
+    """Returns an app without Tempfleet code; it has only the address of our broker."""
     return Celery("theirs", broker=broker_url(server.unix_url), set_as_current=False)
 
 
@@ -40,12 +40,12 @@ def test_files_registered_by_library_and_by_name_are_deleted_by_their_own_hosts(
     managers = {host: manager_of(host, base, url) for host, base in bases.items()}
     app = any_app(server)
     with (
-        Worker("web-1", bases["web-1"], url, tmp_path) as one,
-        Worker("web-2", bases["web-2"], url, tmp_path) as two,
+        Worker("web-1", bases["web-1"], url, tmp_path) as first,
+        Worker("web-2", bases["web-2"], url, tmp_path) as second,
         Beat(url, tmp_path) as beat,
     ):
-        one.wait_until_ready()
-        two.wait_until_ready()
+        first.wait_until_ready()
+        second.wait_until_ready()
         for host, other in (("web-1", "web-2"), ("web-2", "web-1")):
             managers[host].register_many([make(bases[host], f"lib{i}") for i in range(50)], ttl=0.5)
             for i in range(20):  # sent from the other host, to a queue that both read
@@ -63,39 +63,39 @@ def test_files_registered_by_library_and_by_name_are_deleted_by_their_own_hosts(
             assert (stats.total("registered"), stats.imbalance, stats.total("missing")) == (70, 0, 0)
             assert stats.total("deleted_bytes") > 0
         assert [path.name for path in beat.directory.iterdir()] == []  # no shelve file
-        assert (one.stop(), two.stop()) == (0, 0)
+        assert (first.stop(), second.stop()) == (0, 0)
 
 
-def test_a_file_is_left_to_its_own_host_however_long_that_is_silent(
+def test_only_its_own_host_deletes_a_file_however_long_that_host_is_silent(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     url, base1, base2 = server.unix_url, tmp_path / "base1", tmp_path / "base2"
     manager = manager_of("web-2", base2, url)
-    with (
-        Worker("web-1", base1, url, tmp_path) as one,
-        Beat(url, tmp_path),
-    ):
-        with Worker("web-2", base2, url, tmp_path) as two:
-            two.wait_until_ready()
+    with Worker("web-1", base1, url, tmp_path) as first, Beat(url, tmp_path):
+        with Worker("web-2", base2, url, tmp_path) as second:
+            second.wait_until_ready()
             wait_until(lambda: "web-2" in fleet_of(manager).live_hosts())
-            two.kill()
+            second.kill()
         wait_until(lambda: "web-2" not in fleet_of(manager).live_hosts(), 15)
         path = make(base2, "kept")
-        unseen = make(base2, "unseen")
+        unverified = make(base2, "unverified")
         manager.register(path, ttl=0.1)
         any_app(server).send_task(
-            "tempfleet.register", args=[str(unseen)], kwargs={"host": "web-2", "ttl": 0.1}, queue="tempfleet"
+            "tempfleet.register",
+            args=[str(unverified)],
+            kwargs={"host": "web-2", "ttl": 0.1},
+            queue="tempfleet",
         )
-        sweeps = one.wait_until_ready().output.count("tempfleet.sweep") + 6
-        wait_until(lambda: one.output.count("tempfleet.sweep") > sweeps, 15)
-        assert path.exists() and unseen.exists()
+        sweeps = first.wait_until_ready().output.count("tempfleet.sweep") + 6
+        wait_until(lambda: first.output.count("tempfleet.sweep") > sweeps, 15)
+        assert path.exists() and unverified.exists()
         assert manager.store.client.llen("tempfleet.host.web-2") == 0
         with Worker("web-2", base2, url, tmp_path):
             wait_until(lambda: is_empty(manager, base2), 20)
     assert manager.stats().total("deleted") == 2
 
 
-def test_a_worker_goes_on_after_redis_was_killed_and_came_back(
+def test_a_worker_continues_after_redis_was_killed_and_restarted(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     url, base = server.unix_url, tmp_path / "base"

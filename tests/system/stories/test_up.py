@@ -1,4 +1,4 @@
-"""``tempfleet up`` as a user has it: one process to start and to end, and the work done meanwhile."""
+"""``tempfleet up`` as a user runs it: one process starts and ends, and files are deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class UpAndRunning:
             self.process = console(*args, "up", env=self.env, stdout=out, stderr=log)
         self.psutil = psutil.Process(self.process.pid)
 
-    def said(self, text: str) -> bool:
+    def printed(self, text: str) -> bool:
         assert self.process.poll() is None or text in self.all(), self.all()
         return text in self.all()
 
@@ -49,13 +49,13 @@ class UpAndRunning:
         return self.out.read_text() + self.log.read_text()
 
     def children(self) -> dict[str, psutil.Process]:
-        """Worker and beat, by the word that says which it is."""
-        found = {}
+        """Returns the worker and the beat, by their kind."""
+        children = {}
         for child in self.psutil.children():
             line = child.cmdline()
             if "tempfleet_tasks.console.child" in line:
-                found[line[line.index("tempfleet_tasks.console.child") + 1]] = child
-        return found
+                children[line[line.index("tempfleet_tasks.console.child") + 1]] = child
+        return children
 
     def run(self, *args: str) -> str:
         process = console(*args, env=self.env | self.redis, stdout=subprocess.PIPE)
@@ -80,7 +80,7 @@ class UpAndRunning:
 def up(tmp_path: Path) -> Iterator[UpAndRunning]:
     """One that a test ends."""
     with UpAndRunning(tmp_path) as running:
-        wait_until(lambda: running.said("Tempfleet is up on host web-1"), 40)
+        wait_until(lambda: running.printed("Tempfleet is up on host web-1"), 40)
         yield running
 
 
@@ -88,7 +88,7 @@ def up(tmp_path: Path) -> Iterator[UpAndRunning]:
 def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpAndRunning]:
     """One that stays up; its host is named on the command line."""
     with UpAndRunning(tmp_path_factory.mktemp("up"), "--host", "web-7") as running:
-        wait_until(lambda: running.said("tempfleet register FILE"), 40)
+        wait_until(lambda: running.printed("tempfleet register FILE"), 40)
         yield running
 
 
@@ -107,7 +107,7 @@ def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_ever
     assert "stopped" in up.all()
 
 
-def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(shared_up: UpAndRunning) -> None:
+def test_the_output_contains_all_that_a_foreign_app_needs(shared_up: UpAndRunning) -> None:
     broker = wait_until(lambda: re.search(r"  broker     (\S+)", shared_up.all()))[1]
     folder = wait_until(lambda: re.findall(r"  files in   (\S+)", shared_up.all()))[-1]
     path = Path(folder, "invoice.txt")
@@ -120,10 +120,10 @@ def test_a_foreign_app_finds_all_that_it_needs_in_what_is_printed(shared_up: UpA
     theirs.close()
 
 
-def test_a_child_that_dies_is_started_again_and_it_is_said(shared_up: UpAndRunning) -> None:
+def test_a_child_that_dies_is_restarted_and_the_output_says_so(shared_up: UpAndRunning) -> None:
     before = shared_up.children()["beat"]
     before.kill()
-    wait_until(lambda: shared_up.said("beat was killed by SIGKILL; restarting it in 1 s"))
+    wait_until(lambda: shared_up.printed("beat was killed by SIGKILL; restarting it in 1 s"))
     after = wait_until(lambda: shared_up.children().get("beat"), 20)
     assert after.pid != before.pid
 
@@ -136,13 +136,13 @@ def test_a_killed_up_leaves_no_child_behind(up: UpAndRunning) -> None:
     wait_until(lambda: all(map(is_gone, children)), 30)
 
 
-def test_as_json_it_says_once_what_a_program_needs(tmp_path: Path) -> None:
+def test_as_json_it_prints_one_document_for_programs(tmp_path: Path) -> None:
     with UpAndRunning(tmp_path, "--json") as running:
-        said = json.loads(wait_until(running.out.read_text, 40))
-        assert said["host"] == "web-1"
-        assert said["queue"] == "tempfleet"
-        assert said["redis_url"] == running.redis["TEMP_FILE_REDIS_URL"]
-        assert said["message_roots"] == [str(running.base_dir)]
+        document = json.loads(wait_until(running.out.read_text, 40))
+        assert document["host"] == "web-1"
+        assert document["queue"] == "tempfleet"
+        assert document["redis_url"] == running.redis["TEMP_FILE_REDIS_URL"]
+        assert document["message_roots"] == [str(running.base_dir)]
 
 
 def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> None:
@@ -150,18 +150,18 @@ def test_a_redis_that_does_not_answer_stops_it_at_the_start(tmp_path: Path) -> N
         tmp_path, TEMP_FILE_REDIS_URL="redis://127.0.0.1:1", TEMP_FILE_BASE_DIR=str(tmp_path / "b")
     )
     process = console("up", env=env, stderr=subprocess.PIPE)
-    _, said = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 3
-    assert "127.0.0.1:1 gave no answer" in said
-    assert "Traceback" not in said
+    assert "127.0.0.1:1 gave no answer" in errors
+    assert "Traceback" not in errors
 
 
-def test_a_terminal_that_knows_nothing_reaches_the_volume_by_what_up_tells_it(
+def test_the_exports_that_up_prints_lead_another_terminal_to_the_volume(
     shared_up: UpAndRunning, tmp_path: Path
 ) -> None:
-    told = dict(re.findall(r"  export (TEMP_FILE_\w+)=(\S+)", shared_up.all()))
-    assert set(told) == {"TEMP_FILE_BASE_DIR", "TEMP_FILE_HOST", "TEMP_FILE_REDIS_URL"}
-    with console("status", "--json", env=console_env(tmp_path, **told), stdout=subprocess.PIPE) as other:
+    exports = dict(re.findall(r"  export (TEMP_FILE_\w+)=(\S+)", shared_up.all()))
+    assert set(exports) == {"TEMP_FILE_BASE_DIR", "TEMP_FILE_HOST", "TEMP_FILE_REDIS_URL"}
+    with console("status", "--json", env=console_env(tmp_path, **exports), stdout=subprocess.PIPE) as other:
         out, _ = other.communicate(timeout=30)
     status = json.loads(out)
     assert (status["host"], status["base_dir"]) == ("web-7", str(shared_up.base_dir))
@@ -172,20 +172,24 @@ def test_a_file_that_names_the_redis_is_used_and_named_to_another_terminal(
 ) -> None:
     (tmp_path / "url").write_text(real_server.unix_url)
     with UpAndRunning(tmp_path, TEMP_FILE_REDIS_URL_FILE=str(tmp_path / "url")) as running:
-        wait_until(lambda: running.said("tempfleet register FILE"), 40)
+        wait_until(lambda: running.printed("tempfleet register FILE"), 40)
         assert f"export TEMP_FILE_REDIS_URL_FILE={tmp_path / 'url'}" in running.all()
         assert "private Redis" not in running.all()
 
 
 WRONG = {
-    "a policy that nobody knows": ("TEMP_FILE_EVICTION_POLICY", "foo", "must be one of"),
-    "an audit log in no directory": ("TEMP_FILE_AUDIT_LOG", "/no/such/log", "its directory is not there"),
-    "a root that may be none": ("TEMP_FILE_ALLOWED_ROOTS", "/", "is the root directory"),
+    "an unknown policy": ("TEMP_FILE_EVICTION_POLICY", "foo", "must be one of"),
+    "an audit log in a missing directory": (
+        "TEMP_FILE_AUDIT_LOG",
+        "/no/such/log",
+        "its directory is not there",
+    ),
+    "a directory that may not be a root": ("TEMP_FILE_ALLOWED_ROOTS", "/", "is the root directory"),
 }
 
 
 @pytest.mark.parametrize(("name", "value", "why"), WRONG.values(), ids=WRONG)
-def test_a_worker_with_a_wrong_setting_says_so_in_one_sentence(
+def test_a_worker_with_a_wrong_setting_prints_one_sentence(
     tmp_path: Path, name: str, value: str, why: str
 ) -> None:
     env = console_env(
@@ -195,20 +199,20 @@ def test_a_worker_with_a_wrong_setting_says_so_in_one_sentence(
         **{name: value},
     )
     ours = console("worker", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    _, said = ours.communicate(timeout=60)
-    assert (ours.returncode, len(said.splitlines())) == (2, 1)
-    assert name in said and why in said
+    _, errors = ours.communicate(timeout=60)
+    assert (ours.returncode, len(errors.splitlines())) == (2, 1)
+    assert name in errors and why in errors
 
     celery = [sys.executable, "-m", "celery", "-q", "-A", "tempfleet_tasks", "worker"]
     theirs = subprocess.run(celery, env=env, capture_output=True, text=True, timeout=60, check=False)
-    told = [line for line in theirs.stderr.splitlines() if name in line]
-    assert (theirs.returncode, len(told)) == (2, 1), theirs.stderr
-    assert why in told[0]
+    lines = [line for line in theirs.stderr.splitlines() if name in line]
+    assert (theirs.returncode, len(lines)) == (2, 1), theirs.stderr
+    assert why in lines[0]
     assert "Traceback" not in theirs.stderr + theirs.stdout
 
 
 def started(tmp_path: Path, command: str) -> tuple[subprocess.Popen[str], Path]:
-    """A worker or a beat whose Redis is not there, and the file that it writes to."""
+    """Starts a worker or a beat whose Redis is not there; returns it and the file with its output."""
     env = console_env(
         tmp_path,
         TEMP_FILE_BASE_DIR=str(tmp_path / "base"),
@@ -221,7 +225,7 @@ def started(tmp_path: Path, command: str) -> tuple[subprocess.Popen[str], Path]:
         return console(command, env=env, stdout=output, stderr=output), log
 
 
-def test_a_worker_says_a_warning_once(tmp_path: Path) -> None:
+def test_a_worker_prints_a_warning_once(tmp_path: Path) -> None:
     process, log = started(tmp_path, "worker")
     try:
         wait_until(lambda: "tempfleet-heartbeat: Redis at" in log.read_text())
@@ -233,7 +237,7 @@ def test_a_worker_says_a_warning_once(tmp_path: Path) -> None:
     assert len([line for line in lines if line.startswith("tempfleet-heartbeat: Redis at")]) == 1
 
 
-def test_a_beat_whose_redis_is_away_says_so_at_once(tmp_path: Path) -> None:
+def test_a_beat_without_redis_warns_at_once(tmp_path: Path) -> None:
     process, log = started(tmp_path, "beat")
     try:
         wait_until(lambda: "Until then no sweep is sent" in log.read_text())
