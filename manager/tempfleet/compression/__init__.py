@@ -1,11 +1,11 @@
 """
 Idle files are replaced by their compressed form, in place.
 
-Promises: at every instant there is one whole file under the name. A process that uses the file comes first.
-``open_content`` reads either form.
+Promises: at every instant there is one whole file under the name. A process that uses a file has priority: the file
+stays as it is. ``open_content`` reads both forms.
 
-Does not: compress what its registrant did not allow, or delete a file. The two forms change places in
-deletion/exchange.py.
+Does not: compress a file whose registration did not allow it, or delete a file. deletion/exchange.py lets the two forms
+exchange their names.
 """
 
 from .compressor import CompressionReport, Compressor

@@ -1,12 +1,12 @@
 """
-Compressing what nobody has used for long (``TEMP_FILE_COMPRESS_AFTER``), and undoing it.
+Compress the files that were not used for long (``TEMP_FILE_COMPRESS_AFTER``), and decompress them.
 
-Which files: those that were registered with ``compress=True``, or all of a volume (``TEMP_FILE_COMPRESSION``); their
-readers use ``manager.open``, which reads either form. What is held, due, retried or in quarantine is left alone. How
-a file changes its form while others delete, renew and read is in deletion/exchange.py.
+Which files: those registered with ``compress=True``, or all of a volume (``TEMP_FILE_COMPRESSION``). Their readers use
+``manager.open``, which reads both forms. Held, expired, retried and quarantined files are left alone.
+deletion/exchange.py says how a file changes its form while other processes delete, renew and read it.
 
-A pass goes through the registry page by page, and the next one goes on where it stopped; so a large volume costs a
-little at a time.
+A pass reads the registry page by page, and the next pass continues where it stopped. So a large volume costs little at
+a time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from dataclasses import dataclass, field
 
 from ..deletion import Agreement, NewForm, Session, Skip, Unchanged, recover
 from ..errors import AlreadyClaimed, FileMissing, TempfleetError, UnsafePath
-from ..filesystem import Root, Roots
-from ..filesystem import name_of as reason_of
+from ..filesystem import Root, Roots, name_of
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
 from ..registry import Registry
 from ..settings import Settings
-from . import transform as forms
 from .agreement import NoAgreement, RecordAgreement
 from .candidates import candidates
+from .transform import IdleRule, check_idle, compress, decompress, is_settled, settled_form
 
 COMPRESSED, DECOMPRESSED = "compressed", "decompressed"
 
@@ -41,8 +40,8 @@ class CompressionReport:
 
     Attributes:
         saved_bytes: what the disk got back.
-        kept: files that were looked at and stay as they are, by a short word for the reason.
-        finished: False when the budget or a stop ended it; the next pass goes on from there.
+        kept: the number of files that were tried and stay as they are, by the reason in one word.
+        finished: False if the budget or a stop ended the pass; the next one continues there.
     """
 
     compressed: int = 0
@@ -62,14 +61,15 @@ class CompressionReport:
 
 
 class Compressor:
-    """Changes the form of one volume's files. Thread-safe; passes at once look at the same files."""
+    """Compresses and decompresses the files of one volume. Thread-safe; concurrent passes try the same files."""
 
     def __init__(self, registry: Registry, roots: Roots, settings: Settings) -> None:
         self.registry = registry
         self.roots = roots
         self.settings = settings
-        self.idle = forms.Idle(settings.compress_after_seconds, settings.compress_min_bytes)
-        self._begun: list[Iterator[FileRecord | None]] = []  # rounds to go on with; pop and append are atomic
+        self.rule = IdleRule(settings.compress_after_seconds, settings.compress_min_bytes)
+        # Passes to continue. Their pop and append are atomic.
+        self._interrupted: list[Iterator[FileRecord | None]] = []
         self._without_exchange: set[str] = set()
 
     def compress_idle(
@@ -80,41 +80,41 @@ class Compressor:
         progress: Callable[[CompressionReport], None] | None = None,
     ) -> CompressionReport:
         """
-        Compress idle files until all were looked at, the budget ends or *stop* is set. *progress* is told after each.
+        Compress idle files until all were tried, the budget ends or *stop* is set. One bad file never stops the others:
+        it stays as it is, and the report contains the reason.
 
-        One bad file never stops the others: it stays as it is, and the report says why.
+        Args:
+            progress: called after each file.
 
         Raises:
-            RegistryError: Redis went away. Each file is whole, in one form or the other, and its record accepts it.
+            RegistryError: Redis went away. Each file is whole, compressed or not, and its record accepts it.
             CompressionUnavailable: the library is not installed.
         """
         began = time.monotonic()
         report = CompressionReport()
+        stop = stop or threading.Event()
 
         def may_start() -> bool:
-            spent = budget_seconds is not None and time.monotonic() >= began + budget_seconds
-            return not spent and not (stop is not None and stop.is_set())
+            return not stop.is_set() and (budget_seconds is None or time.monotonic() < began + budget_seconds)
 
         def step() -> None:
-            if stop is not None and stop.is_set():
+            if stop.is_set():
                 raise Unchanged(Skip.STOPPED)
 
         if self.settings.compress_after_seconds:
             recover(self.roots)
             for record in self._candidates(may_start, report):
-                self._try(record, report, lambda record: self._compress(record, step))
+                self._try(record, report, step)
                 if progress is not None:
                     progress(report)
         report.seconds = time.monotonic() - began
         if report.compressed:
-            logger.info(
-                "Compressed %d temporary files, %d bytes saved, in %.2f s",
-                report.compressed, report.saved_bytes, report.seconds,
-            )  # fmt: skip
+            counts = report.compressed, report.saved_bytes, report.seconds
+            logger.info("Compressed %d temporary files, %d bytes saved, in %.2f s", *counts)
         return report
 
     def preview(self) -> Iterator[FileRecord]:
-        """The files that ``compress_idle`` would try now; changes nothing."""
+        """Yields the files that ``compress_idle`` would compress now; changes nothing."""
         if not self.settings.compress_after_seconds:
             return
         for record in candidates(self.registry, self.settings):
@@ -122,28 +122,31 @@ class Compressor:
                 continue
             try:
                 with self._session(record) as (session, root):
-                    forms.look(record, root, session, self.idle)
+                    check_idle(record, root, session, self.rule)
             except (Unchanged, OSError):
                 continue
             yield record
 
     def decompress(self, path: str) -> bool:
         """
-        Give a file its plain form; False if it has that already. Who has it open goes on reading what was there. One
-        that nobody registered is decompressed too: what was restored, or lost its record.
+        Decompress a file, registered or not: restored files, and files that lost their record, have no record.
+        Processes that have the file open go on reading the compressed form.
+
+        Returns:
+            False if the file is not compressed.
 
         Raises:
             FileMissing: nothing has that name, or another file has it now.
-            AlreadyClaimed: it is being deleted or compressed at this moment; or somebody reads it, and what was there
-                is to be overwritten (TEMP_FILE_SECURE_DELETE).
-            UnsafePath: outside the roots, or no regular file of ours.
-            OSError: it stays as it is; ENOSPC where there is no room.
+            AlreadyClaimed: it is being deleted or compressed at this moment; or a process reads it, and secure deletion
+                would overwrite what it reads (TEMP_FILE_SECURE_DELETE).
+            UnsafePath: outside the roots, or not a regular file of ours.
+            OSError: it stays as it is; ENOSPC if there is no room.
         """
         _, (record,) = self.registry.read([path])
         if record is not None and record.state is State.LEASED:
             raise AlreadyClaimed.of(path)
         try:
-            if record is not None and not forms.is_settled(record):
+            if record is not None and not is_settled(record):
                 record = self._settle(record)
             form = self._decompress(record or FileRecord(path, 0, 0), registered=record is not None)
         except BlockingIOError:
@@ -157,36 +160,32 @@ class Compressor:
         logger.debug("Decompressed temporary file: %s (%d bytes)", printable(path), form.size_bytes)
         return True
 
-    # -- inside
-
     def _candidates(self, may_start: Callable[[], bool], report: CompressionReport) -> Iterator[FileRecord]:
         try:
-            current = self._begun.pop()
+            records = self._interrupted.pop()
         except IndexError:
-            current = candidates(self.registry, self.settings)
+            records = candidates(self.registry, self.settings)
         while may_start():
             try:
-                record = next(current)
+                record = next(records)
             except StopIteration:
                 return
             if record is not None:
                 yield record
         report.finished = False
-        self._begun.append(current)
+        self._interrupted.append(records)
 
-    def _try(
-        self, record: FileRecord, report: CompressionReport, work: Callable[[FileRecord], NewForm | None]
-    ) -> None:
+    def _try(self, record: FileRecord, report: CompressionReport, step: Callable[[], None]) -> None:
         try:
-            new = work(record)
+            new = self._compress(record, step)
         except Unchanged as exc:
             report.kept[exc.word] += 1
             if exc.reason is Skip.NO_EXCHANGE:
-                self._cannot_exchange(record)
+                self._give_up_root(record.path)
             if exc.reason is Skip.INCOMPRESSIBLE:
                 self._mark(record, Flag.INCOMPRESSIBLE)
         except OSError as exc:
-            report.kept[reason_of(exc)] += 1
+            report.kept[name_of(exc)] += 1
             logger.warning("Could not compress temporary file %s: %s", printable(record.path), exc)
         else:
             if new is not None:
@@ -195,45 +194,45 @@ class Compressor:
                 logger.debug("Compressed temporary file: %s", printable(record.path))
 
     def _compress(self, record: FileRecord, step: Callable[[], None]) -> NewForm | None:
-        if not forms.is_settled(record):
+        if not is_settled(record):
             self._settle(record)
             return None
         agreement = RecordAgreement(self.registry, record, Flag.COMPRESSED, COMPRESSED)
         with self._session(record) as (session, root):
-            return forms.compress(record, root, session, agreement, self.idle, step)
+            return compress(record, root, session, agreement, self.rule, step)
 
     def _decompress(self, record: FileRecord, *, registered: bool) -> NewForm:
         agreement: Agreement = NoAgreement()
         if registered:
             agreement = RecordAgreement(self.registry, record, "", DECOMPRESSED)
         with self._session(record) as (session, root):
-            return forms.decompress(record, root, session, agreement)
+            return decompress(record, root, session, agreement)
 
     def _settle(self, record: FileRecord) -> FileRecord:
-        """The record of a file whose exchange was cut off by a crash, as it should have become."""
+        """Correct the record of a file whose exchange a crash interrupted; returns the corrected record."""
         with self._session(record) as (session, root):
-            found = forms.settled(record, root, session)
-        marks, total = (Flag.COMPRESSED.value, COMPRESSED) if found.is_packed else ("", DECOMPRESSED)
+            form, is_compressed, has_happened = settled_form(record, root, session)
+        marks, total = (Flag.COMPRESSED.value, COMPRESSED) if is_compressed else ("", DECOMPRESSED)
         self.registry.amend(
             record.path,
             expected=record.identity,
-            identity=found.form.identity,
+            identity=form.identity,
             marks=marks,
-            size_bytes=found.form.size_bytes,
-            total=total if found.has_happened else "",
-            saved_bytes=found.form.saved_bytes,
+            size_bytes=form.size_bytes,
+            total=total if has_happened else "",
+            saved_bytes=form.saved_bytes,
         )
-        _, (now,) = self.registry.read([record.path])
-        if now is None or not forms.is_settled(now):
+        _, (settled,) = self.registry.read([record.path])
+        if settled is None or not is_settled(settled):
             raise Unchanged(Skip.CHANGED)
-        return now
+        return settled
 
     def _mark(self, record: FileRecord, marks: str) -> None:
         self.registry.amend(record.path, expected=record.identity, identity=record.identity, marks=marks)
 
-    def _cannot_exchange(self, record: FileRecord) -> None:
-        """Said once, and not tried again by this process."""
-        root = self.roots.find(record.path)
+    def _give_up_root(self, path: str) -> None:
+        """Log it once; this process does not try the root of *path* again."""
+        root = self.roots.find(path)
         if root is not None and root.path not in self._without_exchange:
             self._without_exchange.add(root.path)
             logger.warning(
@@ -274,7 +273,7 @@ _ERRORS = {
     Skip.OPEN: _in_use,
     Skip.LOCKED: _in_use,
 }
-"""What ``decompress`` raises; for every other reason, UnsafePath."""
+"""What ``decompress`` raises. For every other reason it is UnsafePath."""
 
 
 def _error_of(path: str, exc: Unchanged) -> TempfleetError:

@@ -1,12 +1,12 @@
 """
-A file's compressed form: one Zstandard frame, after a frame of our own that says what it is.
+The format of a compressed file: a header of our own, then one Zstandard frame.
 
-    skippable frame   "tempfleet 1 <size when unpacked> <identity of this very file>\\n"
+    skippable frame   "tempfleet 1 <size of the content> <identity of this file>\\n"
     Zstandard frame   the content, with a checksum
 
-So a compressed file tells by itself that it is one, without the registry, and only while it is the object that we
-wrote: a copy of it elsewhere, somebody's own .zst, a file that was written over are what they look like. ``zstd -d``
-reads it too: it skips the first frame.
+So a compressed file is recognised without the registry, and only while it is the object that we wrote. A copy of it, a
+user's own .zst file and a file that was overwritten in place are read as they are. ``zstd -d`` reads the format too,
+because it skips the first frame.
 """
 
 from __future__ import annotations
@@ -26,119 +26,126 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 LEVEL: Final = 3
-"""Zstandard's own default: some hundred MB/s, and most of what there is to save."""
+"""Zstandard's own default: some hundred MB/s, and most of the possible saving."""
 
 CHUNK: Final = 1 << 20
 SYNCED_EVERY: Final = 64 * CHUNK
-"""Whoever opens a file while it is compressed waits for the step that is being made: for no long fsync at its end."""
+"""A process that opens the file waits for the current step to end. Regular syncs avoid one long fsync at the end."""
 
 _MAGIC: Final = 0x184D2A5B  # one of the sixteen of RFC 8878, 3.1.2
-_HEAD: Final = struct.Struct("<II")
-_MOST_TEXT: Final = 1024
+_FRAME: Final = struct.Struct("<II")
+_MAX_TEXT: Final = 1024
 
 Step = Callable[[], None]
-"""Called between two chunks; raises to end the work."""
+"""Called between two chunks. It may raise to end the work."""
 
 
 class TooLarge(Exception):
-    """The compressed form would be larger than was asked for."""
+    """The compressed form is larger than the limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class Header:
     """
-    What a compressed file says of itself.
+    The header of a compressed file.
 
     Attributes:
+        identity: of the compressed file itself.
         size_bytes: of the content.
-        starts_at: where the content's frame begins.
+        content_offset: where the content's frame begins.
     """
 
     identity: str
     size_bytes: int
-    starts_at: int
+    content_offset: int
 
 
-def packed(fd: int, reader: Reader) -> Packed | None:
-    """What the file says of itself; None where it is no compressed file of ours."""
-    start = os.pread(fd, _HEAD.size + _MOST_TEXT, 0)
-    if len(start) < _HEAD.size:
+def read_header(fd: int, reader: Reader) -> Header | None:
+    """Returns None if the file is not a compressed file of ours."""
+    start = os.pread(fd, _FRAME.size + _MAX_TEXT, 0)
+    if len(start) < _FRAME.size:
         return None
-    magic, length = _HEAD.unpack_from(start)
-    fields = start[_HEAD.size : _HEAD.size + length].split()
-    if magic != _MAGIC or length > _MOST_TEXT or fields[:2] != [b"tempfleet", b"1"] or len(fields) != 4:
+    magic, length = _FRAME.unpack_from(start)
+    fields = start[_FRAME.size : _FRAME.size + length].split()
+    if magic != _MAGIC or length > _MAX_TEXT or fields[:2] != [b"tempfleet", b"1"] or len(fields) != 4:
         return None
-    own = fields[3].decode("ascii", "replace")
-    if not fields[2].isdigit() or not Identity(own).matches(reader.fstat(fd)):
+    identity = fields[3].decode("ascii", "replace")
+    if not fields[2].isdigit() or not Identity(identity).matches(reader.fstat(fd)):
         return None
-    return Packed(own, int(fields[2]), _HEAD.size + length)
+    return Header(identity, int(fields[2]), _FRAME.size + length)
 
 
-def pack(source: int, target: int, *, own: str, size_bytes: int, most_bytes: int, step: Step) -> None:
+def write_compressed(
+    source: int, target: int, *, identity: str, size_bytes: int, max_bytes: int, step: Step
+) -> None:
     """
-    Write the compressed form of file *source* into the empty file *target*, whose identity is *own*.
+    Write the compressed form of file *source* into the empty file *target*.
+
+    Args:
+        identity: of *target*.
+        size_bytes: the expected size of *source*.
+        max_bytes: the limit for the compressed form.
 
     Raises:
-        TooLarge: it takes more than *most_bytes*.
-        OSError: ESTALE where *source* is not *size_bytes* long any more.
+        TooLarge: the compressed form needs more than *max_bytes*.
+        OSError: ESTALE if *source* does not have *size_bytes* any more.
         CompressionUnavailable: the library is not installed.
     """
     stream = _zstandard().ZstdCompressor(level=LEVEL, write_checksum=True).compressobj(size=size_bytes)
-    text = f"tempfleet 1 {size_bytes} {own}\n".encode()
-    written = _write(target, _HEAD.pack(_MAGIC, len(text)) + text)
+    text = f"tempfleet 1 {size_bytes} {identity}\n".encode()
+    written = _write(target, _FRAME.pack(_MAGIC, len(text)) + text)
     read = 0
-    for chunk in chunks(source, step):
+    for chunk in _chunks(source, step):
         read += len(chunk)
         if read > size_bytes:
             break
         written += _write(target, stream.compress(chunk))
-        if written > most_bytes:
+        if written > max_bytes:
             raise TooLarge
         if read % SYNCED_EVERY == 0:
             os.fdatasync(target)
     if read != size_bytes:
         raise OSError(errno.ESTALE, "changed while it was read")
-    if written + _write(target, stream.flush()) > most_bytes:
+    if written + _write(target, stream.flush()) > max_bytes:
         raise TooLarge
 
 
-def unpack(source: int, target: int, *, form: Packed, step: Step) -> None:
-    """Write the content of the compressed file *source* into *target*; raises as ``Unpacking`` does."""
-    with Unpacking(io.FileIO(source, "rb", closefd=False), form) as content:
+def write_plain(source: int, target: int, header: Header) -> None:
+    """Write the content of the compressed file *source* into *target*; raises as ``PlainReader`` does."""
+    with PlainReader(io.FileIO(source, "rb", closefd=False), header) as content:
         while chunk := content.read(CHUNK):
-            step()
             _write(target, chunk)
 
 
-def chunks(source: int, step: Step) -> Iterator[bytes]:
-    at = 0
-    while chunk := os.pread(source, CHUNK, at):
+def _chunks(source: int, step: Step) -> Iterator[bytes]:
+    offset = 0
+    while chunk := os.pread(source, CHUNK, offset):
         step()
         yield chunk
-        at += len(chunk)
+        offset += len(chunk)
 
 
-class Unpacking(io.RawIOBase):
+class PlainReader(io.RawIOBase):
     """
     The content of a compressed file, as a file: for reading, with seek and tell. It closes *file*.
 
-    Going back reads again from the beginning; a stream has no other way.
+    Seeking back reads again from the beginning; a stream has no other way.
 
     Raises:
-        OSError: EIO where the file is damaged, or ends early.
+        OSError: EIO if the file is damaged, or ends early.
     """
 
-    def __init__(self, file: io.FileIO, form: Packed) -> None:
+    def __init__(self, file: io.FileIO, header: Header) -> None:
         self._file = file
-        self._form = form
+        self._header = header
         self._zstandard = _zstandard()
-        self._wanted = 0
+        self._position = 0
         self._rewind()
 
     def _rewind(self) -> None:
-        self._file.seek(self._form.starts_at)
+        self._file.seek(self._header.content_offset)
         self._stream = self._zstandard.ZstdDecompressor().stream_reader(self._file, closefd=False)
-        self._at = 0
+        self._stream_position = 0
 
     def readable(self) -> bool:
         return True
@@ -147,28 +154,32 @@ class Unpacking(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._wanted
+        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._wanted, os.SEEK_END: self._form.size_bytes}[whence]
-        if begin + offset < 0:
+        origins = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._header.size_bytes}
+        position = origins[whence] + offset
+        if position < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._wanted = begin + offset
-        return self._wanted
+        self._position = position
+        return position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        if self._wanted < self._at:
+        size = self._header.size_bytes
+        if self._position < self._stream_position:
             self._rewind()
-        while self._at < min(self._wanted, self._form.size_bytes):
-            self._at += self._decoded(bytearray(min(CHUNK, self._wanted - self._at)))
-        if self._wanted >= self._form.size_bytes:
-            self._decoded(bytearray(1), at_end=True)  # the checksum is looked at only now
+        while self._stream_position < min(self._position, size):
+            skipped = bytearray(min(CHUNK, self._position - self._stream_position))
+            self._stream_position += self._decode(skipped)
+        # The library compares the checksum only at the end of the stream.
+        if self._position >= size:
+            self._decode(bytearray(1), at_end=True)
             return 0
-        count = self._decoded(buffer)
-        self._at = self._wanted = self._at + count
+        count = self._decode(buffer)
+        self._stream_position = self._position = self._stream_position + count
         return count
 
-    def _decoded(self, buffer: WriteableBuffer, *, at_end: bool = False) -> int:
+    def _decode(self, buffer: WriteableBuffer, *, at_end: bool = False) -> int:
         try:
             count = int(self._stream.readinto(buffer))
         except self._zstandard.ZstdError as exc:

@@ -1,9 +1,9 @@
 """
-Opening a managed file to read what was written into it, in whichever form it is now.
+Read a managed file, whether it is compressed or not.
 
-No race: what is opened is one object, and it says itself whether it is compressed. Whoever compresses it meanwhile
-gives the name to another one, and this one can be read to its end. And no waiting for a FIFO that takes the name
-between the look and the opening: what was opened is looked at once more.
+There is no race. What was opened is one object, and its header shows whether it is compressed. If another process
+compresses the file meanwhile, the name goes to another object, and this one can be read to its end. A FIFO that takes
+the name just before the opening does not block us either: the opened object is checked once more.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import time
 from ..errors import FileMissing
 from ..filesystem import DIRECTORY_FLAGS, Roots, kind_of, unsafe
 from ..logs import printable
-from . import format as packing
+from .format import PlainReader, read_header
 
-_LET_GO_SECONDS = 0.01
+_RETRY_SECONDS = 0.01
 
 
 def open_content(path: str, roots: Roots) -> io.BufferedReader:
     """
-    The content of *path*, as a file that can be read, sought in and closed.
+    Returns the content of *path* as a file with read, seek and close.
 
     Raises:
         FileMissing: nothing has that name.
-        UnsafePath: outside the roots, or no regular file.
-        CompressionUnavailable: it is compressed, and the library is not installed.
-        OSError: as ``open``; later EIO where the compressed form is damaged.
+        UnsafePath: outside the roots, or not a regular file.
+        CompressionUnavailable: the file is compressed, and the library is not installed.
+        OSError: as ``open``; later EIO if the compressed form is damaged.
     """
     root = roots.find(path)
     if root is None:
@@ -37,20 +37,20 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
     parent, name = os.path.split(path[len(root.prefix) :])
     reader = roots.system.reader()
     try:
-        at = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+        directory = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
         try:
-            _refuse_special(path, reader.stat(at, name).mode)  # opening a device may do something
-            fd = _opened(at, name)
+            _refuse_special(path, reader.stat(directory, name).mode)  # opening a device may have effects
+            fd = _open(directory, name)
         finally:
-            os.close(at)
+            os.close(directory)
     except FileNotFoundError:
         raise FileMissing(f"{printable(path)}: there is no such file.", path=path, reason="missing") from None
     file = io.FileIO(fd, "rb")
     try:
         _refuse_special(path, os.fstat(fd).st_mode)
         os.set_blocking(fd, True)
-        form = packing.packed(fd, reader)
-        return io.BufferedReader(file if form is None else packing.Unpacking(file, form))
+        header = read_header(fd, reader)
+        return io.BufferedReader(file if header is None else PlainReader(file, header))
     except BaseException:
         file.close()
         raise
@@ -61,12 +61,12 @@ def _refuse_special(path: str, mode: int) -> None:
         raise unsafe(path, kind_of(mode))
 
 
-def _opened(at: int, name: str) -> int:
+def _open(directory: int, name: str) -> int:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     while True:
         try:
-            return os.open(name, flags, dir_fd=at)
+            return os.open(name, flags, dir_fd=directory)
         except BlockingIOError:
             # Another process holds a write lock on the file, perhaps to compress it. The kernel has told it to give
             # the lock up and waits at most 45 s.
-            time.sleep(_LET_GO_SECONDS)
+            time.sleep(_RETRY_SECONDS)

@@ -1,8 +1,8 @@
 """
-A file's two forms: compressing one that is idle, and giving it its plain form back.
+Compress or decompress one file.
 
-The steps that make another form and let it take the name are in ``exchange``; here is what they are taken for, and
-when: never while somebody uses the file, never where it would save little.
+deletion/exchange.py writes the other form and lets it take the name. This module decides whether that may begin: only
+if no process uses the file, and only if it saves enough.
 """
 
 from __future__ import annotations
@@ -17,25 +17,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from ..deletion import Agreement, NewForm, Session, Skip, Source, Unchanged, exchange
-from ..deletion import failpoints as faults
+from ..deletion import Agreement, NewForm, Session, Skip, Source, Unchanged, exchange, failpoints
 from ..filesystem import Identity, Root, Stat, Use, in_use
 from ..records import NO_IDENTITY, FileRecord
-from . import format as packing
-from .format import Packed
+from .format import Header, TooLarge, read_header, write_compressed, write_plain
 
-LEAST_SAVED: Final = 0.1
-"""Of its bytes; a file that would give back less stays as it is."""
+MIN_SAVING: Final = 0.1
+"""The share of its bytes that a file has to save; otherwise it is incompressible."""
 
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
-    """Which files are worth it."""
+class IdleRule:
+    """A file is compressed if it was not used for *seconds* and has at least *min_bytes*."""
 
     seconds: float
-    least_bytes: int
+    min_bytes: int
 
 
 def compress(
@@ -43,90 +41,92 @@ def compress(
     root: Root,
     session: Session,
     agreement: Agreement,
-    idle: Idle,
+    rule: IdleRule,
     step: Callable[[], None],
 ) -> NewForm:
     """
-    Give the file of *record* its compressed form.
+    Replace the file of *record* by its compressed form.
 
     Args:
-        step: called now and then; what it raises ends the work, and the file stays as it is.
+        step: called between two chunks. It may raise to end the work; then the file stays as it is.
 
     Raises:
-        Unchanged: it stays as it is; INCOMPRESSIBLE if it would save too little.
-        OSError: it stays as it is.
+        Unchanged: the file stays as it is; INCOMPRESSIBLE if compression would save too little.
+        OSError: the file stays as it is.
     """
-    with _found(record, root, session, idle) as (source, use):
+    with _idle_source(record, root, session, rule) as (source, use):
         if use is not Use.FREE:
             raise Unchanged.of(use.value)
-
-        def go_on() -> None:
-            step()
-            if not source.is_free():
-                raise Unchanged(Skip.OPEN)
-
-        _leave_no_trace(source.fd)
-        before = source.found.freed_bytes
-        most = int(before * (1 - LEAST_SAVED))
-
-        def write(target: int, own: str) -> None:
-            try:
-                packing.pack(
-                    source.fd, target, own=own, size_bytes=source.found.size, most_bytes=most, step=go_on
-                )
-            except packing.TooLarge:
-                raise Unchanged(Skip.INCOMPRESSIBLE) from None
-
-        return exchange.exchange(source, write, agreement)
+        _keep_access_time(source.fd)
+        return exchange.exchange(source, _compressed_writer(source, step), agreement)
 
 
-def _leave_no_trace(fd: int) -> None:
-    """Reading a file to compress it is no use of it."""
+def _compressed_writer(source: Source, step: Callable[[], None]) -> Callable[[int, str], None]:
+    def check_and_step() -> None:
+        step()
+        if not source.is_free():
+            raise Unchanged(Skip.OPEN)
+
+    def write(target: int, identity: str) -> None:
+        size, limit = source.found.size, int(source.found.freed_bytes * (1 - MIN_SAVING))
+        try:
+            write_compressed(
+                source.fd, target, identity=identity, size_bytes=size, max_bytes=limit, step=check_and_step
+            )
+        except TooLarge:
+            raise Unchanged(Skip.INCOMPRESSIBLE) from None
+
+    return write
+
+
+def _keep_access_time(fd: int) -> None:
+    """Reading a file to compress it does not count as a use."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NOATIME)
     except (OSError, AttributeError):
-        pass  # not the owner; or macOS, which has no such flag
+        pass  # we are not the owner; or macOS, which has no such flag
 
 
-def look(record: FileRecord, root: Root, session: Session, idle: Idle) -> None:
-    """Whether ``compress`` would try; raises Unchanged if not, changes nothing."""
-    with _found(record, root, session, idle) as (_, use):
+def check_idle(record: FileRecord, root: Root, session: Session, rule: IdleRule) -> None:
+    """Raises Unchanged if ``compress`` would not begin; changes nothing."""
+    with _idle_source(record, root, session, rule) as (_, use):
         if use is not Use.FREE:
             raise Unchanged.of(use.value)
 
 
 def decompress(record: FileRecord, root: Root, session: Session, agreement: Agreement) -> NewForm:
     """
-    Give the file of *record* its plain form back. Who has it open goes on reading what was there.
+    Replace the file of *record* by its plain form. Processes that have it open go on reading the compressed form.
 
     Raises:
-        Unchanged: PLAIN if it is that already; OPEN if a process reads it and it is to be overwritten; or the file is
-            missing, or not ours any more.
-        OSError: it stays as it is; ENOSPC where there is no room for the plain form.
+        Unchanged: PLAIN if it is not compressed; OPEN if a process reads it and secure deletion would overwrite it; or
+            the file is missing, or not ours any more.
+        OSError: it stays as it is; ENOSPC if there is no room for the plain form.
     """
     fd, name = exchange.place(record, root, session)
     if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
         raise Unchanged(Skip.REPLACED if record.is_compressed else Skip.PLAIN)
-    faults.reach("exchange.found")
-    held, exclusive = _opened(fd, name, session)
+    failpoints.reach("exchange.found")
+    held, exclusive = _open_compressed(fd, name, session)
     try:
-        form = packing.packed(held, session.reader)
-        if form is None and not record.is_compressed:
+        header = read_header(held, session.reader)
+        if header is None and not record.is_compressed:
             raise Unchanged(Skip.PLAIN)
-        if form is not None and record.identity == NO_IDENTITY:
-            record = replace(record, identity=form.identity)
-        found = exchange.compared(record, root, session, fd, name)
-        _refuse_another(session, held, found)
-        if form is None:  # written anew in place; another's plain file says nothing of this one
+        if header is not None and record.identity == NO_IDENTITY:
+            record = replace(record, identity=header.identity)
+        status = exchange.compared(record, root, session, fd, name)
+        _refuse_replaced(session, held, status)
+        # The registered file was rewritten in place. Another user's plain file does not get this far.
+        if header is None:
             raise Unchanged(Skip.PLAIN)
-        _refuse_too_large(form, fd)
-        source = Source(record, root, session, fd, name, held, found, exclusive=exclusive, used_now=True)
-        return exchange.exchange(source, _unpacked(held, form), agreement)
+        _refuse_full_disk(header, fd)
+        source = Source(record, root, session, fd, name, held, status, exclusive=exclusive, used_now=True)
+        return exchange.exchange(source, _plain_writer(held, header), agreement)
     finally:
         os.close(held)
 
 
-def _opened(fd: int, name: str, session: Session) -> tuple[int, bool]:
+def _open_compressed(fd: int, name: str, session: Session) -> tuple[int, bool]:
     """
     Open the compressed form; also returns whether we hold a write lock on it.
 
@@ -144,97 +144,107 @@ def _opened(fd: int, name: str, session: Session) -> tuple[int, bool]:
     return held, use is Use.FREE
 
 
-def _refuse_too_large(form: Packed, fd: int) -> None:
-    """What finds no room is not begun with: until it failed, everybody else would find none either."""
+def _refuse_full_disk(header: Header, fd: int) -> None:
+    """If there is no room, do not begin: until it failed, other processes would find no room either."""
     disk = os.fstatvfs(fd)
-    if disk.f_blocks and form.size_bytes > disk.f_bavail * disk.f_frsize:  # a tmpfs without a limit has none
+    # A tmpfs without a limit has no blocks.
+    if disk.f_blocks and header.size_bytes > disk.f_bavail * disk.f_frsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _unpacked(held: int, form: Packed) -> Callable[[int, str], None]:
-    def write(target: int, _own: str) -> None:
-        packing.unpack(held, target, form=form, step=lambda: None)
+def _plain_writer(held: int, header: Header) -> Callable[[int, str], None]:
+    def write(target: int, _identity: str) -> None:
+        write_plain(held, target, header)
 
     return write
 
 
 def is_settled(record: FileRecord) -> bool:
-    """Whether *record* stands for one object: no exchange is under way, or was cut off."""
+    """Whether *record* accepts one object only: no exchange is in progress, and none was interrupted."""
     return len(Identity(record.identity).alternatives) == 1
 
 
 class Settled(NamedTuple):
-    """What became of an exchange that a crash cut off: the form that the file has, and whether it came to that."""
+    """
+    The result of an exchange that a crash interrupted.
+
+    Attributes:
+        form: the form that has the file's name.
+        has_happened: whether that is the new form.
+    """
 
     form: NewForm
-    is_packed: bool
+    is_compressed: bool
     has_happened: bool
 
 
-def settled(record: FileRecord, root: Root, session: Session) -> Settled:
+def settled_form(record: FileRecord, root: Root, session: Session) -> Settled:
     """
-    What a record that accepts two objects stands for, after a crash.
+    Returns what the record has to accept after a crash; now it accepts two objects.
 
     Raises:
-        Unchanged: EXCHANGING while its maker may be alive; or the file is missing, or not ours any more.
+        Unchanged: EXCHANGING while the other process may be alive; or the file is missing, or not ours any more.
     """
     fd, name = exchange.place(record, root, session)
     if exchange.is_exchanging(record.path, root):
         raise Unchanged(Skip.EXCHANGING)
-    found = exchange.compared(record, root, session, fd, name)
+    status = exchange.compared(record, root, session, fd, name)
     old, new = Identity(record.identity).alternatives
-    own = new if new.matches(found) else old
+    identity = new if new.matches(status) else old
     held = os.open(name, _READ, dir_fd=fd)
     try:
-        form = packing.packed(held, session.reader)
+        header = read_header(held, session.reader)
     finally:
         os.close(held)
-    saved = form.size_bytes - found.size if form and own == new else 0
-    return Settled(NewForm(own, found.size, saved), form is not None, own == new)
+    saved = header.size_bytes - status.size if header and identity == new else 0
+    return Settled(NewForm(identity, status.size, saved), header is not None, identity == new)
 
 
 @contextmanager
-def _found(record: FileRecord, root: Root, session: Session, idle: Idle) -> Iterator[tuple[Source, Use]]:
+def _idle_source(
+    record: FileRecord, root: Root, session: Session, rule: IdleRule
+) -> Iterator[tuple[Source, Use]]:
     fd, name = exchange.place(record, root, session)
     if record.is_created and record.identity == NO_IDENTITY:
-        record = _named(record, root, session, fd, name)
-    found = exchange.compared(record, root, session, fd, name)
+        record = _with_identity(record, root, session, fd, name)
+    status = exchange.compared(record, root, session, fd, name)
     if Identity(record.identity).is_weak:
         raise Unchanged(Skip.WEAK_IDENTITY)
-    if found.nlink > 1:
+    if status.nlink > 1:
         raise Unchanged(Skip.LINKED)
-    if found.size < idle.least_bytes:
+    if status.size < rule.min_bytes:
         raise Unchanged(Skip.SMALL)
-    if found.freed_bytes < found.size:  # it would come back without its holes, and perhaps find no room
+    # The plain form would come back without its holes, and perhaps find no room.
+    if status.freed_bytes < status.size:
         raise Unchanged(Skip.SPARSE)
     times = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    if max(times.st_atime, times.st_mtime) > time.time() - idle.seconds:
+    if max(times.st_atime, times.st_mtime) > time.time() - rule.seconds:
         raise Unchanged(Skip.RECENT)
-    faults.reach("exchange.found")
+    failpoints.reach("exchange.found")
     try:
         use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     except BlockingIOError:  # another process holds a write lock, perhaps to compress it too
         raise Unchanged(Skip.OPEN) from None
     try:
         if held >= 0:
-            _refuse_another(session, held, found)
-        yield Source(record, root, session, fd, name, held, found, exclusive=use is Use.FREE), use
+            _refuse_replaced(session, held, status)
+        yield Source(record, root, session, fd, name, held, status, exclusive=use is Use.FREE), use
     finally:
         if held >= 0:
             os.close(held)
 
 
-def _named(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> FileRecord:
-    """A created file is known by its name alone, until it has two forms."""
+def _with_identity(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> FileRecord:
+    """A created file is identified by its name alone until its first exchange."""
     if root is not session.roots.base or record.path != root.prefix + name:
         raise Unchanged(Skip.NOT_PRIVATE)
-    found = exchange.stat_of(session, fd, name)
-    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
+    status = exchange.stat_of(session, fd, name)
+    identity = Identity.of(session.reader, fd, name, status, handles=root.handles)
     return replace(record, identity=identity)
 
 
-def _refuse_another(session: Session, held: int, found: Stat) -> None:
-    """The name can have changed hands between the look and the opening."""
+def _refuse_replaced(session: Session, held: int, status: Stat) -> None:
+    """Another file can take the name between the check and the opening."""
     opened = session.reader.fstat(held)
-    if (opened.ino, opened.device) != (found.ino, found.device):
+    if (opened.ino, opened.device) != (status.ino, status.device):
         raise Unchanged(Skip.REPLACED)
