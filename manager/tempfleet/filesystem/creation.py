@@ -1,4 +1,4 @@
-"""Making files and directories under names of our own, in the base directory, by its descriptor."""
+"""Create files and directories under new names in the base directory, through its descriptor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .roots import Roots
 
 def create_file(roots: Roots, name: str, *, mode: int) -> int:
     """
-    A new file in the base directory, opened for reading and writing; *mode* is exact, whatever the umask.
+    Create a file in the base directory and open it for reading and writing. Its mode is *mode*, whatever the umask.
 
     Raises:
-        OSError: EEXIST if anything has the name, also a dangling symlink.
+        OSError: EEXIST if anything has the name, even a dangling symlink.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, mode, dir_fd=roots.base.fd)
@@ -26,7 +26,7 @@ def create_file(roots: Roots, name: str, *, mode: int) -> int:
 
 def create_directory(roots: Roots, name: str, *, mode: int) -> None:
     """
-    A new directory in the base directory.
+    Create a directory in the base directory.
 
     Raises:
         OSError: EEXIST if anything has the name.

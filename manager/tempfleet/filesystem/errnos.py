@@ -1,9 +1,9 @@
 """
-What an error of the system means: for a record, and for people.
+What an errno means: for a record, and for people.
 
-The question behind each line: will trying again help, and is it the file's fault or the machine's? A file's
-own fault is ``failed``, tried again with back-off and in the end buried with the errno; the machine's is
-``unavailable``, never counted against the file.
+Two questions decide the outcome. Does a retry help? Is the cause the file or the machine? If it is the file, the
+outcome is ``failed``: it is retried with back-off, and in the end it is a dead letter with the errno. If it is the
+machine, the outcome is ``unavailable``, which is never counted as a failure of the file.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _OUTCOMES: Final = {
 
 class Meaning(NamedTuple):
     """
-    What people are told of an error's name, which alone is a riddle to most.
+    The explanation of an errno name for people who do not know it.
 
     Attributes:
-        said: what is so, to stand behind the name; "" for a word that says it itself.
-        todo: what to do, a sentence; "" where there is nothing but to wait.
+        text: to be printed after the name; "" for a word that needs no explanation.
+        todo: what to do, as a sentence; "" if a person can only wait.
     """
 
-    said: str
+    text: str
     todo: str = ""
 
 
@@ -57,32 +57,36 @@ _MEANINGS: Final = {
         "Give the worker's user that directory, or run the worker as its owner.",
     ),
     "EPERM": Meaning(
-        "it or its directory is immutable, or the directory is sticky and the file somebody else's",
-        "lsattr shows the flags and chattr -i takes them off; in a sticky directory the worker must be its owner.",
+        "it or its directory is immutable, or the directory is sticky and another user owns the file",
+        "lsattr shows the flags and chattr -i removes them. In a sticky directory the worker must own the file.",
     ),
     "EROFS": Meaning(
-        "its file system is mounted read-only", "Mount it writable; dmesg says what made it read-only."
+        "its file system is mounted read-only", "Mount it writable; dmesg shows what made it read-only."
     ),
-    "EIO": Meaning("its disk fails", "Look into dmesg; the disk may have to be replaced."),
-    "ENOSPC": Meaning("its file system is full", "Make room by hand: moving a file aside needs a little."),
+    "EIO": Meaning("its disk fails", "Read dmesg; the disk may have to be replaced."),
+    "ENOSPC": Meaning(
+        "its file system is full", "Make room by hand, because even moving a file needs a little."
+    ),
     "EDQUOT": Meaning(
         "the worker's user has used up its disk quota", "Raise the quota, or make room by hand."
     ),
-    "ESTALE": Meaning("its network file system has lost it", "Mount that anew."),
+    "ESTALE": Meaning("its network file system has lost it", "Mount that file system again."),
     "ENODEV": Meaning("its device is gone", "Mount it again."),
-    "ENOTCONN": Meaning("the program behind its FUSE mount has died", "Mount that anew."),
+    "ENOTCONN": Meaning("the program behind its FUSE mount has died", "Mount it again."),
     "EMFILE": Meaning("the worker has too many files open", "Raise its limit (ulimit -n, LimitNOFILE)."),
-    "ENFILE": Meaning("the machine has too many files open", "Raise fs.file-max, or find who opens them."),
+    "ENFILE": Meaning(
+        "the machine has too many files open", "Raise fs.file-max, or find the program that opens them."
+    ),
     "ENOMEM": Meaning("memory ran out"),
     "EBUSY": Meaning("the system itself uses it"),
-    "ETXTBSY": Meaning("it is a program that runs"),
-    "EAGAIN": Meaning("somebody has it locked"),
-    "ENAMETOOLONG": Meaning("its name is longer than its file system takes"),
+    "ETXTBSY": Meaning("it is a running program"),
+    "EAGAIN": Meaning("another process has locked it"),
+    "ENAMETOOLONG": Meaning("its name is too long for its file system"),
 }
 
 
 def meaning_of(reason: str) -> Meaning:
-    """What to tell of a reason: of an error's name, as the system does where it is none of the usual."""
+    """Returns the explanation of *reason*. For an unusual errno it is the system's own."""
     if reason in _MEANINGS:
         return _MEANINGS[reason]
     number = getattr(errno, reason, None) if reason.startswith("E") else None
@@ -90,15 +94,15 @@ def meaning_of(reason: str) -> Meaning:
 
 
 def in_words(reason: str) -> str:
-    """The name, and what it means."""
-    said = meaning_of(reason).said
-    return f"{reason}: {said}" if said else reason
+    """Returns *reason* with its explanation."""
+    text = meaning_of(reason).text
+    return f"{reason}: {text}" if text else reason
 
 
 def legend(reasons: Iterable[str]) -> list[str]:
-    """A line for each of *reasons* that needs one."""
+    """Returns one line for each of *reasons* that needs an explanation."""
     meanings = {reason: meaning_of(reason) for reason in sorted(set(reasons))}
-    return [f"{reason}: {said}. {todo}".rstrip() for reason, (said, todo) in meanings.items() if said]
+    return [f"{reason}: {text}. {todo}".rstrip() for reason, (text, todo) in meanings.items() if text]
 
 
 def name_of(exc: OSError) -> str:
@@ -107,9 +111,9 @@ def name_of(exc: OSError) -> str:
 
 def outcome_of(exc: OSError) -> tuple[Outcome, str]:
     """
-    The outcome and its reason.
+    Returns the outcome and its reason.
 
-    EACCES and EPERM (a directory that may not be searched, an immutable file) are ``failed``, never
-    ``missing``: what cannot be seen is not gone. So are EIO and everything unknown.
+    EACCES and EPERM (a directory that may not be searched, an immutable file) are ``failed``, never ``missing``: a file
+    that we cannot see is not gone. EIO and all unknown errors are ``failed`` too.
     """
     return _OUTCOMES.get(exc.errno or 0, (Outcome.FAILED, name_of(exc)))

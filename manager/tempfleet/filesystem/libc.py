@@ -15,12 +15,13 @@ def last_error() -> OSError:
 
 @functools.cache
 def libc() -> Any:
-    """The C library, errno kept."""
+    """The C library; errno is saved after each call."""
     return _declared(ctypes.CDLL(None, use_errno=True))
 
 
 @functools.cache
 def quick_libc() -> Any:
+    """The C library without errno, which makes each call faster."""
     return _declared(ctypes.CDLL(None))
 
 

@@ -1,12 +1,11 @@
 """
-Overwriting a file before it is unlinked (``TEMP_FILE_SECURE_DELETE``).
+Overwrite a file before it is unlinked (``TEMP_FILE_SECURE_DELETE``).
 
-One pass of random bytes over what is allocated, then ``fdatasync``, through a descriptor of the very file. It
-is no promise on an SSD (wear levelling keeps old blocks), on copy-on-write file systems (btrfs, ZFS, and
-reflinks on XFS: the new bytes go elsewhere), in snapshots, in a data journal and in swap. Encrypting the disk
-is.
+One pass of random bytes over the allocated blocks, then ``fdatasync``, through a descriptor of the file. This promises
+nothing on an SSD (wear levelling keeps old blocks) and on copy-on-write file systems (btrfs, ZFS, and reflinks on XFS:
+the new bytes go elsewhere). Nor does it reach snapshots, a data journal and swap. Encrypting the disk does promise it.
 
-A file with another hard link is left as it is: those bytes have another owner.
+A file with another hard link is not overwritten, because those bytes have another owner.
 """
 
 from __future__ import annotations
@@ -24,20 +23,21 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
     Overwrite and sync the regular file *name* of directory *fd*.
 
     Returns:
-        False if it was stopped on the way: then the file is to be kept where it is. It goes from the end to the
-        beginning and cuts off what it has done, so a file too large for one time budget is done in several.
+        False if *may_go_on* stopped it. Then the caller has to keep the file where it is. The work goes from the end to
+        the beginning, and the overwritten end is cut off. So a file too large for one time budget is overwritten in
+        several.
 
     Raises:
-        OSError: it could not be opened, written or synced; it must not be taken for overwritten.
+        OSError: it could not be opened, written or synced. It must not count as overwritten.
     """
     opened = _open(fd, name)
     try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             return True
-        noise = os.urandom(min(_BLOCK_BYTES, max(found.st_size, 1)))
-        done_from = found.st_size
-        for start, end in reversed([*_extents(opened, found.st_size)]):
+        noise = os.urandom(min(_BLOCK_BYTES, max(status.st_size, 1)))
+        done_from = status.st_size
+        for start, end in reversed([*_extents(opened, status.st_size)]):
             for offset in reversed(range(start, end, len(noise))):
                 if not may_go_on():
                     _sync(opened)
@@ -52,7 +52,7 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
 
 
 def _write(opened: int, noise: bytes, offset: int) -> None:
-    while noise:  # a disk that is all but full takes a part, and says so only the next time
+    while noise:  # a nearly full disk writes a part, and reports the error only at the next call
         written = os.pwrite(opened, noise, offset)
         noise, offset = noise[written:], offset + written
 
@@ -65,7 +65,9 @@ def _open(fd: int, name: str) -> int:
     flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     try:
         return os.open(name, os.O_WRONLY | flags, dir_fd=fd)
-    except PermissionError:  # read-only for its owner: allowed through a descriptor, then opened again
+    except (
+        PermissionError
+    ):  # read-only for its owner: make it writable through a descriptor, then open it again
         reading = os.open(name, os.O_RDONLY | flags, dir_fd=fd)
         try:
             os.fchmod(reading, 0o600)
@@ -75,14 +77,14 @@ def _open(fd: int, name: str) -> int:
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """The parts that have data; overwriting the holes of a sparse file would fill the disk."""
+    """The parts that contain data. Overwriting the holes of a sparse file would fill the disk."""
     end = 0
     while end < size:
         try:
             start = os.lseek(fd, end, os.SEEK_DATA)
             end = os.lseek(fd, start, os.SEEK_HOLE)
         except OSError as exc:
-            if exc.errno == errno.ENXIO:  # nothing but a hole up to the end
+            if exc.errno == errno.ENXIO:  # the rest is one hole
                 return
-            start, end = end, size  # the file system cannot tell
+            start, end = end, size  # the file system does not report holes
         yield start, min(end, size)

@@ -91,15 +91,16 @@ def _entries_of(directory: int) -> Iterator[os.DirEntry[str]]:
 
 def has_mount(path: str) -> bool:
     """
-    Whether something is mounted on *path* or below it. Systems without mountinfo are asked while emptying.
+    Whether something is mounted on *path* or below it. Without mountinfo this is False; then emptying the directory
+    finds the mount.
     """
-    at = os.fsencode(path)
+    encoded = os.fsencode(path)
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return False
     points = (_unescape(line.split(b" ")[4]) for line in lines)
-    return any(point == at or point.startswith(at + b"/") for point in points)
+    return any(point == encoded or point.startswith(encoded + b"/") for point in points)
 
 
 def _unescape(point: bytes) -> bytes:
