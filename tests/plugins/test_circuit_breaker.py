@@ -13,7 +13,7 @@ import pytest
 
 from support import python, wait_until
 from tempfleet.errors import PluginFailed
-from tempfleet.plugins.circuit_breaker import COOL_DOWN_SECONDS, FAILURES, LONGEST_SAID, CircuitBreaker
+from tempfleet.plugins.circuit_breaker import COOL_DOWN_SECONDS, FAILURES, LONGEST_MESSAGE, CircuitBreaker
 
 
 class Clock:
@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def contained(clock: Clock) -> CircuitBreaker:
+def breaker(clock: Clock) -> CircuitBreaker:
     return CircuitBreaker("guard.before_delete", seconds=1, clock=clock)
 
 
@@ -47,46 +47,46 @@ def fail() -> None:
 
 
 def fails(
-    contained: CircuitBreaker, work: Callable[[], object] = fail, **kwargs: Callable[[], object]
+    breaker: CircuitBreaker, work: Callable[[], object] = fail, **kwargs: Callable[[], object]
 ) -> PluginFailed:
     with pytest.raises(PluginFailed) as failed:
-        contained.call(work, **kwargs)
+        breaker.call(work, **kwargs)
     return failed.value
 
 
-def hang(contained: CircuitBreaker, clock: Clock, gate: threading.Event) -> PluginFailed:
+def hang(breaker: CircuitBreaker, clock: Clock, gate: threading.Event) -> PluginFailed:
     """A call whose time passes while it waits for *gate*."""
 
     def pass_time() -> None:
         clock.now += 1
 
-    return fails(contained, gate.wait, meanwhile=pass_time)
+    return fails(breaker, gate.wait, meanwhile=pass_time)
 
 
-def test_an_answer_is_given_back_from_another_thread(contained: CircuitBreaker) -> None:
-    assert contained.call(threading.get_ident) != threading.get_ident()
-    assert not contained.is_off
+def test_an_answer_is_given_back_from_another_thread(breaker: CircuitBreaker) -> None:
+    assert breaker.call(threading.get_ident) != threading.get_ident()
+    assert not breaker.is_off
 
 
 def test_what_is_raised_is_told_and_logged_with_the_name(
-    contained: CircuitBreaker, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert str(fails(contained)) == "plug-in guard.before_delete failed: ValueError: no such database"
-    assert contained.said == "ValueError: no such database"
+    assert str(fails(breaker)) == "plug-in guard.before_delete failed: ValueError: no such database"
+    assert breaker.last_failure == "ValueError: no such database"
     (record,) = caplog.records
     assert (record.levelno, "guard.before_delete" in record.getMessage()) == (logging.ERROR, True)
     assert record.exc_info
 
 
 @pytest.mark.parametrize("exc", [SystemExit, KeyboardInterrupt, MemoryError, RecursionError, GeneratorExit])
-def test_no_exception_gets_out(contained: CircuitBreaker, exc: type[BaseException]) -> None:
+def test_no_exception_gets_out(breaker: CircuitBreaker, exc: type[BaseException]) -> None:
     def leave() -> None:
         raise exc
 
-    assert exc.__name__ in str(fails(contained, leave))
+    assert exc.__name__ in str(fails(breaker, leave))
 
 
-def test_an_exception_that_cannot_be_shown_is_still_contained(contained: CircuitBreaker) -> None:
+def test_an_exception_that_cannot_be_shown_is_still_contained(breaker: CircuitBreaker) -> None:
     class Rude(Exception):
         def __str__(self) -> str:
             raise RuntimeError("not telling")
@@ -94,101 +94,101 @@ def test_an_exception_that_cannot_be_shown_is_still_contained(contained: Circuit
     def rude() -> None:
         raise Rude
 
-    assert "RuntimeError" in str(fails(contained, rude))
+    assert "RuntimeError" in str(fails(breaker, rude))
 
 
-def test_a_strangers_words_are_kept_short_and_on_one_line(contained: CircuitBreaker) -> None:
+def test_a_strangers_words_are_kept_short_and_on_one_line(breaker: CircuitBreaker) -> None:
     def talk() -> None:
         raise ValueError("\n\x1b[31m" + "x" * 100_000)
 
-    fails(contained, talk)
-    assert len(contained.said) == LONGEST_SAID
-    assert contained.said.isprintable()
+    fails(breaker, talk)
+    assert len(breaker.last_failure) == LONGEST_MESSAGE
+    assert breaker.last_failure.isprintable()
 
 
-def test_after_some_failures_in_a_row_it_is_not_called_any_more(contained: CircuitBreaker) -> None:
+def test_after_some_failures_in_a_row_it_is_not_called_any_more(breaker: CircuitBreaker) -> None:
     for _ in range(FAILURES - 1):
-        assert not fails(contained).is_off
-    assert contained.call(lambda: 1) == 1  # then the row begins anew
+        assert not fails(breaker).is_off
+    assert breaker.call(lambda: 1) == 1  # then the row begins anew
     for _ in range(FAILURES):
-        failed = fails(contained)
-    assert (failed.is_off, contained.is_off) == (True, True)
+        failed = fails(breaker)
+    assert (failed.is_off, breaker.is_off) == (True, True)
     called: list[int] = []
-    refused = fails(contained, lambda: called.append(1))
+    refused = fails(breaker, lambda: called.append(1))
     assert (refused.is_off, called) == (True, [])
     assert "is switched off: ValueError: no such database" in str(refused)
 
 
 def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
-    contained: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
+    breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(FAILURES + 100):
-        fails(contained)
+        fails(breaker)
     assert len(caplog.records) == FAILURES
     assert "switched off" in caplog.records[-1].getMessage()
     clock.now += COOL_DOWN_SECONDS
-    fails(contained)
-    fails(contained)
+    fails(breaker)
+    fails(breaker)
     assert len(caplog.records) == FAILURES + 1
 
 
 def test_after_a_pause_it_is_tried_again_and_is_well_when_it_answers(
-    contained: CircuitBreaker, clock: Clock
+    breaker: CircuitBreaker, clock: Clock
 ) -> None:
     for _ in range(FAILURES):
-        fails(contained)
+        fails(breaker)
     clock.now += COOL_DOWN_SECONDS
-    assert contained.call(lambda: 2) == 2
-    assert (contained.is_off, contained.said) == (False, "")
+    assert breaker.call(lambda: 2) == 2
+    assert (breaker.is_off, breaker.last_failure) == (False, "")
 
 
 def test_a_call_that_hangs_is_left_after_its_time(
-    contained: CircuitBreaker, clock: Clock, gate: threading.Event
+    breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
-    assert "did not return within 1 s" in str(hang(contained, clock, gate))
+    assert "did not return within 1 s" in str(hang(breaker, clock, gate))
 
 
 def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
-    contained: CircuitBreaker, clock: Clock, gate: threading.Event
+    breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
-    hang(contained, clock, gate)
+    hang(breaker, clock, gate)
     called: list[int] = []
     for _ in range(50):
-        fails(contained, lambda: called.append(1))
+        fails(breaker, lambda: called.append(1))
         clock.now += COOL_DOWN_SECONDS
-    assert (called, contained.is_off) == ([], True)
+    assert (called, breaker.is_off) == ([], True)
     gate.set()
-    assert wait_until(lambda: not contained._hangs())
+    assert wait_until(lambda: not breaker._hangs())
     clock.now += COOL_DOWN_SECONDS
-    assert contained.call(lambda: 3) == 3
+    assert breaker.call(lambda: 3) == 3
 
 
 def test_an_answer_that_comes_too_late_is_not_taken(
-    contained: CircuitBreaker, clock: Clock, gate: threading.Event
+    breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
-    hang(contained, clock, gate)
+    hang(breaker, clock, gate)
     gate.set()
-    wait_until(lambda: not contained._hangs())
-    assert contained.call(lambda: "new") == "new"
+    wait_until(lambda: not breaker._hangs())
+    assert breaker.call(lambda: "new") == "new"
 
 
 @pytest.mark.process
 def test_a_forked_child_does_not_wait_for_its_parents_threads(
-    contained: CircuitBreaker, clock: Clock, gate: threading.Event
+    breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
-    hang(contained, clock, gate)
+    hang(breaker, clock, gate)
     child = os.fork()
     if child == 0:
         answered = False
         try:
-            answered = contained.call(lambda: True)
+            answered = breaker.call(lambda: True)
         finally:
             os._exit(0 if answered else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: threading.Event) -> None:
-    contained = CircuitBreaker("guard.before_delete", seconds=30)
+    breaker = CircuitBreaker("guard.before_delete", seconds=30)
 
     class Limit(Exception):
         pass
@@ -199,13 +199,13 @@ def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: thr
     before = signal.signal(signal.SIGUSR1, limit)
     try:
         with pytest.raises(Limit):
-            contained.call(gate.wait, meanwhile=lambda: os.kill(os.getpid(), signal.SIGUSR1))
+            breaker.call(gate.wait, meanwhile=lambda: os.kill(os.getpid(), signal.SIGUSR1))
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert "has not returned" in str(fails(contained, lambda: 1))
+    assert "has not returned" in str(fails(breaker, lambda: 1))
     gate.set()
-    wait_until(lambda: not contained._hangs())
-    assert contained.call(lambda: 4) == 4
+    wait_until(lambda: not breaker._hangs())
+    assert breaker.call(lambda: 4) == 4
 
 
 @pytest.mark.process

@@ -372,8 +372,8 @@ def test_what_is_mended_is_tried_again_and_taken_back(
         later(clock, manager)
     packages.module("broken").well = True
     (plugin,) = installed(manager.settings)
-    now = plugin.contained["before_delete"]._clock() + COOL_DOWN_SECONDS
-    monkeypatch.setattr(plugin.contained["before_delete"], "_clock", lambda: now)
+    now = plugin.breakers["before_delete"]._clock() + COOL_DOWN_SECONDS
+    monkeypatch.setattr(plugin.breakers["before_delete"], "_clock", lambda: now)
     assert later(clock, manager).deleted == 1
     assert there(paths) == 0
     assert manager.health_check()["status"] == "healthy"
@@ -569,7 +569,7 @@ def test_without_plug_ins_no_thread_and_no_round_trip_more_is_spent(
     clock.advance(10)
     manager.cleaner.hooks.vetoes([])
     before = threading.active_count(), manager.store.round_trips
-    manager.cleaner.hooks.settled([])
+    manager.cleaner.hooks.notify_settled([])
     manager.cleaner.hooks.publish()
     assert (threading.active_count(), manager.store.round_trips) == before
     assert manager.cleanup() == 3

@@ -137,7 +137,7 @@ def test_held_files_and_files_in_quarantine_do_not_expire(
 def test_what_is_looked_at_and_remembered_is_bounded(
     listening: TempFileManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, packages: Packages
 ) -> None:
-    monkeypatch.setattr(announcer, "LOOKED_AT", 3)
+    monkeypatch.setattr(announcer, "MOST_READ", 3)
     first, then = [create(listening, 100) for _ in range(3)], create(listening, 101)
     announcing = announcer_of(listening)
     clock.advance(90)

@@ -12,7 +12,7 @@ from tempfleet import FileRecord, Outcome, Settings
 from tempfleet.errors import PluginFailed
 from tempfleet.plugins.circuit_breaker import FAILURES
 from tempfleet.plugins.plugin import Plugin, installed
-from tempfleet.plugins.specification import AFTER, NEAR
+from tempfleet.plugins.specification import AFTER_DELETE, NEAR_EXPIRY
 from tempfleet.records import Deletion
 
 A, B = FileRecord("/base/a", 0, 1, tags=("legal",)), FileRecord("/base/b", 0, 1)
@@ -51,7 +51,7 @@ def test_what_is_installed_is_found_by_its_entry_point(packages: Packages) -> No
     packages.install("guard", VETO.format(answer="[]"), version="2.5")
     (plugin,) = installed(Settings.load())
     assert (plugin.name, plugin.before_delete([A])) == ("guard", frozenset())
-    about = plugin.about()
+    about = plugin.info()
     assert (about.name, about.version, about.where) == ("guard", "2.5", "plugin_guard")
     assert (about.hooks, about.failures) == (("before_delete",), ())
 
@@ -173,7 +173,7 @@ def test_an_endless_answer_is_read_no_further_than_the_batch(packages: Packages)
         ("def tempfleet_before_delete(files): return []", "is @hookimpl missing?"),
         (
             LISTENER + "def tempfleet_before_delete(files): return []",
-            "before_delete is no hook; is @hookimpl",
+            "before_delete is not a hook; is @hookimpl",
         ),
         (VETO.format(answer="[]").replace("_before_", "_befor_"), "unknown hook 'tempfleet_befor_delete'"),
         (VETO.format(answer="[]").replace("(files)", "(paths)"), "paths"),
@@ -185,8 +185,8 @@ def test_one_that_cannot_be_loaded_fails_whenever_it_is_asked(
     plugin = load(packages, code)
     assert said in fails(plugin)
     with pytest.raises(PluginFailed):
-        plugin.tell(AFTER, [Deletion(A, Outcome.DELETED)])
-    about = plugin.about()
+        plugin.notify(AFTER_DELETE, [Deletion(A, Outcome.DELETED)])
+    about = plugin.info()
     assert about.hooks == ()
     assert about.failures[0].startswith("load: ")
 
@@ -197,12 +197,12 @@ def test_one_that_hangs_while_it_is_loaded_is_ready_when_it_is(packages: Package
     assert "guard.load failed: it did not return within 100 ms" in fails(plugin)
     for _ in range(FAILURES):
         fails(plugin)
-    assert plugin.contained["load"].is_off
+    assert plugin.breakers["load"].is_off
     threading.main_thread().__dict__.pop("gate").set()
     wait_until(lambda: plugin._loaded)
     assert plugin.before_delete([A]) == frozenset()
-    assert plugin.about().failures == ()
-    assert not plugin.contained["load"].is_off
+    assert plugin.info().failures == ()
+    assert not plugin.breakers["load"].is_off
 
 
 def test_a_hook_may_take_fewer_arguments(packages: Packages) -> None:
@@ -221,9 +221,9 @@ def test_one_failing_hook_leaves_the_others_alone(packages: Packages) -> None:
     plugin = load(packages, code)
     for _ in range(5):
         with pytest.raises(PluginFailed):
-            plugin.tell(AFTER, [Deletion(A, Outcome.DELETED)])
+            plugin.notify(AFTER_DELETE, [Deletion(A, Outcome.DELETED)])
     assert plugin.before_delete([A, B]) == {"/base/a"}
-    assert plugin.about().failures == ("after_delete: OSError: disk full",)
+    assert plugin.info().failures == ("after_delete: OSError: disk full",)
 
 
 def test_listeners_are_told_values(packages: Packages) -> None:
@@ -242,8 +242,8 @@ def test_listeners_are_told_values(packages: Packages) -> None:
     """
     plugin = load(packages, code)
     deletion = Deletion(A, Outcome.DELETED)
-    plugin.tell(AFTER, [deletion])
-    plugin.tell(NEAR, [A, B])
+    plugin.notify(AFTER_DELETE, [deletion])
+    plugin.notify(NEAR_EXPIRY, [A, B])
     assert packages.module("guard").told == [(deletion,), (A, B)]
     assert plugin.before_delete([A]) == frozenset()
 
@@ -301,7 +301,7 @@ def test_a_policy_that_hangs_chooses_nothing_and_is_well_when_it_has_returned(pa
     with pytest.raises(PluginFailed, match="an earlier call has not returned"):
         plugin.eviction_policies()["slow"]([A])
     packages.module("guard").gate.set()
-    wait_until(lambda: not plugin.contained["eviction_policies.slow"]._hangs())
+    wait_until(lambda: not plugin.breakers["eviction_policies.slow"]._hangs())
     assert slow([A, B]) == [1, 1]
 
 

@@ -63,7 +63,7 @@ def chosen_policy(hooks: Hooks) -> Policy:
         try:
             return policy(candidates)
         except PluginFailed as exc:
-            hooks.failed(exc)
+            hooks.count_failure(exc)
             raise
 
     return counted

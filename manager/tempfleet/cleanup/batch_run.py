@@ -91,7 +91,7 @@ class BatchRunner:
             try:
                 self._settle(batch, report)
             finally:
-                self.hooks.settled(batch.deletions)
+                self.hooks.notify_settled(batch.deletions)
         for call in calls:
             if call.failure is not None:
                 raise call.failure

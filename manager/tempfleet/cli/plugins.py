@@ -31,7 +31,7 @@ def plugins(console: Console) -> int:
       TEMP_FILE_PLUGINS=archive tempfleet plugins --json
     """
     off = _switched_off(console)
-    infos = [plugin.about() for plugin in installed(console.settings)]
+    infos = [plugin.info() for plugin in installed(console.settings)]
     rows = []
     for about in infos:
         problems = [

@@ -28,7 +28,7 @@ def check_plugins(stats: VolumeStats, settings: Settings) -> Iterator[Finding]:
         for note in stats.plugins_off
     }
     for plugin in installed(settings):
-        if plugin.name not in off and (failures := plugin.about().failures):
+        if plugin.name not in off and (failures := plugin.info().failures):
             off[plugin.name] = f"does not work here ({'; '.join(failures)})"
     for name, said in off.items():
         yield Finding(

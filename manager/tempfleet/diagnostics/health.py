@@ -13,7 +13,7 @@ from ..errors import TempfleetError
 from ..filesystem import Roots
 from ..formatting import counted, duration
 from ..logs import printable
-from ..plugins import BEFORE, HOOKS, LOAD
+from ..plugins import BEFORE_DELETE, HOOKS, LOAD
 from ..reconciliation import confirm_disk
 from ..registry import Fleet, Host, PluginNote, Registry, Volume, VolumeStats
 from ..settings import Settings
@@ -85,7 +85,7 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
 
 
 def _plugin_warning(note: PluginNote) -> str:
-    if note.hook in (LOAD, BEFORE):
+    if note.hook in (LOAD, BEFORE_DELETE):
         harm = "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
     else:
         harm = "it is not called" if note.hook in HOOKS else "no file makes room by that order"

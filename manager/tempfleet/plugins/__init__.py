@@ -1,7 +1,7 @@
 """
 Third-party code, called with a time limit and behind a circuit breaker.
 
-Promises: a plug-in that fails, hangs or answers nonsense keeps files and stops nothing. It is seen in health.
+Promises: a plug-in that fails, hangs or answers nonsense keeps files and stops nothing else. Health reports it.
 
 Does not: let a plug-in delete a file, or run one on the calling thread.
 """
@@ -9,10 +9,10 @@ Does not: let a plug-in delete a file, or run one on the calling thread.
 from .hooks import FAILED, VETO, Hooks
 from .near_expiry import Announcer
 from .plugin import Plugin, installed
-from .specification import BEFORE, HOOKS, LOAD, Candidate, Policy, hookimpl
+from .specification import BEFORE_DELETE, HOOKS, LOAD, Candidate, Policy, hookimpl
 
 __all__ = [
-    "BEFORE",
+    "BEFORE_DELETE",
     "FAILED",
     "HOOKS",
     "LOAD",

@@ -1,13 +1,12 @@
 """
-A stranger's code, called so that it can do no harm: on a thread of its own, for so long, and no more after it has
-failed too often (a circuit breaker).
+Runs plug-in code on its own thread with a time limit, and stops calling it after repeated failures (circuit breaker).
 
-Python cannot end a thread, so a call that hangs goes on behind our back. Until it has returned nothing is called
-again: a plug-in never has more threads than calls that were under way when the first of them hung. Not contained is
-what no thread can contain: code that ends the process, or C code that keeps the interpreter's lock. Then the process
-is gone, or stands still, and its leases run out.
+Python cannot end a thread, so a call that hangs goes on running. Until it returns, the function is not called again. So
+it never has more threads than the calls that were running when the first of them hung. A thread cannot contain code
+that ends the process, or C code that keeps the interpreter lock. Then the process is gone, or stands still, and its
+leases run out.
 
-Nothing here takes a lock: a signal handler may clean up on top of a clean-up.
+Nothing here takes a lock, because a signal handler may start a clean-up inside a clean-up.
 """
 
 from __future__ import annotations
@@ -23,42 +22,42 @@ from ..logs import logger, printable
 from ..threads import SignalSafeCall
 
 FAILURES = 3
-"""In a row, and it is switched off."""
+"""After so many failures in a row the code is switched off."""
 
 COOL_DOWN_SECONDS = 60.0
-"""Then it is tried again, once. As long as a worker's own timer: the next clean-up finds what was mended."""
+"""Then one call is tried again. As long as the timer of a worker, so the next clean-up notices a repaired plug-in."""
 
 SIGNAL_SECONDS = 0.05
-"""How often the waiting thread looks up, so that signal handlers run and leases are extended."""
+"""How often the waiting thread wakes up, so that signal handlers run and leases are extended."""
 
-LONGEST_SAID = 200
-"""Characters of a stranger's error that are kept."""
+LONGEST_MESSAGE = 200
+"""Characters of a plug-in's error that are kept."""
 
 T = TypeVar("T")
 
 
-def nothing() -> None:
-    """What is done while one waits, where there is nothing to do."""
+def do_nothing() -> None:
+    """The default for work to do while a call runs."""
 
 
 class CircuitBreaker:
     """
-    One thing that a plug-in does, as *name*; usable from any thread, and in several at once.
+    One function of a plug-in, called *name*; usable from any thread, and from several at once.
 
     Args:
         seconds: how long a call may take.
-        clock: seconds that only grow.
+        clock: a clock in seconds that never goes back.
 
     Attributes:
-        said: the last failure in a few words, "" when it is well.
-        answered: whether a call has ever come to a good end.
+        last_failure: the last error in a few words, "" if the last call succeeded.
+        has_succeeded: whether any call has ever succeeded.
     """
 
     def __init__(self, name: str, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
         self.seconds = seconds
-        self.said = ""
-        self.answered = False
+        self.last_failure = ""
+        self.has_succeeded = False
         self._clock = clock
         self._failures = 0
         self._failed_at = 0.0
@@ -66,63 +65,72 @@ class CircuitBreaker:
 
     @property
     def is_off(self) -> bool:
-        """Whether it has failed so often that it is only tried now and then."""
+        """Whether it failed so often that it is called only once in COOL_DOWN_SECONDS."""
         return self._failures >= FAILURES
 
-    def call(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = nothing) -> T:
+    def call(self, work: Callable[[], T], *, meanwhile: Callable[[], object] = do_nothing) -> T:
         """
-        What *work* returns; *meanwhile* is called now and then by the waiting thread.
+        Returns the result of *work*. The waiting thread calls *meanwhile* again and again.
 
         Raises:
-            PluginFailed: it raised, has not returned within its time (it may still run, and its answer is not
-                waited for), hangs since earlier, or is switched off.
+            PluginFailed: *work* raised, did not return in time (it may still run, and its result is dropped), hangs
+                since an earlier call, or is switched off.
         """
         if self.is_off and self._clock() < self._failed_at + COOL_DOWN_SECONDS:
-            said = f"plug-in {self.name} is switched off: {self.said}"
-            raise PluginFailed(said, plugin=self.name, is_off=True, counts=False)
+            message = f"plug-in {self.name} is switched off: {self.last_failure}"
+            raise PluginFailed(message, plugin=self.name, is_off=True, counts=False)
         if self._hangs():
-            raise self._failed("an earlier call has not returned")
-        answers: list[T] = []
-        words: list[str] = []
+            raise self._record_failure("an earlier call has not returned")
+        results: list[T] = []
+        messages: list[str] = []
 
         def run() -> None:
             try:
-                answers.append(work())
+                results.append(work())
             except BaseException as exc:
                 # Formatted on this thread, because a plug-in's __str__ may raise or hang.
-                words.append(f"{type(exc).__name__}: {exc}")
+                messages.append(f"{type(exc).__name__}: {exc}")
                 raise
 
-        hand = SignalSafeCall(run)
+        call = SignalSafeCall(run)
         try:
-            hand.start(apart=True)
-            in_time = self._wait(hand, meanwhile)
+            call.start(apart=True)
+            in_time = self._wait(call, meanwhile)
         finally:
-            hand.call_off()
-            if not hand.wait(0):  # also where a signal handler has raised
-                self._hung.append((os.getpid(), hand))
+            call.call_off()
+            # Also if a signal handler has raised.
+            if not call.wait(0):
+                self._hung.append((os.getpid(), call))
         if not in_time:
-            raise self._failed(f"it did not return within {duration(self.seconds)}")
-        if hand.failure is not None or not answers:
-            raise self._failed(words[0] if words else type(hand.failure).__name__, hand.failure)
-        self.mend()
-        return answers[0]
+            raise self._record_failure(f"it did not return within {duration(self.seconds)}")
+        if call.failure is not None or not results:
+            raise self._record_failure(messages[0] if messages else type(call.failure).__name__, call.failure)
+        self.reset()
+        return results[0]
 
-    def _wait(self, hand: SignalSafeCall, meanwhile: Callable[[], object]) -> bool:
+    def reset(self) -> None:
+        """Forget the failures, because a call succeeded."""
+        if self.is_off:
+            logger.info("Plug-in %s works again", self.name)
+        self._failures, self.last_failure, self.has_succeeded = 0, "", True
+
+    # -- inside
+
+    def _wait(self, call: SignalSafeCall, meanwhile: Callable[[], object]) -> bool:
         end = self._clock() + self.seconds
-        while not hand.wait(SIGNAL_SECONDS):
+        while not call.wait(SIGNAL_SECONDS):
             meanwhile()
             if self._clock() >= end:
                 return False
         return True
 
     def _hangs(self) -> bool:
-        """A forked child has none of its parent's threads."""
-        self._hung = [(pid, hand) for pid, hand in self._hung if pid == os.getpid() and not hand.wait(0)]
+        """Whether a call still runs. A forked child has none of the threads of its parent."""
+        self._hung = [(pid, call) for pid, call in self._hung if pid == os.getpid() and not call.wait(0)]
         return bool(self._hung)
 
-    def _failed(self, said: str, exc: BaseException | None = None) -> PluginFailed:
-        self.said = printable(said)[:LONGEST_SAID]
+    def _record_failure(self, message: str, exc: BaseException | None = None) -> PluginFailed:
+        self.last_failure = printable(message)[:LONGEST_MESSAGE]
         self._failures += 1
         self._failed_at = self._clock()
         off = (
@@ -130,11 +138,7 @@ class CircuitBreaker:
             if self.is_off
             else ""
         )
-        logger.error("Plug-in %s failed: %s%s", self.name, self.said, off, exc_info=exc)
-        return PluginFailed(f"plug-in {self.name} failed: {self.said}", plugin=self.name, is_off=self.is_off)
-
-    def mend(self) -> None:
-        """It is well: whatever failed before is forgiven."""
-        if self.is_off:
-            logger.info("Plug-in %s works again", self.name)
-        self._failures, self.said, self.answered = 0, "", True
+        logger.error("Plug-in %s failed: %s%s", self.name, self.last_failure, off, exc_info=exc)
+        return PluginFailed(
+            f"plug-in {self.name} failed: {self.last_failure}", plugin=self.name, is_off=self.is_off
+        )

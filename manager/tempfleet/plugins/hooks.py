@@ -1,13 +1,12 @@
 """
-What one volume's clean-ups ask of plug-ins and tell them, and what is said of plug-ins that fail.
+Calls the hooks of all plug-ins for one volume, and publishes which plug-ins fail.
 
-It fails closed. A batch that a plug-in was asked about and gave no good answer for stays, whole, and so does every
-later one until it answers: also when it is switched off, because nobody knows what it would have kept. Who would
-rather lose its vetoes than disk space says TEMP_FILE_PLUGIN_FAILED=go-on: then what a plug-in that is switched off was
-to be asked about goes.
+It fails closed. If a plug-in does not answer properly for a batch, no file of the batch is deleted, and so it is for
+every later batch until the plug-in answers. This also holds while a plug-in is switched off, because nobody knows which
+files it would have vetoed. With TEMP_FILE_PLUGIN_FAILED=go-on, files are deleted without asking a disabled plug-in.
 
-Health is asked in other processes than those that delete, so the fact goes to the registry (scripts/note.lua). It
-holds for a while and is said again while it is true: a process that has died says nothing.
+Health is checked in other processes than those that delete, so the failures go to the registry (scripts/note.lua). An
+entry there expires and is renewed while it is true, because a process that has died cannot remove it.
 """
 
 from __future__ import annotations
@@ -21,105 +20,109 @@ from ..logs import logger
 from ..records import Deletion, FileRecord, Outcome
 from ..registry import Registry
 from ..settings import OnPluginFailure, Settings
-from .circuit_breaker import CircuitBreaker, nothing
+from .circuit_breaker import CircuitBreaker, do_nothing
 from .plugin import Plugin
-from .specification import AFTER, FAILURE, NEAR, Policy
+from .specification import AFTER_DELETE, NEAR_EXPIRY, ON_FAILURE, Policy
 
 VETO, FAILED = "veto", "plug-in"
-"""The reasons that files are kept for: ``veto:NAME`` and ``plug-in:NAME``."""
+"""Reasons why a file is kept: ``veto:NAME`` and ``plug-in:NAME``."""
 
-NOTE_TIMERS = 3
-"""A note holds for so many rounds of a worker's timer, each of which says it again."""
+HELD_TIMERS = 3
+"""A published failure expires after so many rounds of a worker's timer; each round renews it."""
 
 
 class Hooks:
-    """The plug-ins, as one volume's engine sees them. Nothing here raises for what a plug-in does."""
+    """All plug-ins, for the clean-ups of one volume. No method raises because a plug-in failed."""
 
     def __init__(self, plugins: Sequence[Plugin], registry: Registry, settings: Settings) -> None:
         self.plugins = plugins
         self.registry = registry
         self.eviction_policy = settings.eviction_policy
         self.goes_on = settings.plugin_failed is OnPluginFailure.GO_ON
-        self.note_ms = int(NOTE_TIMERS * settings.timer_interval_seconds * 1000)
+        self.hold_ms = int(HELD_TIMERS * settings.timer_interval_seconds * 1000)
         self._failures: Counter[str] = Counter()
-        self._noted: dict[str, str] = {}
+        self._published: dict[str, str] = {}
 
     def vetoes(
-        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = nothing
+        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = do_nothing
     ) -> dict[str, str]:
-        """Path -> why it is to stay. Takes up to its time of each plug-in, during which *meanwhile* is called."""
-        kept: dict[str, str] = {}
+        """
+        Returns path -> reason of the files that must stay. Each plug-in may take its full time; *meanwhile* is called
+        during it.
+        """
+        reasons: dict[str, str] = {}
         for plugin in self.plugins if files else ():
             try:
                 paths = plugin.before_delete(files, meanwhile=meanwhile)
             except PluginFailed as exc:
-                self.failed(exc)
+                self.count_failure(exc)
                 if not (exc.is_off and self.goes_on):
                     return {file.path: f"{FAILED}:{plugin.name}" for file in files}
             else:
-                kept |= {path: f"{VETO}:{plugin.name}" for path in paths if path not in kept}
-        return kept
+                reasons |= {path: f"{VETO}:{plugin.name}" for path in paths if path not in reasons}
+        return reasons
 
-    def settled(self, deletions: Sequence[Deletion]) -> None:
-        """Tell what became of a batch."""
+    def notify_settled(self, deletions: Sequence[Deletion]) -> None:
+        """Pass the results of a batch to the plug-ins."""
         if self.plugins:
-            self._tell(AFTER, [each for each in deletions if each.outcome is Outcome.DELETED])
-            failed = (Outcome.FAILED, Outcome.REFUSED)
-            self._tell(FAILURE, [each for each in deletions if each.outcome in failed])
+            deleted = [deletion for deletion in deletions if deletion.outcome is Outcome.DELETED]
+            failures = (Outcome.FAILED, Outcome.REFUSED)
+            self._notify(AFTER_DELETE, deleted)
+            self._notify(ON_FAILURE, [deletion for deletion in deletions if deletion.outcome in failures])
 
-    def near_expiry(self, files: Sequence[FileRecord]) -> bool:
-        """Tell of files that are near their end; whether every listener took it."""
-        return self._tell(NEAR, files)
+    def notify_near_expiry(self, files: Sequence[FileRecord]) -> bool:
+        """Pass files that are close to expiry to the plug-ins; returns whether every plug-in accepted them."""
+        return self._notify(NEAR_EXPIRY, files)
 
     def eviction_policies(self) -> dict[str, Policy]:
-        """Name -> policy, of those plug-ins that answer; of two with one name the first plug-in's."""
-        found: dict[str, Policy] = {}
+        """Returns name -> policy of the plug-ins that answer. If two have the same name, the first plug-in's counts."""
+        policies: dict[str, Policy] = {}
         for plugin in self.plugins:
             try:
-                found = plugin.eviction_policies() | found
+                policies = plugin.eviction_policies() | policies
             except PluginFailed as exc:
-                self.failed(exc)
-        return found
+                self.count_failure(exc)
+        return policies
 
-    def failed(self, exc: PluginFailed) -> None:
-        """Count a failed call, to be reported by ``note``."""
+    def count_failure(self, exc: PluginFailed) -> None:
+        """Count a failed call; ``publish`` reports it."""
         if exc.counts:
             self._failures[exc.plugin] += 1
 
     def publish(self) -> None:
         """
-        Count what failed, and say what is switched off, in the registry; take back what is well again.
+        Write to the registry how many calls failed and what is switched off, and remove what works again.
 
-        One round trip for each that has something to be said; none where all is well.
+        One round trip for each function with news; none if all work.
         """
         for plugin in self.plugins:
-            for contained in list(plugin.contained.values()):
-                said = contained.said if contained.is_off else ""
-                failures = self._failures.pop(contained.name, 0)
-                if failures or said or self._is_to_be_taken_back(contained):
-                    self._publish(contained.name, failures, said)
+            for breaker in list(plugin.breakers.values()):
+                message = breaker.last_failure if breaker.is_off else ""
+                failures = self._failures.pop(breaker.name, 0)
+                if failures or message or self._may_be_published(breaker):
+                    self._publish(breaker.name, failures, message)
 
     # -- inside
 
-    def _tell(self, hook: str, told: Sequence[Any]) -> bool:
-        all_took_it = True
-        for plugin in self.plugins if told else ():
+    def _notify(self, hook: str, values: Sequence[Any]) -> bool:
+        all_accepted = True
+        for plugin in self.plugins if values else ():
             try:
-                plugin.tell(hook, told)
+                plugin.notify(hook, values)
             except PluginFailed as exc:
-                self.failed(exc)
-                all_took_it = False
-        return all_took_it
+                self.count_failure(exc)
+                all_accepted = False
+        return all_accepted
 
-    def _is_to_be_taken_back(self, contained: CircuitBreaker) -> bool:
-        """What a process before us may have said, once; and what we said ourselves."""
-        return contained.answered and self._noted.get(contained.name) != ""
+    def _may_be_published(self, breaker: CircuitBreaker) -> bool:
+        """Whether the registry may still list it as switched off, by this process or by one before it."""
+        return breaker.has_succeeded and self._published.get(breaker.name) != ""
 
-    def _publish(self, name: str, failures: int, said: str) -> None:
+    def _publish(self, name: str, failures: int, message: str) -> None:
         try:
-            self.registry.record_plugin(name, failures=failures, said=said, hold_ms=self.note_ms)
+            self.registry.record_plugin(name, failures=failures, said=message, hold_ms=self.hold_ms)
         except RegistryFull as exc:
             self._failures[name] += failures
-            logger.warning("What plug-in %s came to was not noted: %s", name, exc)
+            logger.warning("The failures of plug-in %s were not recorded: %s", name, exc)
         else:
-            self._noted[name] = said
+            self._published[name] = message

@@ -1,5 +1,5 @@
 """
-Plug-ins: what they may say, and how they are found.
+Finds, loads and calls one plug-in.
 
 A plug-in is a module, an object or a class behind an entry point of the group ``tempfleet.plugins``, with functions
 marked by ``hookimpl`` (pluggy's marker):
@@ -10,11 +10,11 @@ marked by ``hookimpl`` (pluggy's marker):
     def tempfleet_before_delete(files):
         return [file.path for file in files if "legal" in file.tags]
 
-What hooks are given is theirs to keep: immutable values, which lead nowhere. A hook is called with a whole batch, on a
-thread that is not its caller's, possibly in several threads at once, and has TEMP_FILE_PLUGIN_TIMEOUT seconds.
+Hooks get immutable values without references to our objects, so they may keep them. A hook is called with a whole
+batch, on its own thread, possibly on several threads at once, and has TEMP_FILE_PLUGIN_TIMEOUT seconds.
 
-Loading is a call like any other, contained and tried again: nobody knows what a plug-in that does not load would have
-kept, so it counts as one that failed to say.
+Loading has a time limit and a circuit breaker too, and is tried again. Nobody knows which files a plug-in that does not
+load would have vetoed, so each of its calls fails.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ import pluggy
 from ..errors import PluginFailed
 from ..records import FileRecord
 from ..settings import ALL_PLUGINS, NO_PLUGINS, Settings
-from .circuit_breaker import CircuitBreaker, nothing
+from .circuit_breaker import CircuitBreaker, do_nothing
 from .specification import (
-    BEFORE,
+    BEFORE_DELETE,
+    EVICTION_POLICIES,
     GROUP,
     HOOKS,
     LOAD,
-    NEAR,
-    POLICIES,
+    NEAR_EXPIRY,
     PREFIX,
     Candidate,
     Policy,
@@ -57,13 +57,13 @@ MOST_POLICIES = 32
 T = TypeVar("T")
 
 
-class Nonsense(TypeError):
-    """A plug-in answered what cannot be an answer."""
+class InvalidAnswer(TypeError):
+    """The answer of a hook has a wrong type or a wrong value."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What people are told of a plug-in; *hooks* is empty and *failures* says why where it does not load."""
+class PluginInfo:
+    """A plug-in as people see it. If it does not load, *hooks* is empty and *failures* contains the reason."""
 
     name: str
     version: str
@@ -73,78 +73,89 @@ class About:
 
 
 class Plugin:
-    """One plug-in. Any method raises PluginFailed where it, or its loading, fails; see containment.py."""
+    """One plug-in. Every method raises PluginFailed if the call, or the loading, fails; see circuit_breaker.py."""
 
     def __init__(self, name: str, entry: EntryPoint | None, *, seconds: float) -> None:
-        self.name = NOT_IN_A_NAME.sub("_", name)[:64]  # it goes into logs, audit lines and labels
+        # The name appears in logs, audit lines and labels.
+        self.name = NOT_IN_A_NAME.sub("_", name)[:64]
         self.entry = entry
-        self.contained = {
+        self.breakers = {
             hook: CircuitBreaker(f"{self.name}.{hook}", seconds=seconds) for hook in (LOAD, *HOOKS)
         }
-        self._loaded: list[pluggy.PluginManager] = []  # appended to by the thread that loads, be it late
+        # The loading thread appends to it, even after its time limit.
+        self._loaded: list[pluggy.PluginManager] = []
 
     def before_delete(
-        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = nothing
+        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = do_nothing
     ) -> frozenset[str]:
-        """The paths that it vetoes."""
+        """Returns the paths that the plug-in vetoes."""
         paths = {file.path for file in files}
 
         def read(answer: Any) -> frozenset[str]:
             if isinstance(answer, str | bytes):
-                raise Nonsense("the answer is a list of paths, not text")
-            kept = frozenset(islice(answer, len(paths) + 1))
-            if not kept <= paths:
-                raise Nonsense("the answer has what is no path of the batch")
-            return kept
+                raise InvalidAnswer("the answer must be a list of paths, not text")
+            vetoed = frozenset(islice(answer, len(paths) + 1))
+            if not vetoed <= paths:
+                raise InvalidAnswer("the answer contains something that is not a path of the batch")
+            return vetoed
 
-        return self._call(BEFORE, frozenset[str](), read, meanwhile, files=tuple(files))
+        return self._call(BEFORE_DELETE, frozenset[str](), read, meanwhile, files=tuple(files))
 
-    def tell(self, hook: str, told: Sequence[Any]) -> None:
-        """Call one of the hooks that are only told something."""
-        argument = "files" if hook == NEAR else "deletions"
-        self._call(hook, None, lambda _answer: None, nothing, **{argument: tuple(told)})
+    def notify(self, hook: str, values: Sequence[Any]) -> None:
+        """Call a hook whose answer does not matter."""
+        argument = "files" if hook == NEAR_EXPIRY else "deletions"
+        self._call(hook, None, lambda _answer: None, do_nothing, **{argument: tuple(values)})
 
     def eviction_policies(self) -> dict[str, Policy]:
         def read(answer: Any) -> dict[str, ScoreFunction]:
             policies = dict(islice(answer.items(), MOST_POLICIES))
             for name, score in policies.items():
                 if not (isinstance(name, str) and POLICY_NAME.fullmatch(name) and callable(score)):
-                    raise Nonsense(f"{name!r} -> {score!r} is not a policy's name and its score function")
+                    raise InvalidAnswer(
+                        f"{name!r} -> {score!r} is not the name and the score function of a policy"
+                    )
             return policies
 
-        policies = self._call(POLICIES, dict[str, ScoreFunction](), read, nothing)
+        policies = self._call(EVICTION_POLICIES, dict[str, ScoreFunction](), read, do_nothing)
         return {name: partial(self._scores, name, score) for name, score in policies.items()}
 
-    def about(self) -> About:
-        """All that is known of it; loads it."""
+    def info(self) -> PluginInfo:
+        """Load the plug-in and describe it."""
         hooks: tuple[str, ...] = ()
-        said: tuple[str, ...]
+        failures: tuple[str, ...]
         try:
-            manager = self._load(nothing)
+            manager = self._load(do_nothing)
             hooks = tuple(hook for hook in HOOKS if _implements(manager, hook))
         except PluginFailed as exc:
-            said = (f"{LOAD}: {exc}",)
+            failures = (f"{LOAD}: {exc}",)
         else:
-            said = tuple(f"{hook}: {each.said}" for hook, each in self.contained.items() if each.is_off)
+            failures = tuple(
+                f"{hook}: {breaker.last_failure}" for hook, breaker in self.breakers.items() if breaker.is_off
+            )
         dist = self.entry.dist if self.entry is not None else None
         where = self.entry.value if self.entry is not None else ""
-        return About(self.name, dist.version if dist is not None else "", where, hooks, said)
+        return PluginInfo(self.name, dist.version if dist is not None else "", where, hooks, failures)
 
     # -- inside
 
     def _call(
-        self, hook: str, default: T, read: Callable[[Any], T], meanwhile: Callable[[], object], **told: Any
+        self,
+        hook: str,
+        default: T,
+        read: Callable[[Any], T],
+        meanwhile: Callable[[], object],
+        **arguments: Any,
     ) -> T:
-        """What *read* makes of the answer, inside the containment; *default* for no answer."""
+        """Returns ``read(answer)``, which also runs inside the time limit; *default* if there is no answer."""
         manager = self._load(meanwhile)
         if not _implements(manager, hook):
             return default
 
         def work() -> T:
-            answers = getattr(manager.hook, PREFIX + hook)(**told)
+            answers = getattr(manager.hook, PREFIX + hook)(**arguments)
             return read(answers[0]) if answers else default
 
-        return self.contained[hook].call(work, meanwhile=meanwhile)
+        return self.breakers[hook].call(work, meanwhile=meanwhile)
 
     def _scores(self, name: str, score: ScoreFunction, candidates: Sequence[Candidate]) -> list[float]:
         """Returns the scores of a page of candidates. One call for the page, because each call costs a thread."""
@@ -153,34 +164,37 @@ class Plugin:
             scores = [float(score(candidate)) for candidate in candidates]
             # NaN compares as neither less nor greater, so a single one would make the order of all undefined.
             if any(map(math.isnan, scores)):
-                raise Nonsense("a score is not a number")
+                raise InvalidAnswer("a score is not a number")
             return scores
 
-        new = CircuitBreaker(f"{self.name}.{name}", seconds=self.contained[POLICIES].seconds)
-        return self.contained.setdefault(f"{POLICIES}.{name}", new).call(work) if candidates else []
+        new = CircuitBreaker(f"{self.name}.{name}", seconds=self.breakers[EVICTION_POLICIES].seconds)
+        return self.breakers.setdefault(f"{EVICTION_POLICIES}.{name}", new).call(work) if candidates else []
 
     def _load(self, meanwhile: Callable[[], object]) -> pluggy.PluginManager:
-        load = self.contained[LOAD]
+        load = self.breakers[LOAD]
         if not self._loaded:
             load.call(self._register, meanwhile=meanwhile)
-        elif load.said:  # it hung, and has come to its end behind our back
-            load.mend()
+        elif load.last_failure:
+            # Loading took too long, but has finished since.
+            load.reset()
         return self._loaded[0]
 
     def _register(self) -> None:
-        """A manager for each plug-in, so that none sees, wraps or fails another."""
+        """Each plug-in has its own manager, so that it cannot see, wrap or break another."""
         if self.entry is None:
             raise LookupError("no installed package has a plug-in of that name (TEMP_FILE_PLUGINS)")
         plugin = self.entry.load()
         manager = pluggy.PluginManager("tempfleet")
         manager.add_hookspecs(Specification)
         manager.register(plugin() if isinstance(plugin, type) else plugin, self.name)
-        manager.check_pending()  # a hook of ours that is misspelt would never veto anything
+        # A misspelt hook would never veto anything.
+        manager.check_pending()
         if not any(_implements(manager, hook) for hook in HOOKS):
             raise LookupError("it has no hook; is @hookimpl missing?")
-        for hook in HOOKS:  # a veto that is never asked would be as bad
+        # Nor would a veto without @hookimpl.
+        for hook in HOOKS:
             if hasattr(plugin, PREFIX + hook) and not _implements(manager, hook):
-                raise LookupError(f"{PREFIX + hook} is no hook; is @hookimpl missing?")
+                raise LookupError(f"{PREFIX + hook} is not a hook; is @hookimpl missing?")
         self._loaded.append(manager)
 
 
@@ -190,10 +204,11 @@ def _implements(manager: pluggy.PluginManager, hook: str) -> bool:
 
 def installed(settings: Settings) -> tuple[Plugin, ...]:
     """
-    The plug-ins that the settings want, by name; found once in a process, loaded when they are first asked.
+    Returns the plug-ins that the settings name, sorted by name. They are found once in a process, and loaded at their
+    first call.
 
-    One for the whole process: what hangs for one manager is not called by another. One that is wanted by name and not
-    installed is there too, and fails.
+    The whole process shares them, so a plug-in that hangs in one manager is not called by another. A plug-in that the
+    settings name and that is not installed is returned too; its calls fail.
     """
     return _installed(settings.plugins, settings.plugin_timeout_seconds)
 
@@ -202,15 +217,19 @@ def installed(settings: Settings) -> tuple[Plugin, ...]:
 def _installed(wanted: str, seconds: float) -> tuple[Plugin, ...]:
     if wanted == NO_PLUGINS:
         return ()
-    found: list[tuple[str, EntryPoint | None]] = [(entry.name, entry) for entry in entry_points(group=GROUP)]
+    entries: list[tuple[str, EntryPoint | None]] = [
+        (entry.name, entry) for entry in entry_points(group=GROUP)
+    ]
     if wanted != ALL_PLUGINS:
         names = set(wanted.split(","))
-        missing = names - {name for name, _ in found}
-        found = [each for each in found if each[0] in names] + [(name, None) for name in missing]
-    known: Counter[str] = Counter()
+        missing = names - {name for name, _ in entries}
+        entries = [(name, entry) for name, entry in entries if name in names]
+        entries += [(name, None) for name in missing]
+    counts: Counter[str] = Counter()
     plugins = []
-    for name, entry in sorted(found, key=itemgetter(0)):
-        known[name] += 1  # two packages may use one name, and each has its say
-        label = name if known[name] == 1 else f"{name}-{known[name]}"
+    for name, entry in sorted(entries, key=itemgetter(0)):
+        # Two packages may use the same name; both are called.
+        counts[name] += 1
+        label = name if counts[name] == 1 else f"{name}-{counts[name]}"
         plugins.append(Plugin(label, entry, seconds=seconds))
     return tuple(plugins)

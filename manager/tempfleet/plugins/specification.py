@@ -1,4 +1,4 @@
-"""What a plug-in can implement."""
+"""The hooks that a plug-in can implement, and the values that they get."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..records import Deletion, FileRecord
 
 GROUP = "tempfleet.plugins"
 PREFIX = "tempfleet_"
-BEFORE, AFTER, FAILURE = "before_delete", "after_delete", "on_failure"
-NEAR, POLICIES = "near_expiry", "eviction_policies"
-HOOKS = (BEFORE, AFTER, FAILURE, NEAR, POLICIES)
+BEFORE_DELETE, AFTER_DELETE, ON_FAILURE = "before_delete", "after_delete", "on_failure"
+NEAR_EXPIRY, EVICTION_POLICIES = "near_expiry", "eviction_policies"
+HOOKS = (BEFORE_DELETE, AFTER_DELETE, ON_FAILURE, NEAR_EXPIRY, EVICTION_POLICIES)
 
 LOAD = "load"
-"""What is contained beside the hooks."""
+"""Loading a plug-in has a circuit breaker of its own, like each hook."""
 
 ScoreFunction = Callable[[Any], float]
 """What a plug-in gives for each policy: returns the score of a candidate. The file with the lowest score goes first."""
@@ -30,16 +30,16 @@ hookimpl = pluggy.HookimplMarker("tempfleet")
 
 
 class Specification:
-    """The hooks, each of which a plug-in may implement, with these arguments or fewer of them."""
+    """The hooks. A plug-in may implement any of them, with all or some of these arguments."""
 
     @_hookspec
     def tempfleet_before_delete(self, files: Sequence[FileRecord]) -> Iterable[str] | None:
         """
-        Veto: the paths, of *files*, that are to stay; None or nothing for none.
+        Veto: return the paths of *files* that must stay; None or an empty answer if all may be deleted.
 
-        Asked of every batch that is to be deleted, and set aside into the quarantine, whoever deletes; also for a dry
-        run, so it must change nothing. A file that is kept is asked about again later. A call that raises, hangs or
-        answers anything else keeps the whole batch.
+        Called for every batch before it is deleted or quarantined, whoever deletes it; also in a dry run, so it must
+        change nothing. For a vetoed file it is called again later. If a call raises, hangs or answers anything else,
+        the whole batch is kept.
         """
 
     @_hookspec
@@ -47,23 +47,24 @@ class Specification:
         """
         These files of a batch were removed from the disk.
 
-        At most once for each: a process that is killed in between tells nobody (the audit log has them).
+        Called at most once for each file. If a process is killed before this call, no plug-in gets the file; the audit
+        log contains it.
         """
 
     @_hookspec
     def tempfleet_on_failure(self, deletions: Sequence[Deletion]) -> None:
-        """These files of a batch could not be deleted, or may not be: outcome ``failed`` or ``refused``, and why."""
+        """These files could not or must not be deleted: outcome ``failed`` or ``refused``, and the reason."""
 
     @_hookspec
     def tempfleet_near_expiry(self, files: Sequence[FileRecord]) -> None:
-        """These files have lived 80 % of their time. At least once for each, in a worker of their host."""
+        """80 % of the time to live of these files is over. Called at least once for each, in a worker of its host."""
 
     @_hookspec
     def tempfleet_eviction_policies(self) -> dict[str, ScoreFunction]:
         """
-        Orders in which files make room: name (small letters, digits and dashes) -> key function of a candidate; the
-        file with the lowest number goes first. The key has TEMP_FILE_PLUGIN_TIMEOUT for a page of candidates; one that
-        raises or hangs ends the attempt to make room: nothing goes for it.
+        Return eviction policies: name (small letters, digits and dashes) -> score function of a candidate. The file
+        with the lowest score goes first. The function has TEMP_FILE_PLUGIN_TIMEOUT for a page of candidates. If it
+        raises or hangs, the eviction ends without deleting another file.
         """
         raise NotImplementedError
 
@@ -71,14 +72,14 @@ class Specification:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """
-    A file that could make room.
+    A file that may be deleted to make room.
 
     Attributes:
-        size_bytes: what its going gives back: the blocks that it has on the disk, 0 while it has another hard link
-            (where a quota counts sizes as they were registered: that size).
-        files: the files, or inodes, that its going gives back; a directory has many.
-        used_ms: when it was last read or written, as far as its file system tells; by this host's clock.
-        now_ms: the Redis clock, which ``record.registered_ms`` is of.
+        size_bytes: the bytes that its deletion frees: its blocks on the disk, 0 while it has another hard link. For a
+            quota, which counts registered sizes: its registered size.
+        files: the files, or inodes, that its deletion frees; a directory has many.
+        used_ms: when it was last read or written, as far as its file system records it; by the clock of this host.
+        now_ms: the time of the Redis clock, comparable with ``record.registered_ms``.
     """
 
     record: FileRecord
@@ -89,7 +90,7 @@ class Candidate:
 
     @property
     def age_ms(self) -> int:
-        """Since its registration, at least 1."""
+        """The time since its registration, at least 1."""
         return max(self.now_ms - self.record.registered_ms, 1)
 
 
