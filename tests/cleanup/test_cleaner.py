@@ -18,7 +18,7 @@ import redis
 
 from support import assert_balanced, python, snapshot, tree, wait_until
 from tempfleet import CleanupReport, Outcome, Settings, State, TempFileManager, VolumeUnavailable
-from tempfleet.cleanup.preview import MAKING_SECONDS
+from tempfleet.cleanup.preview import CREATION_SECONDS
 from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import RegistryUnavailable
@@ -146,7 +146,7 @@ def test_a_clean_up_says_what_it_did(
     manager.cleanup()
     assert f"Removed temporary file: {path}" in caplog.messages
     assert caplog.messages[-1].startswith(
-        "Cleaned up 1 temporary files (0 set aside, 0 missing, 0 replaced, 0 kept) in "
+        "Cleaned up 1 temporary files (0 quarantined, 0 missing, 0 replaced, 0 kept) in "
     )
 
 
@@ -593,7 +593,7 @@ def test_a_preview_tells_what_the_clean_up_then_does_and_changes_nothing(
     manager.create().close()
     unmade = Path(create(manager, 1, ttl=0.001)[0])
     unmade.unlink()
-    clock.advance(MAKING_SECONDS / 2)
+    clock.advance(CREATION_SECONDS / 2)
     for name in ("gone", "replaced", "replaced-by-directory"):
         (base_dir / name).unlink()
     write(base_dir, "replaced", "other")

@@ -26,7 +26,7 @@ from tempfleet import (
     UnsafePath,
     VolumeUnavailable,
 )
-from tempfleet.cleanup.preview import MAKING_SECONDS
+from tempfleet.cleanup.preview import CREATION_SECONDS
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.testing import FakeClock
 
@@ -305,11 +305,11 @@ def test_a_maker_that_was_held_up_registers_again(
     other = make_manager()
 
     def be_held_up(path: str) -> None:
-        clock.advance(3600 + MAKING_SECONDS)
+        clock.advance(3600 + CREATION_SECONDS)
         assert other.cleanup_report().counts["missing"] == 1
         assert not manager.is_temp_file(path)
         with pytest.raises(AssertionError):
-            wait_until(lambda: False, timeout=MAKING_SECONDS / 2)
+            wait_until(lambda: False, timeout=CREATION_SECONDS / 2)
 
     file = making(manager, be_held_up)
     file.close()

@@ -1,15 +1,15 @@
 """
-Claim, delete, settle, batch by batch.
+Claims files, deletes them and settles the claims, batch by batch.
 
-Promises: whatever ends a batch early hands back what was not started. A process that dies loses nothing, because its
-lease runs out and the batch is claimed again. A dry run changes nothing.
+Promises: if a batch ends early, the files that were not started are handed back. A process that dies loses nothing,
+because its lease runs out and the batch is claimed again. A preview changes nothing.
 
-Does not: unlink (deletion/ does) or change a record except by a script of the registry.
+Does not: unlink (deletion/ does), or change a record except by a script of the registry.
 """
 
 from .cause import Cause
 from .cleaner import Cleaner
-from .preview import MAKING_SECONDS, UNMADE, may_be_unmade
+from .preview import CREATION_SECONDS, NOT_CREATED, may_be_in_creation
 from .report import CleanupReport
 
-__all__ = ["MAKING_SECONDS", "UNMADE", "Cause", "Cleaner", "CleanupReport", "may_be_unmade"]
+__all__ = ["CREATION_SECONDS", "NOT_CREATED", "Cause", "Cleaner", "CleanupReport", "may_be_in_creation"]

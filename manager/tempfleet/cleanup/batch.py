@@ -1,5 +1,5 @@
 """
-A claim in its holder's hands: how long it is his, and what became of its files so far.
+A claim as its holder sees it: the remaining lease time, and the outcome of each file so far.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from .cause import Cause
 
 class Lease:
     """
-    The holder's own view of its claim, on the monotonic clock from *before* the claim was sent.
+    The remaining time of a claim, measured on the monotonic clock from *before* the claim was sent.
 
-    So a holder stops before the registry gives its files away, whatever the wall clock does. A quarter of the lease
-    is kept for the last unlink and the ack.
+    So a holder stops before the registry gives its files to another claim, whatever the wall clock does. A quarter of
+    the lease is reserved for the last unlink and the ack.
     """
 
     def __init__(self, registry: Registry, *, lease_ms: int) -> None:
         self.registry = registry
         self.lease_ms = lease_ms
         self.seconds = lease_ms / 1000
-        self._taken = self._asked = time.monotonic()
+        self._granted = self._requested = time.monotonic()
 
     def holds(self) -> bool:
-        return time.monotonic() < self._taken + self.seconds * 0.75
+        return time.monotonic() < self._granted + self.seconds * 0.75
 
     def extend(self, token: int) -> None:
         """
-        Ask for the full time again, if a quarter of it has gone since we asked last. A registry that does not
-        answer leaves the old end standing.
+        Request the full time again, if a quarter of it is over since the last request. If the registry does not
+        answer, the lease keeps its old end.
         """
         now = time.monotonic()
-        if now < self._asked + self.seconds / 4:
+        if now < self._requested + self.seconds / 4:
             return
-        self._asked = now
+        self._requested = now
         try:
             self.registry.extend(token, lease_ms=self.lease_ms)
-            self._taken = now
+            self._granted = now
         except LeaseLost:
-            self._taken = -math.inf
+            self._granted = -math.inf
             logger.info("Claim %d ran out before it was settled; its files are left to the next claim", token)
         except RegistryUnavailable as exc:
             logger.warning("Claim %d could not be extended: %s", token, exc)
@@ -55,17 +55,17 @@ class Lease:
 @dataclass(slots=True)
 class Batch:
     """
-    A claim, how long it is ours, why its files are deleted, and what became of them so far.
+    A claim with its lease, the cause of the deletions, and their results so far.
     """
 
     claim: Claim
     lease: Lease
     cause: Cause
-    # appended by several threads; append is atomic
+    # Several threads append; append is atomic.
     deletions: list[Deletion] = field(default_factory=list)
-    moved: list[Quarantined] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
 
-    def waits_again(self) -> set[str]:
-        """The files that are not gone; all of them, before they were tried."""
+    def paths_left(self) -> set[str]:
+        """Returns the paths of the files that are not gone."""
         gone = {deletion.path for deletion in self.deletions if deletion.outcome in GONE}
         return {record.path for record in self.claim.records if record.path not in gone}

@@ -21,7 +21,7 @@ from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
 from ..threads import SignalSafeCall
 from .batch import Batch
-from .preview import Preview, unless_unmade
+from .preview import Preview, unless_in_creation
 from .report import CleanupReport
 from .retry import RetryPolicy
 
@@ -103,7 +103,7 @@ class BatchRunner:
         if not vetoes:
             return claim.records
         vetoed = [
-            unless_unmade(result, claim.now_ms, batch.cause)
+            unless_in_creation(result, claim.now_ms, batch.cause)
             for result in self.previews.vetoed(claim.records, vetoes)
         ]
         self.deleter.audit_kept(vetoed, token=claim.token)
@@ -121,9 +121,9 @@ class BatchRunner:
         delete = self.deleter.quarantine if quarantines else self.deleter.delete
         for result in delete(records, token=batch.claim.token, may_go_on=may_go_on):
             if isinstance(result, Quarantined):
-                batch.moved.append(result)
+                batch.quarantined.append(result)
             else:
-                batch.deletions.append(unless_unmade(result, batch.claim.now_ms, batch.cause))
+                batch.deletions.append(unless_in_creation(result, batch.claim.now_ms, batch.cause))
 
     def _settle(self, batch: Batch, report: CleanupReport) -> None:
         claim, deletions = batch.claim, batch.deletions
@@ -133,7 +133,7 @@ class BatchRunner:
             for deletion in deletions
             if deletion.outcome not in GONE
         ]
-        moved = [(result.record.path, result.new) for result in batch.moved]
+        moved = [(result.record.path, result.new) for result in batch.quarantined]
         started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
         unstarted = [
             Nack(record.path, counts=False) for record in claim.records if record.path not in started
@@ -143,13 +143,13 @@ class BatchRunner:
         settled += self.registry.quarantine(claim.token, moved) if moved else 0
         report.add(deletions)
         report.set_aside += len(moved)
-        report.latest_aside = [result.record for result in batch.moved]
+        report.latest_aside = [result.record for result in batch.quarantined]
         report.handed_back += len(unstarted)
         report.lost += len(claim.records) - settled
         for deletion in deletions:
             log(deletion)
         for path, _ in moved:
-            logger.debug("Set temporary file aside: %s", printable(path))
+            logger.debug("Quarantined temporary file: %s", printable(path))
         if self.settings.remove_empty_parents:
             self._remove_empty_parents(deletions)
 

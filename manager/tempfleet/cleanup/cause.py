@@ -31,7 +31,7 @@ class Cause(Enum):
 
     @property
     def claims_quarantined(self) -> bool:
-        """Whether quarantined files are deleted before their grace period ends."""
+        """Whether quarantined files are deleted before their quarantine ends."""
         return self in (Cause.EVICTED, Cause.PURGED)
 
     @property

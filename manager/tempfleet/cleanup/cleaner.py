@@ -1,9 +1,10 @@
 """
-The engine: claim, delete, settle, batch by batch. The library, the console and the tasks all run this one.
+Chooses files (due, named, all or matching), and cleans them batch by batch. The library, the console and the tasks all
+use this class.
 
-The pop, the deletion and the ack happen in this process, so nothing can be lost between a pop and a message. A
-process that dies here loses nothing: its lease runs out and reap() returns the batch. Whatever ends a batch early
-(the budget, a stop, an exception of any kind) hands back what was not started, at once.
+The claim, the deletion and the ack happen in one process, so no file can be lost in a message between them. A process
+that dies here loses nothing: its lease runs out and reap() returns the batch. If the budget, a stop or an exception of
+any kind ends a batch early, the files that were not started are handed back at once.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ Progress = Callable[[CleanupReport], None]
 
 class Cleaner:
     """
-    Deletes what is due in one volume, or what is named.
+    Deletes files of one volume.
 
-    Thread-safe; two cleaners of one volume, in whatever processes, never hold the same file.
+    Thread-safe. Two cleaners of one volume, also in different processes, never hold the same file.
     """
 
     def __init__(
@@ -59,14 +60,15 @@ class Cleaner:
         progress: Progress | None = None,
     ) -> CleanupReport:
         """
-        Reap, then delete until nothing is due, the budget ends or *stop* is set.
+        Reap, then delete until no file is due, the budget ends or *stop* is set.
 
         Args:
-            budget_seconds: None for no end.
+            budget_seconds: None for no limit.
 
         Raises:
-            VolumeUnavailable: this process has not got the volume; nothing was claimed.
-            RegistryUnavailable: Redis went away. What was deleted and not acked is found missing later.
+            VolumeUnavailable: the volume is not available to this process; no file was claimed.
+            RegistryUnavailable: Redis does not answer. Files that were deleted but not acked are missing at their next
+                claim.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
 
@@ -92,13 +94,14 @@ class Cleaner:
         recovered: int = 0,
     ) -> CleanupReport:
         """
-        Delete the named files, due or not, each at most once: those that wait, and were registered at or before
-        *until_ms*. Held, leased and dead ones are left alone. Raises as ``clean_due`` does.
+        Delete the named files for *cause*, due or not, each at most once. Only files that wait and were registered at
+        or before *until_ms* are deleted, not held, leased or dead ones. Raises as ``clean_due`` does.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
 
         def batches() -> Iterator[Batch]:
-            tried: set[str] = set()  # and not gone: what is gone cannot come again
+            # Files that were tried and are not gone; a file that is gone cannot be claimed again.
+            tried: set[str] = set()
             for page in pages:
                 fresh = [path for path in page if path not in tried]
                 for start in range(0, len(fresh), limit):
@@ -110,7 +113,7 @@ class Cleaner:
                     if claim.records:
                         batch = Batch(claim, lease, cause)
                         yield batch
-                        tried |= batch.waits_again()
+                        tried |= batch.paths_left()
 
         self.check_volume()
         return self._clean(batches(), None, stop, progress, recovered=recovered)
@@ -119,8 +122,8 @@ class Cleaner:
         self, *, stop: threading.Event | None = None, progress: Progress | None = None
     ) -> CleanupReport:
         """
-        Delete everything that waits, due or not: what was registered before this call began, each file at most
-        once, held ones never, what is in quarantine only when its grace period ends. Raises as ``clean_due`` does.
+        Delete all waiting files that were registered before this call, due or not, each at most once. Held files stay,
+        and quarantined files stay until their quarantine ends. Raises as ``clean_due`` does.
         """
         recovered = self._reap()
         pages = self.registry.waiting_paths(page=self.settings.batch_size)
@@ -142,7 +145,7 @@ class Cleaner:
         progress: Progress | None = None,
     ) -> CleanupReport:
         """
-        As ``clean_due``, or for another cause than EXPIRED as ``clean_all``, but only *wanted* files. Reads every
+        As ``clean_due`` for the cause EXPIRED, and as ``clean_all`` for any other, but only *wanted* files. Reads every
         waiting record.
         """
         recovered = self._reap()
@@ -164,22 +167,21 @@ class Cleaner:
             pages(), cause, until_ms=now_ms, stop=stop, progress=progress, recovered=recovered
         )
 
-    def preview(
-        self, cause: Cause, wanted: Callable[[FileRecord], bool] = lambda _: True
-    ) -> Iterator[Deletion]:
-        """Returns what clean_due(), clean_all() or clean_matching() would do to each file now; changes nothing."""
+    def preview(self, wanted: Callable[[FileRecord], bool], cause: Cause) -> Iterator[Deletion]:
+        """Yields what ``clean_matching`` would do to each file now; changes nothing."""
         self.check_volume()
         return self.previews.matching(wanted, cause)
 
     def prepare(self) -> None:
         """
-        Make the private directories while there is room: on a disk without a free inode no file that a caller named
-        could be deleted safely for want of one. For who serves a host; where it fails, deleting tells why.
+        Create the private directories while there is room. On a disk without a free inode they could not be created,
+        and without them no file that a caller named can be deleted safely. Called by the process that serves a host. If
+        it fails, the deletions report the reason.
 
-        Not in the system's temp directory, unless somebody named it: there may never be a file of ours.
+        Not in the system's temp directory, unless the settings name it: it may never contain a registered file.
         """
-        asked_for = list(self.roots) if self.settings.allowed_roots else [self.roots.base]
-        for root in asked_for:
+        roots = list(self.roots) if self.settings.allowed_roots else [self.roots.base]
+        for root in roots:
             try:
                 root.private.open()
             except OSError as exc:
@@ -188,19 +190,20 @@ class Cleaner:
     def check_volume(self) -> None:
         """
         Raises:
-            VolumeUnavailable: this process has not got the base directory, or it is another one now.
+            VolumeUnavailable: the base directory is not available to this process, or it is another one now.
         """
         base = self.roots.base.path
         missing = self.roots.check()
         if base in missing:
             raise VolumeUnavailable(
-                f"{printable(base)} is not available ({missing[base]}); nothing was claimed, its records stay.",
+                f"{printable(base)} is not available ({missing[base]}). No file was claimed and no record was changed.",
                 base_dir=base,
                 reason=missing[base],
             )
         if not self._disk_confirmed:
             confirm_disk(self.registry.stats(), self.roots)
-            self._disk_confirmed = True  # it is held open: from here on check() tells
+            # The directory stays open, so from now on check() notices any change.
+            self._disk_confirmed = True
 
     # -- inside
 
@@ -219,7 +222,7 @@ class Cleaner:
         def may_start() -> bool:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
-        asked = self.registry.store.round_trips
+        round_trips = self.registry.store.round_trips
         self.interrupted_moves.recover(may_start)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
@@ -231,7 +234,7 @@ class Cleaner:
                 report.finished = False
                 break
         report.seconds = time.monotonic() - began
-        self._tell(report, round_trips=self.registry.store.round_trips - asked)
+        self._record(report, round_trips=self.registry.store.round_trips - round_trips)
         self.hooks.publish()
         return report
 
@@ -241,10 +244,10 @@ class Cleaner:
             reaped = self.registry.reap()
             recovered, more = recovered + reaped.recovered, reaped.more
         if recovered:
-            logger.info("Recovered %d files from claims that had died", recovered)
+            logger.info("Recovered %d files from claims that had run out", recovered)
         return recovered
 
-    def _tell(self, report: CleanupReport, *, round_trips: int) -> None:
+    def _record(self, report: CleanupReport, *, round_trips: int) -> None:
         totals = {"cleanups": 1, "round_trips": round_trips}
         try:
             self.registry.observe(totals, histogram="duration", seconds=report.seconds)
@@ -252,7 +255,7 @@ class Cleaner:
             logger.warning("The clean-up was not counted: %s", exc)
         if sum(report.counts.values()) or report.set_aside:
             logger.info(
-                "Cleaned up %d temporary files (%d set aside, %d missing, %d replaced, %d kept) in %.2f s",
+                "Cleaned up %d temporary files (%d quarantined, %d missing, %d replaced, %d kept) in %.2f s",
                 report.deleted,
                 report.set_aside,
                 report.counts[Outcome.MISSING],

@@ -13,11 +13,11 @@ from ..registry import Registry
 from ..settings import Settings
 from .cause import Cause
 
-MAKING_SECONDS = 2.0
-"""create() registers before it makes: a created file that is not there may still come, for so long."""
+CREATION_SECONDS = 2.0
+"""create() registers a file before creating it. For this long, a missing created file may still appear."""
 
-UNMADE = "unmade"
-"""The reason of such a file."""
+NOT_CREATED = "unmade"
+"""The reason of the outcome of such a file."""
 
 GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED)
 
@@ -26,7 +26,7 @@ Wanted = Callable[[FileRecord], bool]
 
 
 class Preview:
-    """Previews of the deletion of files of one volume."""
+    """Previews what a clean-up would do to files of one volume."""
 
     def __init__(self, registry: Registry, deleter: Deleter, hooks: Hooks, settings: Settings) -> None:
         self.registry = registry
@@ -36,73 +36,78 @@ class Preview:
 
     def matching(self, wanted: Wanted, cause: Cause) -> Iterator[Deletion]:
         """
-        What a clean-up for *cause* would do to each *wanted* file, in its order; in pages. EXPIRED: to those that are
-        due.
+        Yields what a clean-up for *cause* would do to each *wanted* file, in the order of the clean-up. For EXPIRED
+        only due files.
         """
         early = cause is not Cause.EXPIRED
 
-        def may_go(record: FileRecord) -> bool:
-            """Before its time."""
+        def goes_early(record: FileRecord) -> bool:
             return early and (cause.claims_quarantined or not record.is_quarantined)
 
-        with self.deleter.examining(set_aside=self._has_grace and cause.quarantines) as look:
+        with self.deleter.examining(set_aside=self._has_quarantine and cause.quarantines) as look:
             for page in self.registry.waiting_paths() if early else self.registry.due_paths():
-                now_ms, found = self.registry.read(page)
-                records = [r for r in found if r is not None and r.state is State.WAITING and wanted(r)]
-                due = [r for r in records if is_due(r, now_ms) or may_go(r)]
-                yield from (unless_unmade(result, now_ms, cause) for result in self._previews(due, look))
+                now_ms, entries = self.registry.read(page)
+                records = [r for r in entries if r is not None and r.state is State.WAITING and wanted(r)]
+                due = [r for r in records if is_due(r, now_ms) or goes_early(r)]
+                yield from (unless_in_creation(result, now_ms, cause) for result in self._previews(due, look))
             for page in self.registry.reapable_paths():
-                now_ms, found = self.registry.read(page)
-                back = [
-                    r for r in found if r is not None and wanted(r) and (r.deadline_ms <= now_ms or may_go(r))
+                now_ms, entries = self.registry.read(page)
+                reaped = [
+                    r
+                    for r in entries
+                    if r is not None and wanted(r) and (r.deadline_ms <= now_ms or goes_early(r))
                 ]
-                yield from (unless_unmade(result, now_ms, cause) for result in self._previews(back, look))
+                yield from (
+                    unless_in_creation(result, now_ms, cause) for result in self._previews(reaped, look)
+                )
 
     def expired(self, record: FileRecord, now_ms: int) -> Deletion:
-        """What would become of one file, were it due now."""
-        with self.deleter.examining(set_aside=self._has_grace) as look:
-            return unless_unmade(next(self._previews([record], look)), now_ms, Cause.EXPIRED)
+        """Returns what a clean-up would do to one file if it were due now."""
+        with self.deleter.examining(set_aside=self._has_quarantine) as look:
+            return unless_in_creation(next(self._previews([record], look)), now_ms, Cause.EXPIRED)
 
     def evicted(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
-        """The same of a batch that is to be evicted; plug-ins are asked once."""
+        """Yields what an eviction would do to each file of a batch; plug-ins are asked once."""
         with self.deleter.examining() as look:
             yield from self._previews(records, look)
 
-    def vetoed(self, records: Sequence[FileRecord], kept: Mapping[str, str]) -> list[Deletion]:
-        """Of files that plug-ins keep, each for its reason. One that is not there any more need not stay registered."""
+    def vetoed(self, records: Sequence[FileRecord], vetoes: Mapping[str, str]) -> list[Deletion]:
+        """Returns the results for vetoed files, with the reasons. A veto does not keep the record of a missing file."""
         with self.deleter.examining() as look:
-            return [_kept(look(record), kept[record.path]) for record in records if record.path in kept]
+            return [_vetoed(look(record), vetoes[record.path]) for record in records if record.path in vetoes]
 
     @property
-    def _has_grace(self) -> bool:
+    def _has_quarantine(self) -> bool:
         return self.settings.quarantine_seconds > 0
 
     def _previews(self, records: Sequence[FileRecord], look: Look) -> Iterator[Deletion]:
-        kept = self.hooks.vetoes(records)
+        vetoes = self.hooks.vetoes(records)
         for record in records:
-            reason = kept.get(record.path)
-            yield look(record) if reason is None else _kept(look(record), reason)
+            reason = vetoes.get(record.path)
+            yield look(record) if reason is None else _vetoed(look(record), reason)
 
 
 def is_due(record: FileRecord, now_ms: int) -> bool:
     return record.due_ms is not None and record.due_ms <= now_ms
 
 
-def may_be_unmade(record: FileRecord, now_ms: int) -> bool:
-    """Whether the file may not be there because it is still being made."""
-    return record.is_created and now_ms - record.registered_ms < MAKING_SECONDS * 1000
+def may_be_in_creation(record: FileRecord, now_ms: int) -> bool:
+    """Whether the file may be missing because it is still being created."""
+    return record.is_created and now_ms - record.registered_ms < CREATION_SECONDS * 1000
 
 
-def unless_unmade(deletion: Deletion, now_ms: int, cause: Cause) -> Deletion:
-    """*deletion*, but a created file that is not there yet is waited for."""
+def unless_in_creation(deletion: Deletion, now_ms: int, cause: Cause) -> Deletion:
+    """Returns *deletion*, or BUSY if the file is missing because it may still be being created."""
     if (
         deletion.outcome is Outcome.MISSING
         and cause.awaits_creation
-        and may_be_unmade(deletion.record, now_ms)
+        and may_be_in_creation(deletion.record, now_ms)
     ):
-        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason=UNMADE)
+        return Deletion(deletion.record, Outcome.BUSY, deletion.way, reason=NOT_CREATED)
     return deletion
 
 
-def _kept(seen: Deletion, reason: str) -> Deletion:
-    return seen if seen.outcome in GONE_BY_ITSELF else Deletion(seen.record, Outcome.BUSY, reason=reason)
+def _vetoed(result: Deletion, reason: str) -> Deletion:
+    return (
+        result if result.outcome in GONE_BY_ITSELF else Deletion(result.record, Outcome.BUSY, reason=reason)
+    )

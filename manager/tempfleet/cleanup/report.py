@@ -1,5 +1,5 @@
 """
-What a clean-up did, in counts; who watches it is shown the same report grow.
+What a clean-up did, in counts. ``progress`` gets the same report after each batch.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class CleanupReport:
 
     Attributes:
         counts: files by outcome.
-        freed_bytes: what the disk got back.
-        handed_back: claimed, not started when the clean-up ended; they wait again.
-        set_aside: moved into the quarantine; they can be restored until the grace period ends.
-        lost: settled too late; the registry had given them to somebody else, who settles them.
-        recovered: files taken back from claims that had died.
-        finished: False when the budget or a stop ended it with work left.
-        latest, latest_aside: what became of each file of the last batch, and what was set aside; ``progress`` sees
-            them all.
+        freed_bytes: the disk space that was freed.
+        handed_back: files that were claimed but not started when the clean-up ended; they wait again.
+        set_aside: quarantined files; they can be restored until their quarantine ends.
+        lost: files settled too late; the registry had given them to another claim, which settles them.
+        recovered: files of claims that ran out before they were settled.
+        finished: False if the budget or a stop ended the clean-up early.
+        latest, latest_aside: the results of the last batch, and the files that it quarantined. ``progress`` gets those
+            of every batch.
     """
 
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
@@ -45,7 +45,7 @@ class CleanupReport:
 
     @property
     def kept(self) -> int:
-        """Files that are still there and still registered."""
+        """The number of files that are still there and still registered."""
         return sum(n for outcome, n in self.counts.items() if outcome not in GONE)
 
     def add(self, deletions: Iterable[Deletion]) -> None:

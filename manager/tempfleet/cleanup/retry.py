@@ -1,4 +1,4 @@
-"""When a failed deletion is tried again."""
+"""When to retry a failed deletion."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .cause import Cause
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    When a file that would not go is tried again: exponential back-off with jitter, then the grave.
+    When to retry a failed deletion: exponential back-off with jitter, then the dead-letter set.
 
-    Only failures count towards the grave. A busy file or a missing disk is nobody's mistake and may take days; these
-    wait about as long as they have waited already, which doubles as well and needs no count.
+    Only failures count towards the dead-letter set. A busy file or a missing disk is not an error and may take days.
+    Such a file waits about as long again as it is overdue, so its wait doubles too, without a count.
     """
 
     first_ms: int
@@ -34,29 +34,29 @@ class RetryPolicy:
 
     def decide(self, deletion: Deletion, cause: Cause, *, now_ms: int) -> Nack:
         """Returns what the registry does with a file that could not be deleted."""
-        kept = self._decide(deletion, now_ms)
+        nack = self._decide(deletion, now_ms)
         left_ms = deletion.record.deadline_ms - now_ms
-        if cause.keeps_deadline and kept.delay_ms is not None:
-            return replace(kept, delay_ms=max(kept.delay_ms, left_ms))
-        return kept
+        if cause.keeps_deadline and nack.delay_ms is not None:
+            return replace(nack, delay_ms=max(nack.delay_ms, left_ms))
+        return nack
 
     def _decide(self, deletion: Deletion, now_ms: int) -> Nack:
         if deletion.outcome in GONE:
-            raise ValueError(f"{deletion.outcome} files are acked, not kept")
+            raise ValueError(f"{deletion.outcome} files are acked, not nacked")
         path, reason = deletion.path, deletion.reason or deletion.outcome.value
         if deletion.outcome is Outcome.REFUSED:
             return Nack(path, bury=True, reason=reason)
         if deletion.outcome is Outcome.FAILED:
-            failed = deletion.record.attempts + 1
-            if failed >= self.max_attempts:
+            attempts = deletion.record.attempts + 1
+            if attempts >= self.max_attempts:
                 return Nack(path, bury=True, reason=reason)
-            return Nack(path, delay_ms=self.delay_ms(failed), reason=reason)
+            return Nack(path, delay_ms=self.delay_ms(attempts), reason=reason)
         overdue = now_ms - deletion.record.deadline_ms
         return Nack(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
 
-    def delay_ms(self, failed: int) -> int:
-        """The wait after the *failed*-th failure, 1 being the first."""
-        return self._jittered(self.first_ms << min(failed - 1, 40))
+    def delay_ms(self, attempts: int) -> int:
+        """Returns the wait after so many failed attempts."""
+        return self._jittered(self.first_ms << min(attempts - 1, 40))
 
     def _jittered(self, delay: int) -> int:
         bounded = min(max(delay, self.first_ms), self.longest_ms)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cleanup import UNMADE
+from ..cleanup import NOT_CREATED
 from ..deletion import QUARANTINE, QuarantinedFile
 from ..filesystem import in_words, meaning_of
 from ..formatting import counted, duration
@@ -34,7 +34,7 @@ CONDITION: dict[State | None, str] = {
 
 BY_REASON = {
     QUARANTINE: "it would be set aside for its grace period, in which tempfleet restore brings it back",
-    UNMADE: "it would be kept and tried again, because whoever registered it may be making it at this moment",
+    NOT_CREATED: "it would be kept and tried again, because whoever registered it may be making it at this moment",
     "in-use-unknown": "it would be kept and tried again, because the system does not tell whether somebody uses it",
 }
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
-from ..cleanup import Cleaner, may_be_unmade
+from ..cleanup import Cleaner, may_be_in_creation
 from ..errors import AlreadyClaimed
 from ..filesystem import normalise
 from ..logs import logger
@@ -95,7 +95,7 @@ class Files(MutableMapping[str, float]):
                 gone = [
                     record.path
                     for record in known
-                    if not may_be_unmade(record, now_ms) and look(record).outcome is Outcome.MISSING
+                    if not may_be_in_creation(record, now_ms) and look(record).outcome is Outcome.MISSING
                 ]
                 codes = self._registry.unregister(gone, total="missing", until_ms=now_ms)
                 dropped += sum(code == "released" for code in codes.values())

@@ -521,9 +521,9 @@ class TempFileManager:
         """
         if quarantine:
             aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
-            return self.cleaner.preview(Cause.PURGED, aside)
+            return self.cleaner.preview(aside, Cause.PURGED)
         wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
-        return self.cleaner.preview(Cause.FORCED if force else Cause.EXPIRED, wanted)
+        return self.cleaner.preview(wanted, Cause.FORCED if force else Cause.EXPIRED)
 
     def evict(
         self, *, dry_run: bool = False, progress: Callable[[int], None] | None = None

@@ -2,7 +2,7 @@
 Files and directories that Tempfleet creates. They are registered first and created second.
 
 A crash in between leaks nothing: the record is dropped when it expires and there is no file. In between, a clean-up
-leaves the record alone (MAKING_SECONDS). If creating takes longer, the file is registered again.
+leaves the record alone (CREATION_SECONDS). If creating takes longer, the file is registered again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
-from ..cleanup import MAKING_SECONDS
+from ..cleanup import CREATION_SECONDS
 from ..records import FileRecord
 
 Made = TypeVar("Made")
@@ -45,7 +45,7 @@ class Created(Generic[Made]):
         self.record = register()
         try:
             self.made = make(os.path.basename(self.record.path))
-            if time.monotonic() - began > MAKING_SECONDS / 2:
+            if time.monotonic() - began > CREATION_SECONDS / 2:
                 self.record = register()
         except BaseException:
             unmake(self.record)
