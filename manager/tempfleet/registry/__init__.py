@@ -1,10 +1,16 @@
 """
-The registry: the only room that talks to Redis.
+The registry: every record of a file, and the only room that reads or writes them in Redis.
 
-Promises: every state change is one atomic script. A path is in exactly one of registry, leases, held and dead. Only
-Redis's clock counts. A claim belongs to whoever has its token, until its lease ends.
+Promises: every change of a file's state is one atomic script. A registered path is in exactly one of the sets registry,
+leases, held and dead. Only the Redis clock counts. A claim belongs to the process with its token, until its lease ends.
+Redis errors are raised as ours. A call on a dead connection is repeated once, except ``claim`` and ``observe``.
 
-Does not: look at a disk, wait, or repeat a call whose answer was lost. It raises RegistryUnavailable instead.
+Does not: read a disk, decide what is deleted, or wait for Redis to come back: it raises RegistryUnavailable.
+
+    Registry        one volume: register, renew, hold, claim, ack, nack, ... (registry.py), and all reads (reader.py)
+    Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
+    Store           one client and one namespace; connect(url) makes the client
+    scripts/*.lua   one file per change; its header is its contract
 """
 
 from .codec import tag_of

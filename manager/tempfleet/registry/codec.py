@@ -1,11 +1,20 @@
 """
-The text form of a record in Redis. Its twin in Lua is what the scripts read.
+The text form of a record in Redis. The scripts have the same format in Lua.
 
-    1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\\n<tail: JSON or nothing>
+    1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\\n<tail>
 
-Paths are ``str`` in Python, as ``os.fsdecode`` returns them. Any legal file name survives, because surrogates stand for
-bytes that are not UTF-8. In Redis they are bytes. The scripts write the first line, because two of its fields are
-instants and only Redis knows the time. Of the tail they read the tags alone.
+    1              the version of the format
+    *_ms           milliseconds since 1970, by the Redis clock
+    identity       text without spaces, "-" for none; "<old>+<new>" while the file changes its form: either is right
+    flags          letters of Flag, "-" for none
+    uid            -1 if unknown
+    tail           nothing, or {"tags": "<tag>,<tag>,"}: each tag percent-encoded and followed by a comma
+
+The scripts write the first line, because only Redis knows the time. Of the tail they read only the tags, by a pattern;
+so the tail must look exactly as ``json.dumps`` writes it.
+
+Paths are ``str`` in Python, as ``os.fsdecode`` returns them, and bytes in Redis. Any legal file name survives, because
+surrogates stand for bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -21,17 +30,17 @@ from ..records import NO_FLAGS, FileRecord, NewFile, State
 STATE_ORDER = (State.WAITING, State.LEASED, State.HELD, State.DEAD)
 
 BROKEN_RECORD = b"1 0 0 0 ? - -1"
-"""Stands for a record that was lost or damaged: no file has this identity, so nothing is deleted for it."""
+"""Replaces a lost or damaged record. No file has this identity, so nothing is deleted because of it."""
 
 
 class Row(NamedTuple):
     """
-    What scripts/look.lua returns of one path; b"" for what there is not.
+    The reply of scripts/look.lua for one path; b"" for values that do not exist.
 
     Attributes:
         record: in its text form.
         waiting, leased, held, dead: its score in the set of each state.
-        attempts, error, reason: failed attempts, the last error, why it is held.
+        attempts, error, reason: failed attempts, the last error, the reason of a hold.
     """
 
     record: bytes
@@ -50,17 +59,17 @@ class Row(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether the registry has anything of the path."""
+        """Whether the path has a record or is in a set."""
         return self.record != b"" or any(self.scores)
 
     @property
     def is_sound(self) -> bool:
-        """Whether it has a record and is in exactly one set (invariant 1)."""
+        """Whether the path has a record and is in exactly one set (invariant 1)."""
         return self.record != b"" and sum(score != b"" for score in self.scores) == 1
 
 
 def tag_token(tag: str) -> str:
-    """*tag* as the scripts see it: without anything that ends a token or a JSON text."""
+    """*tag* percent-encoded, so that it contains no comma and no quote."""
     return quote(as_bytes(tag), safe="")
 
 
@@ -68,17 +77,17 @@ def tag_of(token: str) -> str:
     return as_text(unquote_to_bytes(token))
 
 
-def as_bytes(words: str) -> bytes:
-    """People's words, whatever is in them, as Redis keeps them."""
-    return words.encode("utf-8", "surrogatepass")
+def as_bytes(text: str) -> bytes:
+    """Text that people wrote, with any characters, as Redis stores it."""
+    return text.encode("utf-8", "surrogatepass")
 
 
-def as_text(kept: bytes) -> str:
-    return kept.decode("utf-8", "surrogatepass")
+def as_text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogatepass")
 
 
 def pack(file: NewFile) -> tuple[bytes, int, int, int, str, str, int, str]:
-    """The ARGV group of scripts/register.lua, in its order."""
+    """The arguments of scripts/register.lua for one file, in their order."""
     tail = json.dumps({"tags": "".join(f"{tag_token(tag)}," for tag in file.tags)}) if file.tags else ""
     return (
         os.fsencode(file.path), file.ttl_ms, file.age_ms, file.size_bytes,
@@ -96,7 +105,12 @@ def unpack(
     last_error: str = "",
     hold_reason: str = "",
 ) -> FileRecord:
-    """A record out of the bytes that the scripts keep."""
+    """
+    Read a record from its text form; the other arguments are not in it.
+
+    Raises:
+        ValueError: *packed* is damaged.
+    """
     header, _, tail = packed.partition(b"\n")
     _version, registered, deadline, size, identity, flags, uid = header.split(b" ")
     return FileRecord(
@@ -117,7 +131,7 @@ def unpack(
 
 
 def _tags(tail: bytes) -> tuple[str, ...]:
-    """The tags; none where the tail is damaged: the line before it is what deleting goes by."""
+    """The tags; none if the tail is damaged, because deletion needs only the first line."""
     try:
         return tuple(map(tag_of, json.loads(tail)["tags"].split(",")[:-1]))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -125,7 +139,7 @@ def _tags(tail: bytes) -> tuple[str, ...]:
 
 
 def unpack_or_broken(path: bytes, packed: bytes, **fields: Any) -> FileRecord:
-    """As ``unpack``; one damaged record stops nobody from reading, or cleaning, all others."""
+    """As ``unpack``, but a damaged record becomes BROKEN_RECORD, so that all others are still read and cleaned."""
     try:
         return unpack(path, packed, **fields)
     except ValueError:
@@ -133,7 +147,7 @@ def unpack_or_broken(path: bytes, packed: bytes, **fields: Any) -> FileRecord:
 
 
 def record_of(path: str, row: Row) -> FileRecord | None:
-    """The record of *path*; None if it has none, or is in no set."""
+    """The record of *path*; None if there is none, or if *path* is in no set."""
     state, score = next(
         ((state, score) for state, score in zip(STATE_ORDER, row.scores, strict=True) if score), (None, b"")
     )
@@ -152,5 +166,5 @@ def record_of(path: str, row: Row) -> FileRecord | None:
 
 
 def groups(flat: Sequence[Any], size: int) -> list[Any]:
-    """A flat reply in groups of *size*; zip over one iterator, because claims are large."""
+    """A flat reply in groups of *size*. It zips over one iterator, because claims are large."""
     return list(zip(*[iter(flat)] * size, strict=True))

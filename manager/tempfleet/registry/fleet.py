@@ -1,5 +1,5 @@
 """
-What belongs to no single volume: which volumes there are, which hosts are alive, what waits in the queues.
+The data that belongs to no single volume: the list of volumes, heartbeats of hosts, sweeps, waiting messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Host:
     A host that has, or had, a worker.
 
     Attributes:
-        silent_seconds: since its last heartbeat, by the Redis clock.
+        silent_seconds: the time since its last heartbeat, by the Redis clock.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Host:
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """
-    What one sweep found and did.
+    The report of one sweep.
 
     Attributes:
-        host: whose worker ran it.
-        sent: volumes whose host was told to delete.
-        silent_due: due files that wait for a host to return.
-        recovered: files taken back from claims that had died.
+        host: the host of the worker that ran it.
+        sent: volumes whose host got a message to delete due files.
+        recovered: files taken back from expired claims.
+        silent_due: due files that wait until their silent host returns.
     """
 
     host: str
@@ -73,7 +73,7 @@ SWEEPS_KEPT = 20
 
 
 class Fleet:
-    """Discovery and heartbeats. Methods raise as Registry's do."""
+    """Every volume and host of one Redis. Methods raise the same errors as those of Registry."""
 
     def __init__(self, store: Store, *, live_seconds: float = 60) -> None:
         self.store = store
@@ -83,20 +83,20 @@ class Fleet:
         return Registry(self.store, volume)
 
     def volumes(self, *, host: str | None = None) -> list[Volume]:
-        """Every volume that ever had a file, of *host* if given; sorted."""
+        """Every volume that ever had a file, or only those of *host*; sorted."""
         volumes = filter(None, map(_volume, self._redis("zrange", "volumes", 0, -1)))
         return sorted(volume for volume in volumes if host is None or volume.host == host)
 
     def announce(self, volume: Volume) -> None:
-        """Make *volume* known to sweeps before it has a file."""
+        """Add *volume* to the list that sweeps read, before it has a file."""
         self._redis("zadd", "volumes", {volume.encode(): 0}, nx=True)
 
     def heartbeat(self, host: str) -> int:
-        """Say that *host* is alive; the registry's clock (ms)."""
+        """Record that *host* is alive. Returns the time by the Redis clock (ms)."""
         return int(self.store.run("heartbeat", self.store.fleet_keys, host=host))
 
     def hosts(self) -> list[Host]:
-        """Every host that has sent a heartbeat and was not retired; sorted by name."""
+        """Every host that sent a heartbeat and was not retired since; sorted by name."""
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
@@ -104,8 +104,8 @@ class Fleet:
         now_ms = self._now_ms(time)
         hosts = []
         for name, beat_ms in sorted(beats):
-            silent = max(now_ms - beat_ms, 0) / 1000
-            hosts.append(Host(os.fsdecode(name), silent, silent < self.live_seconds))
+            silent_seconds = max(now_ms - beat_ms, 0) / 1000
+            hosts.append(Host(os.fsdecode(name), silent_seconds, silent_seconds < self.live_seconds))
         return hosts
 
     def live_hosts(self) -> set[str]:
@@ -113,83 +113,83 @@ class Fleet:
 
     def retire(self, host: str, *, force: bool = False) -> bool:
         """
-        Forget a host's heartbeats: it is unknown until a worker of it speaks again. Its records stay. False when it
-        was not known.
+        Remove a host until one of its workers sends a heartbeat again. Its records stay. Returns False if the host
+        was unknown.
 
         Raises:
-            HostLive: a worker of it is live, and *force* was not said.
+            HostLive: a worker of the host is live, and *force* is False.
         """
         if not force and host in self.live_hosts():
             raise HostLive(
-                f"A worker of {printable(host)} is live: stop it first, or say --force.", host=host
+                f"A worker of {printable(host)} is live: stop it first, or use --force.", host=host
             )
         return bool(self._redis("zrem", "hosts", host))
 
     def reap(self, volumes: Iterable[Volume]) -> dict[Volume, Reaped | RegistryError]:
-        """Reap every volume once, in one round trip."""
-        asked = list(volumes)
-        answers = self.store.run_each(
-            [("reap", self._keys(volume), {"limit": MAX_BATCH}) for volume in asked]
+        """Reap every volume once, in one round trip. A volume whose script failed gets the error as its value."""
+        volumes = list(volumes)
+        replies = self.store.run_each(
+            [("reap", self._keys(volume), {"limit": MAX_BATCH}) for volume in volumes]
         )
         return {
-            volume: answer if isinstance(answer, RegistryError) else Reaped.of(answer)
-            for volume, answer in zip(asked, answers, strict=True)
+            volume: reply if isinstance(reply, RegistryError) else Reaped.of(reply)
+            for volume, reply in zip(volumes, replies, strict=True)
         }
 
     def stats(self, volumes: Iterable[Volume]) -> dict[Volume, VolumeStats]:
         """The stats of every volume, in one round trip."""
-        asked = list(volumes)
-        answers = self.store.run_each([("stats", self._keys(volume), {}) for volume in asked])
-        for answer in answers:
-            if isinstance(answer, RegistryError):
-                raise answer
-        return {volume: parse_stats(answer) for volume, answer in zip(asked, answers, strict=True)}
+        volumes = list(volumes)
+        replies = self.store.run_each([("stats", self._keys(volume), {}) for volume in volumes])
+        for reply in replies:
+            if isinstance(reply, RegistryError):
+                raise reply
+        return {volume: parse_stats(reply) for volume, reply in zip(volumes, replies, strict=True)}
 
     def record_sweep(self, sweep: Sweep) -> None:
-        """Keep what a sweep did, for people to look at; only the last ones stay."""
+        """Store the report of a sweep. Redis keeps the last SWEEPS_KEPT reports."""
         report = json.dumps(asdict(sweep))
         self.store.run("swept", self.store.fleet_keys, keep=SWEEPS_KEPT, report=report)
 
     def sweeps(self) -> tuple[int, list[tuple[int, Sweep]]]:
-        """The registry's clock (ms), and the last sweeps with the instants (ms) that they ended at; newest first."""
+        """The Redis clock (ms), and the last sweeps, each with the time of its end (ms); the newest first."""
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
-        time, notes = self.store.call(pipeline.execute)
-        parts = [note.partition(b" ") for note in notes]
-        return self._now_ms(time), [(int(at), Sweep(**json.loads(report))) for at, _, report in parts]
+        time, members = self.store.call(pipeline.execute)
+        lines = [member.partition(b" ") for member in members]
+        return self._now_ms(time), [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
 
     def forecast(
         self, volumes: Iterable[Volume], *, step_seconds: float, steps: int
     ) -> dict[Volume, list[int]]:
         """
-        How many files of each volume fall due in each of *steps* steps from now; what is due already is not in it.
-        One round trip after the one that asks the time; *steps* counts for each volume.
+        For each volume, the number of files that fall due in each of *steps* steps from now, without those already
+        due. Costs two round trips, and *steps* commands for each volume.
         """
-        asked = list(volumes)
+        volumes = list(volumes)
         now_ms = self._now_ms(self.store.call(self.store.client.time))
         edges = [now_ms + round(step * step_seconds * 1000) for step in range(steps + 1)]
         pipeline = self.store.client.pipeline(transaction=False)
-        for volume in asked:
+        for volume in volumes:
             key = volume_key(self.store.namespace, volume, "registry")
             for low, high in pairwise(edges):
                 pipeline.zcount(key, f"({low}", high)
-        counts = self.store.call(pipeline.execute) if asked else []
-        return {volume: counts[i * steps : (i + 1) * steps] for i, volume in enumerate(asked)}
+        counts = self.store.call(pipeline.execute) if volumes else []
+        return {volume: counts[i * steps : (i + 1) * steps] for i, volume in enumerate(volumes)}
 
     def memory(self) -> Memory | None:
-        """How much of its memory Redis has used; None where it may not say."""
-        said = self.store.memory()
-        if "used_memory" not in said:
+        """The memory that Redis uses; None if an ACL forbids reading it."""
+        info = self.store.memory()
+        if "used_memory" not in info:
             return None
-        return Memory(int(said["used_memory"]), int(said.get("maxmemory", 0)))
+        return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
 
     def mark_waiting(self, message: str) -> bool:
-        """Note that *message* waits in a queue; False when the last one of its kind was not taken yet."""
+        """Record that *message* waits in a queue. Returns False if the previous one still waits."""
         return bool(self._redis("zadd", "waiting", {message: 0}, nx=True, repeat=False))
 
     def mark_taken(self, message: str) -> None:
-        """Note that *message* was taken from its queue."""
+        """Record that a worker took *message* from its queue."""
         self._redis("zrem", "waiting", message)
 
     def _now_ms(self, time: tuple[int, int]) -> int:
@@ -206,7 +206,7 @@ class Fleet:
 
 
 def _volume(member: bytes) -> Volume | None:
-    """One damaged name hides no other volume."""
+    """The volume of an entry in the list of volumes; None, and a warning, if the entry is damaged."""
     try:
         return Volume.decode(member)
     except ValueError as exc:

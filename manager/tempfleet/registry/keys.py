@@ -1,8 +1,8 @@
 """
 Every Redis key name, and the fields of the key ``meta`` that Python writes.
 
-The braces are a hash tag: all keys of a volume live in one cluster slot, so one script may touch them all.
-The fleet's keys belong to no volume and each has a slot of its own.
+The braces are a hash tag. It puts all keys of a volume into one cluster slot, so that one script may use them all. The
+fleet's keys belong to no volume. Each has its own slot.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOT_SERVED = "refused"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Volume:
-    """One registry: the files of *base_dir* on *host*."""
+    """One registry has the files of one volume: those of *base_dir* on *host*."""
 
     host: str
     base_dir: str
@@ -40,7 +40,7 @@ class Volume:
 
     @property
     def in_words(self) -> str:
-        """For people."""
+        """As messages for people name it."""
         return f"on host {printable(self.host)} in {printable(self.base_dir)}"
 
     def encode(self) -> bytes:
@@ -50,20 +50,20 @@ class Volume:
     def decode(cls, member: bytes | str) -> Volume:
         """
         Raises:
-            ValueError: *member* is not ``host|base_dir``.
+            ValueError: *member* does not have the form ``host|base_dir``.
         """
         host, bar, base_dir = (os.fsdecode(member) if isinstance(member, bytes) else member).partition("|")
         if not (bar and host and os.path.isabs(base_dir)):
-            raise ValueError(f"not a volume: {member!r}; it is written host|/absolute/directory")
+            raise ValueError(f"not a volume: {member!r}; write it as host|/absolute/directory")
         return cls(host, base_dir)
 
 
 class VolumeKeys(dict[str, bytes]):
     """
-    The key of each name in VOLUME_KEYS. Computed once per registry, because a script takes up to twelve of them.
+    The key of each name in VOLUME_KEYS, computed once per registry. One script takes up to eleven of them.
 
     Attributes:
-        member: the volume's own entry in the fleet's list of volumes.
+        member: the volume's entry in the fleet's list of volumes.
     """
 
     def __init__(self, namespace: str, volume: Volume) -> None:

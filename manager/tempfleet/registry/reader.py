@@ -1,5 +1,5 @@
 """
-Looking at one volume's registry: what is known of files, page by page, and of the volume. Nothing is changed.
+Read one volume's registry: its records, page by page, and its counts. Nothing here changes it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .store import Store, batches
 from .values import TagTotal
 
 MEMORY_SAMPLES = 50
-"""Entries of each key that its memory is estimated from."""
+"""The number of entries per key from which Redis estimates the memory of the key."""
 
 
 class RegistryReader:
-    """The records of one volume, to be read; see Registry for what every method may raise."""
+    """Reads the records of one volume. Registry lists the errors that every method may raise."""
 
     def __init__(self, store: Store, volume: Volume) -> None:
         self.store = store
@@ -31,62 +31,62 @@ class RegistryReader:
         self.keys = VolumeKeys(store.namespace, volume)
 
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
-        """The registry's clock (ms) and the records of *paths*, None for those it does not have."""
-        now_ms, found = 0, list[FileRecord | None]()
-        for part in batches(paths):
-            now_ms, rows = self._look(part)
-            found += map(record_of, part, rows)
-        return now_ms, found
+        """The time by the Redis clock (ms), and the record of each path; None for a path without one."""
+        now_ms, records = 0, list[FileRecord | None]()
+        for batch in batches(paths):
+            now_ms, rows = self._look(batch)
+            records += map(record_of, batch, rows)
+        return now_ms, records
 
     def stats(self) -> VolumeStats:
         return parse_stats(self._run("stats"))
 
     def memory_bytes(self) -> int | None:
-        """What the registry takes of Redis's memory, estimated from samples; None where Redis does not tell."""
+        """The memory of the registry in Redis, estimated from samples; None if an ACL forbids reading it."""
         pipeline = self.store.client.pipeline(transaction=False)
         for key in self.keys.values():
             pipeline.memory_usage(key, samples=MEMORY_SAMPLES)
         try:
-            return sum(found or 0 for found in self.store.call(pipeline.execute))
+            return sum(size or 0 for size in self.store.call(pipeline.execute))
         except RegistryUnavailable:
             raise
         except RegistryError:
             return None
 
     def tag_totals(self) -> dict[str, TagTotal]:
-        """The files and bytes under each tag that has any, those in quarantine apart; in pages, not at one instant."""
-        found: dict[str, TagTotal] = {}
+        """The files and bytes of each tag, without quarantined files. Read in pages, not at one point in time."""
+        totals: dict[str, TagTotal] = {}
         for page in self._pages("hscan", "tags", MAX_BATCH):
             for name, amount in page.items():
                 kind, _, token = name.decode().partition(" ")
-                total = found.setdefault(tag_of(token), TagTotal())
+                total = totals.setdefault(tag_of(token), TagTotal())
                 setattr(total, kind, int(amount))
-        return found
+        return totals
 
     def paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         """
-        All paths, in pages of about *page*. What is there from beginning to end comes at least once; a path may
-        come twice while the registry shrinks (Redis SCAN's guarantee).
+        All paths, in pages of about *page*. A path that is registered from the beginning to the end comes at least
+        once. While the registry shrinks, a path may come twice (both are guarantees of Redis SCAN).
         """
         yield from self._scan("records", page)
 
     def waiting_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
-        """The paths in the registry proper: neither leased, held nor dead; pages as in ``paths``."""
+        """The paths of waiting files: neither leased, held nor dead. Pages as in ``paths``."""
         yield from self._scan("registry", page)
 
     def due_paths(self) -> Iterator[list[str]]:
-        """The paths that ``claim`` would take now, the first due first."""
+        """The paths that ``claim`` would take now, the earliest due first."""
         yield from self._soonest(self.now_ms())
 
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 
     def failed_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
-        """The paths that did not go when they last could, dead ones and those that wait for another try."""
+        """The paths whose last deletion failed: dead letters, and files that wait for a retry."""
         yield from self._scan("errors", page)
 
     def all_records(self, *, state: State | None = None) -> Iterator[FileRecord]:
-        """Every record, of one state if given; pages as in ``paths``."""
+        """Every record, or those in one state; read in pages as in ``paths``."""
         pages = {State.WAITING: self.waiting_paths, State.DEAD: self.dead_paths}
         for page in pages[state]() if state in pages else self.paths():
             for record in self.read(page)[1]:
@@ -94,7 +94,7 @@ class RegistryReader:
                     yield record
 
     def reapable_paths(self) -> Iterator[list[str]]:
-        """The paths that ``reap`` would put back now: of claims, and of holds, that ran out."""
+        """The paths that ``reap`` would give back now: those of expired claims and holds."""
         now_ms = self.now_ms()
         yield from self._range("held", "-inf", now_ms)
         for tokens in self._range("claims", "-inf", now_ms):
@@ -102,7 +102,7 @@ class RegistryReader:
                 yield from self._range("leases", token, token)
 
     def latest_dead(self, *, limit: int) -> list[tuple[int, FileRecord]]:
-        """Up to *limit* dead letters with the instants (ms) that they were buried at, the newest first."""
+        """Up to *limit* dead letters, each with the time (ms) at which it became one; the newest first."""
         members = self._redis("zrange", "dead", 0, limit - 1, desc=True, withscores=True)
         _, records = self.read([os.fsdecode(path) for path, _ in members])
         return [
@@ -112,7 +112,7 @@ class RegistryReader:
         ]
 
     def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
-        """Up to *limit* waiting files whose deadline is at most *within_ms* ahead, the soonest first."""
+        """Up to *limit* waiting files that fall due within *within_ms*, the earliest first."""
         until_ms = self.now_ms() + within_ms
         members = self._redis("zrangebyscore", "registry", "-inf", until_ms, start=0, num=limit)
         _, records = self.read([os.fsdecode(member) for member in members])
@@ -120,35 +120,35 @@ class RegistryReader:
 
     def near_expiry(self, *, fraction: float, limit: int) -> list[FileRecord]:
         """
-        Up to *limit* waiting files that have spent more than *fraction* of their lives, the soonest due first; those
-        in quarantine are past it.
+        Up to *limit* waiting files, outside the quarantine, with more than *fraction* of their time to live over. The
+        earliest due come first.
 
-        A life of its own may be long or short, so files are looked at in the order of their deadlines, 1,000 a round
-        trip (O(log N + 1,000)), until there are enough or *fraction* of the longest life lies behind the deadline: in
-        the worst case all that wait.
+        Files have different times to live, so no index has this order. This reads files in the order of their
+        deadlines, 1,000 per round trip (O(log N + 1,000)). It ends when there are enough, or when the deadline is too
+        far ahead for a file with the longest time to live. In the worst case it reads all waiting files.
         """
-        found: list[FileRecord] = []
+        records: list[FileRecord] = []
         now_ms = self.now_ms()
         until_ms = now_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
         for page in self._soonest(until_ms):
             for record in self.read(page)[1]:
                 if record is not None and record.is_near_expiry(now_ms, fraction):
-                    found.append(record)
-            if len(found) >= limit:
+                    records.append(record)
+            if len(records) >= limit:
                 break
-        return found[:limit]
+        return records[:limit]
 
     def __len__(self) -> int:
         return int(self._redis("hlen", "records"))
 
     def now_ms(self) -> int:
-        """The registry's clock."""
+        """The time by the Redis clock."""
         return self._look([])[0]
 
     def audit(self) -> list[str]:
         """
-        Every path that breaks invariant 1: not in exactly one set, or a set member without a record, or a record
-        without a set. Each is looked at by one atomic script, so work that goes on meanwhile is no finding.
+        Every path that breaks invariant 1: it is in several sets, in a set without a record, or has a record but is in
+        no set. One atomic script reads each path, so concurrent work is never reported.
         """
         broken: dict[str, None] = {}
         for name in ("records", "registry", "leases", "held", "dead"):
@@ -175,7 +175,7 @@ class RegistryReader:
             yield from map(list, batches([os.fsdecode(member) for member in members]))
 
     def _pages(self, command: str, name: str, page: int) -> Iterator[dict[bytes, Any]]:
-        """What *command* (hscan, zscan) returns of the key *name*, about *page* entries at a time."""
+        """The entries of the key *name*, about *page* at a time; *command* is hscan or zscan."""
         cursor = 0
         while True:
             cursor, members = self._redis(command, name, cursor=cursor, count=page)
@@ -191,8 +191,8 @@ class RegistryReader:
 
     def _soonest(self, until_ms: int) -> Iterator[list[str]]:
         """
-        What waits, the soonest due first. A page begins where the last one ended, at that deadline and not at that
-        rank: so it costs the same however far on, and what goes meanwhile pushes nothing past.
+        The waiting paths, the earliest due first. A page begins at the last deadline of the page before, not at a rank.
+        So each page costs the same, and files that leave meanwhile make no other file be skipped.
         """
         # *skip* counts the paths of the deadline *least* that were in earlier pages.
         least, skip = float("-inf"), 0

@@ -1,7 +1,7 @@
 """
-What is counted of a volume: numbers as the scripts keep them, and the histograms' bounds.
+The counters of a volume, as the scripts store them, and the bounds of the histograms.
 
-Counters live in Redis because the process that did the work may be gone: a killed worker loses none.
+Counters are in Redis, so that a killed worker loses none.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LEFT = ("deleted", "missing", "replaced", "released", "moved_out")
 
 
 def bounds_text(name: str) -> str:
-    """The histogram's bounds as the scripts read them; also the names of their fields."""
+    """The histogram's bounds as the scripts read them. Each bound is also the name of its bucket's field."""
     return " ".join(format(bound, "g") for bound in BOUNDS_SECONDS[name])
 
 
 def bucket_of(name: str, seconds: float) -> str:
-    """The upper bound of the bucket that *seconds* falls into."""
+    """The upper bound of the bucket that *seconds* belongs to."""
     for bound in BOUNDS_SECONDS[name]:
         if seconds <= bound:
             return format(bound, "g")
@@ -44,7 +44,7 @@ def bucket_of(name: str, seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts by upper bound (not cumulative), and the sum of what was measured."""
+    """Counts by upper bound (not cumulative), and the sum of the measured times."""
 
     buckets: dict[str, int]
     sum_seconds: float
@@ -54,7 +54,7 @@ class Histogram:
         return sum(self.buckets.values())
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """(upper bound, how many were at or below it), rising; the form that Prometheus wants."""
+        """(upper bound, number of values at or below it), rising, as Prometheus expects it."""
         bounds, counts = self.buckets.keys(), accumulate(self.buckets.values())
         return list(zip(bounds, map(float, counts), strict=True))
 
@@ -73,7 +73,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class PluginNote:
-    """What a process of the volume says of a plug-in that it has switched off: which, what of it, and why."""
+    """A process of the volume has switched off one hook of a plug-in. *said*, a word of the JSON output, is why."""
 
     plugin: str
     hook: str
@@ -83,15 +83,16 @@ class PluginNote:
 @dataclass(frozen=True, slots=True)
 class VolumeStats:
     """
-    One volume at one instant, counted by the registry.
+    The counts of one volume at one point in time.
 
     Attributes:
         waiting, leased, held, dead: files in each state; a file is in exactly one.
-        behind: registrations that wait until the file before them is settled.
-        retrying: files that failed and are tried again; dead letters are not.
-        due: waiting files whose time has come.
-        overdue_seconds: how long the first of them has been due; 0 when nothing is due.
-        totals: counters since the registry began; see ``registered`` and the others.
+        behind: registrations that wait until the claimed file of the same path is settled.
+        retrying: files whose deletion failed and is retried, without dead letters.
+        due: waiting files whose deadline, or next retry, has passed.
+        oldest_ms: the earliest due time of a waiting file; None if none waits.
+        totals: counters since the registry's first file.
+        meta: facts about the volume, such as DISK and FULL in keys.py.
     """
 
     now_ms: int
@@ -110,28 +111,29 @@ class VolumeStats:
 
     @property
     def active(self) -> int:
-        """Files under management, in whatever state."""
+        """Managed files, in any state."""
         return self.waiting + self.leased + self.held + self.dead
 
     @property
     def quarantined(self) -> int:
-        """Files in their grace period; until it ends they are among those that wait."""
+        """Quarantined files. They are part of the waiting files."""
         return self.total("aside")
 
     @property
     def overdue_seconds(self) -> float:
+        """How long the earliest due file has been due; 0 if none is due."""
         return max(self.now_ms - self.oldest_ms, 0) / 1000 if self.oldest_ms is not None else 0.0
 
     @property
     def imbalance(self) -> int:
-        """Invariant 1: what entered, less what left, less what is here. Anything but 0 is damage."""
+        """Files that entered, minus files that left, minus active files. Any value but 0 means damage (invariant 1)."""
         entered = sum(self.total(name) for name in ENTERED)
         left = sum(self.total(name) for name in LEFT)
         return entered - left - self.active
 
     @property
     def refused(self) -> str:
-        """Why the worker of its host does not serve it, in one word; "" while it does, or has never looked."""
+        """Why the worker of its host does not serve the volume, in one word; "" if it does, or has never tried."""
         return self.meta.get(NOT_SERVED, "")
 
     @property
@@ -142,22 +144,22 @@ class VolumeStats:
         return self.totals.get(name, 0)
 
     def totals_of(self, family: str) -> dict[str, int]:
-        """Totals that are counted by a word, such as ``kept:EACCES``: word -> count."""
-        named = (name.partition(":") for name in self.totals)
+        """The totals of a family such as ``kept:EACCES``: word -> count."""
+        start = f"{family}:"
         return {
-            word: self.total(f"{first}:{word}") for first, colon, word in named if colon and first == family
+            name.removeprefix(start): count for name, count in self.totals.items() if name.startswith(start)
         }
 
     @property
     def plugins_off(self) -> list[PluginNote]:
-        """The plug-ins, or hooks of them, that a process has switched off; see scripts/note.lua."""
-        found = []
+        """The hooks of plug-ins that a process has switched off; see scripts/note.lua."""
+        notes = []
         for name, text in sorted(self.meta.items()):
-            until, _, said = text.partition(" ")
+            until, _, reason = text.partition(" ")
             if name.startswith("plugin:") and until.isdigit() and int(until) > self.now_ms:
                 plugin, _, hook = name.removeprefix("plugin:").rpartition(".")
-                found.append(PluginNote(plugin, hook, said))
-        return found
+                notes.append(PluginNote(plugin, hook, reason))
+        return notes
 
     def histogram(self, name: str) -> Histogram:
         fields = [*bounds_text(name).split(), "+Inf"]
@@ -177,7 +179,7 @@ class VolumeStats:
 
 
 def parse_stats(reply: Sequence[Any]) -> VolumeStats:
-    """What scripts/stats.lua returns."""
+    """From the reply of scripts/stats.lua."""
     now_ms, *counts, oldest, totals, meta = reply
     waiting, leased, claims, held, dead, records, failed, behind, due = counts
     return VolumeStats(

@@ -1,8 +1,8 @@
 """
-The line to Redis: one client, scripts run by name, and Redis's errors in our words.
+One Redis client and one namespace: runs scripts by name, and raises our errors instead of redis-py's.
 
-What may be repeated is repeated once when a connection turns out to be dead; a claim never is: its answer
-may have been lost after Redis popped, and a second one would strand the first batch until its lease ends.
+If a connection is dead, a call is repeated once. A claim is never repeated: Redis may have made the claim before its
+answer was lost, and its files would then wait until the lease ends.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from .scripts import Argument
 T = TypeVar("T")
 
 NEVER_REPEATED = frozenset({"claim", "observe"})
+"""A second ``observe`` could count twice."""
 
 Clock = Callable[[], int | None]
-"""Gives the instant (ms) that scripts take for now, or None for the server's own clock."""
+"""Returns the time (ms) that scripts use as now, or None for the server's own clock."""
 
 
 def server_clock() -> None:
-    """The default: Redis TIME, read inside the scripts."""
+    """The default clock: the scripts call Redis TIME."""
 
 
 class Store:
@@ -56,21 +57,26 @@ class Store:
         **args: Argument,
     ) -> Any:
         """
-        Run scripts/*name*.lua on *keys* (by name: a volume's or the fleet's), by its digest. The text is sent if Redis
-        has lost it. With *announce* that volume is made known to sweeps first, in the same round trip.
+        Run scripts/*name*.lua by its digest. If Redis does not have the script, its text is sent.
+
+        Args:
+            keys: the keys of a volume, or of the fleet, by name.
+            more: the arguments after the named ones.
+            announce: a volume's entry in the list that sweeps read; added first, in the same round trip.
 
         Raises:
-            RegistryError: or the sub-class that fits; see ``translated``.
+            RegistryError: or a sub-class; see ``translated``.
         """
         script = scripts.load(name)
         slots = [keys[key] for key in script.keys]
         argv = self._argv(script, args, more)
         return self.call(self._evaluate, script, slots, argv, announce, repeat=name not in NEVER_REPEATED)
 
-    def run_each(
-        self, calls: Sequence[tuple[str, Mapping[str, bytes], Mapping[str, Argument]]]
-    ) -> list[Any]:  # the answers, or the error of that call
-        """Run several scripts without further arguments in one round trip; one that fails harms no other."""
+    def run_each(self, calls: Sequence[tuple[str, Mapping[str, bytes], Mapping[str, Argument]]]) -> list[Any]:
+        """
+        Run several scripts in one round trip, each with its keys and named arguments. Returns the reply of each, or
+        its error: a script that fails does not affect the others.
+        """
         if not calls:
             return []
         prepared = []
@@ -84,21 +90,21 @@ class Store:
                 pipeline.evalsha(script.sha, len(keys), *keys, *argv)
             return list(pipeline.execute(raise_on_error=False))
 
-        answers: list[Any] = self.call(send)
-        for i, answer in enumerate(answers):
-            if isinstance(answer, redis.exceptions.NoScriptError):
-                answers[i] = self._or_error(*prepared[i])
-            elif isinstance(answer, redis.RedisError):
-                answers[i] = translated(answer, self.address)
-        return answers
+        replies: list[Any] = self.call(send)
+        for i, reply in enumerate(replies):
+            if isinstance(reply, redis.exceptions.NoScriptError):
+                replies[i] = self._reply_or_error(*prepared[i])
+            elif isinstance(reply, redis.RedisError):
+                replies[i] = translated(reply, self.address)
+        return replies
 
     @property
     def round_trips(self) -> int:
-        """How often the calling thread has asked Redis through this store."""
+        """The number of round trips of the calling thread through this store."""
         return int(getattr(self._trips, "count", 0))
 
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
-        """*command*'s answer; once more if the connection was dead, and with our errors."""
+        """Returns *command*'s reply. Repeats it once if the connection was dead, and raises our errors."""
         self._trips.count = self.round_trips + 1
         try:
             try:
@@ -112,16 +118,16 @@ class Store:
 
     @property
     def address(self) -> str:
-        """Where the registry is, without the password."""
-        known = self.client.connection_pool.connection_kwargs
-        return str(known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}")
+        """The socket, or host and port, of Redis; without the password."""
+        options = self.client.connection_pool.connection_kwargs
+        return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
     def check_policy(self) -> None:
         """
-        Refuse a Redis that may evict our keys. Taken from INFO, because CONFIG is often forbidden.
+        Refuse a Redis that may evict our keys. The policy is read from INFO, because CONFIG is often forbidden.
 
         Raises:
-            EvictingRedis: its maxmemory-policy is one of allkeys-*.
+            EvictingRedis: the maxmemory-policy is one of allkeys-*.
         """
         policy = str(self.memory().get("maxmemory_policy", ""))
         if policy.startswith("allkeys-"):
@@ -133,11 +139,11 @@ class Store:
             )
 
     def memory(self) -> dict[str, Any]:
-        """INFO's section on memory; empty where an ACL forbids even that."""
+        """The memory section of INFO; empty, with a warning, if an ACL forbids INFO."""
         return dict(self.call(self._memory))
 
     def info(self, section: str) -> dict[str, Any]:
-        """A section of INFO; nothing where an ACL, or a server that is none, does not tell."""
+        """One section of INFO; empty if an ACL forbids it, or the server does not have it."""
         try:
             return dict(self.call(self.client.info, section))
         except RegistryUnavailable:
@@ -173,7 +179,7 @@ class Store:
         except redis.exceptions.NoScriptError:
             return self.client.eval(script.text, len(keys), *keys, *argv)
 
-    def _or_error(self, script: scripts.Script, keys: list[bytes], argv: list[Argument]) -> Any:
+    def _reply_or_error(self, script: scripts.Script, keys: list[bytes], argv: list[Argument]) -> Any:
         try:
             return self.call(self._evaluate, script, keys, argv)
         except RegistryError as exc:
@@ -181,6 +187,6 @@ class Store:
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """*items*, at most as many at a time as one script may move."""
+    """Cut *items* into batches of what one script may move."""
     for start in range(0, len(items), MAX_BATCH):
         yield items[start : start + MAX_BATCH]

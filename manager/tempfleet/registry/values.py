@@ -1,5 +1,5 @@
 """
-What the registry's moves take and give, as values.
+The arguments and results of the registry's methods.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ..records import FileRecord, NewFile, State
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    Records popped into a lease.
+    Records taken into a lease.
 
     Attributes:
-        token: shown with every ack and nack; 0 when nothing was claimed.
-        now_ms: the registry's clock at the claim.
-        left: how many more are due.
+        token: every ack and nack needs it; 0 if nothing was claimed.
+        now_ms: the time of the claim, by the Redis clock.
+        left: the number of further due files.
     """
 
     token: int
@@ -30,13 +30,13 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Nack:
     """
-    What a nack says of one file.
+    Give one claimed file back.
 
     Attributes:
-        delay_ms: None puts it back at its own deadline.
-        bury: stop retrying; *delay_ms* is ignored.
+        delay_ms: the time until the next attempt; None means the file's own deadline.
+        bury: make it a dead letter; *delay_ms* is ignored.
         counts: whether this was a failed attempt.
-        reason: a short word from a bounded set; it names a counter.
+        reason: a short word from a bounded set, because it names a counter.
     """
 
     path: str
@@ -77,7 +77,7 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a registration may let a volume, or one tag in it, grow to; None for no limit."""
+    """The totals that a volume, or one tag in it, may have after a registration; None for no limit."""
 
     files: int | None = None
     bytes: int | None = None
@@ -85,7 +85,7 @@ class Limits:
     tag_bytes: int | None = None
 
     def as_args(self) -> dict[str, int | str]:
-        return {name: "" if most is None else most for name, most in asdict(self).items()}
+        return {name: "" if limit is None else limit for name, limit in asdict(self).items()}
 
 
 NO_LIMITS = Limits()
@@ -93,7 +93,7 @@ NO_LIMITS = Limits()
 
 @dataclass(slots=True)
 class TagTotal:
-    """What is registered under one tag."""
+    """The registered files with one tag."""
 
     files: int = 0
     bytes: int = 0
@@ -101,7 +101,7 @@ class TagTotal:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What registering one file came to; *code* is one of scripts/register.lua's."""
+    """The result of registering one file. scripts/register.lua lists the values of *code*."""
 
     code: str
     file: NewFile
@@ -110,12 +110,12 @@ class Registration:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether anything changed: "claimed" and "over:..." change nothing."""
+        """Whether the registry changed; "claimed" and "over:..." change nothing."""
         return self.code != "claimed" and not self.code.startswith("over:")
 
     @property
     def record(self) -> FileRecord:
-        """The record as it now waits; for "behind" and "claimed" there is another one in its place."""
+        """The record as it waits now. After "behind" and "claimed" the path still has its earlier record."""
         file = self.file
         return FileRecord(
             path=file.path,
