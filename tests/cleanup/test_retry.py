@@ -1,23 +1,17 @@
-"""How long a file may live, when a file that would not go is tried again, and when trying stops."""
+"""When a failed deletion is retried, and when it becomes a dead letter."""
 
 from __future__ import annotations
-
-from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempfleet import Deletion, FileRecord, InvalidTTL, Outcome, ReasonTooLong, SettingsError
-from tempfleet.capacity.policies import builtin_policies, policy_named
+from tempfleet import Deletion, FileRecord, Outcome
 from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.retry import RetryPolicy
-from tempfleet.plugins.specification import Candidate
 from tempfleet.records import GONE
 from tempfleet.registry.values import Nack
-from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
-from tempfleet.validation import hold_reason, ttl_ms
+from tempfleet.settings.settings import Settings
 
 POLICY = RetryPolicy(first_ms=5_000, longest_ms=3_600_000, max_attempts=25)
 
@@ -27,37 +21,6 @@ def kept(outcome: Outcome, *, attempts: int = 0, overdue_ms: int = 0, reason: st
     return POLICY.decide(
         Deletion(record, outcome, reason=reason), Cause.EXPIRED, now_ms=1_000_000 + overdue_ms
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "ms"),
-    [
-        (1, 1000),
-        (0.5, 500),
-        (0.0001, 1),
-        (1.0004, 1001),
-        (Fraction(1, 3), 334),
-        (LONGEST_TTL_SECONDS, 31_622_400_000),
-    ],
-)
-def test_a_time_to_live_is_whole_milliseconds_and_never_shorter_than_asked(seconds: float, ms: int) -> None:
-    assert ttl_ms(seconds) == ms
-
-
-@pytest.mark.parametrize(
-    "nonsense",
-    [0, -1, -0.0, float("nan"), float("inf"), float("-inf"), LONGEST_TTL_SECONDS + 1, 10**400, -(10**400)],
-)
-def test_a_time_to_live_that_is_no_length_of_time_is_refused(nonsense: float) -> None:
-    with pytest.raises(InvalidTTL) as refused:
-        ttl_ms(nonsense)
-    assert refused.value.value is nonsense
-
-
-@pytest.mark.parametrize("nonsense", ["60", None, True, b"1", [1], 1j, Decimal(1)])
-def test_a_time_to_live_that_is_no_number_is_refused(nonsense: object) -> None:
-    with pytest.raises(InvalidTTL, match="number of seconds"):
-        ttl_ms(nonsense)
 
 
 @given(st.integers(min_value=1, max_value=10_000))
@@ -112,12 +75,6 @@ def test_a_longest_delay_below_the_first_still_bounds_it() -> None:
     assert RetryPolicy.of(Settings(retry_delay_seconds=0.0001)).delay_ms(1) >= 1
 
 
-def test_the_reason_of_a_hold_is_short() -> None:
-    assert hold_reason("x" * 500) == "x" * 500
-    with pytest.raises(ReasonTooLong):
-        hold_reason("x" * 501)
-
-
 def test_a_file_that_was_tried_early_falls_due_no_sooner_for_it() -> None:
     record = FileRecord("/base/file", registered_ms=0, deadline_ms=1_000_000)
     for outcome in (Outcome.BUSY, Outcome.FAILED):
@@ -127,38 +84,3 @@ def test_a_file_that_was_tried_early_falls_due_no_sooner_for_it() -> None:
         assert (asked_for.delay_ms or 0) <= 5_000
         overdue = POLICY.decide(Deletion(record, outcome), Cause.QUOTA, now_ms=1_000_000)
         assert (overdue.delay_ms or 0) <= 5_000
-
-
-def could_go(name: str, *, registered: int, size: int, used: int) -> Candidate:
-    record = FileRecord(name, registered_ms=registered, deadline_ms=10_000)
-    return Candidate(record, size_bytes=size, files=1, used_ms=used, now_ms=1_000)
-
-
-@pytest.mark.parametrize(
-    ("policy", "order"),
-    [
-        ("oldest", ["old", "middle", "large", "young"]),
-        ("largest", ["large", "middle", "young", "old"]),
-        ("least-recently-used", ["young", "large", "middle", "old"]),
-        ("size-age", ["middle", "large", "old", "young"]),  # 700 * 30, 100 * 40, 900 * 1, 10 * 2
-    ],
-)
-def test_each_policy_has_its_order(policy: str, order: list[str]) -> None:
-    files = [
-        could_go("young", registered=990, size=2, used=1),
-        could_go("old", registered=100, size=1, used=9),
-        could_go("large", registered=900, size=40, used=2),
-        could_go("middle", registered=300, size=30, used=3),
-    ]
-    places = dict(zip((each.record.path for each in files), builtin_policies()[policy](files), strict=True))
-    assert sorted(places, key=places.__getitem__) == order
-
-
-def test_a_policy_that_there_is_not_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(SettingsError) as refused:
-        policy_named("least-recently", builtin_policies())
-    assert refused.value.variable == "TEMP_FILE_EVICTION_POLICY"
-    assert str(refused.value) == (
-        "TEMP_FILE_EVICTION_POLICY='least-recently': must be one of largest, least-recently-used, oldest, size-age; "
-        "did you mean least-recently-used?"
-    )

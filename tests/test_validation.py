@@ -1,0 +1,49 @@
+"""What callers may pass as a time to live, and as the reason of a hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from tempfleet import InvalidTTL, ReasonTooLong
+from tempfleet.settings.settings import LONGEST_TTL_SECONDS
+from tempfleet.validation import hold_reason, ttl_ms
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ms"),
+    [
+        (1, 1000),
+        (0.5, 500),
+        (0.0001, 1),
+        (1.0004, 1001),
+        (Fraction(1, 3), 334),
+        (LONGEST_TTL_SECONDS, 31_622_400_000),
+    ],
+)
+def test_a_time_to_live_is_whole_milliseconds_and_never_shorter_than_asked(seconds: float, ms: int) -> None:
+    assert ttl_ms(seconds) == ms
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [0, -1, -0.0, float("nan"), float("inf"), float("-inf"), LONGEST_TTL_SECONDS + 1, 10**400, -(10**400)],
+)
+def test_a_time_to_live_that_is_no_length_of_time_is_refused(nonsense: float) -> None:
+    with pytest.raises(InvalidTTL) as refused:
+        ttl_ms(nonsense)
+    assert refused.value.value is nonsense
+
+
+@pytest.mark.parametrize("nonsense", ["60", None, True, b"1", [1], 1j, Decimal(1)])
+def test_a_time_to_live_that_is_no_number_is_refused(nonsense: object) -> None:
+    with pytest.raises(InvalidTTL, match="number of seconds"):
+        ttl_ms(nonsense)
+
+
+def test_the_reason_of_a_hold_is_short() -> None:
+    assert hold_reason("x" * 500) == "x" * 500
+    with pytest.raises(ReasonTooLong):
+        hold_reason("x" * 501)
