@@ -1,12 +1,17 @@
-"""Sizes, durations and counts have one form, and it is the same on the console, on the page and in messages."""
+"""
+Sizes, durations and counts have one form, and it is the same on the console, on the page and in messages. A name is one
+line, and controls no terminal.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tempfleet.formatting import count, counted, duration, size
+from tempfleet.formatting import count, counted, duration, printable, size
 from tempfleet.settings.units import size_bytes
 
 
@@ -51,3 +56,33 @@ def test_words_agree_with_their_number() -> None:
     assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
     assert [counted(n, "file was", "files were") for n in (1, 2)] == ["1 file was", "2 files were"]
     assert count(1_234_567) == "1,234,567"
+
+
+names = st.binary(min_size=1, max_size=60).map(os.fsdecode) | st.text(max_size=60)
+
+
+@given(names)
+def test_a_printable_name_has_nothing_that_a_log_or_a_terminal_obeys(name: str) -> None:
+    shown = printable(name)
+    assert shown.isprintable()
+    assert len(f"{shown}.".splitlines()) == 1
+    shown.encode()  # and can be written anywhere: no surrogate is left
+
+
+@given(names, names)
+def test_two_different_names_never_print_alike(one: str, other: str) -> None:
+    assert (printable(one) == printable(other)) == (one == other)
+
+
+def test_an_ordinary_name_stays_as_it_is() -> None:
+    for name in ("/tmp/report.pdf", "/tmp/größe 5 µm.csv", "/tmp/日本語.txt", '/tmp/it\'s "quoted"'):
+        assert printable(name) == name
+
+
+def test_newlines_escapes_and_stray_bytes_come_out_as_escapes() -> None:
+    assert printable("a\nb") == r"a\nb"
+    assert printable("a\x1b[2Jb") == r"a\x1b[2Jb"
+    assert printable(os.fsdecode(b"a\xffb")) == r"a\udcffb"
+    assert printable("a\u2028b") == r"a\u2028b"
+    assert printable("a\u202eb") == r"a\u202eb"
+    assert printable("a\\nb") == r"a\\nb"
