@@ -30,8 +30,9 @@ def test_each_policy_has_its_order(policy: str, order: list[str]) -> None:
         could_go("large", registered=900, size=40, used=2),
         could_go("middle", registered=300, size=30, used=3),
     ]
-    places = dict(zip((each.record.path for each in files), builtin_policies()[policy](files), strict=True))
-    assert sorted(places, key=places.__getitem__) == order
+    scores = builtin_policies()[policy](files)
+    ranked = sorted(zip(scores, files, strict=True), key=lambda pair: pair[0])
+    assert [candidate.record.path for _, candidate in ranked] == order
 
 
 def test_a_policy_that_there_is_not_is_answered_with_those_that_there_are() -> None:

@@ -222,8 +222,8 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def every_path_is_where_the_model_has_it(self) -> None:
         paths = sorted({"/b/a", "/b/b", "/b/c\n\udcff", "/b/d", *self.model.files})
-        _, found = self.registry.read(paths)
-        for path, record in zip(paths, found, strict=True):
+        _, records = self.registry.read(paths)
+        for path, record in zip(paths, records, strict=True):
             entry = self.model.files.get(path)
             if entry is None:
                 assert record is None

@@ -1,4 +1,4 @@
-"""Discovery and heartbeats, on fakeredis and on a real server."""
+"""Volumes, hosts and heartbeats, on fakeredis and on a real server."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ def acked(claim: Claim, outcome: Outcome = Outcome.DELETED, freed: int = 10) -> 
     return [Deletion(record, outcome, freed_bytes=freed) for record in claim.records]
 
 
-def kept(claim: Claim, **said: object) -> list[Nack]:
-    return [Nack(record.path, **said) for record in claim.records]  # type: ignore[arg-type]
+def kept(claim: Claim, **fields: object) -> list[Nack]:
+    return [Nack(record.path, **fields) for record in claim.records]  # type: ignore[arg-type]
 
 
 # -- register
@@ -166,7 +166,7 @@ def test_any_bytes_that_are_a_legal_path_come_back_as_they_went(registry: Regist
     path = os.fsdecode(b"/base/" + name)
     registry.register([new(path)])
     assert record_of(registry, path).path == path
-    assert path in {found for page in registry.paths() for found in page}
+    assert path in {other for page in registry.paths() for other in page}
     assert registry.unregister([path]) == {path: "released"}
 
 
@@ -618,8 +618,8 @@ def test_an_unseen_registration_replaces_nothing_of_what_is_known(
     registry: Registry, flags: str, then: str
 ) -> None:
     identity = "-" if set(flags) & {"c", "u"} else "i1"
-    known = NewFile("/base/a", 10_000, 7, identity, flags, 1000, ("mine",))
-    (first,) = registry.register([known])
+    registered = NewFile("/base/a", 10_000, 7, identity, flags, 1000, ("mine",))
+    (first,) = registry.register([registered])
     for ttl_ms in (1, 20_000):
         (done,) = registry.register([unseen(ttl_ms=ttl_ms)])
         assert done.code == "again"
@@ -688,7 +688,7 @@ def test_a_held_file_with_a_damaged_record_is_due_at_once_when_it_is_lifted(
 
 
 def left_of(registry: Registry, redis_client: redis.Redis, path: str) -> list[str]:
-    """The keys by path that still know *path*."""
+    """The keys by path that still contain *path*."""
     keys = ("records", "retries", "errors", "next")
     return [
         name for name in keys if redis_client.hexists(volume_key("tempfleet", registry.volume, name), path)

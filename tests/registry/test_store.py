@@ -1,4 +1,4 @@
-"""The line to Redis, on real servers that are stopped, locked, full or forgetful."""
+"""Calls to real Redis servers that are stopped, locked, full, or have lost their scripts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_tokens_grow_across_a_restart_and_nothing_is_lost(tmp_path: Path) -> Non
 
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server with a password, and a user who may do all that Tempfleet needs but not ask for INFO."""
+    """A server with a password, and a user with all rights that Tempfleet needs, except INFO."""
     server = EmbeddedServer.start(tmp_path / "locked")
     client = connect(server.unix_url)
     client.acl_setuser("limited", enabled=True, passwords=[f"+{PASSWORD}"], keys=["tempfleet:*"],
@@ -203,7 +203,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("redis://h:1/0?foo=bar", "foo"),
         ("unix:///tmp/x.sock?foo=1", "foo"),
@@ -215,9 +215,9 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     ],
 )
 def test_a_url_that_cannot_be_is_a_setting_that_is_wrong_before_anything_is_asked(
-    url: str, said: str
+    url: str, message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=said) as error:
+    with pytest.raises(SettingsError, match=message) as error:
         connect(url)
     assert "cret" not in str(error.value)
     assert error.value.variable == "TEMP_FILE_REDIS_URL"

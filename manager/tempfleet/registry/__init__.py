@@ -1,16 +1,17 @@
 """
 The registry: every record of a file, and the only room that reads or writes them in Redis.
 
-Promises: every change of a file's state is one atomic script. A registered path is in exactly one of the sets registry,
-leases, held and dead. Only the Redis clock counts. A claim belongs to the process with its token, until its lease ends.
-Redis errors are raised as ours. A call on a dead connection is repeated once, except ``claim`` and ``observe``.
+Promises: every change of a file's state is one atomic script. Only ``take_over`` needs two, because it moves a record
+between two volumes; after a crash it is repeated. A registered path is in exactly one of the sets registry, leases, held
+and dead. Only the Redis clock counts. A claim belongs to the process with its token, until its lease ends. Redis errors
+are raised as ours. A call on a dead connection is repeated once, except ``claim`` and ``observe``.
 
 Does not: read a disk, decide what is deleted, or wait for Redis to come back: it raises RegistryUnavailable.
 
     Registry        one volume: register, renew, hold, claim, ack, nack, ... (registry.py), and all reads (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
     Store           one client and one namespace; connect(url) makes the client
-    scripts/*.lua   one file per change; its header is its contract
+    scripts/*.lua   one file per change, whose header is its contract; shared parts in scripts/lib
 """
 
 from .codec import tag_of

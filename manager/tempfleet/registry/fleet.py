@@ -200,7 +200,7 @@ class Fleet:
         return VolumeKeys(self.store.namespace, volume)
 
     def _redis(self, command: str, name: str, *args: Any, **options: Any) -> Any:
-        """The answer to one command on the fleet's key *name*."""
+        """The reply to one command on the fleet's key *name*."""
         function = getattr(self.store.client, command)
         return self.store.call(function, self.store.fleet_keys[name], *args, **options)
 

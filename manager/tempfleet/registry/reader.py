@@ -162,7 +162,7 @@ class RegistryReader:
         return self.store.run(script, self.keys, **args)
 
     def _redis(self, command: str, name: str, *args: Any, **options: Any) -> Any:
-        """The answer to one command on the volume's key *name*."""
+        """The reply to one command on the volume's key *name*."""
         return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
     def _look(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
