@@ -93,11 +93,10 @@ class CircuitBreaker:
                 raise
 
         call = SignalSafeCall(run)
+        call.start(apart=True)
         try:
-            call.start(apart=True)
             in_time = self._wait(call, meanwhile)
         finally:
-            call.call_off()
             # Also if a signal handler has raised.
             if not call.wait(0):
                 self._hung.append((os.getpid(), call))
