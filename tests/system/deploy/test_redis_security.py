@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,27 @@ def make_users(folder: Path, *options: str) -> Urls:
     return Urls(folder)
 
 
-@pytest.fixture
-def urls(tmp_path: Path) -> Iterator[Urls]:
+@contextmanager
+def server_with_users(directory: Path) -> Iterator[Urls]:
     """Run a server that has only our users."""
     port = free_port()
-    urls = make_users(tmp_path / "secrets", "--redis", f"127.0.0.1:{port}")
-    with running(tmp_path, "--port", str(port), "--aclfile", str(tmp_path / "secrets/users.acl"), port=port):
+    urls = make_users(directory / "secrets", "--redis", f"127.0.0.1:{port}")
+    with running(
+        directory, "--port", str(port), "--aclfile", str(directory / "secrets/users.acl"), port=port
+    ):
+        yield urls
+
+
+@pytest.fixture
+def urls(tmp_path: Path) -> Iterator[Urls]:
+    with server_with_users(tmp_path) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def shared_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+    """For commands that are refused and so change nothing."""
+    with server_with_users(tmp_path_factory.mktemp("users")) as urls:
         yield urls
 
 
@@ -115,15 +131,15 @@ FORBIDDEN: dict[str, Callable[[redis.Redis], object]] = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 @pytest.mark.parametrize("role", ["registry", "broker", "producer"])
-def test_no_user_can(urls: Urls, role: str, what: str) -> None:
-    client = redis.Redis.from_url(urls[role])
+def test_no_user_can(shared_urls: Urls, role: str, what: str) -> None:
+    client = redis.Redis.from_url(shared_urls[role])
     with pytest.raises(redis.exceptions.NoPermissionError):
         FORBIDDEN[what](client)
     client.close()
 
 
-def test_a_producer_can_only_send_to_the_shared_queue(urls: Urls) -> None:
-    client = redis.Redis.from_url(urls["producer"])
+def test_a_producer_can_only_send_to_the_shared_queue(shared_urls: Urls) -> None:
+    client = redis.Redis.from_url(shared_urls["producer"])
     for attempt in (
         lambda: client.brpop(["tempfleet"], timeout=1),
         lambda: client.lrange("tempfleet", 0, -1),
@@ -136,8 +152,8 @@ def test_a_producer_can_only_send_to_the_shared_queue(urls: Urls) -> None:
     client.close()
 
 
-def test_who_has_no_name_gets_nothing(urls: Urls) -> None:
-    address = urls["registry"].rpartition("@")[2]
+def test_who_has_no_name_gets_nothing(shared_urls: Urls) -> None:
+    address = shared_urls["registry"].rpartition("@")[2]
     client = redis.Redis.from_url(f"redis://{address}")
     with pytest.raises(redis.exceptions.AuthenticationError):
         client.ping()
