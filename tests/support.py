@@ -27,7 +27,7 @@ ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.
 """The project's directory, wherever a test lies."""
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 30.0) -> T:
     """Returns the first true value of *condition*. Fails if there is none within *timeout* seconds."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

@@ -94,4 +94,4 @@ def test_an_example_needs_no_redis_and_leaves_no_process(name: str, tmp_path: Pa
             if str(temp) in " ".join(process.info["cmdline"] or ())
         ]
 
-    wait_until(lambda: not left(), 20)
+    wait_until(lambda: not left())

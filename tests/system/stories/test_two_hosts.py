@@ -76,7 +76,7 @@ def test_only_its_own_host_deletes_a_file_however_long_that_host_is_silent(
             second.wait_until_ready()
             wait_until(lambda: "web-2" in fleet_of(manager).live_hosts())
             second.kill()
-        wait_until(lambda: "web-2" not in fleet_of(manager).live_hosts(), 15)
+        wait_until(lambda: "web-2" not in fleet_of(manager).live_hosts())
         path = make(base2, "kept")
         unverified = make(base2, "unverified")
         manager.register(path, ttl=0.1)
@@ -87,11 +87,11 @@ def test_only_its_own_host_deletes_a_file_however_long_that_host_is_silent(
             queue="tempfleet",
         )
         sweeps = first.wait_until_ready().output.count("tempfleet.sweep") + 6
-        wait_until(lambda: first.output.count("tempfleet.sweep") > sweeps, 15)
+        wait_until(lambda: first.output.count("tempfleet.sweep") > sweeps)
         assert path.exists() and unverified.exists()
         assert manager.store.client.llen("tempfleet.host.web-2") == 0
         with Worker("web-2", base2, url, tmp_path):
-            wait_until(lambda: is_empty(manager, base2), 20)
+            wait_until(lambda: is_empty(manager, base2))
     assert manager.stats().total("deleted") == 2
 
 
@@ -127,7 +127,7 @@ def test_a_worker_that_starts_before_its_broker_waits_for_it(server: EmbeddedSer
     manager.register(path, ttl=0.1)
     server.stop()
     with Worker("web-1", base, url, tmp_path) as worker:
-        wait_until(lambda: "Cannot connect to" in worker.output, 20)
+        wait_until(lambda: "Cannot connect to" in worker.output)
         with EmbeddedServer.start(server.directory), Beat(url, tmp_path):
             wait_until(lambda: not path.exists(), 90)
             worker.kill()
@@ -140,16 +140,16 @@ def test_without_beat_and_broker_the_workers_own_timer_cleans(server: EmbeddedSe
     with Worker(
         "web-1", base, server.unix_url, tmp_path, TEMP_FILE_BROKER_URL=dead, TEMP_FILE_TIMER_INTERVAL="0.5"
     ) as worker:
-        wait_until(lambda: "Cannot connect to" in worker.output, 20)
+        wait_until(lambda: "Cannot connect to" in worker.output)
         path = make(base, "a")
         manager.register(path, ttl=0.1)
-        wait_until(lambda: not path.exists(), 20)
+        wait_until(lambda: not path.exists())
 
 
 def test_sweeps_do_not_pile_up_while_no_worker_runs(server: EmbeddedServer, tmp_path: Path) -> None:
     manager = manager_of("web-1", tmp_path / "base", server.unix_url)
     with Beat(server.unix_url, tmp_path) as beat:
-        wait_until(lambda: beat.output.count("Sending due task") >= 6, 20)
+        wait_until(lambda: beat.output.count("Sending due task") >= 6)
     assert manager.store.client.llen("tempfleet") == 1
 
 
@@ -175,5 +175,5 @@ def test_any_app_serves_its_host_with_one_call_in_any_pool_and_with_any_queues(
         any_app(server).send_task(
             "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 0.1}, queue="tempfleet"
         )
-        wait_until(lambda: "tempfleet.register" in worker.output, 20)
-        wait_until(lambda: not path.exists() and len(manager.files) == 0, 20)
+        wait_until(lambda: "tempfleet.register" in worker.output)
+        wait_until(lambda: not path.exists() and len(manager.files) == 0)

@@ -98,7 +98,7 @@ def test_a_file_registered_from_another_terminal_is_deleted_and_ctrl_c_ends_ever
     path = up.base_dir / "report.pdf"
     path.write_text("done soon")
     up.run("register", str(path), "--ttl", "0.2")
-    wait_until(lambda: not path.exists(), 20)
+    wait_until(lambda: not path.exists())
     children = up.children()
     assert set(children) == {"worker", "beat"}
     up.process.send_signal(signal.SIGINT)
@@ -116,7 +116,7 @@ def test_the_output_contains_all_that_a_foreign_app_needs(shared_up: UpAndRunnin
     theirs.send_task(
         "tempfleet.register", args=[str(path)], kwargs={"host": "web-7", "ttl": 0.2}, queue="tempfleet"
     )
-    wait_until(lambda: not path.exists(), 20)
+    wait_until(lambda: not path.exists())
     theirs.close()
 
 
@@ -124,7 +124,7 @@ def test_a_child_that_dies_is_restarted_and_the_output_says_so(shared_up: UpAndR
     before = shared_up.children()["beat"]
     before.kill()
     wait_until(lambda: shared_up.printed("beat was killed by SIGKILL; restarting it in 1 s"))
-    after = wait_until(lambda: shared_up.children().get("beat"), 20)
+    after = wait_until(lambda: shared_up.children().get("beat"))
     assert after.pid != before.pid
 
 
