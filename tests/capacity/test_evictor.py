@@ -504,7 +504,7 @@ def test_a_policy_that_hangs_stops_no_timer_and_is_told_until_it_is_well(
         manager.cleanup()
     assert len(entries(Path(manager.base_dir))) == 17
     assert "hanging is switched off (slow: an earlier call" in manager.health_check()["warning"]
-    assert "no file makes room by that order" in manager.health_check()["warning"]
+    assert "no file is evicted by its policy" in manager.health_check()["warning"]
     packages.module("hanging").gate.set()
 
 

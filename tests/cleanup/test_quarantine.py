@@ -269,7 +269,7 @@ def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
     Path(made, "inside").write_text("in")
     clock.advance(6)
     assert manager.explain(fits).verdict.reason == "quarantine"
-    assert "would be set aside" in str(manager.explain(fits))
+    assert "would be quarantined" in str(manager.explain(fits))
     promised = list(manager.preview())
     assert [(each.path, each.outcome, each.reason) for each in promised] == [
         (str(fits), "deleted", "quarantine"),
@@ -358,13 +358,13 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     path.write_text("hello")
     manager.register(path, ttl=60)
     told = str(manager.explain(path))
-    assert "is due in 1 min" in told and "it would be set aside" in told and "a\\nb" in told
+    assert "is due in 1 min" in told and "it would be quarantined" in told and "a\\nb" in told
     manager.hold(path)
-    assert "held until somebody ends it" in str(manager.explain(path))
+    assert "held until tempfleet unhold" in str(manager.explain(path))
     manager.unhold(path)
     os.replace(path, base_dir / "moved")
     path.write_text("another")
-    assert "not the file that was registered" in str(manager.explain(path))
+    assert "not the registered file" in str(manager.explain(path))
     os.replace(base_dir / "moved", path)
     clock.advance(61)
     before = manager.stats().totals
@@ -379,7 +379,7 @@ def test_what_is_being_created_at_this_moment_is_explained_as_kept(
 ) -> None:
     made = manager.create_dir()
     os.rmdir(made)
-    assert "may be making it" in str(manager.explain(made))
+    assert "may still be creating it" in str(manager.explain(made))
     clock.advance(5)
     assert "its record would be dropped" in str(manager.explain(made))
 

@@ -194,7 +194,7 @@ def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: R
     assert "ticket\\n117" in console("ls").stdout
     explained = console("explain", str(a_file)).stdout
     assert "is held for 2 h, because: ticket\\n117." in explained
-    assert "The hold keeps it; without it, and due now, it would be deleted." in explained
+    assert "The hold keeps it. If it were due now without the hold, it would be deleted." in explained
     assert (
         complaint(console("hold", str(a_file), "--reason", "x" * 501, "--json"), 2)["error"]
         == "ReasonTooLong"
@@ -487,7 +487,7 @@ def test_a_base_directory_that_is_a_file_is_told_for_what_it_is(
     base_dir.write_text("a file")
     said = console(*command.split())
     assert said.exit_code == status, said.output
-    assert "not a directory" in said.output and "not ours to write" not in said.output
+    assert "not a directory" in said.output and "may not write" not in said.output
 
 
 def test_the_version_is_a_command_and_an_option(console: Run) -> None:

@@ -69,7 +69,7 @@ def test_a_root_that_everybody_may_rename_in_is_an_error(make_manager: MakeManag
     (tmp_path / "open").mkdir()
     os.chmod(tmp_path / "open", 0o777)
     said = [finding for finding in findings(manager, "permissions") if finding.level is Level.ERROR]
-    assert ["everybody may rename" in said[0].said, "No such file" in said[1].said] == [True, True]
+    assert ["every user may rename" in said[0].said, "No such file" in said[1].said] == [True, True]
     assert all(finding.todo for finding in said)
 
 
@@ -91,7 +91,10 @@ def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     path = registered(manager, "used")
     failed(manager, clock, bury=True)
     (alone,) = findings(manager, "failures")
-    assert (alone.level, "immutable" in alone.said and "it was given up" in alone.said) == (Level.ERROR, True)
+    assert (alone.level, "immutable" in alone.said and "it is a dead letter" in alone.said) == (
+        Level.ERROR,
+        True,
+    )
     with python("import sys; f = open(sys.argv[1]); print(1, flush=True); sys.stdin.read()", path) as process:
         assert process.stdout is not None and process.stdout.readline()
         assert processes_using({str(path)})[str(path)][0].endswith(f"({process.pid})")
@@ -125,9 +128,12 @@ def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
     failed(manager, clock, delay_ms=3_600_000)
     assert manager.registry.due_within(within_ms=0, limit=10) == []
     (finding,) = findings(manager, "failures")
-    assert (finding.level, finding.said.startswith(f"{path} does not go (EPERM: ")) == (Level.WARNING, True)
+    assert (finding.level, finding.said.startswith(f"{path} cannot be deleted (EPERM: ")) == (
+        Level.WARNING,
+        True,
+    )
     assert finding.said.endswith("; 1 attempt")
-    assert "chattr -i" in finding.todo and finding.todo.endswith("It is tried again by itself.")
+    assert "chattr -i" in finding.todo and finding.todo.endswith("It is retried automatically.")
     manager.hold(path)
     assert [each.level for each in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
 
@@ -139,7 +145,7 @@ def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
     clock.advance(11)
     manager.registry.claim(limit=1, lease_ms=1000)
     clock.advance(2)
-    assert findings(manager, "leases")[0].said.startswith("1 file is under leases or holds that ran out")
+    assert findings(manager, "leases")[0].said.startswith("1 file has a lease or a hold that has ended")
     keys = {key.rpartition(b":")[2]: key for key in redis_client.keys("tempfleet:{*")}
     redis_client.hdel(keys[b"records"], str(Path(manager.base_dir) / "a"))
     assert [finding.level for finding in findings(manager, "record")] == [Level.ERROR]
@@ -166,7 +172,7 @@ def test_files_of_a_host_that_no_worker_ever_served_are_told(
     assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
     fleet.heartbeat("web-2")
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "1 file is registered for typo-host, and no worker of it was ever seen"
+    assert finding.said == "1 file is registered for typo-host, but no worker of it has ever run"
 
 
 def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in_it(
@@ -177,7 +183,7 @@ def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in
     assert Level.ERROR not in {finding.level for finding in findings(manager, "permissions")}
     manager.registry.register([NewFile(str(base / "x"), 1000)])
     (finding,) = [each for each in findings(manager, "permissions") if each.level is Level.ERROR]
-    assert "Is it elsewhere?" in finding.todo
+    assert "If it was moved" in finding.todo
 
 
 def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
@@ -280,10 +286,10 @@ def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
     registered(manager, "a")
     base_dir.rename(base_dir.with_name("away"))
     (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
-    assert "Put it back before anything cleans" in finding.todo
+    assert "move it back before the next clean-up" in finding.todo
     manager.registry.set_meta(DISK, "g1.2.lasting")
     (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
-    assert "nothing is claimed meanwhile" in finding.todo
+    assert "until then no file is claimed" in finding.todo
 
 
 def test_a_directory_in_which_nothing_was_ever_registered_is_not_to_be_adopted(

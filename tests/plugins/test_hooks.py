@@ -335,8 +335,8 @@ def test_switched_off_it_is_not_called_its_files_stay_and_health_says_so(
     health = manager.health_check()
     assert health["status"] == "degraded"
     assert health["warnings"] == [
-        "Plug-in broken is switched off (before_delete: ConnectionError: no database): what it is asked about is "
-        "kept (unless TEMP_FILE_PLUGIN_FAILED=go-on); mend it, or remove it"
+        "Plug-in broken is switched off (before_delete: ConnectionError: no database): files that it decides "
+        "about are kept (unless TEMP_FILE_PLUGIN_FAILED=go-on); repair or remove it"
     ]
     assert manager.stats().totals_of("plugin_failed") == {"broken.before_delete": FAILURES}
     assert manager.stats().dead == 0

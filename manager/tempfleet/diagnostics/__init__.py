@@ -3,8 +3,8 @@ What is wrong, and what to do about it.
 
     health          whether it works, in a few round trips, for probes
     doctor          every check, with a remedy for each finding
-    explanation     what will become of one file, and why
-    configuration   every setting, its value and where the value came from
+    explanation     what will happen to one file, when and why
+    configuration   every setting, its value and its source
 
 Promises: each finding names its remedy. An unreachable Redis is a finding, not an exception.
 

@@ -1,5 +1,5 @@
 """
-The settings in force, as people look at them: each value, where it came from, and what it may be.
+The settings in force, for people: each value, its source and the allowed values.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ FOLLOWS: dict[str, Callable[[Settings], Any]] = {
     "status_page": lambda settings: settings.serves_status_page,
     "audit_log": lambda settings: settings.audit_log or usual_path(settings.base_dir),
 }
-"""Settings that follow from others where nobody said them."""
+"""Settings that follow from other settings unless they are set."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
     """
-    One setting as people look at it.
+    One setting, for people.
 
     Attributes:
-        value: what is in force, as it would be written; passwords are masked.
-        default: what would be in force if nobody had said it.
+        value: the value in force, as one would write it; passwords are masked.
+        default: the value that would be in force if the setting were not set.
         origin: where the value came from: ``option``, ``environment``, a file's path, or ``default``.
-        allowed: in a few words.
+        allowed: the allowed values, in a few words.
     """
 
     variable: str
@@ -47,29 +47,29 @@ class SettingInfo:
 
 
 def explain_settings(**values: Any) -> list[SettingInfo]:
-    """Every setting that ``Settings.load(**values)`` gives, and why; raises as it does."""
+    """Explain each setting of ``Settings.load(**values)``; raises the same errors."""
     settings = Settings.load(**values)
-    found = Settings.configured()
-    explained = []
+    configured = Settings.configured()
+    infos = []
     for field, name in variables().items():
         file = getattr(settings, f"{field}_file", "")
-        origin = found[name].origin if name in found else file or DEFAULT
+        origin = configured[name].origin if name in configured else file or DEFAULT
         info = Settings.model_fields[field]
-        unsaid = settings.model_copy(update={field: info.get_default(call_default_factory=True)})
-        explained.append(
+        unset = settings.model_copy(update={field: info.get_default(call_default_factory=True)})
+        infos.append(
             SettingInfo(
                 name,
                 _written(settings, field),
                 OPTION if values.get(field) is not None else origin,
-                _written(unsaid, field),
+                _written(unset, field),
                 allowed(info),
             )
         )
-    return explained
+    return infos
 
 
 def allowed(field: FieldInfo) -> str:
-    """What a setting can be, in a few words."""
+    """The allowed values of a setting, in a few words."""
     if field.description:
         return field.description
     if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):

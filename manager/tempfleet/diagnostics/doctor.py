@@ -1,8 +1,8 @@
 """
-What may be wrong with a volume, its disk and its Redis, and what to do about it: the specification's troubleshooting
-steps (8.2, 8.3), done by a program. It looks and changes nothing.
+What is wrong with a volume, its disk and its Redis, and what to do about it: the troubleshooting steps of the
+specification (8.2, 8.3) as a program. It changes nothing.
 
-Health asks whether it works, in a few round trips, for probes; the doctor takes its time and looks at every record.
+The health check is for probes and takes a few round trips. The doctor is slower, because it reads every record.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ..filesystem import Roots
 from ..plugins import Hooks, installed
 from ..registry import Registry
 from ..settings import Settings
-from .disk_checks import check_absent_volumes, check_base_directory, check_free_space, check_permissions
+from .disk_checks import check_base_directory, check_free_space, check_missing_directory, check_permissions
 from .finding import Finding, Level
 from .fleet_checks import check_eviction, check_hosts, check_plugins
 from .registry_checks import check_clock, check_failures, check_leases, check_redis, check_registry
 
 
 def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
-    """Every finding, the disk's first. A Redis that does not answer is one, and ends the list."""
-    yield from _settings(registry, settings)
+    """Yield the finding of each check, those of the disk first. If Redis does not answer, that is the last finding."""
+    yield from check_settings(registry, settings)
     for root in dict.fromkeys(settings.roots):
         if root == settings.base_dir and not os.path.lexists(root):
-            continue  # what that means, the registry knows
+            continue  # check_missing_directory reports it, which needs the registry
         yield check_permissions(root)
         yield from check_free_space(root)
     try:
         yield from check_redis(registry)
         stats = registry.stats()
         if not os.path.lexists(settings.base_dir):
-            yield check_absent_volumes(settings.base_dir, stats)
+            yield check_missing_directory(settings.base_dir, stats)
         yield from check_registry(registry, stats)
         yield from check_base_directory(registry, settings, stats)
         yield from check_eviction(stats)
@@ -46,20 +46,22 @@ def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
         yield check_clock(registry, stats)
         yield from check_failures(registry)
     except TempfleetError as exc:
-        yield Finding("redis", Level.ERROR, str(exc), "Mend that first; the other checks need the registry.")
+        yield Finding(
+            "redis", Level.ERROR, str(exc), "Repair this first; the other checks need the registry."
+        )
 
 
-def _settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
-    """What can be set and does not work; what cannot be set at all has stopped us before."""
+def check_settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
+    """Settings that are valid but do not work. Invalid settings raise an error earlier."""
     try:
         check_place(settings.audit_log)
         chosen_policy(Hooks(installed(settings), registry, settings))
         if os.path.isdir(settings.base_dir):
             Roots.open(settings, create=False).close()
     except SettingsError as exc:
-        yield Finding("settings", Level.ERROR, str(exc), "Correct it; workers do not start with it.")
+        yield Finding("settings", Level.ERROR, str(exc), "Correct it. Workers do not start with it.")
     if settings.compress_after_seconds and find_spec("zstandard") is None:
         yield Finding(
-            "settings", Level.WARNING, "TEMP_FILE_COMPRESS_AFTER is set, and the library that compresses is missing",
-            "pip install 'tempfleet[compression]', or unset it.",
+            "settings", Level.WARNING, "TEMP_FILE_COMPRESS_AFTER is set, but the compression library is missing",
+            "Run pip install 'tempfleet[compression]', or unset it.",
         )  # fmt: skip

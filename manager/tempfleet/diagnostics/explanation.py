@@ -1,5 +1,5 @@
 """
-Why a path is there, what will become of it, and when: one answer for people.
+What happens to a path, when and why: one answer for people.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from ..records import Deletion, FileRecord, Outcome, State
 
 IF_DUE = {
     Outcome.DELETED: "it would be deleted",
-    Outcome.MISSING: "its record would be dropped, because nothing is there",
-    Outcome.REPLACED: "its record would be dropped and the file kept, because it is not the file that was registered",
-    Outcome.BUSY: "it would be kept and tried again, because somebody uses it",
-    Outcome.REFUSED: "it would be kept for a person to decide, because it may not be deleted",
-    Outcome.UNAVAILABLE: "it would be kept, because its root is not here",
-    Outcome.FAILED: "it would be kept and tried again, because the system refuses",
+    Outcome.MISSING: "its record would be dropped, because the file is missing",
+    Outcome.REPLACED: "its record would be dropped and the file kept, because it is not the registered file",
+    Outcome.BUSY: "it would be kept and retried, because a process uses it",
+    Outcome.REFUSED: "it would be kept as a dead letter, because it may not be deleted",
+    Outcome.UNAVAILABLE: "it would be kept, because its root is not available",
+    Outcome.FAILED: "it would be kept and retried, because the system refuses the deletion",
 }
 
 CONDITION: dict[State | None, str] = {
-    State.DEAD: "Were it retried now",
-    State.HELD: "The hold keeps it; without it, and due now",
+    State.DEAD: "If it were retried now",
+    State.HELD: "The hold keeps it. If it were due now without the hold",
 }
-"""What must be so for the verdict to come about, where that is not the deadline alone."""
+"""The condition of the preview, in the states in which it is not only the deadline."""
 
 BY_REASON = {
-    QUARANTINE: "it would be set aside for its grace period, in which tempfleet restore brings it back",
-    NOT_CREATED: "it would be kept and tried again, because whoever registered it may be making it at this moment",
-    "in-use-unknown": "it would be kept and tried again, because the system does not tell whether somebody uses it",
+    QUARANTINE: "it would be quarantined, so that tempfleet restore can bring it back",
+    NOT_CREATED: "it would be kept and retried, because its program may still be creating it",
+    "in-use-unknown": "it would be kept and retried, because it is unknown whether a process uses it",
 }
 
 BY_PLUGIN = {
-    VETO: "it would be kept and asked about again, because the plug-in {} wants it kept",
-    FAILED: "it would be kept and tried again, because the plug-in {} fails (tempfleet plugins)",
+    VETO: "it would be kept and retried, because the plug-in {} wants it kept",
+    FAILED: "it would be kept and retried, because the plug-in {} fails (tempfleet plugins)",
 }
 
 
-def _would_be(verdict: Deletion) -> str:
+def _describe(verdict: Deletion) -> str:
     if verdict.reason in BY_REASON:
         return BY_REASON[verdict.reason]
     kind, _, plugin = verdict.reason.partition(":")
@@ -57,9 +57,9 @@ def _would_be(verdict: Deletion) -> str:
 class Explanation:
     """
     Attributes:
-        record: what is registered of *path*, None for nothing.
-        verdict: what a clean-up would do to it now, were it due.
-        aside: files from *path* that wait in quarantine and can be restored.
+        record: the record of *path*, None if there is none.
+        verdict: what a clean-up would do now if the file were due.
+        aside: quarantined files that had this path and can be restored.
     """
 
     path: str
@@ -72,27 +72,26 @@ class Explanation:
         return "\n".join(self.sentences())
 
     def sentences(self) -> list[str]:
-        """For people, one thing each."""
+        """Sentences for people, one fact each."""
         name, record, verdict = printable(self.path), self.record, self.verdict
         if record is None or verdict is None:
-            said = [f"{name} is not registered: nothing will happen to it."]
+            sentences = [f"{name} is not registered, so nothing will happen to it."]
         else:
-            said = [f"{name} {self._when(record)}."]
-            said.append(f"{CONDITION.get(record.state, 'Were it due now')}, {_would_be(verdict)}.")
+            sentences = [f"{name} {self._describe_state(record)}."]
+            sentences.append(f"{CONDITION.get(record.state, 'If it were due now')}, {_describe(verdict)}.")
             if record.is_compressed:
-                said.append(
-                    "It is compressed: manager.open reads it, tempfleet decompress makes it plain again."
+                sentences.append(
+                    "It is compressed: manager.open reads it, and tempfleet decompress decompresses it."
                 )
             if record.attempts:
-                said.append(
+                sentences.append(
                     f"It was tried {_times(record.attempts)}; the last error was {in_words(record.last_error)}."
                 )
             for reason in dict.fromkeys((verdict.reason, record.last_error)):
-                said += [todo] if (todo := meaning_of(reason).todo) else []
-        said += [
-            "A file from there is in quarantine; tempfleet restore brings it back." for _ in self.aside[:1]
-        ]
-        return said
+                sentences += [todo] if (todo := meaning_of(reason).todo) else []
+        if self.aside:
+            sentences.append("A file that had this path is in quarantine; tempfleet restore brings it back.")
+        return sentences
 
     def as_dict(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -102,16 +101,16 @@ class Explanation:
             "if_due": None
             if verdict is None
             else {"outcome": verdict.outcome, "way": verdict.way, "reason": verdict.reason},
-            "quarantined": [one.aside_path for one in self.aside],
+            "quarantined": [file.aside_path for file in self.aside],
         }
 
-    def _when(self, record: FileRecord) -> str:
+    def _describe_state(self, record: FileRecord) -> str:
         if record.state is State.LEASED:
             return "is being deleted at this moment"
         if record.state is State.DEAD:
-            return "could not be deleted, and waits for a person (tempfleet dead retry, or dead forget)"
+            return "could not be deleted and is a dead letter (tempfleet dead retry, or dead forget)"
         if record.state is State.HELD:
-            span = "until somebody ends it" if record.due_ms is None else f"for {self._in(record.due_ms)}"
+            span = "until tempfleet unhold" if record.due_ms is None else f"for {self._in(record.due_ms)}"
             why = f", because: {printable(record.hold_reason)}" if record.hold_reason else ""
             return f"is held {span}{why}"
         ahead = (record.due_ms or 0) - self.now_ms

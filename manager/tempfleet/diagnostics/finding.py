@@ -1,4 +1,4 @@
-"""One finding of the doctor."""
+"""The result of one check of the doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,12 +17,12 @@ class Level(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    What one check found.
+    The result of one check.
 
     Attributes:
-        check: its name, one word or two.
-        said: what is so.
-        todo: what to do about it; "" where all is well.
+        check: the name of the check, one or two words.
+        said: what is wrong, or that nothing is.
+        todo: the remedy; "" if nothing is wrong.
     """
 
     check: str

@@ -16,26 +16,26 @@ from .finding import Finding, Level
 def check_eviction(stats: VolumeStats) -> Iterator[Finding]:
     if stats.meta.get(FULL):
         yield Finding(
-            "eviction", Level.WARNING, "The disk is above its high mark, and nothing more can be evicted",
-            "Make room by hand: what is held, in use or not registered is never evicted.",
+            "eviction", Level.WARNING, "The disk is above its high mark, and no other file can be evicted",
+            "Make room by hand. Held files, files in use and unregistered files are never evicted.",
         )  # fmt: skip
 
 
 def check_plugins(stats: VolumeStats, settings: Settings) -> Iterator[Finding]:
-    """Those that a worker has switched off, and those that do not even load here."""
-    off = {
+    """Plug-ins that a process of the volume has switched off, and plug-ins that cannot be loaded here."""
+    problems = {
         note.plugin: f"is switched off in a process here ({note.hook}: {note.said})"
         for note in stats.plugins_off
     }
     for plugin in installed(settings):
-        if plugin.name not in off and (failures := plugin.info().failures):
-            off[plugin.name] = f"does not work here ({'; '.join(failures)})"
-    for name, said in off.items():
+        if plugin.name not in problems and (failures := plugin.info().failures):
+            problems[plugin.name] = f"does not work here ({'; '.join(failures)})"
+    for name, problem in problems.items():
         yield Finding(
-            "plug-ins", Level.ERROR, f"{name} {said}",
-            "Mend it and restart the workers, remove it, or leave it out of TEMP_FILE_PLUGINS.",
+            "plug-ins", Level.ERROR, f"{name} {problem}",
+            "Repair it and restart the workers, uninstall it, or leave it out of TEMP_FILE_PLUGINS.",
         )  # fmt: skip
-    if not off:
+    if not problems:
         yield Finding("plug-ins", Level.OK, "No plug-in is switched off")
 
 
@@ -51,16 +51,16 @@ def check_hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
             "hosts", Level.WARNING,
             f"{printable(host.name)} has been silent for {duration(host.silent_seconds)}; "
             f"{counted(files[host.name], 'file waits', 'files wait')} there",
-            f"Start its worker, or tempfleet hosts retire {printable(host.name)}.",
+            f"Start its worker. If the host does not come back, run tempfleet hosts retire {printable(host.name)}.",
         )  # fmt: skip
     unknown = {name: n for name, n in files.items() if n and name not in hosts}
     for name, n in unknown.items() if hosts else ():
         yield Finding(
             "hosts", Level.WARNING,
-            f"{counted(n, 'file is', 'files are')} registered for {printable(name)}, and no worker of it was ever seen",
-            f"Start a worker there; or is its name wrong? tempfleet --host {printable(name)} ls, and unregister them.",
+            f"{counted(n, 'file is', 'files are')} registered for {printable(name)}, but no worker of it has ever run",
+            f"Start a worker there. If the name is wrong, unregister the files: tempfleet --host {printable(name)} ls.",
         )  # fmt: skip
     if not (silent or (hosts and unknown)):
         yield Finding(
-            "hosts", Level.OK, f"{counted(len(hosts), 'host is', 'hosts are')} live, none is silent"
+            "hosts", Level.OK, f"{counted(len(hosts), 'host is', 'hosts are')} live, and none is silent"
         )

@@ -1,5 +1,5 @@
 """
-Is this volume well? The dictionary that the specification's health check returns.
+Whether a volume works: the dictionary of the specification's health check.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 
 def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[str, Any]:
     """
-    ``status`` is healthy, degraded (it works, somebody should look: ``warnings``) or unhealthy (it does not work:
-    ``error``). ``notes`` are worth knowing and nobody's to mend: a total that never falls degrades nothing. Never
-    raises for what it is there to report.
+    Check whether the volume works. Problems are returned, never raised.
+
+    ``status`` is healthy, degraded (it works, but a person should look at ``warnings``) or unhealthy (it does not work:
+    ``error``). ``notes`` need no action: they are about totals that never fall.
     """
     report: dict[str, Any] = {
         "status": HEALTHY,
@@ -41,7 +42,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     try:
         registry.store.check_policy()
         stats = registry.stats()
-        beyond = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
+        over_limits = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
         confirm_disk(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
     except TempfleetError as exc:
@@ -51,7 +52,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     if why := roots.no_rights():
         warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
     warnings += [not_served_warning(registry.volume, stats)] if stats.refused else []
-    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + beyond
+    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + over_limits
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
@@ -62,42 +63,44 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
 
 
 def not_served_warning(volume: Volume, stats: VolumeStats) -> str:
-    """What a worker said of a volume of its host that it does not serve."""
+    """A warning about a volume that the worker of its host does not serve, with the worker's reason."""
     return (
         f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "
-        f"({stats.refused}): is it in the worker's TEMP_FILE_ALLOWED_ROOTS, and there?"
+        f"({stats.refused}): is it there, and in the worker's TEMP_FILE_ALLOWED_ROOTS?"
     )
 
 
 def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
-    found = []
+    warnings = []
     if stats.imbalance:
-        found.append(f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?")
+        warnings.append(
+            f"Counts do not balance by {stats.imbalance}: was the registry edited or partly lost?"
+        )
     if stats.dead:
         files = counted(stats.dead, "file")
-        found.append(f"{files} could not be deleted; a person must decide (tempfleet dead ls)")
-    found += [_plugin_warning(note) for note in stats.plugins_off]
+        warnings.append(f"{files} could not be deleted; a person must decide (tempfleet dead ls)")
+    warnings += [_plugin_warning(note) for note in stats.plugins_off]
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
-        found.append(
+        warnings.append(
             f"Files are overdue by {duration(stats.overdue_seconds)}: does a worker of this host run?"
         )
-    return found
+    return warnings
 
 
 def _plugin_warning(note: PluginNote) -> str:
     if note.hook in (LOAD, BEFORE_DELETE):
-        harm = "what it is asked about is kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
+        effect = "files that it decides about are kept (unless TEMP_FILE_PLUGIN_FAILED=go-on)"
     else:
-        harm = "it is not called" if note.hook in HOOKS else "no file makes room by that order"
-    return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {harm}; mend it, or remove it"
+        effect = "it is not called" if note.hook in HOOKS else "no file is evicted by its policy"
+    return f"Plug-in {note.plugin} is switched off ({note.hook}: {note.said}): {effect}; repair or remove it"
 
 
 def host_warnings(stats: VolumeStats, settings: Settings, hosts: Sequence[Host]) -> list[str]:
-    """A fleet in which nobody serves this host: mostly a TEMP_FILE_HOST that the program and the worker disagree on."""
+    """A warning if no worker of this host is live; usually TEMP_FILE_HOST of program and worker differ."""
     live = [host.name for host in hosts if host.live]
     if not stats.active or not hosts or settings.host in live:
         return []
     others = ", ".join(live) or "none"
     return [
-        f"No worker of host {settings.host} is live (live: {others}): is TEMP_FILE_HOST right, and a worker there?"
+        f"No worker of host {settings.host} is live (live: {others}): is TEMP_FILE_HOST right, and does a worker run?"
     ]

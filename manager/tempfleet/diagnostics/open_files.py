@@ -1,5 +1,5 @@
 """
-Which processes of this host have a file open: what ``lsof`` tells, for the doctor.
+Which processes of this host have a file open, like ``lsof``; for the doctor.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ T = TypeVar("T")
 
 def processes_using(paths: set[str], proc: Path = Path("/proc")) -> dict[str, list[str]]:
     """
-    Which processes have *paths* open, as ``name (pid)``; of other users' processes only root learns it. Nothing
-    where there is no /proc.
+    Returns, for each of *paths* that is open, the processes that have it open, as ``name (pid)``. Only root sees the
+    processes of other users. Empty if there is no /proc.
     """
-    found: dict[str, list[str]] = {}
+    processes: dict[str, list[str]] = {}
     if not paths:
-        return found
-    for process in _listed(proc):
+        return processes
+    for process in _entries(proc):
         if process.name.isdigit():
-            for path in paths & {_link(entry) for entry in _listed(process / "fd")}:
-                found.setdefault(path, []).append(f"{_name(process)} ({process.name})")
-    return found
+            for path in paths & {_link(entry) for entry in _entries(process / "fd")}:
+                processes.setdefault(path, []).append(f"{_name(process)} ({process.name})")
+    return processes
 
 
-def _listed(directory: Path) -> list[Path]:
-    return _or_nothing(lambda: list(directory.iterdir()), [])
+def _entries(directory: Path) -> list[Path]:
+    return _or_default(lambda: list(directory.iterdir()), [])
 
 
 def _link(entry: Path) -> str:
-    return _or_nothing(lambda: os.readlink(entry), "")
+    return _or_default(lambda: os.readlink(entry), "")
 
 
 def _name(process: Path) -> str:
-    return printable(_or_nothing(lambda: (process / "comm").read_text().strip(), "?"))
+    return printable(_or_default(lambda: (process / "comm").read_text().strip(), "?"))
 
 
-def _or_nothing(look: Callable[[], T], nothing: T) -> T:
-    """Processes end and belong to others while one looks."""
+def _or_default(read: Callable[[], T], default: T) -> T:
+    """*default* if the process has ended or belongs to another user."""
     try:
-        return look()
+        return read()
     except OSError:
-        return nothing
+        return default

@@ -15,11 +15,11 @@ from .disk_checks import percentage
 from .finding import Finding, Level
 from .open_files import processes_using
 
-LOOKED_AT = 100
-"""Files that are asked who holds them."""
+FILES_CHECKED = 100
+"""How many failed files, and how many broken records, are reported."""
 
 CLOCK_SECONDS = 5.0
-"""A difference between clocks that is worth a word: deadlines do not mind, people who read logs do."""
+"""A larger difference between clocks is reported. It does not move deadlines, but it confuses readers of logs."""
 
 
 def check_redis(registry: Registry) -> Iterator[Finding]:
@@ -27,36 +27,36 @@ def check_redis(registry: Registry) -> Iterator[Finding]:
     store.check_policy()
     memory = Fleet(store).memory()
     if memory is None:
-        yield Finding("redis memory", Level.OK, "Redis does not tell how much it uses")
+        yield Finding("redis memory", Level.OK, "Redis does not report its memory")
     elif not memory.max_bytes:
         yield Finding("redis memory", Level.OK, f"Redis uses {size(memory.used_bytes)}, without a limit")
     else:
         yield percentage(
             "redis memory", 1 - memory.used_bytes / memory.max_bytes,
             f"of Redis's maxmemory ({size(memory.used_bytes)} of {size(memory.max_bytes)} are used)",
-            "Raise maxmemory: when it is reached, registering is refused.",
+            "Raise maxmemory. If Redis is full, it refuses registrations.",
         )  # fmt: skip
-    known = store.info("persistence")
-    if not known:
-        yield Finding("redis persistence", Level.OK, "Redis does not tell whether it writes to a disk")
-    elif known.get("aof_enabled"):
-        wrote = known.get("aof_last_write_status", "ok") == "ok"
+    info = store.info("persistence")
+    if not info:
+        yield Finding("redis persistence", Level.OK, "Redis does not report whether it writes to a disk")
+    elif info.get("aof_enabled"):
+        is_written = info.get("aof_last_write_status", "ok") == "ok"
         yield Finding(
             "redis persistence",
-            Level.OK if wrote else Level.ERROR,
-            "The append-only file is on" if wrote else "Redis could not write its append-only file",
-            "" if wrote else "Look at Redis's disk and log.",
+            Level.OK if is_written else Level.ERROR,
+            "The append-only file is on" if is_written else "Redis could not write its append-only file",
+            "" if is_written else "Look at Redis's disk and log.",
         )
     else:
         yield Finding(
-            "redis persistence", Level.WARNING, "Redis has no append-only file: a crash forgets registrations",
-            "Set appendonly yes; files of lost records stay on the disk until tempfleet adopt.",
+            "redis persistence", Level.WARNING, "Redis has no append-only file, so a crash loses registrations",
+            "Set appendonly yes. Files of lost records stay on the disk until tempfleet adopt registers them.",
         )  # fmt: skip
 
 
 def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     memory = registry.memory_bytes()
-    in_redis = "Redis does not tell in how many bytes" if memory is None else f"in {size(memory)} of Redis"
+    in_redis = "Redis does not report their memory" if memory is None else f"in {size(memory)} of Redis"
     yield Finding(
         "registry",
         Level.OK,
@@ -65,77 +65,80 @@ def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     if stats.imbalance:
         yield Finding(
             "balance", Level.ERROR, f"Counts do not balance by {stats.imbalance}",
-            "The registry was edited, or partly lost: compare tempfleet ls with the directory.",
+            "The registry was edited or partly lost. Compare tempfleet ls with the directory.",
         )  # fmt: skip
     broken = registry.audit()
-    for path in broken[:LOOKED_AT]:
+    for path in broken[:FILES_CHECKED]:
         yield Finding(
-            "record", Level.ERROR, f"{printable(path)} is in no set, in several, or has no record",
-            "Register it again, or tempfleet unregister it.",
+            "record", Level.ERROR, f"{printable(path)} is in no set, in several sets, or has no record",
+            "Register it again, or run tempfleet unregister.",
         )  # fmt: skip
     if not (stats.imbalance or broken):
-        yield Finding("balance", Level.OK, "Every file that ever entered is accounted for")
+        yield Finding("balance", Level.OK, "Every file that was ever registered is accounted for")
 
 
 def check_leases(registry: Registry) -> Iterator[Finding]:
     expired = sum(len(page) for page in registry.reapable_paths())
     if not expired:
-        yield Finding("leases", Level.OK, "No lease and no hold has run out")
+        yield Finding("leases", Level.OK, "No lease and no hold has ended")
         return
     yield Finding(
-        "leases", Level.WARNING, f"{counted(expired, 'file is', 'files are')} under leases or holds that ran out",
-        "A worker died; the next clean-up takes them back. Does a worker of this host run?",
+        "leases", Level.WARNING, f"{counted(expired, 'file has', 'files have')} a lease or a hold that has ended",
+        "A worker died. The next clean-up makes them due again. Does a worker of this host run?",
     )  # fmt: skip
 
 
 def check_clock(registry: Registry, stats: VolumeStats) -> Finding:
-    """A token is at least the instant of its claim: one from the future is a clock that went back."""
+    """A token is at least the time of its claim. If it is in the future, the clock went back."""
     back = int(stats.meta.get("token", 0)) / 1e6 - stats.now_ms / 1000
     if back > CLOCK_SECONDS:
         return Finding(
             "clock", Level.ERROR, f"Redis's clock went back by at least {duration(back)}",
-            "Set it right, and step it no more: until it has caught up, deadlines are late.",
+            "Correct it, and do not step it again. Deadlines are late until it has caught up.",
         )  # fmt: skip
-    apart = abs(time.time() - registry.now_ms() / 1000)
-    if apart > CLOCK_SECONDS:
+    difference = abs(time.time() - registry.now_ms() / 1000)
+    if difference > CLOCK_SECONDS:
         return Finding(
-            "clock", Level.WARNING, f"This host's clock and Redis's are {duration(apart)} apart",
-            "Set them by the same time servers; only Redis's counts, but logs tell this host's.",
+            "clock", Level.WARNING, f"This host's clock and Redis's are {duration(difference)} apart",
+            "Synchronise both with the same time servers. Only Redis's clock counts, but logs have this host's time.",
         )  # fmt: skip
     return Finding("clock", Level.OK, "This host's clock agrees with Redis's")
 
 
 def check_failures(registry: Registry) -> Iterator[Finding]:
-    dead = list(islice(registry.all_records(state=State.DEAD), LOOKED_AT))
-    failing = dead + list(islice(_tried_again(registry), LOOKED_AT))
-    held = processes_using({record.path for record in failing})
+    dead = list(islice(registry.all_records(state=State.DEAD), FILES_CHECKED))
+    failing = dead + list(islice(_retried(registry), FILES_CHECKED))
+    users = processes_using({record.path for record in failing})
     for record in failing:
-        yield _failure(record, held.get(record.path, []))
+        yield _failure(record, users.get(record.path, []))
     if not failing:
-        yield Finding("failures", Level.OK, "No file has failed to go")
+        yield Finding("failures", Level.OK, "No deletion has failed")
 
 
-def _tried_again(registry: Registry) -> Iterator[FileRecord]:
-    """What failed and waits, due or not: the next try is up to an hour away."""
+def _retried(registry: Registry) -> Iterator[FileRecord]:
+    """Records that failed and wait for a retry, due or not; the next retry can be an hour away."""
     for page in registry.failed_paths():
         for record in registry.read(page)[1]:
             if record is not None and record.state is State.WAITING:
                 yield record
 
 
-def _failure(record: FileRecord, holding: list[str]) -> Finding:
+def _failure(record: FileRecord, processes: list[str]) -> Finding:
     reason = record.last_error or "unknown"
-    said, todo = f"{printable(record.path)} does not go ({in_words(reason)})", meaning_of(reason).todo
-    if holding:
+    text, todo = f"{printable(record.path)} cannot be deleted ({in_words(reason)})", meaning_of(reason).todo
+    if processes:
         return Finding(
-            "failures", Level.WARNING, f"{said}; open in {', '.join(holding)}", "End those, or wait."
+            "failures",
+            Level.WARNING,
+            f"{text}; open in {', '.join(processes)}",
+            "End these processes, or wait.",
         )
     if record.state is State.DEAD:
         return Finding(
-            "failures", Level.ERROR, f"{said}; it was given up",
-            f"{todo or 'Mend the reason.'} Then tempfleet dead retry; or tempfleet dead forget.",
+            "failures", Level.ERROR, f"{text}; it is a dead letter",
+            f"{todo or 'Remove the cause.'} Then run tempfleet dead retry, or tempfleet dead forget.",
         )  # fmt: skip
     return Finding(
-        "failures", Level.WARNING, f"{said}; {counted(record.attempts, 'attempt')}",
-        f"{todo} It is tried again by itself.".lstrip(),
+        "failures", Level.WARNING, f"{text}; {counted(record.attempts, 'attempt')}",
+        f"{todo} It is retried automatically.".lstrip(),
     )  # fmt: skip
