@@ -120,7 +120,7 @@ Format = Annotated[Literal["text", "json"], BeforeValidator(_lower_case)]
 Backend = Annotated[Literal["prometheus"], BeforeValidator(_lower_case)]
 
 
-class Settings(EnvironmentModel):
+class Settings(EnvironmentModel, defer_build=False):
     """The settings in force in one process. ``Settings.load()`` reads them; see EnvironmentModel."""
 
     config_file: str = _env("TEMP_FILE_CONFIG", "", description="a TOML file")
