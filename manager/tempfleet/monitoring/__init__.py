@@ -2,15 +2,16 @@
 What a process shows over HTTP: metrics, probes and a page for people.
 
     /metrics   for Prometheus
-    /healthz   whether the process works; 503 tells an orchestrator to start it anew
-    /readyz    whether its host is served; 503 says what is missing
+    /healthz   whether the process works; on 503 an orchestrator should restart it
+    /readyz    whether its host is served; 503 names what is missing
     /health    the dictionary of ``TempFileManager.health_check()``
     /          the status page, if it is switched on
 
-Promises: every answer is made anew from the registry. It listens on loopback unless told otherwise. The page names
-files, so it must be switched on: TEMP_FILE_STATUS_PAGE=1.
+Promises: every answer is read anew from the registry. The server listens on loopback unless
+TEMP_FILE_METRICS_ADDRESS is set. The page shows names of files, so beyond loopback it must be switched on:
+TEMP_FILE_STATUS_PAGE=1.
 
-Does not: change anything. Only GET and HEAD, no cookie, no script, nothing loaded from elsewhere.
+Does not: change anything. It answers only GET and HEAD, sets no cookie, and the page has no script and loads nothing.
 """
 
 from .assembly import host_checks, make_site

@@ -1,5 +1,5 @@
 """
-A process's site, put together from its manager and its fleet.
+Build the site of a process from its manager and its fleet.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def make_site(
     all_volumes: bool = False,
 ) -> Site:
     """
-    The pages of one process, as its settings want them.
+    Build the pages of one process, by its settings.
 
     Args:
-        ready: what ``/readyz`` checks; without, only what belongs to no worker: see ``host_checks``.
-        all_volumes: of every host in ``/metrics``, as TEMP_FILE_METRICS_ALL_VOLUMES.
+        ready: the checks of ``/readyz``; by default those of a process without a worker: see ``process_checks``.
+        all_volumes: show the volumes of every host in ``/metrics``, like TEMP_FILE_METRICS_ALL_VOLUMES.
     """
     settings = manager.settings
     collector = FleetCollector(
@@ -62,13 +62,13 @@ def render_page(manager: TempFileManager, fleet: Fleet) -> str:
 
 
 def process_checks(manager: TempFileManager, fleet: Fleet) -> Checks:
-    """The directory is there and Redis answers: all that a process without a worker needs."""
+    """What a process without a worker needs: the base directory and Redis."""
     checks = host_checks(manager, fleet)
     return {name: checks[name] for name in ("base_dir", "redis")}
 
 
 def host_checks(manager: TempFileManager, fleet: Fleet) -> Checks:
-    """What a host needs to be served, as far as the registry and the disk know: the heartbeat too."""
+    """What a host needs to be served, as far as the registry and the disk show it: also the heartbeat."""
     host = manager.settings.host
     missing = manager.roots.check()
     try:
@@ -76,6 +76,6 @@ def host_checks(manager: TempFileManager, fleet: Fleet) -> Checks:
     except RegistryError as exc:
         redis, heartbeat = str(exc), "unknown without Redis"
     else:
-        redis, heartbeat = "", "" if live else f"none of {host} is fresh"
+        redis, heartbeat = "", "" if live else f"no fresh heartbeat of {host}"
     base = missing.get(manager.roots.base.path, "") or manager.roots.no_rights()
     return {"base_dir": base, "redis": redis, "heartbeat": heartbeat}

@@ -1,5 +1,5 @@
 """
-Pictures as inline SVG: bars, drawn by the server, with a title on each for who points at it.
+Charts as inline SVG, drawn by the server. Each bar has a title, which browsers show under the pointer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def bars(
     width: int = 720,
 ) -> Html:
     """
-    One bar a value, the highest reaching the top.
+    Draw one bar per value; the highest one reaches the top.
 
     Args:
-        marks: (index, text) pairs, written below the floor line where that bar begins.
-        label: what the picture shows, for who cannot see it.
-        width: in units of the text's height: a narrow picture wants few.
+        marks: (index, text) pairs; each text is below the start of that bar.
+        label: a description of the chart, for screen readers.
+        width: in the units in which the text is 9 high; choose a smaller width for a narrow chart.
     """
     highest = max(values, default=0)
     slot = width / max(len(values), 1)
@@ -49,7 +49,7 @@ def bars(
 
 
 def shares(parts: Sequence[tuple[str, int]]) -> Html:
-    """One thin bar, cut into (class, number) parts."""
+    """One thin bar, divided into (class, number) parts."""
     total = sum(number for _, number in parts)
     cuts, at = [], 0.0
     for kind, number in parts:

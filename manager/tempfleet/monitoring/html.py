@@ -1,5 +1,5 @@
 """
-HTML out of values, escaped by construction: text becomes markup only through ``element``.
+HTML from values, escaped by construction: only ``element`` makes markup.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from html import escape
 
 
 class Html(str):
-    """Markup, as opposed to text."""
+    """Markup; any other string is text."""
 
     __slots__ = ()
 
@@ -18,15 +18,15 @@ Child = str | int | float | None
 
 def element(tag: str, *children: Child, **attributes: Child) -> Html:
     """
-    ``<tag attributes>children</tag>``. Children that are not Html are escaped, None is left out; a trailing
-    underscore of an attribute's name goes (``class_``), others become hyphens.
+    ``<tag attributes>children</tag>``. Children that are not Html are escaped; None is omitted. In names of attributes
+    a trailing underscore is removed (``class_``), and other underscores become hyphens.
     """
-    shown = "".join(
+    text = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for name, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{tag}{shown}>{joined(*children)}</{tag}>")
+    return Html(f"<{tag}{text}>{joined(*children)}</{tag}>")
 
 
 def joined(*children: Child) -> Html:

@@ -1,13 +1,13 @@
 """
-What the registry counts, as metrics for Prometheus.
+Metrics for Prometheus, from the counts in the registry.
 
-The idea: no process counts anything itself. Totals and histogram buckets are kept by the scripts, in Redis, at the
-moment a file moves; a collector asks for them when it is scraped and hands them on. So the figures are right for
-threads, prefork and solo, for a library process that nobody scrapes, and after a kill -9; and every worker of a host
-shows the same ones, which is why rules and dashboards take ``max by (host, volume)`` before they sum.
+No process counts anything itself. The scripts update totals and histogram buckets in Redis when they move a file. A
+collector reads them at each scrape. So the figures are right for the pools threads, prefork and solo, for a library
+process that Prometheus does not scrape, and after a kill -9. Every worker of a host shows the same figures; therefore
+rules and dashboards take ``max by (host, volume)`` before they sum.
 
-A worker shows its own host's volumes, and for silent hosts what waits for them: they cannot speak for themselves.
-Label values are bounded: a host, a volume, or a word out of a fixed set. File names are never among them.
+A worker shows the volumes of its own host. For silent hosts it shows the files that wait there, because silent hosts
+are not scraped. Label values are bounded: a host, a volume, or a word of a fixed set. They never contain file names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Stats = Mapping[Volume, VolumeStats]
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """Everything that one scrape asked, at about one instant."""
+    """What one scrape has read, at about one time."""
 
     stats: Stats
     hosts: list[Host]
@@ -49,13 +49,13 @@ class Scrape:
 
 class FleetCollector(Collector):
     """
-    Metric families out of the registry, asked once for each scrape.
+    Metric families from the registry, read once per scrape.
 
-    A registry that does not answer is no error of the scrape: ``tempfleet_registry_up`` is 0 then, and the rest absent.
+    If Redis does not answer, the scrape still succeeds: ``tempfleet_registry_up`` is 0, and other families are absent.
 
     Args:
-        host: whose volumes are shown; None shows every host's, for a single exporter.
-        roots: of this process; those that are missing are counted.
+        host: the host whose volumes are shown; None shows those of every host, for a single exporter.
+        roots: the roots of this process; missing ones are counted.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FleetCollector(Collector):
         self.sweep_interval_seconds = sweep_interval_seconds
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is asked of Redis at registration."""
+        """Registering the collector reads nothing from Redis."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -82,7 +82,7 @@ class FleetCollector(Collector):
         yield gauge("tempfleet_sweep_interval_seconds", self.sweep_interval_seconds)
         yield from self._roots()
         try:
-            scrape = self._ask()
+            scrape = self._read()
         except RegistryError as exc:
             logger.warning("Metrics without the registry: %s", exc)
             yield gauge("tempfleet_registry_up", 0)
@@ -91,7 +91,7 @@ class FleetCollector(Collector):
         yield from volume_families(scrape.stats)
         yield from fleet_families(scrape)
 
-    def _ask(self) -> Scrape:
+    def _read(self) -> Scrape:
         hosts = self.fleet.hosts()
         silent = {host.name for host in hosts if not host.live}
         volumes = self.fleet.volumes()
@@ -108,18 +108,18 @@ class FleetCollector(Collector):
         )
 
     def _roots(self) -> Iterator[Metric]:
-        """What only the disk knows; a root that cannot be read now shows in the first of them."""
+        """Metrics from the disk; a root that cannot be read counts as missing."""
         if self.roots is None or self.own is None:
             return
         missing = self.roots.check()
         yield self._of_own("temp_file_roots_missing", len(missing))
         try:
-            aside = [file.size_bytes for file in quarantined_files(self.roots)]
+            sizes = [file.size_bytes for file in quarantined_files(self.roots)]
         except OSError as exc:
-            logger.warning("Metrics without the grace period's files: %s", exc)
+            logger.warning("Metrics without the quarantined files: %s", exc)
             return
-        yield self._of_own("temp_file_quarantine_files", len(aside))
-        yield self._of_own("temp_file_quarantine_bytes", sum(aside))
+        yield self._of_own("temp_file_quarantine_files", len(sizes))
+        yield self._of_own("temp_file_quarantine_bytes", sum(sizes))
 
     def _of_own(self, name: str, value: float) -> Metric:
         assert self.own is not None
@@ -128,28 +128,32 @@ class FleetCollector(Collector):
         return family
 
 
-def volume_families(stats: Stats) -> Iterator[Metric]:
-    """The families that have a row for each volume."""
+def volume_families(by_volume: Stats) -> Iterator[Metric]:
+    """The families with one sample per volume."""
     for name, (help_, total) in COUNTERS.items():
         counter = CounterMetricFamily(name, help_, labels=VOLUME)
-        for volume, of in stats.items():
-            counter.add_metric(labels_of(volume), of.total(total))
+        for volume, stats in by_volume.items():
+            counter.add_metric(labels_of(volume), stats.total(total))
         yield counter
     for name, (help_, words) in WORD_COUNTERS.items():
         none = dict.fromkeys(REFUSALS if words == "rejected" else (), 0)
-        yield by_outcome(name, help_, {volume: none | of.totals_of(words) for volume, of in stats.items()})
-    left = {volume: {word: of.total(word) for word in LEFT} for volume, of in stats.items()}
+        yield by_outcome(
+            name,
+            help_,
+            {volume: none | stats.totals_of(words) for volume, stats in by_volume.items()},
+        )
+    left = {volume: {word: stats.total(word) for word in LEFT} for volume, stats in by_volume.items()}
     yield by_outcome(*SETTLED, left)
     for name, (help_, read) in GAUGES.items():
         family = GaugeMetricFamily(name, help_, labels=VOLUME)
-        for volume, of in stats.items():
-            family.add_metric(labels_of(volume), read(of))
+        for volume, stats in by_volume.items():
+            family.add_metric(labels_of(volume), read(stats))
         yield family
     for name, (help_, kept) in HISTOGRAMS.items():
         histogram = HistogramMetricFamily(name, help_, labels=VOLUME)
-        for volume, of in stats.items():
-            seen = of.histogram(kept)
-            histogram.add_metric(labels_of(volume), seen.cumulative(), seen.sum_seconds)
+        for volume, stats in by_volume.items():
+            buckets = stats.histogram(kept)
+            histogram.add_metric(labels_of(volume), buckets.cumulative(), buckets.sum_seconds)
         yield histogram
 
 
@@ -162,7 +166,7 @@ def by_outcome(name: str, help_: str, counts: Mapping[Volume, Mapping[str, int]]
 
 
 def fleet_families(scrape: Scrape) -> Iterator[Metric]:
-    """The families that are about the fleet; every worker shows the same ones."""
+    """The families about the fleet; every worker shows the same values."""
     live = sum(host.live for host in scrape.hosts)
     yield gauge("tempfleet_hosts_live", live)
     yield gauge("tempfleet_hosts_silent", len(scrape.hosts) - live)
@@ -183,9 +187,9 @@ def silent_families(scrape: Scrape) -> Iterator[Metric]:
     yield seconds
     files = gauges("tempfleet_silent_host_files")
     due = gauges("tempfleet_silent_host_due_files")
-    for volume, of in scrape.silent.items():
-        files.add_metric(labels_of(volume), of.active)
-        due.add_metric(labels_of(volume), of.due)
+    for volume, stats in scrape.silent.items():
+        files.add_metric(labels_of(volume), stats.active)
+        due.add_metric(labels_of(volume), stats.due)
     yield from (files, due)
 
 
@@ -212,12 +216,12 @@ def gauges(name: str) -> GaugeMetricFamily:
 
 
 def labels_of(volume: Volume) -> list[str]:
-    """Base directories are any bytes, label values are UTF-8: what does not print is escaped."""
+    """Base directories can contain any bytes, but label values are UTF-8, so unprintable characters are escaped."""
     return [printable(volume.host), printable(volume.base_dir)]
 
 
 def prometheus_registry(collector: FleetCollector) -> CollectorRegistry:
-    """What ``/metrics`` shows: the fleet's families, and this process's memory, processor time and descriptors."""
+    """The metrics of ``/metrics``: the collector's, and memory, processor time and descriptors of this process."""
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)

@@ -1,5 +1,5 @@
 """
-A small threaded HTTP server out of the standard library, for one WSGI application.
+A small threaded HTTP server from the standard library, for one WSGI application.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     block_on_close = False
 
     def server_bind(self) -> None:
-        """As the base class does, without asking the resolver for our own name: that can take seconds."""
+        """Like the base class, but without a DNS lookup of our own name, which can take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -43,10 +43,10 @@ class _Server6(_Server):
 
 class WebServer:
     """
-    *application*, served on *address* in threads of its own until ``stop()``.
+    Serves *application* on *address*, in its own threads, until ``stop()``.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: it cannot listen on the address.
     """
 
     def __init__(self, application: WSGIApplication, address: str, port: int) -> None:
@@ -77,39 +77,39 @@ class WebServer:
         self._server.server_close()
         self._thread.join()
 
-    def forget(self) -> None:
-        """In a forked child: give the port back, or it would outlive the parent there."""
+    def close_in_child(self) -> None:
+        """Close the socket in a forked child. Otherwise the child would keep the port after the parent has ended."""
         self._server.socket.close()
 
 
 _listening: weakref.WeakSet[WebServer] = weakref.WeakSet()
 
 
-def _forget_all() -> None:
+def _close_all_in_child() -> None:
     for server in list(_listening):
-        server.forget()
+        server.close_in_child()
 
 
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(after_in_child=_close_all_in_child)
 
 
 def serve(application: WSGIApplication, *, address: str, port: int) -> WebServer | None:
     """
-    Serve on *port*, or where it is taken on the next free one of ten, with a warning. 0 takes any free port.
+    Serve on *port*. If the port is taken, use the next free one of ten, and log a warning. 0 is any free port.
 
-    None where none can be had: a worker without metrics is better than none.
+    Returns None if no port is free, because a worker without metrics is better than no worker.
     """
-    for tried in range(port, port + PORTS_TRIED if port else 1):
+    for candidate in range(port, port + PORTS_TRIED if port else 1):
         try:
-            server = WebServer(application, address, tried)
+            server = WebServer(application, address, candidate)
         except OverflowError:  # above 65535
             break
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
                 continue
-            logger.warning("Nothing is served on %s:%d: %s", address, tried, exc)
+            logger.warning("Cannot listen on %s:%d, so there are no metrics: %s", address, candidate, exc)
             return None
-        if tried != port:
+        if candidate != port:
             logger.warning("Port %d is taken; metrics are at %s/metrics", port, server.url)
         else:
             logger.info("Metrics are at %s/metrics", server.url)

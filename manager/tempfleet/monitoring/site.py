@@ -1,5 +1,5 @@
 """
-What is at which path: a WSGI application without a framework, because it has five pages.
+The pages of a process and their paths: a WSGI application without a framework, because it has only five pages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import TempfleetError
 from ..logs import logger
 
 Checks = dict[str, str]
-"""What was checked -> what is wrong with it, "" for nothing."""
+"""Name of a check -> the problem, "" if there is none."""
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
@@ -35,7 +35,7 @@ HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 )
-"""No script can run and nothing can be loaded, whatever slipped into the page."""
+"""No script can run and nothing can be loaded, even if foreign markup gets into the page."""
 
 OUR_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -52,13 +52,13 @@ class Site:
     The pages of one process.
 
     Args:
-        metrics: None serves no ``/metrics``.
+        metrics: the metrics; without them there is no ``/metrics``.
         alive: checks of the process itself, for ``/healthz``.
-        ready: checks of what it needs, for ``/readyz``.
+        ready: checks of the things that the process needs, for ``/readyz``.
         health: the dictionary for ``/health``.
-        page: the status page; None serves none.
-        loopback_only: refuse the page to a browser that was led here under another host's name (DNS rebinding):
-            what listens on loopback is this machine's alone.
+        page: the status page; None for no page.
+        loopback_only: serve the page only under this machine's own names. Otherwise a web site could read it through
+            a browser on this machine (DNS rebinding).
     """
 
     def __init__(
@@ -92,28 +92,28 @@ class Site:
 
     def _answer(self, path: str, environ: WSGIEnvironment) -> Answer:
         if not _is_reading(environ):
-            return Answer(NOT_ALLOWED, "Only GET and HEAD: nothing can be changed here.\n")
+            return Answer(NOT_ALLOWED, "Only GET and HEAD are allowed.\n")
         if path in self._pages:
             return self._pages[path]()
         if path == "/" and self._page is not None:
             return self._status_page(self._page, environ)
-        return Answer(NOT_FOUND, "Not here. There are /metrics, /healthz, /readyz and /health.\n")
+        return Answer(NOT_FOUND, "There is no such page. Pages: /metrics, /healthz, /readyz, /health.\n")
 
     def _status_page(self, page: Callable[[], str], environ: WSGIEnvironment) -> Answer:
-        if self._loopback_only and _host_named(environ) not in OUR_NAMES:
-            return Answer(MISDIRECTED, "This page is for this machine alone: ask for localhost.\n")
+        if self._loopback_only and _host_header(environ) not in OUR_NAMES:
+            return Answer(MISDIRECTED, "This page is only for this machine; open it as localhost.\n")
         try:
             return Answer(OK, page(), HTML)
         except TempfleetError as exc:
-            logger.warning("The status page could not be made: %s", exc)
+            logger.warning("Cannot build the status page: %s", exc)
             return Answer(UNAVAILABLE, f"{exc}\n")
 
 
 def _checked(checks: Checks) -> Answer:
-    """One line a check, and a status that a probe understands."""
+    """The checks as JSON, and a status for probes: 503 if any check failed."""
     failed = any(checks.values())
-    said = {name: problem or "ok" for name, problem in checks.items()}
-    body = {"status": "unavailable" if failed else "ok", "checks": said}
+    checked = {name: problem or "ok" for name, problem in checks.items()}
+    body = {"status": "unavailable" if failed else "ok", "checks": checked}
     return Answer(UNAVAILABLE if failed else OK, json.dumps(body) + "\n", JSON)
 
 
@@ -126,7 +126,7 @@ def _is_reading(environ: WSGIEnvironment) -> bool:
     return environ["REQUEST_METHOD"] in ("GET", "HEAD")
 
 
-def _host_named(environ: WSGIEnvironment) -> str:
+def _host_header(environ: WSGIEnvironment) -> str:
     """The Host header without its port."""
-    named = str(environ.get("HTTP_HOST", "")).lower()
-    return named.partition("]")[0] + "]" if named.startswith("[") else named.partition(":")[0]
+    host = str(environ.get("HTTP_HOST", "")).lower()
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]

@@ -1,5 +1,5 @@
 """
-Everything that the status page shows, asked of the registry in a handful of round trips.
+What the status page shows, read from the registry in a few round trips.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ..registry import Fleet, Histogram, Host, Memory, Sweep, Volume, VolumeStat
 
 STEP_SECONDS = 60
 STEPS = 60
-VOLUMES_DRAWN = 50
-"""Volumes whose next hour is counted: each costs a count a step."""
+VOLUMES_FORECAST = 50
+"""Only so many volumes are in the forecast, because each needs one count per step."""
 VOLUMES_LISTED = 200
 DEAD_LISTED = 30
 FULL = 0.85
@@ -32,10 +32,10 @@ class DeadLetter:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """
-    The fleet at about one instant.
+    The fleet at about one time.
 
     Attributes:
-        forecast: files that fall due in each of the next STEPS steps, all volumes drawn together.
+        forecast: the number of files that fall due in each of the next STEPS steps.
     """
 
     now_ms: int
@@ -54,7 +54,7 @@ class Snapshot:
         return [host for host in self.hosts if not host.live]
 
     def total(self, name: str) -> int:
-        """An attribute of VolumeStats, summed over the fleet."""
+        """The sum of an attribute of VolumeStats over the fleet."""
         return sum(getattr(stats, name) for stats in self.volumes.values())
 
     def of_host(self, host: str, name: str) -> int:
@@ -70,42 +70,42 @@ class Snapshot:
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody should look at, in words."""
-        found = [
+        """Problems that a person should look at."""
+        warnings = [
             f"Root {root} of this worker is unavailable: {why}" for root, why in self.missing_roots.items()
         ]
         for host in self.silent:
             if due := self.of_host(host.name, "due"):
-                found.append(f"{host.name} is silent, and {due:,} of its files are due")
+                warnings.append(f"{host.name} is silent, and {due:,} of its files are due")
         if imbalance := sum(abs(stats.imbalance) for stats in self.volumes.values()):
-            found.append(f"Counts do not balance by {imbalance:,}")
+            warnings.append(f"Counts do not balance by {imbalance:,}")
         if dead := self.total("dead"):
-            found.append(f"{counted(dead, 'file')} could not be deleted; a person must decide")
+            warnings.append(f"{counted(dead, 'file')} could not be deleted; a person must decide")
         for volume, stats in self.volumes.items():
-            found += [
+            warnings += [
                 f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
                 for note in stats.plugins_off
             ]
         if self.overdue_seconds > 3 * self.sweep_interval_seconds:
-            found.append(f"Files are overdue by {duration(self.overdue_seconds)}")
+            warnings.append(f"Files are overdue by {duration(self.overdue_seconds)}")
         if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:
-            found.append("No sweep for three intervals: does beat run?")
+            warnings.append("No sweep for three intervals: does beat run?")
         if self.memory and self.memory.max_bytes and self.memory.used_bytes > FULL * self.memory.max_bytes:
-            found.append("Redis is near its maxmemory")
-        return found
+            warnings.append("Redis is near its maxmemory")
+        return warnings
 
 
 def take_snapshot(
     fleet: Fleet, *, host: str, missing_roots: Mapping[str, str], sweep_interval_seconds: float
 ) -> Snapshot:
     """
-    Ask for all of it. Raises as Fleet's methods do.
+    Read the snapshot. Raises the errors of Fleet's methods.
     """
     volumes = fleet.stats(fleet.volumes())
-    drawn = sorted((v for v in volumes if volumes[v].waiting), key=lambda v: -volumes[v].waiting)[
-        :VOLUMES_DRAWN
+    largest = sorted((v for v in volumes if volumes[v].waiting), key=lambda v: -volumes[v].waiting)[
+        :VOLUMES_FORECAST
     ]
-    forecast = fleet.forecast(drawn, step_seconds=STEP_SECONDS, steps=STEPS)
+    forecast = fleet.forecast(largest, step_seconds=STEP_SECONDS, steps=STEPS)
     now_ms, sweeps = fleet.sweeps()
     return Snapshot(
         now_ms=now_ms,
@@ -123,16 +123,16 @@ def take_snapshot(
 
 def newest_dead_letters(fleet: Fleet, volumes: Mapping[Volume, VolumeStats]) -> list[DeadLetter]:
     """The newest dead letters of the fleet."""
-    found: list[DeadLetter] = []
+    letters: list[DeadLetter] = []
     for volume, stats in volumes.items():
         if stats.dead:
             latest = fleet.registry(volume).latest_dead(limit=DEAD_LISTED)
-            found += [DeadLetter(volume, buried_ms, record) for buried_ms, record in latest]
-    return sorted(found, key=lambda letter: -letter.buried_ms)[:DEAD_LISTED]
+            letters += [DeadLetter(volume, buried_ms, record) for buried_ms, record in latest]
+    return sorted(letters, key=lambda letter: -letter.buried_ms)[:DEAD_LISTED]
 
 
 def merged(histograms: Sequence[Histogram]) -> Histogram:
-    """Histograms of the same bounds, added up."""
+    """The sum of histograms that have the same bounds."""
     bounds = list(dict.fromkeys(bound for histogram in histograms for bound in histogram.buckets))
     return Histogram(
         buckets={bound: sum(h.buckets.get(bound, 0) for h in histograms) for bound in bounds},

@@ -1,5 +1,5 @@
 """
-The status page: one look at the whole fleet. No script, no asset, no state; the browser asks again by itself.
+The status page: the whole fleet on one page. It has no script and loads nothing; the browser reloads it by itself.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def _head() -> Html:
 
 def _header(snapshot: Snapshot) -> Html:
     warnings = snapshot.warnings
-    pill = f"{len(warnings)} to look at" if warnings else "All well"
+    pill = counted(len(warnings), "problem") if warnings else "No problems"
     return element(
         "header",
         element("h1", "Tempfleet"),
         element("span", pill, class_="pill warn" if warnings else "pill good"),
         element(
-            "span", f"seen by {printable(snapshot.host)} at {_clock(snapshot.now_ms)}", class_="quiet right"
+            "span", f"from {printable(snapshot.host)} at {_clock(snapshot.now_ms)}", class_="quiet right"
         ),
     )
 
@@ -78,8 +78,8 @@ def _main(snapshot: Snapshot) -> Html:
 def _footer(snapshot: Snapshot) -> Html:
     used = f"Redis uses {size(snapshot.memory.used_bytes)}. " if snapshot.memory else ""
     links = [element("a", path, href=path) for path in ("/metrics", "/health", "/readyz")]
-    said = f"{used}Read-only; asked anew every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
-    return element("footer", said, *[joined(link, " ") for link in links])
+    text = f"{used}Read-only; reloaded every {REFRESH_SECONDS} s. Tempfleet {installed_version()}. "
+    return element("footer", text, *[joined(link, " ") for link in links])
 
 
 def _warnings(warnings: Sequence[str]) -> Html | None:
@@ -128,7 +128,7 @@ def _lag(snapshot: Snapshot) -> Html:
     lag = snapshot.lag
     if not lag.count:
         return _nothing("No file was deleted yet.")
-    shown = [
+    quantiles = [
         (name, quantile_text(lag, share)) for name, share in (("half", 0.5), ("95 %", 0.95), ("99 %", 0.99))
     ]
     texts = ["> 1 d" if bound == "+Inf" else f"≤ {duration(float(bound))}" for bound in lag.buckets]
@@ -142,7 +142,7 @@ def _lag(snapshot: Snapshot) -> Html:
             label="Files by lag behind the deadline",
             width=420,
         ),
-        element("p", " · ".join(f"{name} {bound}" for name, bound in shown), class_="quiet"),
+        element("p", " · ".join(f"{name} {bound}" for name, bound in quantiles), class_="quiet"),
     )
 
 
@@ -185,7 +185,7 @@ def _volumes(snapshot: Snapshot) -> Html:
         element(
             "p", *[joined(element("i", class_=name), f" {name} ") for name in LEGEND], class_="quiet legend"
         ),
-        _nothing(f"And {more:,} volumes more.") if more > 0 else None,
+        _nothing(f"And {more:,} more volumes.") if more > 0 else None,
     )
 
 
@@ -201,13 +201,13 @@ def _silent(snapshot: Snapshot) -> Html:
     ]
     return joined(
         _table(["Host", "Last heard", "Files", "Due"], rows, numbers={2, 3}),
-        element("p", "Their files stay registered, and are deleted when they return.", class_="quiet"),
+        element("p", "Their files stay registered, and are deleted when the hosts return.", class_="quiet"),
     )
 
 
 def _sweeps(snapshot: Snapshot) -> Html:
     if not snapshot.sweeps:
-        return _nothing("None yet: does beat run?")
+        return _nothing("No sweep yet: does beat run?")
     rows = [
         [
             f"{duration(max(snapshot.now_ms - at_ms, 0) / 1000)} ago",
@@ -219,12 +219,12 @@ def _sweeps(snapshot: Snapshot) -> Html:
         ]
         for at_ms, sweep in snapshot.sweeps[:10]
     ]
-    return _table(["When", "By", "Due", "Told", "Recovered", "Took"], rows, numbers={2, 3, 4, 5})
+    return _table(["When", "By", "Due", "Woken", "Recovered", "Duration"], rows, numbers={2, 3, 4, 5})
 
 
 def _dead(snapshot: Snapshot) -> Html:
     if not snapshot.dead:
-        return _nothing("None: everything could be deleted so far.")
+        return _nothing("None: every deletion has succeeded so far.")
     rows = [
         [
             element("code", printable(letter.record.path), class_="path"),
@@ -237,7 +237,7 @@ def _dead(snapshot: Snapshot) -> Html:
     ]
     more = snapshot.total("dead") - len(rows)
     return joined(
-        _table(["File", "Reason", "Attempts", "Buried", "Host"], rows, numbers={2}),
+        _table(["File", "Reason", "Attempts", "Since", "Host"], rows, numbers={2}),
         _nothing(f"And {more:,} more; the newest {DEAD_LISTED} are shown.") if more > 0 else None,
     )
 
