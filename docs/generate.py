@@ -1,7 +1,7 @@
 """
-Makes docs/reference/ out of the code: settings, metrics, console, tasks, library.
+Write docs/reference/ from the code: settings, metrics, console, tasks, library.
 
-    make docs      writes the pages; a test fails while they are not what this would write
+    make docs      writes the pages; a test fails if they differ from what this program would write
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _allowed(field: FieldInfo) -> str:
 
 def _kind(annotation: Any) -> str:
     text = str(annotation)
-    known = {
+    kinds = {
         "bool": "yes or no",
         "int": "a whole number",
         "float": "seconds",
@@ -61,19 +61,19 @@ def _kind(annotation: Any) -> str:
     }
     if "tuple" in text:
         return "directories, `:` between"
-    return next((kind for name, kind in known.items() if name in text), "text")
+    return next((kind for name, kind in kinds.items() if name in text), "text")
 
 
 def _bound(bound: Any) -> str:
     signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    found = [f"{words} {getattr(bound, sign):.15g}" for sign, words in signs.items() if hasattr(bound, sign)]
-    return " ".join(found)
+    parts = [f"{words} {getattr(bound, sign):.15g}" for sign, words in signs.items() if hasattr(bound, sign)]
+    return " ".join(parts)
 
 
 def all_metrics() -> Iterator[str]:
     yield "# Metrics\n"
     yield (inspect.getdoc(metrics) or "") + "\n"
-    yield "| metric | type | labels | what |"
+    yield "| metric | type | labels | meaning |"
     yield "|---|---|---|---|"
     for name, (help_, _) in metric_names.COUNTERS.items():
         yield f"| `{name}_total` | counter | host, volume | {help_} |"
@@ -119,7 +119,7 @@ def _metavar(param: click.Argument) -> str:
 
 
 def _plain(text: str) -> str:
-    """click's help: a paragraph behind a \\b is shown as it stands."""
+    """click's help as Markdown; a paragraph after \\b becomes a code block."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(
         f"```text\n{part.removeprefix(chr(8)).strip(chr(10))}\n```" if part.startswith("\b") else part
@@ -129,32 +129,32 @@ def _plain(text: str) -> str:
 
 def tasks() -> Iterator[str]:
     yield "# Tasks\n"
-    yield "Sent by name, from any Celery app with the same broker, to the queue `tempfleet` (`TEMP_FILE_NAMESPACE`):\n"
+    yield "Any Celery app with the same broker sends them by name to the queue `tempfleet` (`TEMP_FILE_NAMESPACE`):\n"
     yield '    kwargs = {"host": "web-1", "ttl": 600}'
     yield '    app.send_task("tempfleet.register", args=[path], kwargs=kwargs, queue="tempfleet")\n'
-    yield "`host` is the `TEMP_FILE_HOST` of the host that has the file. A message may be sent again at any time.\n"
+    yield "`host` is the `TEMP_FILE_HOST` of the host that has the file. A message can be sent again at any time.\n"
     tasks = {message.task: message for message in (Register, RegisterMany, Renew, Unregister, Clear)}
     for name, function in {**tasks, "tempfleet.delete_due": delete_due, "tempfleet.sweep": sweep}.items():
         signature = inspect.signature(function)
-        taken = [param for param in signature.parameters.values() if param.name != "runtime"]
-        yield f"## `{name}({', '.join(map(str, taken))})`\n"
+        shown = [param for param in signature.parameters.values() if param.name != "runtime"]
+        yield f"## `{name}({', '.join(map(str, shown))})`\n"
         yield (inspect.getdoc(function) or "") + "\n"
 
 
 def api() -> Iterator[str]:
     yield "# Library\n"
-    yield "Everything that `from tempfleet import ...` offers.\n"
+    yield "All names of `from tempfleet import ...`.\n"
     for name in sorted(tempfleet.__all__):
-        thing = getattr(tempfleet, name)
+        value = getattr(tempfleet, name)
         yield f"## `{name}`\n"
-        yield _doc(thing) + "\n"
-        if inspect.isclass(thing) and not issubclass(thing, Exception | Settings):
-            yield from _members(thing)
+        yield _doc(value) + "\n"
+        if inspect.isclass(value) and not issubclass(value, Exception | Settings):
+            yield from _members(value)
 
 
 def _members(cls: type) -> Iterator[str]:
     ours = [base for base in cls.__mro__ if base.__module__.startswith("tempfleet")]
-    for name, member in (each for base in ours for each in vars(base).items()):
+    for name, member in (item for base in ours for item in vars(base).items()):
         plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         if name.startswith("_") or not inspect.getdoc(plain):
             continue
@@ -173,9 +173,9 @@ def _signature(function: Callable[..., Any]) -> str:
     return str(signature.replace(parameters=shown)).replace("'", "")
 
 
-def _doc(thing: object) -> str:
-    """A docstring, with its indented parts (Args, Raises) as they stand."""
-    text = inspect.getdoc(thing) or ""
+def _doc(value: object) -> str:
+    """A docstring; its indented parts (Args, Raises) become code blocks."""
+    text = inspect.getdoc(value) or ""
     return SECTION.sub(r"**\1**\n\n```text\n\2\n```\n", text)
 
 

@@ -178,7 +178,7 @@ def _volumes(snapshot: Snapshot) -> Html:
     more = len(snapshot.volumes) - VOLUMES_LISTED
     return joined(
         _table(
-            ["Host", "Volume", "Files", "by state", "Bytes", "Due", "Overdue", "Lag 95 %", "Deleted", "Dead"],
+            ["Host", "Volume", "Files", "By state", "Size", "Due", "Overdue", "Lag 95 %", "Deleted", "Dead"],
             rows,
             numbers={2, 4, 5, 6, 7, 8, 9},
         ),
@@ -219,7 +219,7 @@ def _sweeps(snapshot: Snapshot) -> Html:
         ]
         for at_ms, sweep in snapshot.sweeps[:10]
     ]
-    return _table(["When", "By", "Due", "Woken", "Recovered", "Duration"], rows, numbers={2, 3, 4, 5})
+    return _table(["When", "By", "Due", "Messages", "Recovered", "Duration"], rows, numbers={2, 3, 4, 5})
 
 
 def _dead(snapshot: Snapshot) -> Html:
