@@ -1,7 +1,7 @@
 """
-A fleet with a past: four hosts at work, one silent, dead letters, and a file with a hostile name.
+A fleet with a history: four live hosts, a silent one, dead letters, and a file with a hostile name.
 
-    PYTHONPATH=tests python -m tests.system.operate.fleet_story docs/images/status-page.png     draws it
+    PYTHONPATH=tests python -m tests.system.operate.fleet_story docs/images/status-page.png     takes the picture
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VOLUMES = {
 LIVE = ("web-1", "web-2", "web-3", "media")
 
 
-def told_fleet() -> Fleet:
+def example_fleet() -> Fleet:
     chance, clock = random.Random(7), FakeClock()
     fleet = Fleet(Store(fakeredis.FakeRedis(), clock=clock))
     fleet.heartbeat("batch-7")
@@ -63,7 +63,7 @@ def snapshot_of(fleet: Fleet) -> Snapshot:
 
 
 def _past(registry: Registry, count: int, clock: FakeClock, chance: random.Random) -> None:
-    """Files that fell due, and what became of them; a silent host's still wait."""
+    """Register files that have expired, and settle them; those of a silent host still wait."""
     volume = registry.volume
     registry.register([_file(volume, f"old-{i}", chance.expovariate(0.5), chance) for i in range(count)])
     clock.advance(9)
@@ -95,5 +95,5 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
-        page.write_text(status_page(snapshot_of(told_fleet())), encoding="utf-8")
+        page.write_text(status_page(snapshot_of(example_fleet())), encoding="utf-8")
         screenshot(page.as_uri(), Path(sys.argv[1]), profile=Path(folder) / "profile")

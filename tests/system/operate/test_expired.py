@@ -1,4 +1,4 @@
-"""Messages that waited too long: a real worker throws them away unread."""
+"""Messages that expired in their queue: a real worker discards them unread."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.store import Store
 
 
-def test_a_message_that_expired_unread_is_not_taken_for_one_that_waits(stack: Stack) -> None:
-    """Else a queue that is never empty for other reasons would see no sweep and no wake-up again."""
+def test_a_message_that_expired_unread_no_longer_counts_as_waiting(stack: Stack) -> None:
+    """Otherwise, if other messages keep a queue from being empty, no sweep and no wake-up would be sent again."""
     env = stack.env(TEMP_FILE_TIMER_INTERVAL="3600")
     volume = str(Volume("web-1", env["TEMP_FILE_BASE_DIR"]))
     client = connect(stack.server.unix_url)

@@ -1,4 +1,4 @@
-"""Flower, as it comes, on a real worker and a real beat: its API, and its pages in a real browser."""
+"""Unmodified Flower on a real worker and a real beat: its API, and its pages in a real browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGNED_IN = {"Authorization": f"Basic {base64.b64encode(USER.encode()).decode()}
 
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one that has seen a busy worker."""
+    """The address of a Flower that has received the events of a busy worker."""
     with running_stack(tmp_path_factory.mktemp("flower")) as stack:
         url = started_flower(stack)
         busy_worker(stack)
@@ -29,7 +29,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def started_flower(stack: Stack) -> str:
-    """Its address. It is started first: it knows only the events that it has seen."""
+    """Returns its address. It starts before the worker, because it misses the events from before its start."""
     pytest.importorskip("flower", reason="flower is not installed (pip install 'tempfleet[flower]')")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -49,12 +49,12 @@ def _answers(url: str) -> bool:
 
 
 def tasks(flower: str, name: str) -> list[dict[str, Any]]:
-    found = fetch_json(f"{flower}/api/tasks", **SIGNED_IN)
-    return [task for task in found.values() if task["name"] == name and task["state"] == "SUCCESS"]
+    answer = fetch_json(f"{flower}/api/tasks", **SIGNED_IN)
+    return [task for task in answer.values() if task["name"] == name and task["state"] == "SUCCESS"]
 
 
 def busy_worker(stack: Stack) -> None:
-    """A host whose beat sweeps, and which has just been told of a file with a long name."""
+    """Start a worker and a beat, and register a file with a long name by message."""
     worker = stack.worker("web-1", web=False, TEMP_FILE_CLEANUP_INTERVAL="0.5", TEMP_FILE_TIMER_INTERVAL="60")
     stack.celery("beat", env=worker.env, name="beat")
     with worker.manager() as manager:
@@ -68,7 +68,7 @@ def busy_worker(stack: Stack) -> None:
         )
 
 
-def test_tasks_are_read_by_name_and_short_arguments_and_workers_by_host(flower: str) -> None:
+def test_tasks_have_names_and_short_arguments_and_workers_have_hosts(flower: str) -> None:
     (deleting, *_) = wait_until(lambda: tasks(flower, "tempfleet.delete_due"), timeout=40)
     assert deleting["worker"] == "celery@web-1"
     assert "volume" in deleting["kwargs"] and len(deleting["kwargs"]) < 120
@@ -89,6 +89,6 @@ def test_its_pages_work_in_a_real_browser(flower: str, tmp_path: Path) -> None:
     assert [line for line in listed.console if "Uncaught" in line] == []
 
 
-def test_nothing_is_told_to_who_is_not_signed_in(flower: str) -> None:
+def test_flower_requires_the_password(flower: str) -> None:
     assert fetch(f"{flower}/api/tasks")[0] == 401
     assert fetch(f"{flower}/workers")[0] == 401

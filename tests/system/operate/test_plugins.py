@@ -1,4 +1,4 @@
-"""Plug-ins in real workers: what they are told, what they keep, and who hears of it when they fail."""
+"""Plug-ins in real workers: their calls, the files that they keep, and the warnings when they fail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BROKEN = """
 
     @hookimpl
     def tempfleet_before_delete(files):
-        {does}
+        {body}
 """
 
 
@@ -64,12 +64,12 @@ def without_plugins(worker: Worker) -> TempFileManager:
     )
 
 
-def test_a_file_near_its_end_is_told_to_plug_ins_and_to_who_watches_celery(
+def test_a_file_near_its_deadline_is_announced_to_plug_ins_and_as_a_celery_event(
     packages: Packages, stack: Stack, tmp_path: Path
 ) -> None:
     packages.install("listener", LISTENER)
-    listened = tmp_path / "listened"
-    worker = worker_with(packages, stack, LISTENED=str(listened))
+    lines = tmp_path / "listened"
+    worker = worker_with(packages, stack, LISTENED=str(lines))
     manager = without_plugins(worker)
     app = make_app(
         Settings.load(
@@ -80,7 +80,7 @@ def test_a_file_near_its_end_is_told_to_plug_ins_and_to_who_watches_celery(
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"tempfleet-near-expiry": events.append})
         capture = receiver.itercapture(limit=None, timeout=30, wakeup=False)
-        next(capture)  # it listens now
+        next(capture)  # now it receives events
         with manager.create(ttl=2).file as file:
             path = str(file.name)
         for _ in capture:
@@ -88,22 +88,22 @@ def test_a_file_near_its_end_is_told_to_plug_ins_and_to_who_watches_celery(
                 break
     app.close()
     assert (events[0]["host"], events[0]["base_dir"], events[0]["files"]) == ("web-1", manager.base_dir, 1)
-    wait_until(lambda: f"gone {path}" in listened.read_text())
-    assert listened.read_text().splitlines() == [f"near {path}", f"gone {path}"]
+    wait_until(lambda: f"gone {path}" in lines.read_text())
+    assert lines.read_text().splitlines() == [f"near {path}", f"gone {path}"]
     manager.close()
 
 
 @pytest.mark.parametrize(
-    ("does", "said"),
+    ("body", "message"),
     [
         ("raise OSError('no database')", "before_delete: OSError: no database"),
         ("__import__('threading').Event().wait()", "before_delete: an earlier call has not returned"),
     ],
 )
-def test_a_worker_whose_plug_in_fails_deletes_nothing_and_everybody_hears_of_it(
-    packages: Packages, stack: Stack, does: str, said: str
+def test_a_worker_whose_plug_in_fails_deletes_nothing_and_every_view_shows_it(
+    packages: Packages, stack: Stack, body: str, message: str
 ) -> None:
-    packages.install("broken", BROKEN.format(does=does))
+    packages.install("broken", BROKEN.format(body=body))
     worker = worker_with(
         packages,
         stack,
@@ -115,7 +115,7 @@ def test_a_worker_whose_plug_in_fails_deletes_nothing_and_everybody_hears_of_it(
     with manager.create(ttl=0.001).file as file:
         path = Path(file.name)
     health = wait_until(lambda: (h := manager.health_check())["status"] == "degraded" and h, timeout=30)
-    assert f"Plug-in broken is switched off ({said})" in health["warning"]
+    assert f"Plug-in broken is switched off ({message})" in health["warning"]
     assert path.exists()
     assert json.loads(worker.get("/health"))["status"] == "degraded"
     assert worker.samples()["temp_file_plugins_off"] == 1

@@ -40,8 +40,8 @@ def test_control_sweeps_now(stack: Stack) -> None:
 
 def test_the_console_is_under_celery_with_that_apps_settings(stack: Stack) -> None:
     worker = stack.worker("web-1", TEMP_FILE_TIMER_INTERVAL="3600")
-    shown = json.loads(celery(worker, "tempfleet", "--json", "status").stdout)
-    assert (shown["host"], shown["base_dir"]) == ("web-1", str(worker.base_dir))
+    status = json.loads(celery(worker, "tempfleet", "--json", "status").stdout)
+    assert (status["host"], status["base_dir"]) == ("web-1", str(worker.base_dir))
     assert "A sweep was sent" in celery(worker, "tempfleet", "sweep").stdout
     wait_until(lambda: worker.samples().get("temp_file_sweep_duration_seconds_count"))
     away = worker.base_dir.rename(stack.home / "away")
@@ -50,7 +50,7 @@ def test_the_console_is_under_celery_with_that_apps_settings(stack: Stack) -> No
     assert refused.returncode == 1 and "is not registered" in refused.stderr
 
 
-def test_one_exporter_shows_every_volume_and_ends_when_told(stack: Stack) -> None:
+def test_one_exporter_shows_every_volume_and_ends_by_sigterm(stack: Stack) -> None:
     for host in ("web-1", "web-2"):
         worker = stack.worker(host, web=False, ENABLE_TEMP_FILE_METRICS="0")
         with worker.manager() as manager:

@@ -1,4 +1,4 @@
-"""The status page: what it says, what a real browser makes of it, and what it refuses."""
+"""The status page: its contents, how a real browser renders it, and which requests it refuses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.stats import Histogram
 from tempfleet.registry.store import Store
 
-from .fleet_story import snapshot_of, told_fleet
+from .fleet_story import example_fleet, snapshot_of
 
 
 def ask(
     site: Site, path: str, method: str = "GET", host: str = "127.0.0.1:9090"
 ) -> tuple[str, str, dict[str, str]]:
-    """Status, body and headers."""
+    """Returns status, body and headers."""
     environ: dict[str, object] = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": host}
     setup_testing_defaults(environ)
     started: list[tuple[str, dict[str, str]]] = []
@@ -43,17 +43,17 @@ def test_a_fleet_without_a_file_has_a_page(store: Store) -> None:
     assert "No file was ever registered" in status_page(snapshot_of(Fleet(store)))
 
 
-def test_the_page_shows_hosts_forecast_sweeps_orphans_and_graves() -> None:
-    page = status_page(snapshot_of(told_fleet()))
-    for said in (
+def test_the_page_shows_hosts_forecast_sweeps_and_dead_letters() -> None:
+    page = status_page(snapshot_of(example_fleet()))
+    for text in (
         "/mnt/shared/transcode", "EACCES", "symlink", "batch-7 is silent, and 80 of its files are due",
         "files fall due within the hour", "Last heard", "4 files could not be deleted", "4 of 5",
     ):  # fmt: skip
-        assert said in page
+        assert text in page
 
 
 def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
-    fleet = told_fleet()
+    fleet = example_fleet()
     registry = fleet.registry(Volume("web-1", "/srv/uploads"))
     registry.record_plugin("guard.before_delete", failures=3, said="no <database>", hold_ms=60_000)
     page = status_page(snapshot_of(fleet))
@@ -61,7 +61,7 @@ def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
 
 
 def test_the_forecast_counts_every_file_of_the_hour_once() -> None:
-    snapshot = snapshot_of(told_fleet())
+    snapshot = snapshot_of(example_fleet())
     held = snapshot.total("held")
     later = snapshot.total("waiting") - snapshot.total("due") - sum(snapshot.forecast)
     assert sum(snapshot.forecast) > 1500
@@ -71,12 +71,12 @@ def test_the_forecast_counts_every_file_of_the_hour_once() -> None:
 
 def test_a_hostile_file_name_is_text_in_a_real_browser(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(status_page(snapshot_of(told_fleet())), encoding="utf-8")
-    seen = look(page.as_uri(), profile=tmp_path / "profile")
-    assert "&lt;img src=x onerror=" in seen.dom
-    assert "<img" not in seen.dom
-    assert "\x1b" not in seen.dom
-    assert seen.console == []
+    page.write_text(status_page(snapshot_of(example_fleet())), encoding="utf-8")
+    rendered = look(page.as_uri(), profile=tmp_path / "profile")
+    assert "&lt;img src=x onerror=" in rendered.dom
+    assert "<img" not in rendered.dom
+    assert "\x1b" not in rendered.dom
+    assert rendered.console == []
 
 
 MEASURE = """<script>
@@ -89,11 +89,11 @@ MEASURE = """<script>
 </script>"""
 
 
-def test_on_a_telephone_nothing_is_squeezed_beyond_reading(tmp_path: Path) -> None:
+def test_on_a_telephone_the_page_stays_readable(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(status_page(snapshot_of(told_fleet())) + MEASURE, encoding="utf-8")
-    seen = look(page.as_uri(), profile=tmp_path / "profile", size="390,844")
-    title = re.search(r"<title>(\{.*?\})</title>", seen.dom)
+    page.write_text(status_page(snapshot_of(example_fleet())) + MEASURE, encoding="utf-8")
+    rendered = look(page.as_uri(), profile=tmp_path / "profile", size="390,844")
+    title = re.search(r"<title>(\{.*?\})</title>", rendered.dom)
     assert title is not None
     boxes = json.loads(title[1])
     assert boxes["page"] <= 0  # only a table may be scrolled sideways
@@ -105,16 +105,16 @@ def test_a_real_worker_serves_the_page_to_a_real_browser(stack: Stack, tmp_path:
     worker = stack.worker("web-1", TEMP_FILE_TIMER_INTERVAL="3600")
     with worker.manager() as manager:
         manager.create(ttl=120).close()
-        seen = look(worker.url + "/", profile=tmp_path / "profile")
-        assert "1 file falls due within the hour" in seen.dom
-        assert str(worker.base_dir) in seen.dom
-        assert seen.console == []
+        rendered = look(worker.url + "/", profile=tmp_path / "profile")
+        assert "1 file falls due within the hour" in rendered.dom
+        assert str(worker.base_dir) in rendered.dom
+        assert rendered.console == []
         screenshot(worker.url + "/", tmp_path / "page.png", profile=tmp_path / "profile")
     assert (tmp_path / "page.png").stat().st_size > 20_000
 
 
-def test_the_page_keeps_itself_fresh_and_loads_nothing() -> None:
-    page = status_page(snapshot_of(told_fleet()))
+def test_the_page_refreshes_itself_and_loads_nothing() -> None:
+    page = status_page(snapshot_of(example_fleet()))
     assert '<meta http-equiv="refresh" content="5">' in page
     assert "<script" not in page
     assert "http://" not in page and "https://" not in page
@@ -134,14 +134,14 @@ def test_no_script_may_run_and_no_frame_hold_the_page() -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:9090", "127.0.0.1.evil.example", "", "[::2]:80"]
 )
-def test_a_page_on_loopback_is_not_told_under_a_strangers_name(host: str) -> None:
+def test_a_page_on_loopback_is_not_served_under_a_foreign_host_name(host: str) -> None:
     site = Site(page=lambda: "secret")
     status, body, _ = ask(site, "/", host=host)
     assert status.startswith("421") and "secret" not in body
 
 
 @pytest.mark.parametrize("host", ["localhost:9090", "127.0.0.1", "[::1]:9090", "LOCALHOST"])
-def test_a_page_on_loopback_is_told_under_its_own_names(host: str) -> None:
+def test_a_page_on_loopback_is_served_under_its_own_names(host: str) -> None:
     assert ask(Site(page=lambda: "page"), "/", host=host)[0] == "200 OK"
 
 
@@ -154,14 +154,14 @@ def test_nothing_can_be_changed_and_nothing_else_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "asked", "served"),
+    ("address", "setting", "served"),
     [
         ("127.0.0.1", None, True), ("::1", None, True), ("localhost", None, True), ("0.0.0.0", None, False),
         ("10.0.0.7", None, False), ("web-1", None, False), ("0.0.0.0", True, True), ("127.0.0.1", False, False),
     ],
 )  # fmt: skip
-def test_beyond_loopback_the_page_must_be_asked_for(address: str, asked: bool | None, served: bool) -> None:
-    assert Settings.load(metrics_address=address, status_page=asked).serves_status_page is served
+def test_beyond_loopback_the_page_must_be_turned_on(address: str, setting: bool | None, served: bool) -> None:
+    assert Settings.load(metrics_address=address, status_page=setting).serves_status_page is served
 
 
 def test_it_is_served_over_ipv6_too() -> None:
@@ -172,7 +172,7 @@ def test_it_is_served_over_ipv6_too() -> None:
     server.stop()
 
 
-def test_aquantile_text_is_the_bound_of_its_bucket() -> None:
+def test_a_quantile_text_is_the_bound_of_its_bucket() -> None:
     lags = Histogram({"1": 90, "60": 9, "+Inf": 1}, 100.0)
     assert [quantile_text(lags, share) for share in (0.5, 0.99, 1)] == ["≤ 1 s", "≤ 1 min", "> 1 min"]
     assert quantile_text(Histogram({"1": 0, "+Inf": 0}, 0.0), 0.5) == "-"

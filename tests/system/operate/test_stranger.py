@@ -1,5 +1,5 @@
 """
-What somebody who reaches the broker, and nothing else, can and cannot do. docs/guarantees.md says it in words.
+What a stranger who reaches only the broker can and cannot do. docs/guarantees.md lists it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHARED, OWN = "tempfleet", "tempfleet.host.web-1"
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root that is for the library alone, beside the worker's own directory."""
+    """A root that messages may not name, beside the worker's base directory."""
     directory = tmp_path_factory.mktemp("stranger") / "elsewhere"
     directory.mkdir()
     return directory
@@ -30,7 +30,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worker(elsewhere: Path) -> Iterator[Worker]:
-    """One for all attempts, because a refused message changes nothing."""
+    """One worker for all attempts, because a refused message changes nothing."""
     with running_stack(elsewhere.parent) as stack:
         yield stack.worker("web-1", TEMP_FILE_ALLOWED_ROOTS=str(elsewhere))
 
@@ -50,7 +50,7 @@ def refusals(worker: Worker) -> set[str]:
     return set(re.findall(r'temp_file_rejected_messages_total\{.*outcome="(\w+)"', worker.get("/metrics")))
 
 
-def test_a_stranger_can_in_time_delete_regular_files_in_the_message_roots(
+def test_a_stranger_can_have_regular_files_in_the_message_roots_deleted(
     worker: Worker, stranger: Celery
 ) -> None:
     victim = worker.base_dir / "somebodys-file"
@@ -61,7 +61,7 @@ def test_a_stranger_can_in_time_delete_regular_files_in_the_message_roots(
     wait_until(lambda: not victim.exists())
 
 
-def test_a_stranger_can_stop_a_worker_and_one_that_reads_no_queue_cleans_all_the_same(stack: Stack) -> None:
+def test_a_stranger_can_stop_a_worker_but_without_its_queue_it_still_cleans(stack: Stack) -> None:
     worker = stack.worker("web-1")
     stranger = Celery(broker=worker.env["TEMP_FILE_BROKER_URL"])
     stranger.control.cancel_consumer(OWN)
@@ -80,7 +80,7 @@ REFUSED: dict[str, Send] = {
     "name a file of the system": lambda app, _worker, _victim: app.send_task(
         "tempfleet.register", args=["/etc/hostname"], kwargs={"host": "web-1", "ttl": 0.001}, queue=SHARED
     ),
-    "name a file in a root that is for the library alone": lambda app, _worker, victim: app.send_task(
+    "name a file in a root outside the message roots": lambda app, _worker, victim: app.send_task(
         "tempfleet.register", args=[str(victim)], kwargs={"host": "web-1", "ttl": 0.001}, queue=SHARED
     ),
     "climb out of a root by dots": lambda app, worker, victim: app.send_task(
@@ -101,10 +101,10 @@ REFUSED: dict[str, Send] = {
     "clear everything": lambda app, _worker, _victim: app.send_task(
         "tempfleet.clear", kwargs={"host": "web-1"}, queue=OWN
     ),
-    "have a volume cleaned that is not the worker's": lambda app, _worker, _victim: app.send_task(
+    "have the volume of another host cleaned": lambda app, _worker, _victim: app.send_task(
         "tempfleet.delete_due", kwargs={"volume": "web-2|/etc"}, queue=OWN
     ),
-    "speak for a host that nobody knows": lambda app, _worker, victim: app.send_task(
+    "name an unknown host": lambda app, _worker, victim: app.send_task(
         "tempfleet.register", args=[str(victim)], kwargs={"host": "no-such-host"}, queue=SHARED
     ),
     "send rubbish": lambda app, _worker, _victim: app.send_task(
@@ -120,10 +120,10 @@ def test_a_stranger_cannot(worker: Worker, elsewhere: Path, stranger: Celery, at
     with worker.manager() as manager:
         kept = manager.create(ttl=3600)
         kept.close()
-        known, count = refusals(worker), rejected(worker)
+        reasons, count = refusals(worker), rejected(worker)
         REFUSED[attempt](stranger, worker, victim)
         wait_until(lambda: rejected(worker) == count + 1)
-        assert refusals(worker) == known
+        assert refusals(worker) == reasons
         assert os.path.exists(kept.path)
         assert manager.get_record(kept.path) is not None
         manager.unregister(kept.path)
@@ -145,7 +145,7 @@ def test_a_stranger_cannot_run_code_by_a_pickle(worker: Worker, stranger: Celery
     assert not flag.exists()
 
 
-def test_a_user_of_another_name_reads_nothing_of_the_base_directory(worker: Worker) -> None:
+def test_another_user_cannot_list_the_base_directory(worker: Worker) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     listed = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a real worker shows over HTTP, whatever its pool."""
+"""The pages of a real worker, with every pool."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from support import wait_until
 
 
 def fill(worker: Worker, count: int) -> None:
-    """*count* files that are due at once."""
-    with_files = worker.manager()
+    """Create *count* files that expire at once."""
+    manager = worker.manager()
     for _ in range(count):
-        with_files.create(ttl=0.001).close()
-    with_files.close()
+        manager.create(ttl=0.001).close()
+    manager.close()
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_totals_are_right_under_every_pool_and_after_a_kill(stack: Stack, pool: 
     assert worker.samples()["temp_file_age_seconds_count"] == 40
     worker.process.end(signal.SIGKILL)
     again = stack.worker("web-1", *pool)
-    seen = again.samples()
-    assert seen["temp_files_registered_total"] == seen["temp_files_cleaned_total"] == 40
-    assert seen["temp_files_active"] == seen["temp_file_imbalance"] == 0
+    samples = again.samples()
+    assert samples["temp_files_registered_total"] == samples["temp_files_cleaned_total"] == 40
+    assert samples["temp_files_active"] == samples["temp_file_imbalance"] == 0
 
 
 def test_a_message_deletes_and_counts_as_the_timer_does(stack: Stack) -> None:
@@ -43,10 +43,10 @@ def test_a_message_deletes_and_counts_as_the_timer_does(stack: Stack) -> None:
     stack.celery("beat", "--loglevel=INFO", env=worker.env, name="beat")
     fill(worker, 5)
     wait_until(lambda: worker.samples()["temp_files_cleaned_total"] == 5, timeout=30)
-    seen = worker.samples()
-    assert seen["temp_file_sweep_duration_seconds_count"] >= 1
-    assert seen["tempfleet_sweep_age_seconds"] < 10
-    assert seen["tempfleet_hosts_live"] == 1
+    samples = worker.samples()
+    assert samples["temp_file_sweep_duration_seconds_count"] >= 1
+    assert samples["tempfleet_sweep_age_seconds"] < 10
+    assert samples["tempfleet_hosts_live"] == 1
 
 
 def test_a_probe_is_ready_only_while_the_host_is_served(stack: Stack) -> None:
@@ -64,7 +64,7 @@ def test_a_probe_is_ready_only_while_the_host_is_served(stack: Stack) -> None:
     assert json.loads(worker.get("/health"))["status"] == "healthy"
 
 
-def test_without_redis_it_lives_on_unready_and_says_why(stack: Stack) -> None:
+def test_without_redis_a_worker_stays_alive_but_is_not_ready(stack: Stack) -> None:
     worker = stack.worker("web-1")
     stack.server.kill()
     _, body = wait_until(lambda: _refused(worker, "/readyz"))
