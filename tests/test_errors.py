@@ -98,6 +98,7 @@ def test_an_error_about_a_path_builds_its_own_sentence_and_keeps_the_path_as_it_
             NotRegistered.of(path, "on host web in /tmp"),
             r"/tmp/a\nb is not registered on host web in /tmp.",
         ),
+        (FileMissing.of(path), rf"/tmp/a\nb: {FileMissing.__doc__}"),
         (NotRegistered.as_dead_letter(path), r"/tmp/a\nb is not a dead letter."),
     ]:
         assert (str(error), error.path) == (sentence, path)

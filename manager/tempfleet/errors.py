@@ -66,6 +66,10 @@ class UnsafePath(PathError, ValueError):
 class FileMissing(PathError, FileNotFoundError):
     """There is no such file; register a file after creating it, or let create() create it."""
 
+    @classmethod
+    def of(cls, path: str, reason: str = "missing") -> Self:
+        return cls(f"{printable(path)}: {cls.__doc__}", path=path, reason=reason)
+
 
 class BatchError(TempfleetError):
     """Some files could not be registered; all others were. *records* and *errors* (by path) list them."""

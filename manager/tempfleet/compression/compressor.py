@@ -254,7 +254,7 @@ class Compressor:
 
 
 def _missing(path: str, exc: Unchanged) -> TempfleetError:
-    return FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason=exc.word)
+    return FileMissing.of(path, exc.word)
 
 
 def _busy(path: str, _exc: Unchanged) -> TempfleetError:

@@ -176,7 +176,7 @@ def _narrow(fd: int, name: str, status: Stat, mask: int) -> bool:
 
 def _as_path_error(path: str, exc: OSError) -> FileMissing | UnsafePath | OSError:
     if exc.errno in (errno.ENOENT, errno.ENOTDIR):
-        return FileMissing(f"{printable(path)}: {FileMissing.__doc__}", path=path, reason="missing")
+        return FileMissing.of(path)
     if exc.errno == errno.ELOOP:
         return unsafe(path, "symlink", "a parent became a symlink")
     if exc.errno == errno.EXDEV:

@@ -53,9 +53,9 @@ class Row(NamedTuple):
     reason: bytes
 
     @property
-    def scores(self) -> tuple[bytes, bytes, bytes, bytes]:
+    def scores(self) -> tuple[bytes, ...]:
         """In the order of STATE_ORDER."""
-        return self.waiting, self.leased, self.held, self.dead
+        return self[1:5]
 
     @property
     def is_known(self) -> bool:
