@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 
 from browser import look
-from stack import Stack, fetch, fetch_json, running_stack
+from stack import Process, Stack, fetch, fetch_json, running_stack
 from support import wait_until
 
 USER = "flower:a-password-of-this-test"
@@ -24,7 +24,11 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Flower that has received the events of a busy worker."""
     with running_stack(tmp_path_factory.mktemp("flower")) as stack:
         url = started_flower(stack)
-        busy_worker(stack)
+        beat = busy_worker(stack)
+        wait_until(
+            lambda: all(tasks(url, f"tempfleet.{name}") for name in ("delete_due", "sweep", "register"))
+        )
+        beat.end()  # so that the first page shows all tasks
         yield url
 
 
@@ -53,10 +57,10 @@ def tasks(flower: str, name: str) -> list[dict[str, Any]]:
     return [task for task in answer.values() if task["name"] == name and task["state"] == "SUCCESS"]
 
 
-def busy_worker(stack: Stack) -> None:
-    """Start a worker and a beat, and register a file with a long name by message."""
+def busy_worker(stack: Stack) -> Process:
+    """Start a worker and a beat, and register a file with a long name by message. Returns the beat."""
     worker = stack.worker("web-1", web=False, TEMP_FILE_CLEANUP_INTERVAL="0.5", TEMP_FILE_TIMER_INTERVAL="60")
-    stack.celery("beat", env=worker.env, name="beat")
+    beat = stack.celery("beat", env=worker.env, name="beat")
     with worker.manager() as manager:
         manager.create(ttl=0.01).close()
         manager._registrar.in_block = None
@@ -66,6 +70,7 @@ def busy_worker(stack: Stack) -> None:
         app.send_task(
             "tempfleet.register", args=[str(path)], kwargs={"host": "web-1", "ttl": 600}, queue="tempfleet"
         )
+    return beat
 
 
 def test_tasks_have_names_and_short_arguments_and_workers_have_hosts(flower: str) -> None:
