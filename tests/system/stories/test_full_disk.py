@@ -38,12 +38,17 @@ def test_a_worker_keeps_a_disk_between_its_limits_while_new_files_arrive(
             path = disk / f"f{n:03}"
             path.write_bytes(b"x" * 64 * KIB)
             manager.register(path)
-        wait_until(lambda: percent() < 71, timeout=30)
+
+        def settled() -> tuple[list[str], dict[str, float]] | None:
+            """Returns the files on disk and the worker's counts, or None while an eviction makes them differ."""
+            files, samples = entries(disk)[:-1], worker.samples()
+            is_settled = percent() < 71 and samples["temp_files_evicted_total"] == 400 - len(files)
+            return (files, samples) if is_settled else None
+
+        newest, samples = wait_until(settled, timeout=30)
         assert held.exists()
-        newest = entries(disk)[:-1]
         # Only the oldest files were evicted.
         assert newest == [f"f{n:03}" for n in range(400 - len(newest), 400)]
-        samples = worker.samples()
         assert samples["temp_files_evicted_total"] == 400 - len(newest)
         assert samples["temp_file_evicted_bytes_total"] == samples["temp_files_evicted_total"] * 64 * KIB
         assert samples["temp_file_disk_full"] == 0
