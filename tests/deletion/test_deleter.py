@@ -233,7 +233,7 @@ def test_no_new_registrations_below_our_own_directory(roots: Roots) -> None:
     private = Path(roots.base.path, f".tempfleet-{os.geteuid()}")
     private.mkdir(mode=0o700)
     (private / "f").touch()
-    with pytest.raises(UnsafePath, match="own directory"):
+    with pytest.raises(UnsafePath, match="private directory"):
         registered(roots, private / "f")
 
 

@@ -1,4 +1,4 @@
-"""Looking at a file before it is registered: what it is, whether it may ever be deleted, and its identity."""
+"""Inspect a file before it is registered: its kind, its identity, and whether it may ever be deleted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _KINDS: Final = {
 
 
 _CLOCK_TOLERANCE_NS: Final = 2_000_000_000
-"""Between the Redis clock and this host's, when a birth time is held against a registration."""
+"""Allowed difference between the Redis clock and this host's when a birth time is compared with a registration."""
 
 
 def kind_of(mode: int) -> str:
-    """One word for what is not a regular file."""
+    """One word for a file that is not a regular one."""
     return _KINDS.get(stat.S_IFMT(mode), "file")
 
 
@@ -111,7 +111,7 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
             raise unsafe(path, "root")
         if reason := roots.is_unavailable(path):
             raise VolumeUnavailable(
-                f"the root of {printable(path)} is not here", base_dir=path, reason=reason
+                f"the root of {printable(path)} is not available", base_dir=path, reason=reason
             )
         raise roots.outside(path)
     if reason := root.moved():
@@ -123,8 +123,8 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
 
 def is_younger(status: Stat, registered_ms: int) -> bool:
     """
-    Whether *status* was made after it is said to have been registered, as far as can be known. Where there is no
-    birth time, the last change stands for it.
+    Whether the file of *status* was created after its registration, as far as the system shows. If there is no birth
+    time, the last change is used instead.
     """
     born_ns = status.change_ns if status.birth_ns is None else status.birth_ns
     return born_ns > registered_ms * 1_000_000 + _CLOCK_TOLERANCE_NS
@@ -140,24 +140,24 @@ def _refuse_kind(path: str, status: Stat, *, directory: bool) -> None:
 
 
 def _refuse_stranger(path: str, status: Stat, roots: Roots) -> None:
-    """A file is registered by its owner, or by root."""
+    """Only the owner of a file, or root, may register it."""
     if roots.settings.owner_check and os.geteuid() not in (0, status.uid):
         raise unsafe(
-            path, "owner", f"it belongs to uid {status.uid}, and a file is registered by its owner or by root"
+            path, "owner", f"it belongs to uid {status.uid}, and only its owner or root may register it"
         )
 
 
 def _narrow(fd: int, name: str, status: Stat, mask: int) -> bool:
     """
-    Take away the permissions beyond *mask*; True if there were any.
+    Remove the permissions beyond *mask*, through a descriptor of the file itself. Returns whether there were any.
 
-    Not from a file with another hard link: its mode is that name's as well, which nobody gave us.
+    A file of another user, and a file with another hard link, keep their mode: the other name was not registered.
     """
     if status.nlink > 1 and status.kind == stat.S_IFREG:
         return False
     mode = stat.S_IMODE(status.mode)
     narrow = mode & mask
-    if status.kind == stat.S_IFDIR:  # whoever may read it may search it; sticky and set-gid stay
+    if status.kind == stat.S_IFDIR:  # a directory that may be read may be searched; sticky and set-gid stay
         narrow = mode & (mask | (mask & 0o444) >> 2 | stat.S_ISVTX | stat.S_ISGID)
     if narrow == mode or os.geteuid() not in (0, status.uid):
         return False
@@ -165,8 +165,9 @@ def _narrow(fd: int, name: str, status: Stat, mask: int) -> bool:
         name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd
     )
     try:
-        now = os.fstat(opened)
-        if (now.st_ino, now.st_dev, stat.S_IFMT(now.st_mode)) != (status.ino, status.device, status.kind):
+        current = os.fstat(opened)
+        kind = stat.S_IFMT(current.st_mode)
+        if (current.st_ino, current.st_dev, kind) != (status.ino, status.device, status.kind):
             raise OSError(errno.ESTALE, "replaced meanwhile")
         os.fchmod(opened, narrow)
     finally:

@@ -1,32 +1,32 @@
-"""Names: how a path is written in the registry, and how an unguessable one is made."""
+"""Paths as the registry stores them, new names that nobody can guess, and what is wrong with other paths."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import UnsafePath
 from ..logs import printable
 
-pass
+PREFIX = ".tempfleet-"
+"""The names of private directories begin with this."""
 
 _TOKEN_BYTES = 20
-"""160 bits: nobody guesses one, and no two are alike."""
+"""160 bits: nobody can guess one, and no two are equal."""
 
 
 def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """
-    *path* as the registry writes it: absolute, its parent resolved, the last component as it is.
+    Returns *path* as the registry stores it: absolute, its parent resolved, the last component unchanged.
 
-    The file need not exist. A final symlink is kept, so that registering can refuse it by name.
+    The file need not exist. A final symlink is kept, so that registration can refuse it.
 
     Raises:
         UnsafePath: empty, with a NUL, not encodable, or ending in ``/``, ``.`` or ``..``.
     """
-    given = os.fspath(path)
-    if "\0" in (text := os.fsdecode(given)):
+    text = os.fsdecode(os.fspath(path))
+    if "\0" in text:
         raise unsafe(text, "nul")
     try:
         os.fsencode(text)
@@ -43,8 +43,8 @@ def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 def beginning(text: str) -> str:
     """
-    What paths that begin with *text* have in the registry: its last component may be part of a name, and the rest is
-    resolved as in ``normalise``. Nothing stays nothing.
+    Returns the prefix of registered paths for *text*. Its last component may be part of a name; the rest is resolved as
+    in ``normalise``. An empty text stays empty.
     """
     parent, start = os.path.split(text)
     return os.path.join(os.path.realpath(parent or os.curdir), start) if text else ""
@@ -52,10 +52,10 @@ def beginning(text: str) -> str:
 
 def new_name(prefix: str = "", suffix: str = "") -> str:
     """
-    A name that nobody can guess and that is never used twice.
+    Returns a name that nobody can guess and that is never used twice.
 
     Raises:
-        UnsafePath: a prefix or suffix with ``/`` or NUL, or not encodable; a prefix like that of our own directory.
+        UnsafePath: a prefix or suffix with ``/`` or NUL, or not encodable; a prefix of our private directories.
     """
     for part in (prefix, suffix):
         if "/" in part or "\0" in part:
@@ -65,58 +65,49 @@ def new_name(prefix: str = "", suffix: str = "") -> str:
         except UnicodeEncodeError:
             raise unsafe(part, "encoding") from None
     if is_private_name(prefix):
-        raise unsafe(prefix, "private", "such names are Tempfleet's own")
+        raise unsafe(prefix, "private", "such names are reserved for Tempfleet")
     return f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}{suffix}"
 
 
 WHY = {
-    "nul": "a path has no NUL in it",
-    "encoding": "this cannot be written as a file name",
-    "empty": "an empty path names nothing",
+    "nul": "a path must not contain NUL",
+    "encoding": "it cannot be encoded as a file name",
+    "empty": "the path is empty",
     "no-name": "name the file or directory itself, not . or .. and without a slash at the end",
-    "separator": "a prefix or suffix is part of a name, without / in it",
+    "separator": "a prefix or suffix is part of a name; it must not contain /",
     "outside-roots": "it is outside the directories that files may be deleted in (TEMP_FILE_ALLOWED_ROOTS)",
     "outside-message-roots": "it is outside the directories that a message may name files in (TEMP_FILE_MESSAGE_ROOTS)",
-    "directory": "it is a directory; say so (directory=True, --directory) to have it deleted whole",
-    "not-a-directory": "it is a file; register it without directory=True, --directory",
+    "directory": "it is a directory; to have it deleted as a whole, use directory=True or --directory",
+    "not-a-directory": "it is a file; register it without directory=True or --directory",
     "symlink": "it is a symlink, and links are never followed; register the file itself",
     "fifo": "it is a FIFO; only regular files and directories are managed",
     "socket": "it is a socket; only regular files and directories are managed",
     "device": "it is a device; only regular files and directories are managed",
-    "mount": "it is on another mount than its root, or a mount itself; make that mount a root",
-    "private": "it is in Tempfleet's own directory",
-    "root": "it is, or holds, a directory that files are deleted in, and such a one is never deleted",
+    "mount": "it is on another mount than its root, or it is a mount itself; make that mount a root",
+    "private": "it is in Tempfleet's private directory",
+    "root": "it is, or contains, a directory that files are deleted in; such a directory is never deleted",
 }
 """What is wrong with a path and what to do, by the reason on the error."""
 
 
 def unsafe(path: str, reason: str, why: str = "", *, deed: str = "managed") -> UnsafePath:
-    """The error, its message with the name made printable; *deed* is what cannot be done with it."""
-    said = why or WHY.get(reason, reason)
-    return UnsafePath(f"{printable(path) or repr('')} cannot be {deed}: {said}.", path=path, reason=reason)
-
-
-pass
-pass
+    """The error for *path*. *deed* is what cannot be done with it; *why* replaces the usual explanation."""
+    explanation = why or WHY.get(reason, reason)
+    return UnsafePath(
+        f"{printable(path) or repr('')} cannot be {deed}: {explanation}.", path=path, reason=reason
+    )
 
 
 def is_below(path: str, directories: Sequence[str]) -> bool:
     """Whether normalised *path* is below one of *directories* (resolved here)."""
-    return any(path.startswith(os.path.realpath(at).rstrip("/") + "/") for at in directories)
-
-
-if TYPE_CHECKING:
-    pass
-
-
-PREFIX = ".tempfleet-"
+    return any(path.startswith(os.path.realpath(directory).rstrip("/") + "/") for directory in directories)
 
 
 def private_name() -> str:
-    """The first name that this user's private directories are given."""
+    """The first name to try for this user's private directory."""
     return f"{PREFIX}{os.geteuid()}"
 
 
 def is_private_name(name: str) -> bool:
-    """Whether a component of a path is one of ours: nothing in there may be registered."""
+    """Whether a component of a path is a private directory. Nothing in it may be registered."""
     return name.startswith(PREFIX)

@@ -16,7 +16,10 @@ from .paths import PREFIX, is_private_name
 _BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
 
 _SYSTEM = {*(path.rstrip("/") for path in _BELOW_SYSTEM), "/dev", "/run", "/usr", "/var"}
-"""Where nobody keeps temporary files, and a mistyped root would be a disaster; below the last four it may be meant."""
+"""
+Nobody keeps temporary files directly here, and a mistyped root would be a disaster. Below the last four, a root is
+allowed.
+"""
 
 _MOST_STEPS = 4096
 """PATH_MAX; a loop of links ends here."""
@@ -30,13 +33,15 @@ def refuse_wide(path: str, settings: Settings) -> None:
     if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
         raise refusal(path, "belongs to the system", settings)
     if any(is_private_name(name) for name in path.split("/")):
-        raise refusal(path, f"has a {PREFIX} in its path, where only Tempfleet's own files are", settings)
+        raise refusal(
+            path, f"has a {PREFIX} directory in its path, which is for Tempfleet's own files", settings
+        )
 
 
 def refuse_foreign_links(path: str, settings: Settings) -> None:
     """
-    realpath reads links itself, so the kernel's protection against links that others put into a shared directory
-    (fs.protected_symlinks) does not see it.
+    Refuse a path that is reached through another user's symlink. The kernel protects shared directories against such
+    links (fs.protected_symlinks), but realpath reads links itself.
     """
     for link in _links_on_the_way(path):
         if (uid := os.lstat(link).st_uid) not in (os.geteuid(), 0):
@@ -68,8 +73,8 @@ def is_shared(status: os.stat_result) -> bool:
 
 
 def _links_on_the_way(path: str) -> Iterator[str]:
-    """Every symlink that realpath follows to resolve the absolute *path*."""
-    at, names = "", path.split("/")[::-1]
+    """Yields every symlink that realpath follows to resolve the absolute *path*."""
+    current, names = "", path.split("/")[::-1]
     for _ in range(_MOST_STEPS):
         if not names:
             return
@@ -77,22 +82,22 @@ def _links_on_the_way(path: str) -> Iterator[str]:
         if name in ("", "."):
             continue
         if name == "..":
-            at = at.rpartition("/")[0]
+            current = current.rpartition("/")[0]
             continue
-        at += f"/{name}"
+        current += f"/{name}"
         try:
-            target = os.readlink(at)
-        except OSError:  # no link, or nothing at all
+            target = os.readlink(current)
+        except OSError:  # not a link, or missing
             continue
-        yield at
-        at = "" if target.startswith("/") else at.rpartition("/")[0]
+        yield current
+        current = "" if target.startswith("/") else current.rpartition("/")[0]
         names += target.split("/")[::-1]
 
 
 def refusal(path: str, why: str, settings: Settings) -> SettingsError:
     field_name = "base_dir" if os.path.realpath(settings.base_dir) == path else "allowed_roots"
     return SettingsError(
-        f"{settings.variable_of(field_name)}: {printable(path)} {why}; to delete below it would not be safe",
+        f"{settings.variable_of(field_name)}: {printable(path)} {why}; deleting below it would not be safe",
         variable=settings.variable_of(field_name),
         value=path,
     )

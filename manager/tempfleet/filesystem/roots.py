@@ -1,9 +1,9 @@
 """
-The directories below which files may be deleted, resolved once and held open.
+The directories below which files may be deleted. They are resolved once and kept open.
 
-A root is named by a person (settings), so its path is trusted once, at start; everything below it belongs to
-strangers. Held open, it stays the directory that was validated whatever is renamed or mounted later, and
-``check`` notices that it did.
+A person names a root in the settings, so its path is trusted once, at start. Everything below it may be controlled by
+strangers. The open descriptor stays the directory that was checked, whatever is renamed or mounted later. ``check``
+reports if the path leads to another directory now.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ class Root:
     One directory below which files may be deleted.
 
     Attributes:
-        path: resolved; every managed path below it starts with ``prefix``.
+        path: resolved. Every managed path below it starts with ``prefix``.
         fd: the directory itself; -1 after close.
-        trusted: nobody else can rename, replace or remove a name in it: names made by ``new_name`` are ours
-            alone.
-        handles: whether its file system gives file handles that last.
+        trusted: no other user can rename, replace or remove a name in it. So names made by ``new_name`` are ours alone.
+        handles: whether its file system has file handles that last.
     """
 
     path: str
@@ -55,35 +54,38 @@ class Root:
         self.private = PrivateDirectory(self.fd, self.prefix)
 
     def moved(self) -> str:
-        """Why this is not the directory at its path any more, "" while it is."""
+        """Returns why this is not the directory at its path any more; "" while it is."""
         if self.fd < 0:
             return "closed"
         try:
-            found = os.stat(self.path)
+            status = os.stat(self.path)
         except OSError as exc:
             return name_of(exc)
-        return "" if (found.st_dev, found.st_ino) == (self.device, self.ino) else "replaced"
+        return "" if (status.st_dev, status.st_ino) == (self.device, self.ino) else "replaced"
 
 
 class Roots:
     """
-    The roots of one volume: its base directory and whatever else the settings allow.
+    The roots of one volume: its base directory and the other directories that the settings allow.
 
     Usable after a fork, and by several threads. ``close`` may be called twice.
 
     Attributes:
-        unavailable: path -> reason, of the allowed roots that this host has not got. Not an error: their
+        unavailable: path -> reason, of the allowed roots that this host does not have. This is not an error: their
             records wait.
     """
 
-    def __init__(self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings,
-                 system: System) -> None:  # fmt: skip
+    def __init__(
+        self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings, system: System
+    ) -> None:
         self.base = base
         self.unavailable = unavailable
         self.settings = settings
         self.system = system
         self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
-        self._never = {str(at) for root in self._all for at in (Path(root.path), *Path(root.path).parents)}
+        self._never = {
+            str(path) for root in self._all for path in (Path(root.path), *Path(root.path).parents)
+        }
 
     @classmethod
     def open(
@@ -95,16 +97,16 @@ class Roots:
         system: System | None = None,
     ) -> Roots:
         """
-        Validate and open the base directory and the allowed roots.
+        Check and open the base directory and the allowed roots.
 
         Args:
-            base_dir: in the place of the settings' one.
-            create: make a missing base directory (0700), with its parents.
+            base_dir: replaces the one of the settings.
+            create: create a missing base directory (0700), with its parents.
 
         Raises:
-            SettingsError: a root that may not be one; the message says why.
-            VolumeUnavailable: no base directory, and it was not to be made.
-            OSError: the base directory could not be made or opened.
+            SettingsError: a directory that may not be a root; the message contains the reason.
+            VolumeUnavailable: the base directory is missing, and *create* is False.
+            OSError: the base directory could not be created or opened.
         """
         system = system or System()
         path = str(Path(base_dir or settings.base_dir).absolute())
@@ -116,17 +118,15 @@ class Roots:
             for root in (base, *others):
                 os.close(root.fd)
             raise
-        for gone, reason in unavailable.items():
-            logger.warning("root %s is not available: %s", printable(gone), reason)
+        for missing, reason in unavailable.items():
+            logger.warning("root %s is not available: %s", printable(missing), reason)
         return cls(base, others, unavailable, settings, system)
 
     def __iter__(self) -> Iterator[Root]:
         return iter(self._all)
 
     def find(self, path: str) -> Root | None:
-        """
-        The longest root that has *path* below it; None for a root itself and for what is outside all of them.
-        """
+        """Returns the longest root above *path*; None for a root itself and for paths outside all roots."""
         for root in self._all:
             if path.startswith(root.prefix):
                 hidden = self.unavailable and self.is_unavailable(path, below=root.path)
@@ -134,49 +134,47 @@ class Roots:
         return None
 
     def outside(self, path: str, *, deed: str = "managed") -> UnsafePath:
-        """The error for a path that is below none of them; it names them, so that nobody has to look them up."""
+        """The error for a path outside all roots. It lists them, so that a person need not look them up."""
         names = dict.fromkeys((self.base.path, *(root.path for root in self._all)))
         why = f"{WHY['outside-roots']}: {', '.join(map(printable, names))}"
         return unsafe(path, "outside-roots", why, deed=deed)
 
     def holds_a_root(self, path: str) -> bool:
-        """Whether *path* is a root or has one below it: such a directory is never deleted."""
+        """Whether *path* is a root or has one below it. Such a directory is never deleted."""
         return path in self._never
 
     def is_unavailable(self, path: str, *, below: str = "") -> str:
         """
-        The reason, if *path* is below a configured root that this host has not got; else "".
+        Returns the reason if *path* is below a configured root that this host does not have; else "".
 
         Args:
-            below: count only such roots below this one: inside it, they only look like missing directories.
+            below: count only missing roots below this root, because there they look like missing directories.
         """
-        for gone, reason in self.unavailable.items():
-            if path.startswith(gone + "/") and len(gone) > len(below):
+        for missing, reason in self.unavailable.items():
+            if path.startswith(missing + "/") and len(missing) > len(below):
                 return reason
         return ""
 
     def check(self) -> dict[str, str]:
-        """
-        Path -> reason, of the roots that are no longer what was opened: moved, unmounted, covered by a mount.
-        """
+        """Returns path -> reason, of the roots that are not the opened directories any more (moved, unmounted)."""
         return {root.path: reason for root in self._all if (reason := root.moved())}
 
     def no_rights(self) -> str:
-        """What this user may not do in the base directory, so that nothing can be deleted there; "" if all is well."""
-        known = os.access in os.supports_effective_ids
-        if os.access(self.base.path, os.W_OK | os.X_OK, effective_ids=known):
+        """Returns which right is missing to delete in the base directory; "" if none is."""
+        effective_ids = os.access in os.supports_effective_ids
+        if os.access(self.base.path, os.W_OK | os.X_OK, effective_ids=effective_ids):
             return ""
         return f"uid {os.geteuid()} may not write to it"
 
     def base_identity(self) -> str:
-        """Which directory the base is, the same after a reboot or a remount; "" where that cannot be known."""
+        """The identity of the base directory, which survives a reboot or a remount; "" if only a weak one exists."""
         reader = self.system.reader()
-        stat_of_base = reader.fstat(self.base.fd)
-        identity = Identity.of(reader, self.base.fd, ".", stat_of_base, handles=self.base.handles)
+        status = reader.fstat(self.base.fd)
+        identity = Identity.of(reader, self.base.fd, ".", status, handles=self.base.handles)
         return "" if identity.is_weak else identity
 
     def is_in_memory(self) -> bool:
-        """Whether the base directory is gone after a reboot."""
+        """Whether a reboot removes the base directory."""
         return self.system.is_in_memory(self.base.fd)
 
     def close(self) -> None:
@@ -187,7 +185,7 @@ class Roots:
                 root.fd = -1
 
     def __del__(self) -> None:
-        """A manager that its user simply dropped holds no descriptor either."""
+        """Descriptors are closed even if a manager was dropped without ``close``."""
         self.close()
 
     def __enter__(self) -> Roots:
@@ -204,12 +202,12 @@ def _open_base(system: System, path: str, settings: Settings, *, create: bool) -
     resolved = os.path.realpath(path)
     refuse_wide(resolved, settings)
     if create:
-        _make(resolved)
+        _create(resolved)
     try:
         return _open_root(system, resolved, settings, None)
     except FileNotFoundError:
         raise VolumeUnavailable(
-            f"there is no {printable(resolved)}; {VolumeUnavailable.__doc__}", base_dir=path, reason="ENOENT"
+            f"{printable(resolved)} is missing; {VolumeUnavailable.__doc__}", base_dir=path, reason="ENOENT"
         ) from None
 
 
@@ -232,8 +230,8 @@ def _open_others(system: System, base: Root, others: list[Root], settings: Setti
     return unavailable
 
 
-def _make(path: str) -> None:
-    """mkdir -p, the last one private. A parent that is made has the usual mode."""
+def _create(path: str) -> None:
+    """Like mkdir -p. The last directory is private; created parents have the usual mode."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         os.mkdir(path, BASE_MODE)
