@@ -9,10 +9,10 @@ from __future__ import annotations
 
 def printable(name: str) -> str:
     """
-    *name* on one line, with nothing in it that a log or a terminal would obey.
+    *name* on one line, without characters that a log or a terminal interprets.
 
-    Control characters, line separators, surrogates and backslashes come out as Python escapes, so that two
-    different names never print alike.
+    Control characters, line separators, surrogates and backslashes become Python escapes, so that two different names
+    never look the same.
     """
     if name.isprintable() and "\\" not in name:
         return name

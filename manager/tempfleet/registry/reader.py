@@ -34,7 +34,7 @@ class RegistryReader:
         """The time by the Redis clock (ms), and the record of each path; None for a path without one."""
         now_ms, records = 0, list[FileRecord | None]()
         for batch in batches(paths):
-            now_ms, rows = self._look(batch)
+            now_ms, rows = self._read_rows(batch)
             records += map(record_of, batch, rows)
         return now_ms, records
 
@@ -143,7 +143,7 @@ class RegistryReader:
 
     def now_ms(self) -> int:
         """The time by the Redis clock."""
-        return self._look([])[0]
+        return self._read_rows([])[0]
 
     def audit(self) -> list[str]:
         """
@@ -153,7 +153,7 @@ class RegistryReader:
         broken: dict[str, None] = {}
         for name in ("records", "registry", "leases", "held", "dead"):
             for page in self._scan(name, MAX_BATCH):
-                for path, row in zip(page, self._look(page)[1], strict=True):
+                for path, row in zip(page, self._read_rows(page)[1], strict=True):
                     if row.is_known and not row.is_sound:
                         broken[path] = None
         return list(broken)
@@ -165,7 +165,7 @@ class RegistryReader:
         """The reply to one command on the volume's key *name*."""
         return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
-    def _look(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
+    def _read_rows(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
         now_ms, *reply = self._run("look", more=[os.fsencode(path) for path in paths])
         return int(now_ms), list(map(Row._make, groups(reply, len(Row._fields))))
 

@@ -202,7 +202,7 @@ class Registry(RegistryReader):
         """
         codes: dict[str, str] = {}
         for batch in batches(paths):
-            rows = dict(zip(batch, other._look(batch)[1], strict=True))
+            rows = dict(zip(batch, other._read_rows(batch)[1], strict=True))
             codes |= {path: _obstacle(row) for path, row in rows.items()}
             free = [path for path in batch if not codes[path]]
             more = [field for path in free for field in (os.fsencode(path), *_without_lease(rows[path]))]
