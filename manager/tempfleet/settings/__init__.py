@@ -1,10 +1,11 @@
 """
 Settings: one frozen object, read once from the environment and its files.
 
-Promises: every value is checked when it is read. A wrong one raises a SettingsError that names the variable and the
-allowed values. A value's source is kept, so that ``tempfleet config`` can show it.
+Promises: every value is checked when it is read. A wrong value raises a SettingsError that names the variable and the
+allowed values. The origin of each value can be read, so that ``tempfleet config`` shows it. No other room reads the
+environment.
 
-Does not: change after it was made, or open anything. No other room reads the environment.
+Does not: change after it was made, or check that a directory or a Redis exists.
 """
 
 from .settings import (

@@ -1,5 +1,5 @@
 """
-Durations, sizes and counts as people write and read them; inside they are numbers.
+Parse durations and sizes as people write them into numbers.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 def parse_seconds(text: str) -> float:
     """
-    What ``90``, ``90s``, ``15m``, ``1h30m`` or ``7d`` says. Without a unit it is seconds.
+    Returns the seconds of ``90``, ``90s``, ``15m``, ``1h30m`` or ``7d``. A number without a unit is seconds.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: *text* is not a duration.
     """
-    said = text.strip().lower()
-    if _PLAIN.fullmatch(said):
-        return float(said)
-    found = _DURATION.fullmatch(said)
-    if not said or not found:
+    duration = text.strip().lower()
+    if _PLAIN.fullmatch(duration):
+        return float(duration)
+    match = _DURATION.fullmatch(duration)
+    if not duration or not match:
         raise ValueError("must be a duration such as 90, 90s, 15m, 1h30m or 7d")
-    return sum(float(part) * unit for part, unit in zip(found.groups(), _SECONDS, strict=True) if part)
+    return sum(float(part) * unit for part, unit in zip(match.groups(), _SECONDS, strict=True) if part)
 
 
 def seconds(value: Any) -> Any:
-    """A setting's duration: whatever is a number is left to its bounds."""
+    """Parse the duration of a setting. Any number passes, also ``inf``; the bounds of the setting check it."""
     if not isinstance(value, str):
         return value
     try:
@@ -47,15 +47,15 @@ def seconds(value: Any) -> Any:
 
 def size_bytes(value: Any) -> Any:
     """
-    ``104857600``, ``100MB`` and ``100 MiB`` are the same number: the unit is 1024, whichever way it is written.
+    Parse a size: ``104857600``, ``100MB`` and ``100 MiB`` are the same number, because units are powers of 1024.
 
-    A part of a byte is a byte, because 0 is no limit.
+    A fraction of a byte is rounded up, because 0 means no limit.
     """
     if not isinstance(value, str):
         return value
-    if not (found := _SIZE.fullmatch(value)):
+    if not (match := _SIZE.fullmatch(value)):
         raise ValueError("must be a size such as 104857600 or 100MB")
-    return math.ceil(float(found[1]) * 1024 ** _POWERS[found[2].upper()])
+    return math.ceil(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]

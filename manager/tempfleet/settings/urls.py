@@ -1,5 +1,5 @@
 """
-What may be said of a URL or an address.
+Hide passwords in URLs, and recognise loopback addresses.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ import re
 from urllib.parse import urlsplit
 
 _PASSWORD_IN_QUERY = re.compile(r"([?&;][^=&;]*pass[^=&;]*=)[^&]*", re.IGNORECASE)
-"""Also ssl_password and what was mistyped; a # in it is not percent-encoded."""
+"""Also matches ssl_password and misspelt names. A # in the password may not be percent-encoded."""
 
 
 def without_password(url: str) -> str:
-    """*url* as it may be shown; what cannot be taken apart is not shown at all where it may hold a password."""
+    """Returns *url* with its password masked; only ``***`` if it cannot be parsed and may contain a password."""
     try:
         parts = urlsplit(url)
         has_password = parts.password is not None
         shown = f"{parts.username or ''}:***@" + parts.netloc.rpartition("@")[2]
-        _ = has_password or parts.port  # "redis://:secret", the host forgotten, is no port
+        _ = has_password or parts.port  # raises for "redis://:secret", whose host is missing
     except ValueError:
         return "***"
-    # "redis//:secret@host", the scheme mistyped; "redis://:se#cret@host", the password not percent-encoded
-    beyond = url.partition(parts.netloc)[2] if parts.netloc else url
-    if "@" in beyond and not url.startswith(f"{parts.scheme}:///"):
+    # "redis//:secret@host" has a misspelt scheme, "redis://:se#cret@host" a password that is not percent-encoded.
+    rest = url.partition(parts.netloc)[2] if parts.netloc else url
+    if "@" in rest and not url.startswith(f"{parts.scheme}:///"):
         return "***"
     url = parts._replace(netloc=shown).geturl() if has_password else url
     return _PASSWORD_IN_QUERY.sub(r"\1***", url)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches *address*. A name counts only where nobody can point it elsewhere."""
+    """Whether only this machine reaches *address*. Of names only localhost counts, because others can be redirected."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
