@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import psutil
-
 from ..filesystem import Root, Roots
 from ..logs import printable
 from ..settings import Settings
@@ -105,6 +103,9 @@ def _measure(root: Root, roots: Roots, settings: Settings) -> Iterator[DiskUsage
         inodes = files + disk.f_favail if disk.f_files else 0
         yield DiskUsage(root.path, root.device, Kind.INODES, files, inodes, *marks)
     if settings.evict_memory_above and roots.system.is_in_memory(root.fd):
+        # Imported here, because few volumes lie in memory and the import of psutil takes 2 % of ours.
+        import psutil
+
         memory = psutil.virtual_memory()
         used = memory.total - memory.available
         marks = settings.evict_memory_above, settings.evict_memory_down_to
