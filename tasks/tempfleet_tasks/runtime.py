@@ -118,15 +118,15 @@ class Runtime:
     def _check_place(self, volume: Volume) -> None:
         if volume.host != self.host:
             raise VolumeUnavailable(
-                f"What is {volume.in_words} belongs there; this is host {printable(self.host)}."
+                f"Files {volume.in_words} are cleaned by the workers of that host; this is {printable(self.host)}."
             )
         roots = self.manager.roots
         is_root = volume.base_dir in (root.path for root in roots)
         is_below_root = is_root or roots.find(volume.base_dir)
         if os.path.realpath(volume.base_dir) != volume.base_dir or not is_below_root:
             raise VolumeUnavailable(
-                f"{printable(volume.base_dir)} lies outside this worker's roots; add it to TEMP_FILE_ALLOWED_ROOTS "
-                "to have it cleaned here.",
+                f"{printable(volume.base_dir)} is outside this worker's roots; to clean it here, add it to "
+                "TEMP_FILE_ALLOWED_ROOTS.",
                 base_dir=volume.base_dir,
                 reason="outside-roots",
             )

@@ -778,7 +778,7 @@ def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path
     result = CliRunner().invoke(main, [*common, "restore", str(path)])
     assert result.exit_code == 0, result.output
     assert path.read_text() == "text"
-    assert "could not be told" in result.stderr
+    assert "could not be removed" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["adopt", "hosts take-over web-7"])

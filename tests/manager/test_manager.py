@@ -488,7 +488,7 @@ def test_a_block_may_be_entered_again(manager: TempFileManager, base_dir: Path) 
 def test_a_manager_is_in_one_block_at_a_time(manager: TempFileManager, path: Path) -> None:
     with manager:
         manager.register(path)
-        with pytest.raises(RuntimeError, match="with block already"), manager:
+        with pytest.raises(RuntimeError, match="already in a with block"), manager:
             pass
         assert path.exists()
     assert not path.exists()

@@ -241,7 +241,7 @@ def test_a_file_closes_though_nobody_can_be_told_its_size(
         file.write(b"12345")
     file.close()
     assert Path(file.path).read_bytes() == b"12345"
-    assert "is not counted" in caplog.text
+    assert "could not be recorded" in caplog.text
     manager.close()
 
 

@@ -1,10 +1,11 @@
 """
 TempFileManager: the public API.
 
-Promises: each method is one line from a caller's path to one call of a room below. A manager survives a fork and can be
-pickled. The end of its ``with`` block deletes only what this object registered.
+Promises: each method is a thin line from a caller's path to one call of a room below. A manager survives a fork and can
+be pickled. The end of its ``with`` block deletes only the files that this object registered. LocalVolume is one volume
+with its engines, for a manager and for a worker that serves several volumes.
 
-Does not: contain rules of its own. The rooms below have them.
+Does not: contain rules for deleting, limits or retries. The rooms below have them.
 """
 
 from .local_volume import LocalVolume

@@ -56,7 +56,7 @@ class Creator:
         compress: bool = False,
     ) -> TempFile[Any]:
         if not set(mode) & set("wxa+"):
-            raise ValueError(f"a new file is to be written to; mode {mode!r} only reads")
+            raise ValueError(f"mode {mode!r} only reads; a new file needs a mode that writes")
         flags = Flag.CREATED + (Flag.MAY_COMPRESS if compress else "")
         new = self.new_file(prefix, suffix, default_ttl if ttl is None else ttl, tags, flags=flags)
 
@@ -112,4 +112,4 @@ class Creator:
                 size_bytes=size_bytes,
             )
         except RegistryError as exc:
-            logger.warning("The size of %s is not counted: %s", printable(record.path), exc)
+            logger.warning("The size of %s could not be recorded: %s", printable(record.path), exc)

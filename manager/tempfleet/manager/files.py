@@ -1,7 +1,7 @@
 """
-``manager.files``: the registry seen as a dictionary of path -> registration time.
+``manager.files``: the registry as a dictionary of path -> registration time.
 
-Nothing is kept here: each look goes to the registry, each change is one of its moves. Iterating reads page by page.
+Nothing is stored here: every read asks the registry, and every change is one script. Iterating reads page by page.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ Unregister = Callable[[str], object]
 
 class Files(MutableMapping[str, float]):
     """
-    The files under management, live.
+    The registered files, live.
 
-    ``files[path]`` is when it was registered (seconds since the epoch, Redis clock). ``del files[path]`` takes it
-    out of management and leaves the file where it is. ``files[path] = when`` registers it as if it had been then.
-    While others register and clean, an iteration may show a path twice, and misses none that is there throughout.
+    ``files[path]`` is the time of registration (seconds since the epoch, Redis clock). ``del files[path]`` unregisters
+    the file and leaves it on disk. ``files[path] = time`` registers it as if that had happened at *time*. While other
+    processes register and clean up, an iteration may return a path twice. It returns every path that is registered
+    throughout.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Files(MutableMapping[str, float]):
         return record.registered_ms / 1000
 
     def __setitem__(self, path: str, registered: float) -> None:
-        # By whichever clock makes it younger: time.time() of this host, or Redis's, which files[path] gives.
+        # Use the clock that makes the file younger: time.time() of this host, or the Redis clock of files[path].
         now = min(time.time(), self._registry.now_ms() / 1000)
         self._register_aged(path, max(now - registered, 0.0))
 
@@ -77,11 +78,13 @@ class Files(MutableMapping[str, float]):
 
     def keep_only(self, wanted: Mapping[str, object]) -> int:
         """
-        What assigning ``manager.files = wanted`` means: drop the records of files that are neither in *wanted* nor
-        on disk; how many. A record whose file is there, or cannot be seen, is never dropped: that would leak the file.
+        Drop the records of files that are neither in *wanted* nor on disk. ``manager.files = wanted`` calls this.
+
+        Returns the number of dropped records. If a file exists, or cannot be checked, its record stays: without the
+        record the file would leak.
 
         Raises:
-            VolumeUnavailable: the disk is not here; nothing was dropped.
+            VolumeUnavailable: the disk is not available; nothing was dropped.
         """
         if isinstance(wanted, Files) and wanted._registry is self._registry:
             return 0
@@ -91,21 +94,22 @@ class Files(MutableMapping[str, float]):
         with self._cleaner.deleter.examining() as look:
             for page in self._registry.paths():
                 now_ms, records = self._registry.read([path for path in page if path not in names])
-                known = [record for record in records if record is not None]
                 gone = [
                     record.path
-                    for record in known
-                    if not may_be_in_creation(record, now_ms) and look(record).outcome is Outcome.MISSING
+                    for record in records
+                    if record is not None
+                    and not may_be_in_creation(record, now_ms)
+                    and look(record).outcome is Outcome.MISSING
                 ]
                 codes = self._registry.unregister(gone, total="missing", until_ms=now_ms)
                 dropped += sum(code == "released" for code in codes.values())
         if dropped:
-            logger.info("Dropped %d records of files that are not there any more", dropped)
+            logger.info("Dropped %d records of files that no longer exist", dropped)
         return dropped
 
 
 def _is_gone(path: str) -> bool:
-    """False where that cannot be seen."""
+    """Returns False if that cannot be checked."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

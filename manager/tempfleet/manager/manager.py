@@ -152,7 +152,7 @@ class TempFileManager:
             path = printable(os.path.abspath(os.fsdecode(file_path)))
             logger.warning("Attempted to register non-existent file: %s", path)
         except (UnsafePath, AlreadyClaimed, QuotaExceeded) as exc:
-            logger.warning("Attempted to register a file that cannot be: %s", exc)
+            logger.warning("Attempted to register a file that cannot be registered: %s", exc)
 
     def register(
         self,
@@ -353,7 +353,7 @@ class TempFileManager:
         """
         if mode not in ("r", "rt", "rb"):
             raise ValueError(
-                f"manager.open reads, in mode 'r' or 'rb', not {mode!r}; to write, decompress the file first"
+                f"manager.open supports the modes 'r' and 'rb', not {mode!r}; to write, decompress the file first"
             )
         content = open_content(normalise(path), self.roots)
         return content if mode == "rb" else io.TextIOWrapper(content, encoding=encoding, errors=errors)
@@ -427,7 +427,7 @@ class TempFileManager:
         and never reads more than each waiting file once.
         """
         if not 0 <= fraction <= 1:
-            raise ValueError(f"a fraction of a life is from 0 to 1, not {fraction!r}")
+            raise ValueError(f"fraction must be from 0 to 1, not {fraction!r}")
         return self.registry.near_expiry(fraction=fraction, limit=limit)
 
     def explain(self, path: StrPath) -> Explanation:
@@ -616,7 +616,7 @@ class TempFileManager:
     def __enter__(self) -> TempFileManager:
         if self._registrar.in_block is not None:
             raise RuntimeError(
-                "this manager is in a with block already; make another one of the same directory"
+                "this manager is already in a with block; create another manager for the same directory"
             )
         self._registrar.in_block = OwnFiles()
         return self
@@ -640,9 +640,7 @@ class TempFileManager:
 
     def __getstate__(self) -> dict[str, Any]:
         if self._own_client is not None:
-            raise TypeError(
-                "a manager with a client of its own cannot be pickled; give it a redis_url instead"
-            )
+            raise TypeError("a manager with its own client cannot be pickled; give it a redis_url instead")
         return {"settings": self.settings, "max_age": self.max_age, "clock": self._clock}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -696,7 +694,7 @@ class TempFileManager:
         try:
             self.cleanup()
         except TempfleetError as exc:
-            logger.warning("Nothing was cleaned at the start: %s", exc)
+            logger.warning("The clean-up at the start failed: %s", exc)
 
     def _delete_at_exit(self) -> None:
         """Delete the files that this process registered here. An exit does not fail, because the files expire."""
@@ -705,7 +703,7 @@ class TempFileManager:
             if own is not None:
                 self._delete_own(own)
         except (TempfleetError, OSError) as exc:
-            logger.warning("Not everything was cleared at the end: %s", exc)
+            logger.warning("Not all files were deleted at exit: %s", exc)
 
     def _delete_own(self, own: OwnFiles) -> None:
         if paths := own.take():

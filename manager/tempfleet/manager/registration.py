@@ -176,7 +176,9 @@ class Registrar:
             self._decompress_if_there(aside.path)
         except RegistryUnavailable as exc:
             # The record is dropped when it expires, because the file is missing.
-            logger.warning("%s is back, and the registry could not be told: %s", printable(aside.path), exc)
+            logger.warning(
+                "%s is restored, but its record could not be removed: %s", printable(aside.path), exc
+            )
 
     def _decompress_if_there(self, path: str) -> bool:
         try:

@@ -1,5 +1,5 @@
 """
-What a batch came to, file by file and in total. The specification's own calls return plain counts; these are the rest.
+The results of a batch, by file and in total. The calls of the specification return plain counts; these add the rest.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ REGISTERED, REJECTED, SET_ASIDE = "registered", "refused", "set_aside"
 @dataclass(frozen=True, slots=True)
 class FileResult:
     """
-    What became of one file.
+    The result of one file.
 
     Attributes:
-        outcome: ``registered``, ``refused``, ``set_aside`` (in quarantine), or one of Outcome's words.
-        reason: why it is not what was asked for; "" when it is.
-        size_bytes: of a registered file; what the disk got back, of a deleted one.
+        outcome: ``registered``, ``refused``, ``set_aside`` (quarantined), or one of Outcome's words.
+        reason: why the call failed for this file; "" if it did not.
+        size_bytes: the size of a registered file, or the bytes freed by a deleted one.
     """
 
     path: str
@@ -35,11 +35,11 @@ class FileResult:
 @dataclass(slots=True)
 class BatchResult:
     """
-    What became of each file of a batch, in its order, and how long that took.
+    The results of a batch, in its order, and the duration.
 
     Attributes:
-        files: one FileResult each.
-        seconds: how long it took.
+        files: one FileResult per file.
+        seconds: the duration of the batch.
     """
 
     files: list[FileResult] = field(default_factory=list)
@@ -58,18 +58,18 @@ class BatchResult:
 
     @property
     def missing(self) -> int:
-        """Files that were not there."""
+        """The number of files that did not exist."""
         return self._count(Outcome.MISSING)
 
     @property
     def failed(self) -> int:
-        """Files that are as they were: refused, in use, not deletable, or out of reach for now."""
-        well = (REGISTERED, SET_ASIDE, Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED)
-        return len(self.files) - self._count(*well)
+        """The number of unchanged files: refused, in use, not deletable, or on an unavailable disk."""
+        success = (REGISTERED, SET_ASIDE, Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED)
+        return len(self.files) - self._count(*success)
 
     @property
     def bytes(self) -> int:
-        """The size of what was registered, or what the disk got back."""
+        """The size of the registered files, or the freed bytes."""
         return sum(result.size_bytes for result in self.files)
 
     def as_dict(self) -> dict[str, Any]:

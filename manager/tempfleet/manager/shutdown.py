@@ -1,9 +1,8 @@
 """
-Deleting at the end of a process, for who asked for it: at exit, and on SIGTERM.
+Delete files when the process ends: at exit, and on SIGTERM (TEMP_FILE_CLEAR_ON_SHUTDOWN).
 
-A handler of the application's keeps its place and runs after us; where there is none, the process ends by SIGTERM as
-it would have. A signal that the application ignores, or handles in C, is left alone. kill -9 leaves no time for
-anything: then the deadlines do the work, as always.
+A SIGTERM handler of the application runs after ours. If it has none, the process ends by SIGTERM as before. A signal
+that the application ignores, or handles in C, is left alone. kill -9 leaves no time for this; then the files expire.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from typing import Any
 
 
 def at_end(owner: object, clear: Callable[[Any], object]) -> None:
-    """Call *clear(owner)* when the process ends, unless *owner* is gone before; nothing keeps it alive."""
-    known = weakref.ref(owner)
+    """Call *clear(owner)* when the process ends, if *owner* still exists then. The reference to it is weak."""
+    reference = weakref.ref(owner)
 
     def end() -> None:
-        if (living := known()) is not None:
+        if (living := reference()) is not None:
             clear(living)
 
     atexit.register(end)
@@ -33,14 +32,14 @@ def at_end(owner: object, clear: Callable[[Any], object]) -> None:
 
 
 def _on_sigterm(end: Callable[[], None]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    if before is None or before is signal.SIG_IGN:
+    previous = signal.getsignal(signal.SIGTERM)
+    if previous is None or previous is signal.SIG_IGN:
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
         end()
-        if callable(before):
-            before(number, frame)
+        if callable(previous):
+            previous(number, frame)
             return
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -22,13 +22,13 @@ Forget = Callable[[FileRecord], object]
 
 class Created(Generic[Made]):
     """
-    What was made for a ``with`` block, or for its time to live. Usable wherever a path is.
+    A file or directory that lives for a ``with`` block, or for its time to live. Usable as a path.
 
     Args:
-        register: makes the record; called again where making took so long that it may have been forgotten.
-        make: the file or directory itself, by name.
-        unmake: takes back both, when making failed at any point.
-        delete: deletes it now.
+        register: creates the record. Called again if creating took so long that a clean-up may have dropped the record.
+        make: creates the file or directory, by name.
+        unmake: removes both if creating failed at any point.
+        delete: deletes the file or directory now.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Created(Generic[Made]):
 
 class TempDirectory(Created[None]):
     """
-    A directory that is deleted whole: at the end of its ``with`` block, or when its time to live ends.
+    A directory that is deleted with its content: at the end of its ``with`` block, or when it expires.
 
-    Usable wherever a path is: ``os.path.join(directory, "part.csv")``.
+    Usable as a path: ``os.path.join(directory, "part.csv")``.
     """
 
 
@@ -88,10 +88,10 @@ class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
     """
     A file, open for reading and writing, with all methods of a file object.
 
-    ``close()`` leaves it on disk until its time to live ends; leaving a ``with`` block deletes it.
+    ``close()`` leaves it on disk until it expires; the end of a ``with`` block deletes it.
 
     Args:
-        measured: told the file's size (bytes) when ``close`` is called; until then the registry knows of none.
+        measured: called by ``close`` with the size of the file (bytes); until then the registry has no size.
     """
 
     def __init__(self, *, measured: Callable[[FileRecord, int], object], **made: Any) -> None:
@@ -99,7 +99,7 @@ class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
         super().__init__(**made)
 
     def close(self) -> None:
-        """Close the file; what is in it counts from now on. Raises as any file's ``close``."""
+        """Close the file; its size counts from now on. Raises as ``close`` of any file."""
         if self.made.closed:
             return
         try:
@@ -128,7 +128,8 @@ class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
     def __iter__(self) -> Iterator[AnyStr]:
         return iter(self.made)
 
-    if TYPE_CHECKING:  # what __getattr__ gives, for editors and type checkers
+    # The attributes of __getattr__, for editors and type checkers.
+    if TYPE_CHECKING:
         closed: bool
 
         def fileno(self) -> int: ...
@@ -144,6 +145,7 @@ class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
     else:
 
         def __getattr__(self, attribute):
-            if attribute == "made":  # not open yet
+            # Not open yet.
+            if attribute == "made":
                 raise AttributeError(attribute)
             return getattr(self.made, attribute)
