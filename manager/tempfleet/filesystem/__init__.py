@@ -1,8 +1,8 @@
 """
-The disk, by descriptor, below roots that a person allowed.
+Files by descriptor, below roots that a person allowed.
 
-Promises: no symlink is followed, no mount is crossed, and a path string is resolved once, at registration. An identity
-tells a file from every other, or says that it is weak.
+Promises: no symlink is followed and no mount is crossed. A path string is resolved once, at registration. An identity
+distinguishes a file from every other, or it is marked as weak.
 
 Does not: unlink a user's file, or know Redis. Only deletion/ unlinks. Two modules come near it: without renameat2, a
 rename is a link and then an unlink of the old name (syscalls.py). overwrite.py destroys the content of a file that

@@ -16,8 +16,8 @@ Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renamin
 While a file is being compressed or decompressed (see deletion/exchange.py), its record accepts two objects. Its
 identity is then both words with a ``+`` between. Each question is answered for either of them.
 
-Records keep this text as it is. Whoever compares wraps it where it is needed, which costs a tenth of a microsecond:
-``Identity(record.identity).matches(status)``.
+Records contain this as plain text, because the registry does not look into it. Code that compares wraps the text, which
+costs a tenth of a microsecond: ``Identity(record.identity).matches(status)``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WEAK: Final = "w"
 
 
 class Identity(str):
-    """The text of an identity, with the questions that are asked of it. Any text can be wrapped; see ``is_valid``."""
+    """The text of an identity. Any text can be wrapped, see ``is_valid``."""
 
     __slots__ = ()
 
@@ -85,8 +85,8 @@ class Identity(str):
 
     def matches(self, status: Stat, *, moved: bool = False) -> bool:
         """
-        Whether *status* can be the object, as far as stat alone shows. Most different objects fail here. Whether this
-        is enough to decide, ``can_be_told`` returns.
+        Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_be_told``
+        returns whether this is enough to decide.
 
         Args:
             moved: the file is in our private directory, where it was pinned and compared on arrival. Of a weak

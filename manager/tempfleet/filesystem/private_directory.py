@@ -1,21 +1,21 @@
 """
-The private directory of a root: ``<root>/.tempfleet-<uid>``, where a file is compared with its record out of
-everybody's reach.
+The private directory of a root: ``<root>/.tempfleet-<uid>``. There a file is compared with its record, out of the reach
+of other users.
 
 It is on the root's own mount, so that moving a file there is one atomic rename. It must belong to this user with
-mode 0700 (and the set-group-ID bit if its root hands that down). It must not be a symlink. Both are checked by
+mode 0700 (and the set-group-ID bit if it inherits that from its root). It must not be a symlink. Both are checked by
 descriptor when it is opened. In a directory that others may write to (``/tmp``) a stranger can take the name first.
-Then the next of ten names is used; a directory of ours that exists goes before a new one. It contains:
+Then the next of ten names is used; an existing directory of ours goes before a new one. It contains:
 
     <digest>.<token>                  a file between its rename and its unlink; for longer only after a crash
     <digest>.<token>.<size>.aside     a file in quarantine (TEMP_FILE_QUARANTINE)
-    <digest>.<token>.<size>.from      a symlink that nobody follows; its text is the path the file had
-    <digest>.<token>.form             a file's other form, before or after it has the name (exchange.py)
+    <digest>.<token>.<size>.from      a symlink that is never followed; its text is the path the file had
+    <digest>.<token>.form             a file's other form, before or after it has the name (deletion/exchange.py)
     note.<token>.<random>             the paths of one delete call, locked while it runs
     audit.log, audit.log.1, ...
 
-The digest is of the path, the token that of the claim. So whoever claims the record again after a crash and
-finds nothing under the path looks here first, and needs no other memory.
+The digest is of the path, and the token is that of the claim. If a worker claims the record again after a crash and
+finds no file under the path, it looks here first. It needs no other information.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ASIDE = "aside"
 FROM = "from"
 FORM = "form"
 NOTE = "note"
-KEPT = "kept"
+_KEY = "opened"
 
 
 class Entry(NamedTuple):
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:
-        """None for notes, logs and whatever else is not a file of somebody."""
+        """Returns None for journals, logs and other names that do not stand for a user's file."""
         parts = name.split(".")
         if len(parts[0]) != _DIGEST_BYTES * 2:
             return None
@@ -71,23 +71,23 @@ class Entry(NamedTuple):
 
 class PrivateDirectory:
     """
-    Opened at the first need and kept open; ``name`` is known from then on. Where somebody removed it (tmpreaper and
-    systemd-tmpfiles remove what is empty and old) it is made anew: nothing can be moved into the old one any more.
+    It is opened at the first need and kept open; ``name`` is set from then on. If it was removed, it is created again,
+    because no file can be moved into the removed one. (tmpreaper and systemd-tmpfiles remove empty, old directories.)
 
-    Without a lock: a signal handler that cleans up on top of a clean-up would wait here for its own thread. Of two
-    threads that open it at once, the first one's descriptor is kept.
+    There is no lock here. A signal handler that cleans up during a clean-up would wait for its own thread. If two
+    threads open it at once, the first one's descriptor is kept.
     """
 
     def __init__(self, parent_fd: int, prefix: str) -> None:
-        """*parent_fd* is the root, which stays its opener's; *prefix* is the root's path with a slash at its end."""
+        """*parent_fd* is the root; its owner closes it. *prefix* is the root's path with a slash at its end."""
         self._parent_fd = parent_fd
         self._prefix = prefix
-        self._kept: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
-        self._removed: list[int] = []  # other threads may be using them still
+        self._opened: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
+        self._removed: list[int] = []  # other threads may still use them
 
     @property
     def name(self) -> str:
-        return self._kept.get(KEPT, (-1, ""))[1]
+        return self._opened.get(_KEY, (-1, ""))[1]
 
     @property
     def path(self) -> str:
@@ -95,19 +95,19 @@ class PrivateDirectory:
 
     def open(self) -> int:
         """
-        The descriptor; the directory is made if it is not there.
+        Returns the descriptor; creates the directory if it is missing.
 
         Raises:
-            OSError: EACCES where the root may not be written to, EEXIST where strangers hold all ten names.
+            OSError: EACCES if the root is not writable, EEXIST if strangers have taken all ten names.
         """
         return self._open(create=True)
 
     def peek(self) -> int:
-        """The descriptor if the directory is there, else -1; changes nothing."""
+        """Returns the descriptor, or -1 if the directory is missing; changes nothing."""
         return self._open(create=False)
 
     def entries(self) -> list[Entry]:
-        """The files that are in it; mostly none."""
+        """The files in it; usually none."""
         return [entry for name in self.names() if (entry := Entry.parse(name)) is not None]
 
     def names(self) -> list[str]:
@@ -121,22 +121,22 @@ class PrivateDirectory:
             os.close(listing)
 
     def close(self) -> None:
-        """Final: the root is closed next, and its descriptor's number may be given to any other file."""
+        """Final. The root is closed next, and then its descriptor's number may belong to any other file."""
         self._parent_fd = -1
-        self._let_go()
+        self._forget()
         while self._removed:
             os.close(self._removed.pop())
 
-    def _let_go(self) -> None:
-        fd, _ = self._kept.pop(KEPT, (-1, ""))
+    def _forget(self) -> None:
+        fd, _ = self._opened.pop(_KEY, (-1, ""))
         if fd >= 0:
             self._removed.append(fd)
 
     def _open(self, *, create: bool) -> int:
-        if (kept := self._kept.get(KEPT)) is not None:
-            if self._is_there(*kept):
-                return kept[0]
-            self._let_go()
+        if (opened := self._opened.get(_KEY)) is not None:
+            if self._exists(*opened):
+                return opened[0]
+            self._forget()
         names = [f"{private_name()}{extra}" for extra in ("", *(f".{n}" for n in range(1, _NAMES)))]
         for name in names:
             if (fd := self._try(name)) >= 0:
@@ -145,14 +145,14 @@ class PrivateDirectory:
             try:
                 os.mkdir(name, 0o700, dir_fd=self._parent_fd)
             except FileExistsError:
-                pass  # a stranger's, or another worker was quicker
+                pass  # a stranger has taken the name, or another worker was faster
             if (fd := self._try(name)) >= 0:
                 return fd
         if create:
-            raise OSError(errno.EEXIST, "others hold the names of the private directory")
+            raise OSError(errno.EEXIST, "other users have taken all names of the private directory")
         return -1
 
-    def _is_there(self, fd: int, name: str) -> bool:
+    def _exists(self, fd: int, name: str) -> bool:
         try:
             return os.path.samestat(
                 os.fstat(fd), os.stat(name, dir_fd=self._parent_fd, follow_symlinks=False)
@@ -165,16 +165,16 @@ class PrivateDirectory:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._parent_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
-        found = os.fstat(fd)
-        if (found.st_uid, stat.S_IMODE(found.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
-            kept, _ = self._kept.setdefault(KEPT, (fd, name))
-            if kept != fd:
+        status = os.fstat(fd)
+        if (status.st_uid, stat.S_IMODE(status.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
+            first, _ = self._opened.setdefault(_KEY, (fd, name))
+            if first != fd:
                 os.close(fd)
-            return kept
+            return first
         os.close(fd)
         return -1
 
 
 def digest_of(path: str) -> str:
-    """What the entries of *path* in a private directory begin with."""
+    """The beginning of the names that entries of *path* have in a private directory."""
     return hashlib.blake2b(path.encode(ENCODING, "surrogateescape"), digest_size=_DIGEST_BYTES).hexdigest()

@@ -19,7 +19,7 @@ _STATX_BTIME: Final = 0x0800
 _STATX_MNT_ID: Final = 0x1000
 _HANDLE_BYTES: Final = 128
 ENCODING: Final = sys.getfilesystemencoding()
-"""What os.fsencode uses, without its price; the errors are surrogateescape."""
+"""The encoding of os.fsencode, without the cost of that call; the errors are surrogateescape."""
 
 _ATTRIBUTES: Final = struct.Struct("=Q")
 
@@ -28,9 +28,9 @@ _STATX: Final = struct.Struct("=I12xII4xH2xQQQ24xqI4xqI4xqI12xIIQ")
 
 
 class Stat(NamedTuple):
-    """What is known of one entry: fields of struct statx in its order, so that reading one is one C call."""
+    """The status of one entry: fields of struct statx in its order, so that reading one is one C call."""
 
-    known: int
+    mask: int
     nlink: int
     uid: int
     mode: int
@@ -57,8 +57,8 @@ class Stat(NamedTuple):
 
     @property
     def birth_ns(self) -> int | None:
-        """None where the system does not tell."""
-        return self.birth_seconds * 1_000_000_000 + self.birth_rest_ns if self.known & _STATX_BTIME else None
+        """None if the system does not report it."""
+        return self.birth_seconds * 1_000_000_000 + self.birth_rest_ns if self.mask & _STATX_BTIME else None
 
     @property
     def change_ns(self) -> int:
@@ -70,23 +70,21 @@ class Stat(NamedTuple):
 
     @property
     def mount_id(self) -> int | None:
-        """None where the system does not tell."""
-        return self.mount if self.known & _STATX_MNT_ID else None
+        """None if the system does not report it."""
+        return self.mount if self.mask & _STATX_MNT_ID else None
 
     def is_elsewhere(self, mount: int, device: int) -> bool:
-        """Whether this is on another mount than its directory: something is mounted on the very name."""
-        return self.mount != mount if self.known & _STATX_MNT_ID else self.device != device
+        """Whether this is on another mount than its directory, because something is mounted on the name."""
+        return self.mount != mount if self.mask & _STATX_MNT_ID else self.device != device
 
     @property
     def freed_bytes(self) -> int:
-        """
-        What unlinking gives back: nothing while there is another link, and never more than is allocated.
-        """
+        """What unlinking gives back: nothing if there is another link, and never more than is allocated."""
         return min(self.size, self.blocks * 512) if self.nlink == 1 else 0
 
 
 class Reader:
-    """Reads entries into buffers of its own: quick, and for one thread at a time."""
+    """Reads entries into its own buffers. It is fast, and for one thread at a time."""
 
     __slots__ = ("_handle", "_statx")
 
@@ -95,7 +93,7 @@ class Reader:
         self._handle = _Handle() if handles else None
 
     def stat(self, fd: int, name: str) -> Stat:
-        """The entry *name* of directory *fd* itself, a symlink included."""
+        """The status of the entry *name* of directory *fd*; of a symlink, not of its target."""
         if self._statx is not None:
             return self._statx.read(fd, name.encode(ENCODING, "surrogateescape"), _AT_SYMLINK_NOFOLLOW)
         return _from_os(os.stat(name, dir_fd=fd, follow_symlinks=False))
@@ -106,17 +104,14 @@ class Reader:
         return _from_os(os.fstat(fd))
 
     def is_fixed(self, fd: int, name: str) -> bool:
-        """Whether *name* of directory *fd*, "" for itself, is immutable or append-only: nobody unlinks such a file."""
+        """Whether *name* of directory *fd* ("" for *fd*) is immutable or append-only; it cannot be unlinked then."""
         if self._statx is None:
             return False
         flags = _AT_SYMLINK_NOFOLLOW if name else _AT_EMPTY_PATH
         return bool(self._statx.attributes(fd, name.encode(ENCODING, "surrogateescape"), flags) & _FIXED)
 
     def handle(self, fd: int, name: str) -> str:
-        """
-        The kernel's file handle in hexadecimal: inode and generation, never used twice. Empty where there is
-        none.
-        """
+        """The kernel's file handle in hexadecimal: inode and generation, never used twice. "" if there is none."""
         if self._handle is None:
             return ""
         return self._handle.read(fd, name.encode(ENCODING, "surrogateescape"))
@@ -131,7 +126,7 @@ class Statx:
         self._quick, self._slow = quick_libc().statx, libc().statx
 
     def read(self, fd: int, name: bytes, flags: int) -> Stat:
-        # Keeping errno costs a fifth of the call; so it is asked for only when the call has failed.
+        # Saving errno costs a fifth of the call. So the call is repeated with errno only if it has failed.
         if self._quick(fd, name, flags, _STATX_WANTED, self._address) and self._slow(
             fd, name, flags, _STATX_WANTED, self._address
         ):
@@ -157,7 +152,8 @@ class _Handle:
         self._quick, self._slow = quick_libc().name_to_handle_at, libc().name_to_handle_at
 
     def read(self, fd: int, name: bytes) -> str:
-        # handle_bytes is still that of the last handle, which is mostly right; else the call fails, and is made again.
+        # handle_bytes still has the value of the last handle, which is usually right. Otherwise the call fails and is
+        # repeated.
         if self._quick(fd, name, self._address, self._mount_address, 0):
             _LENGTH.pack_into(self._buffer, 0, _HANDLE_BYTES)
             if self._slow(fd, name, self._address, self._mount_address, 0):
@@ -173,14 +169,14 @@ _LENGTH: Final = struct.Struct("=I")
 _NO_HANDLE: Final = (errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.EOVERFLOW)
 
 
-def _from_os(found: os.stat_result) -> Stat:
-    birth = getattr(found, "st_birthtime", None)
+def _from_os(status: os.stat_result) -> Stat:
+    birth = getattr(status, "st_birthtime", None)
     birth_us = 0 if birth is None else int(birth * 1_000_000)
     return Stat(
         0 if birth is None else _STATX_BTIME,
-        found.st_nlink, found.st_uid, found.st_mode, found.st_ino, found.st_size, found.st_blocks,
+        status.st_nlink, status.st_uid, status.st_mode, status.st_ino, status.st_size, status.st_blocks,
         birth_us // 1_000_000, birth_us % 1_000_000 * 1000,
-        *divmod(found.st_ctime_ns, 1_000_000_000),
-        *divmod(found.st_mtime_ns, 1_000_000_000),
-        os.major(found.st_dev), os.minor(found.st_dev), 0,
+        *divmod(status.st_ctime_ns, 1_000_000_000),
+        *divmod(status.st_mtime_ns, 1_000_000_000),
+        os.major(status.st_dev), os.minor(status.st_dev), 0,
     )  # fmt: skip

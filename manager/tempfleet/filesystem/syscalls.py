@@ -1,10 +1,10 @@
 """
-The system calls that Python does not offer, and what stands in for them where the system has not got them.
+System calls that Python does not offer, and the replacements on systems without them.
 
-``Capabilities`` says what there is; it is probed once per process, because the answer depends on the kernel,
-the C library and a container's seccomp filter alike (EPERM there means "not here", as ENOSYS does).
-``System`` offers the calls with one meaning whatever is underneath; tests hand it fewer capabilities and run
-the fall-backs on any machine.
+``Capabilities`` lists the available calls. They are probed once per process, because they depend on the kernel, the C
+library and a container's seccomp filter (which returns EPERM for a blocked call, with the same meaning as ENOSYS).
+``System`` offers the calls with one meaning on every system. Tests give it fewer capabilities, so that the
+replacements run on any machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .libc import INT, TEXT, UINT, last_error, libc
 from .stat import Reader, Statx
 
 O_PATH: Final = getattr(os, "O_PATH", os.O_RDONLY)
-"""Where it is missing (macOS), a directory is opened for reading instead."""
+"""If the system does not have it (macOS), a directory is opened for reading instead."""
 
 DIRECTORY_FLAGS: Final = O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -39,17 +39,14 @@ _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE: Final = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH
 
 _OPENAT2_TRIES: Final = 32
-"""EAGAIN means that a rename or a mount happened during the look-up; an attacker can make that last."""
+"""EAGAIN means that a rename or a mount happened during the look-up. An attacker can cause that again and again."""
 
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 
 
 _LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
-"""
-ext4, xfs, btrfs, tmpfs, f2fs, bcachefs: their handles hold inode and generation for as long as the file
-lives.
-"""
+"""ext4, xfs, btrfs, tmpfs, f2fs, bcachefs: their handles contain inode and generation, and last as long as the file."""
 
 
 _IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
@@ -58,7 +55,7 @@ _IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this process may call. All False is the portable way, which needs POSIX only."""
+    """The calls that this process may use. If all are False, POSIX is enough."""
 
     openat2: bool = False
     statx: bool = False
@@ -69,7 +66,7 @@ class Capabilities:
     @classmethod
     @functools.cache
     def probe(cls) -> Capabilities:
-        """Try each call once on the root directory; nothing is changed by it."""
+        """Try each call once on the root directory; changes nothing."""
         if sys.platform != "linux":
             return cls()
         return cls(
@@ -83,9 +80,9 @@ class Capabilities:
 
 class System:
     """
-    The calls of the delete path, with one meaning everywhere.
+    The calls that deletion needs, with one meaning on every system.
 
-    All raise OSError. An instance may be shared by threads; the buffers are in the per-thread ``Reader``.
+    All raise OSError. Threads may share an instance; the buffers are in the per-thread ``Reader``.
     """
 
     def __init__(self, capabilities: Capabilities | None = None) -> None:
@@ -96,7 +93,7 @@ class System:
 
     def open_beneath(self, fd: int, relative: str, flags: int) -> int:
         """
-        Open *relative* below *fd* without following a symlink or crossing a mount, whoever renames meanwhile.
+        Open *relative* below *fd* without following a symlink or crossing a mount, even if others rename meanwhile.
 
         Raises:
             OSError: ELOOP for a symlink in any component, EXDEV for a mount.
@@ -104,7 +101,9 @@ class System:
         if not self.can.openat2:
             return _walk(self, fd, relative, flags)
         name = os.fsencode(relative)
-        flags = flags & ~os.O_NOFOLLOW | os.O_CLOEXEC  # NO_SYMLINKS says ELOOP, also of the last component
+        flags = (
+            flags & ~os.O_NOFOLLOW | os.O_CLOEXEC
+        )  # NO_SYMLINKS returns ELOOP, also for the last component
         for _ in range(_OPENAT2_TRIES):
             try:
                 return _openat2(fd, name, flags, resolve=_RESOLVE)
@@ -114,32 +113,29 @@ class System:
         return _walk(self, fd, relative, flags)
 
     def mount_id(self, fd: int) -> int:
-        """Which mount *fd* is on; the device number where the system does not tell."""
-        found = self.reader().fstat(fd)
-        if found.mount_id is not None:
-            return found.mount_id
-        told = _mount_id_from_proc(fd)
-        return found.device if told is None else told
+        """The mount of *fd*; the device number if the system does not report mounts."""
+        status = self.reader().fstat(fd)
+        if status.mount_id is not None:
+            return status.mount_id
+        mount_id = _mount_id_from_proc(fd)
+        return status.device if mount_id is None else mount_id
 
     def has_lasting_handles(self, fd: int) -> bool:
-        """
-        Whether the file system of *fd* gives handles that name an object for as long as it lives (FUSE's do
-        not).
-        """
+        """Whether file handles on the file system of *fd* last as long as the object (FUSE's do not)."""
         return self.can.handles and _kind_of(fd) in _LASTING_HANDLES and bool(self.reader().handle(fd, "."))
 
     def is_in_memory(self, fd: int) -> bool:
-        """Whether what is on the file system of *fd* is gone after a reboot; False where that cannot be known."""
+        """Whether a reboot removes all files on the file system of *fd*; False if unknown."""
         return self.can.handles and _kind_of(fd) in _IN_MEMORY
 
     def rename_noreplace(
         self, from_fd: int, name: str, to_fd: int, new_name: str, *, directory: bool
     ) -> None:
         """
-        Rename, but never over something that has the new name (EEXIST).
+        Rename, but never over an existing name (EEXIST).
 
-        Without renameat2: link and unlink. A directory cannot be linked; there rename(2) itself refuses to
-        replace anything but an empty directory.
+        Without renameat2 it is a link and an unlink of the old name. A directory cannot be linked; but rename(2)
+        refuses to replace anything except an empty directory.
         """
         if self.can.renameat2:
             try:
@@ -156,11 +152,11 @@ class System:
 
     def exchange(self, fd: int, name: str, other_fd: int, other_name: str) -> None:
         """
-        Let two names change places, in one step. Nothing stands in for it: without it there would be an instant in
-        which a name has no file.
+        Exchange two names in one step. There is no replacement: any other way has an instant at which a name has no
+        file.
 
         Raises:
-            OSError: ENOSYS or EINVAL where the system, or the file system, cannot.
+            OSError: ENOSYS or EINVAL if the system, or the file system, cannot do it.
         """
         if not self.can.renameat2:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -168,7 +164,7 @@ class System:
 
 
 def _kind_of(fd: int) -> int:
-    """The magic number of the file system of *fd*; 0 where it has none to tell. Linux only, as file handles are."""
+    """The magic number of the file system of *fd*; 0 if it is not available. Only on Linux, like file handles."""
     buffer = ctypes.create_string_buffer(256)
     if libc().fstatfs(INT(fd), buffer):
         return 0
@@ -201,7 +197,7 @@ def _renameat2(from_fd: int, name: bytes, to_fd: int, new_name: bytes, flags: in
 
 
 def _try_renameat2() -> None:
-    """Onto itself: EEXIST says that the call and its flag are there."""
+    """Rename the root directory to itself: EEXIST shows that the call and its flag exist."""
     try:
         _renameat2(-100, b"/", -100, b"/", _RENAME_NOREPLACE)
     except OSError as exc:
@@ -219,9 +215,8 @@ def _works(call: Any) -> bool:
 
 def _walk(system: System, fd: int, relative: str, flags: int) -> int:
     """
-    open_beneath without openat2: one component at a time, each held open while the next is looked up.
-
-    What was opened is held by its descriptor, so a component that is swapped afterwards changes nothing.
+    open_beneath without openat2: one component at a time. Each is kept open while the next is looked up, so replacing
+    an opened component changes nothing.
     """
     *parents, last = relative.split("/")
     if ".." in (*parents, last):
@@ -238,7 +233,7 @@ def _walk(system: System, fd: int, relative: str, flags: int) -> int:
 
 
 def _step(system: System, at: int, name: str, flags: int, mount: int, *, keep: bool = False) -> int:
-    """Open *name* in *at*, on the same mount; *at* is closed unless it is to be kept, or this fails."""
+    """Open *name* in directory *at*, on the same mount. Closes *at* afterwards, unless *keep*, or this fails."""
     try:
         opened = os.open(name, flags, dir_fd=at)
     except OSError as exc:
