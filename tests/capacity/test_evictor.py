@@ -1,4 +1,4 @@
-"""Eviction on small file systems that are really filled: tmpfs and ext4, by bytes and by inodes."""
+"""Eviction on small file systems that are really full: tmpfs and ext4, by bytes and by inodes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MakeFull = Callable[..., TempFileManager]
 
 @pytest.fixture
 def on_disk(make_manager: MakeManager, mounts: ExitStack, tmp_path: Path) -> MakeFull:
-    """A manager whose base directory is alone on a tmpfs of 20 MiB, or as the mount's *options* say."""
+    """A manager whose base directory is alone on a tmpfs of 20 MiB, or on a mount with *options*."""
 
     def make(options: str = "size=20m", **settings: object) -> TempFileManager:
         at = mounts.enter_context(
@@ -71,12 +71,12 @@ def numbered(count: int, name: str = "f") -> list[str]:
 
 
 def evicted(report: EvictionReport) -> list[str]:
-    return [os.path.basename(gone.record.path) for gone in report.files]
+    return [os.path.basename(file.record.path) for file in report.files]
 
 
 def percent(manager: TempFileManager) -> float:
-    found = os.statvfs(manager.base_dir)
-    return 100 * (found.f_blocks - found.f_bfree) / (found.f_blocks - found.f_bfree + found.f_bavail)
+    disk = os.statvfs(manager.base_dir)
+    return 100 * (disk.f_blocks - disk.f_bfree) / (disk.f_blocks - disk.f_bfree + disk.f_bavail)
 
 
 # -- down from the high mark
@@ -90,14 +90,14 @@ def test_below_the_high_mark_nothing_is_evicted(on_disk: MakeFull) -> None:
     assert len(entries(Path(manager.base_dir))) == 15
 
 
-def test_without_marks_nothing_is_evicted_however_full_it_is(on_disk: MakeFull) -> None:
+def test_without_marks_nothing_is_evicted_however_full_the_disk_is(on_disk: MakeFull) -> None:
     manager = on_disk(evict_above=0)
     fill(manager, *numbered(19))
     assert manager.evict().evicted == 0
     assert len(entries(Path(manager.base_dir))) == 19
 
 
-def test_above_the_high_mark_the_oldest_go_down_to_the_low_one(
+def test_above_the_high_mark_the_oldest_are_evicted_down_to_the_low_one(
     on_disk: MakeFull, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = on_disk()
@@ -114,7 +114,7 @@ def test_above_the_high_mark_the_oldest_go_down_to_the_low_one(
     assert report.freed_bytes == report.evicted * MIB
     assert (
         abs(freed - report.freed_bytes) <= 64 * 1024
-    )  # the private directory and the audit log are there too
+    )  # the private directory and the audit log use space too
     assert (
         f"wanted to free {report.wanted_bytes} bytes and 0 inodes, freed {report.freed_bytes} bytes"
         in caplog.text
@@ -125,7 +125,7 @@ def test_above_the_high_mark_the_oldest_go_down_to_the_low_one(
     assert_balanced(manager)
 
 
-def test_between_the_marks_it_does_not_flap(on_disk: MakeFull) -> None:
+def test_between_the_marks_eviction_does_not_flap(on_disk: MakeFull) -> None:
     manager = on_disk()
     fill(manager, *numbered(18))
     assert manager.evict().evicted > 0
@@ -135,7 +135,7 @@ def test_between_the_marks_it_does_not_flap(on_disk: MakeFull) -> None:
     assert 50 < percent(manager) < 80
 
 
-def test_inodes_run_out_as_bytes_do(on_disk: MakeFull) -> None:
+def test_inodes_are_freed_as_bytes_are(on_disk: MakeFull) -> None:
     manager = on_disk("size=20m,nr_inodes=200")
     manager.cleaner.prepare()
     taken = 0
@@ -144,17 +144,15 @@ def test_inodes_run_out_as_bytes_do(on_disk: MakeFull) -> None:
             fill(manager, f"f{taken:03}", size=1)
             taken += 1
     report = manager.evict()
-    found = os.statvfs(manager.base_dir)
-    assert (found.f_files - found.f_ffree) <= found.f_files * 0.5 + 1  # the audit log came meanwhile
+    disk = os.statvfs(manager.base_dir)
+    assert (disk.f_files - disk.f_ffree) <= disk.f_files * 0.5 + 1  # the audit log was created meanwhile
     assert (report.wanted_bytes, report.is_stuck) == (0, False)
     assert report.wanted_files == report.freed_files == report.evicted
     assert_balanced(manager)
 
 
 @pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
-def test_a_disk_that_is_really_full_is_brought_down(
-    kind: str, make_manager: MakeManager, tmp_path: Path
-) -> None:
+def test_a_completely_full_disk_is_brought_down(kind: str, make_manager: MakeManager, tmp_path: Path) -> None:
     with file_system(kind, tmp_path / "disk") as disk:
         disk.chmod(0o700)
         base = disk / "base"
@@ -166,15 +164,15 @@ def test_a_disk_that_is_really_full_is_brought_down(
         (base / numbered(1000)[len(manager.files)]).unlink()
         report = manager.evict()
         assert report.freed_bytes >= report.wanted_bytes > 0
-        assert percent(manager) < 63  # ext4 tells late of what it takes
+        assert percent(manager) < 63  # ext4 reports its own use late
         assert manager.evict().evicted == 0
         manager.close()
 
 
-# -- what stays
+# -- which files stay
 
 
-def test_what_is_held_in_use_linked_or_not_registered_is_never_evicted(on_disk: MakeFull) -> None:
+def test_files_held_in_use_linked_or_not_registered_are_never_evicted(on_disk: MakeFull) -> None:
     manager = on_disk(evict_down_to=5)
     base = Path(manager.base_dir)
     held, used, linked, *rest = fill(manager, "held", "used", "linked", *numbered(13))
@@ -201,7 +199,7 @@ def test_a_file_that_has_another_name_now_is_not_evicted(on_disk: MakeFull) -> N
     assert entries(Path(manager.base_dir)) == [paths[0].name, "mine"]
 
 
-def test_what_failed_before_waits_for_its_own_next_try(on_disk: MakeFull, clock: FakeClock) -> None:
+def test_a_file_that_failed_before_waits_for_its_own_retry(on_disk: MakeFull, clock: FakeClock) -> None:
     manager = on_disk(evict_down_to=5)
     failed, *_ = fill(manager, *numbered(17))
     claim = manager.registry.claim_paths([str(failed)], lease_ms=1000, until_ms=clock.now_ms)
@@ -213,7 +211,7 @@ def test_what_failed_before_waits_for_its_own_next_try(on_disk: MakeFull, clock:
 # -- the quarantine
 
 
-def test_the_quarantine_goes_first_and_what_is_evicted_does_not_go_into_it(
+def test_quarantined_files_are_evicted_first_and_evicted_files_are_not_quarantined(
     on_disk: MakeFull, clock: FakeClock
 ) -> None:
     manager = on_disk(quarantine_seconds=600, evict_down_to=60)
@@ -226,14 +224,14 @@ def test_the_quarantine_goes_first_and_what_is_evicted_does_not_go_into_it(
     names = numbered(15)
     fill(manager, *names, clock=clock)
     report = manager.evict()
-    assert [gone.record.is_quarantined for gone in report.files[:3]] == [True, True, False]
+    assert [file.record.is_quarantined for file in report.files[:3]] == [True, True, False]
     assert manager.quarantined() == []
     assert percent(manager) < 60.5
     assert evicted(report)[2:] == names[: report.evicted - 2]
     assert_balanced(manager)
 
 
-def test_what_the_quarantine_gives_back_may_be_enough(on_disk: MakeFull, clock: FakeClock) -> None:
+def test_the_quarantine_alone_may_free_enough(on_disk: MakeFull, clock: FakeClock) -> None:
     manager = on_disk(quarantine_seconds=600, evict_above=80, evict_down_to=70)
     paths = fill(manager, *numbered(14), clock=clock)
     late = Path(manager.base_dir) / "late"
@@ -257,7 +255,7 @@ def test_what_the_quarantine_gives_back_may_be_enough(on_disk: MakeFull, clock: 
         ("size-age", ["b"]),
     ],
 )
-def test_they_go_in_the_order_of_the_policy(
+def test_files_are_evicted_in_the_order_of_the_policy(
     on_disk: MakeFull, clock: FakeClock, policy: str, first: list[str]
 ) -> None:
     manager = on_disk(eviction_policy=policy, evict_down_to=70)
@@ -267,7 +265,7 @@ def test_they_go_in_the_order_of_the_policy(
     assert evicted(manager.evict()) == first
 
 
-def test_what_is_due_goes_before_what_is_not(on_disk: MakeFull, clock: FakeClock) -> None:
+def test_due_files_are_evicted_first(on_disk: MakeFull, clock: FakeClock) -> None:
     manager = on_disk(evict_down_to=75)
     fill(manager, *numbered(16), clock=clock)
     due = Path(manager.base_dir) / "due"
@@ -277,7 +275,7 @@ def test_what_is_due_goes_before_what_is_not(on_disk: MakeFull, clock: FakeClock
     assert evicted(manager.evict())[0] == "due"
 
 
-def test_a_directory_weighs_what_is_in_it_and_goes_as_one(on_disk: MakeFull) -> None:
+def test_a_directory_counts_with_its_content_and_is_evicted_as_a_whole(on_disk: MakeFull) -> None:
     manager = on_disk(eviction_policy="largest", evict_down_to=66)
     fill(manager, *numbered(13))
     with manager.create_dir() as directory:
@@ -289,11 +287,11 @@ def test_a_directory_weighs_what_is_in_it_and_goes_as_one(on_disk: MakeFull) -> 
         assert percent(manager) <= 70
 
 
-# -- looking before
+# -- dry runs
 
 
 @pytest.mark.parametrize("batch_size", [2, 500])
-def test_a_dry_run_tells_what_the_real_one_then_does_and_changes_nothing(
+def test_a_dry_run_shows_what_the_real_run_then_does_and_changes_nothing(
     on_disk: MakeFull, clock: FakeClock, batch_size: int
 ) -> None:
     manager = on_disk(eviction_policy="largest", batch_size=batch_size, quarantine_seconds=600)
@@ -311,10 +309,10 @@ def test_a_dry_run_tells_what_the_real_one_then_does_and_changes_nothing(
     assert_balanced(manager)
 
 
-# -- when nothing more can go
+# -- when no other file can be deleted
 
 
-def test_a_disk_that_stays_full_is_told_once_degrades_health_and_is_not_hammered(
+def test_a_disk_that_stays_full_is_logged_once_degrades_health_and_is_retried_rarely(
     on_disk: MakeFull, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = on_disk(timer_interval_seconds=3600)
@@ -324,7 +322,7 @@ def test_a_disk_that_stays_full_is_told_once_degrades_health_and_is_not_hammered
         first = manager.evictor.watch()
         assert first is not None and first.is_stuck and first.evicted == 0
         assert manager.evictor.watch() is None
-        assert manager.evict().is_stuck  # a person may ask at any time
+        assert manager.evict().is_stuck  # a person may evict at any time
     assert caplog.text.count("Nothing more can be evicted") == 1
     health = manager.health_check()
     assert health["status"] == "degraded"
@@ -335,18 +333,18 @@ def test_a_disk_that_stays_full_is_told_once_degrades_health_and_is_not_hammered
     assert FULL not in manager.stats().meta
 
 
-def test_who_starts_when_there_is_room_again_takes_the_word_back(
+def test_a_new_process_clears_the_warning_when_there_is_room_again(
     on_disk: MakeFull, redis_client: redis.Redis
 ) -> None:
     manager = on_disk()
     assert manager.evictor.watch() is None
-    assert redis_client.keys("*") == []  # a volume without a file needs no key for that
+    assert redis_client.keys("*") == []  # a volume without a file stores no key
     manager.registry.set_meta(FULL, "1")
     assert Evictor(manager.cleaner, manager.evictor.policy).watch() is None
     assert FULL not in manager.stats().meta
 
 
-def test_who_frees_nothing_waits_longer_each_time_up_to_a_bound(on_disk: MakeFull) -> None:
+def test_passes_that_free_nothing_wait_longer_each_time_up_to_a_bound(on_disk: MakeFull) -> None:
     manager = on_disk(timer_interval_seconds=0.001)
     (Path(manager.base_dir) / "stranger").write_bytes(b"x" * 18 * MIB)
     waits = []
@@ -359,7 +357,7 @@ def test_who_frees_nothing_waits_longer_each_time_up_to_a_bound(on_disk: MakeFul
     assert manager.evictor.backoff.intervals == 0
 
 
-def test_who_is_told_to_stop_evicts_nothing_more(on_disk: MakeFull) -> None:
+def test_a_stop_ends_the_eviction(on_disk: MakeFull) -> None:
     manager = on_disk(batch_size=1)
     fill(manager, *numbered(18))
     stop = threading.Event()
@@ -369,7 +367,7 @@ def test_who_is_told_to_stop_evicts_nothing_more(on_disk: MakeFull) -> None:
     assert_balanced(manager)
 
 
-def test_a_dry_run_that_wants_more_than_there_is_lists_each_file_once(on_disk: MakeFull) -> None:
+def test_a_dry_run_that_needs_more_than_all_files_lists_each_file_once(on_disk: MakeFull) -> None:
     manager = on_disk(evict_down_to=5)
     (Path(manager.base_dir) / "stranger").write_bytes(b"x" * 10 * MIB)
     names = numbered(7)
@@ -378,11 +376,11 @@ def test_a_dry_run_that_wants_more_than_there_is_lists_each_file_once(on_disk: M
     assert (sorted(evicted(promised)), promised.exhausted) == (names, True)
 
 
-# -- together
+# -- several at once
 
 
 @pytest.mark.process
-def test_two_that_evict_at_once_delete_nothing_twice_and_hardly_more_than_was_wanted(
+def test_two_evictors_at_once_delete_no_file_twice_and_hardly_more_than_needed(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:
     code = """
@@ -407,11 +405,11 @@ print(report.evicted, report.wanted_bytes, flush=True)
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        told = [list(map(int, process.communicate(timeout=60)[0].split())) for process in crowd]
-        wanted = max(wanted for _, wanted in told) // size + 1
-        gone = sum(evicted for evicted, _ in told)
-        assert gone == manager.stats().total("deleted") == 280 - len(entries(at))
-        assert wanted <= gone <= wanted + 3 * 5
+        counts = [list(map(int, process.communicate(timeout=60)[0].split())) for process in crowd]
+        needed = max(wanted for _, wanted in counts) // size + 1
+        total = sum(evicted for evicted, _ in counts)
+        assert total == manager.stats().total("deleted") == 280 - len(entries(at))
+        assert needed <= total <= needed + 3 * 5
         assert_balanced(manager)
         manager.close()
 
@@ -433,17 +431,17 @@ ARCHIVE = """
 FAILING = """
     from tempfleet.plugins import hookimpl
 
-    asked = 0
+    calls = 0
 
     @hookimpl
     def tempfleet_before_delete(files):
-        global asked
-        asked += 1
+        global calls
+        calls += 1
         raise RuntimeError("no answer")
 """
 
 
-def test_a_plug_in_may_name_the_order_and_veto_and_a_dry_run_tells_so(
+def test_a_plug_in_may_give_the_policy_and_veto_and_a_dry_run_shows_it(
     packages: Packages, on_disk: MakeFull, clock: FakeClock
 ) -> None:
     packages.install("archive", ARCHIVE)
@@ -456,7 +454,9 @@ def test_a_plug_in_may_name_the_order_and_veto_and_a_dry_run_tells_so(
     assert_balanced(manager)
 
 
-def test_a_plug_in_takes_no_name_of_ours(packages: Packages, on_disk: MakeFull, clock: FakeClock) -> None:
+def test_a_plug_in_cannot_replace_a_policy_of_ours(
+    packages: Packages, on_disk: MakeFull, clock: FakeClock
+) -> None:
     packages.install("archive", ARCHIVE)
     manager = on_disk(evict_down_to=75)
     fill(manager, *numbered(17), clock=clock)
@@ -467,7 +467,7 @@ def test_a_plug_in_takes_no_name_of_ours(packages: Packages, on_disk: MakeFull, 
         on_disk(eviction_policy="eldest")
 
 
-def test_a_policy_that_fails_lets_nothing_go_and_health_says_so(
+def test_a_policy_that_fails_evicts_nothing_and_degrades_health(
     packages: Packages, on_disk: MakeFull
 ) -> None:
     packages.install("archive", ARCHIVE)
@@ -475,7 +475,7 @@ def test_a_policy_that_fails_lets_nothing_go_and_health_says_so(
     fill(manager, *numbered(17))
     with pytest.raises(PluginFailed, match=r"archive\.broken"):
         manager.evictor.watch()
-    assert manager.evictor.watch() is None  # not at once again
+    assert manager.evictor.watch() is None  # not again at once
     assert len(entries(Path(manager.base_dir))) == 17
     assert "nothing more can be evicted" in manager.health_check()["warning"]
 
@@ -492,7 +492,7 @@ HANGING = """
 """
 
 
-def test_a_policy_that_hangs_stops_no_timer_and_is_told_until_it_is_well(
+def test_a_policy_that_hangs_stops_no_timer_and_degrades_health_until_it_returns(
     packages: Packages, on_disk: MakeFull
 ) -> None:
     packages.install("hanging", HANGING)
@@ -508,7 +508,7 @@ def test_a_policy_that_hangs_stops_no_timer_and_is_told_until_it_is_well(
     packages.module("hanging").gate.set()
 
 
-def test_a_veto_that_fails_ends_the_attempt_and_is_not_asked_of_every_file(
+def test_a_veto_that_fails_ends_the_pass_and_is_not_called_for_every_file(
     packages: Packages, on_disk: MakeFull
 ) -> None:
     packages.install("guard", FAILING)
@@ -516,5 +516,5 @@ def test_a_veto_that_fails_ends_the_attempt_and_is_not_asked_of_every_file(
     fill(manager, *numbered(17))
     report = manager.evict()
     assert (report.evicted, report.is_stuck) == (0, True)
-    assert packages.module("guard").asked == 1
+    assert packages.module("guard").calls == 1
     assert len(entries(Path(manager.base_dir))) == 17

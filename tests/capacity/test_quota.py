@@ -1,4 +1,4 @@
-"""Limits hold exactly where the registry keeps them, within a bound elsewhere; a noisy registrant harms nobody else."""
+"""The registry keeps its limits exactly, other limits hold within a bound; a noisy registrant harms no other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def codes(registry: Registry, batch: list[NewFile], /, **limits: int) -> list[st
 
 
 def settle(registry: Registry, outcome: Outcome = Outcome.DELETED) -> None:
-    """Whatever is due is gone."""
+    """Delete all due files."""
     claim = registry.claim(limit=1000, lease_ms=1000)
     registry.ack(claim.token, [Deletion(record, outcome) for record in claim.records])
 
@@ -47,7 +47,7 @@ def settle(registry: Registry, outcome: Outcome = Outcome.DELETED) -> None:
 # -- in the registry
 
 
-def test_a_volume_takes_files_up_to_its_limit_and_none_beyond(registry: Registry, clock: FakeClock) -> None:
+def test_a_volume_accepts_files_up_to_its_limit(registry: Registry, clock: FakeClock) -> None:
     batch = [new(name) for name in "abcd"]
     assert codes(registry, batch, files=3) == ["new", "new", "new", "over:files"]
     assert (len(registry), registry.stats().imbalance) == (3, 0)
@@ -57,7 +57,7 @@ def test_a_volume_takes_files_up_to_its_limit_and_none_beyond(registry: Registry
     assert codes(registry, [new("d")], files=3) == ["new"]
 
 
-def test_a_volume_takes_bytes_up_to_its_limit(registry: Registry) -> None:
+def test_a_volume_accepts_bytes_up_to_its_limit(registry: Registry) -> None:
     assert codes(registry, [new("a", 60), new("b", 50), new("c", 40)], bytes=100) == [
         "new",
         "over:bytes",
@@ -68,7 +68,7 @@ def test_a_volume_takes_bytes_up_to_its_limit(registry: Registry) -> None:
     assert registry.stats().bytes == 100
 
 
-def test_a_tag_has_limits_of_its_own(registry: Registry) -> None:
+def test_a_tag_has_its_own_limits(registry: Registry) -> None:
     batch = [
         new("a", 10, "noisy"),
         new("b", 10, "noisy"),
@@ -80,7 +80,7 @@ def test_a_tag_has_limits_of_its_own(registry: Registry) -> None:
     assert registry.tag_totals() == {"noisy": TagTotal(2, 20), "quiet": TagTotal(1, 10)}
 
 
-def test_a_file_that_was_tagged_anew_counts_under_its_new_tags(registry: Registry) -> None:
+def test_a_file_with_new_tags_counts_under_these_only(registry: Registry) -> None:
     registry.register([new("a", 10, "x", "y")])
     registry.register([new("a", 30, "y", "z")])
     assert registry.tag_totals() == {"y": TagTotal(1, 30), "z": TagTotal(1, 30)}
@@ -95,7 +95,9 @@ def test_any_text_may_be_a_tag(registry: Registry) -> None:
     assert registry.read(["/base/a"])[1][0].tags == tags  # type: ignore[union-attr]
 
 
-def test_what_waits_behind_a_claim_counts_from_its_registration(registry: Registry, clock: FakeClock) -> None:
+def test_a_file_that_waits_behind_a_claim_counts_from_its_registration(
+    registry: Registry, clock: FakeClock
+) -> None:
     registry.register([new("a", 10, "x")])
     clock.advance(60)
     claim = registry.claim(limit=1, lease_ms=1000)
@@ -111,7 +113,7 @@ def test_what_waits_behind_a_claim_counts_from_its_registration(registry: Regist
 
 
 @pytest.mark.parametrize("ended_by", ["its holder", "its lease"])
-def test_what_takes_the_place_of_a_file_that_was_not_deleted_counts_alone(
+def test_a_file_that_replaces_an_undeleted_one_counts_alone(
     registry: Registry, clock: FakeClock, ended_by: str
 ) -> None:
     registry.register([new("a", 10, "x")])
@@ -128,7 +130,7 @@ def test_what_takes_the_place_of_a_file_that_was_not_deleted_counts_alone(
     assert codes(registry, [new("b", 10)], bytes=100) == ["new"]
 
 
-def test_a_tag_is_counted_through_failure_and_burial(registry: Registry, clock: FakeClock) -> None:
+def test_a_tag_counts_failed_and_dead_files(registry: Registry, clock: FakeClock) -> None:
     registry.register([new("a", 10, "x"), new("b", 5, "x")])
     clock.advance(60)
     claim = registry.claim(limit=10, lease_ms=1000)
@@ -176,7 +178,7 @@ print(taken, flush=True)
 # -- with a manager
 
 
-def test_without_limits_nothing_is_refused_or_worth_a_word(manager: TempFileManager) -> None:
+def test_without_limits_nothing_is_rejected_or_warned_of(manager: TempFileManager) -> None:
     for n in range(5):
         manager.register(file(manager, f"f{n}", 1000), tags=["x"])
     assert manager.health_check()["status"] == "healthy"
@@ -195,7 +197,7 @@ def test_a_soft_limit_degrades_health_in_the_specifications_words(make_manager: 
     ]
 
 
-def test_a_hard_limit_refuses_with_all_that_a_caller_needs(make_manager: MakeManager) -> None:
+def test_a_hard_limit_rejects_with_all_that_a_caller_needs(make_manager: MakeManager) -> None:
     manager = make_manager(max_files=1, quota="reject")
     manager.register(file(manager, "a"))
     extra = file(manager, "b")
@@ -215,7 +217,7 @@ def test_a_tags_limit_names_the_tag(make_manager: MakeManager) -> None:
     assert refused.value.tag == "größe"
 
 
-def test_a_file_over_the_size_limit_is_refused_and_stays(
+def test_a_file_over_the_size_limit_is_rejected_and_stays(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = make_manager(size_limit_bytes=5)
@@ -231,7 +233,7 @@ def test_a_file_over_the_size_limit_is_refused_and_stays(
     manager.register(file(manager, "small", 5))
 
 
-def test_a_batch_registers_what_has_room_and_names_the_rest(make_manager: MakeManager) -> None:
+def test_a_batch_registers_the_files_within_the_limit_and_names_the_others(make_manager: MakeManager) -> None:
     manager = make_manager(max_files=2, size_limit_bytes=5, quota="reject")
     paths = [file(manager, "large", 6), *(file(manager, name) for name in "abc")]
     with pytest.raises(BatchError) as refused:
@@ -249,7 +251,7 @@ def test_creating_beyond_a_limit_leaves_nothing_behind(make_manager: MakeManager
     assert manager.stats().active == 0
 
 
-def test_a_refused_file_is_not_deleted_at_the_end_of_the_block(make_manager: MakeManager) -> None:
+def test_a_rejected_file_is_not_deleted_at_the_end_of_the_block(make_manager: MakeManager) -> None:
     with make_manager(max_files=1, quota="reject") as manager:
         kept, gone = file(manager, "kept"), file(manager, "gone")
         manager.register(gone)
@@ -260,7 +262,7 @@ def test_a_refused_file_is_not_deleted_at_the_end_of_the_block(make_manager: Mak
 # -- making room
 
 
-def test_the_oldest_of_the_registrant_make_room(make_manager: MakeManager, clock: FakeClock) -> None:
+def test_the_oldest_files_of_the_registrant_make_room(make_manager: MakeManager, clock: FakeClock) -> None:
     manager = make_manager(max_files=3, quota="evict")
     paths = [file(manager, f"f{n}") for n in range(4)]
     for path in paths:
@@ -288,7 +290,7 @@ def test_room_is_made_in_the_order_of_the_policy(
     assert_balanced(manager)
 
 
-def test_a_policy_that_there_is_not_stops_the_start(make_manager: MakeManager) -> None:
+def test_an_unknown_policy_stops_the_start(make_manager: MakeManager) -> None:
     with pytest.raises(SettingsError, match="must be one of largest, least-recently-used, oldest, size-age"):
         make_manager(eviction_policy="newest")
 
@@ -303,7 +305,7 @@ def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) 
     assert record is not None and record.due_ms == record.deadline_ms
 
 
-def test_who_has_nothing_that_could_go_is_not_looked_through_at_each_refusal(
+def test_a_registrant_without_deletable_files_is_not_searched_at_each_rejection(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quota, "LONG_SEARCH_SECONDS", 0)
@@ -314,27 +316,27 @@ def test_who_has_nothing_that_could_go_is_not_looked_through_at_each_refusal(
     manager.hold(held)
     manager.register(other, tags=["b"])
 
-    def refused(tag: str) -> int:
-        """How many round trips a refusal took."""
+    def rejected(tag: str) -> int:
+        """Returns the number of round trips of a rejection."""
         began = manager.registry.store.round_trips
         with pytest.raises(QuotaExceeded):
             manager.register(file(manager, "new"), tags=[tag])
         return manager.registry.store.round_trips - began
 
-    looked, rested = refused("a"), refused("a")
-    assert rested < looked
+    searched, paused = rejected("a"), rejected("a")
+    assert paused < searched
     assert manager.register(file(manager, "new"), tags=["b"])
     assert not other.exists()
 
 
-def test_files_that_are_set_aside_make_room_at_once(make_manager: MakeManager, clock: FakeClock) -> None:
+def test_quarantined_files_make_room_at_once(make_manager: MakeManager, clock: FakeClock) -> None:
     manager = make_manager(max_files=1, quota="evict", quarantine_seconds=600)
     first, second = file(manager, "first"), file(manager, "second")
     manager.register(first)
     clock.advance(1)
     manager.register(second)
     assert manager.is_temp_file(second)
-    assert [one.path for one in manager.quarantined()] == [str(first)]
+    assert [file.path for file in manager.quarantined()] == [str(first)]
 
 
 def test_files_that_their_users_deleted_make_room_at_once(make_manager: MakeManager) -> None:
@@ -363,7 +365,7 @@ INTERRUPTED = """
 """
 
 
-def test_room_that_somebody_else_makes_of_the_same_files_is_room(
+def test_room_that_another_process_makes_of_the_same_files_counts(
     packages: Packages, make_manager: MakeManager
 ) -> None:
     packages.install("late", INTERRUPTED)
@@ -400,7 +402,7 @@ def test_a_noisy_registrant_makes_room_among_its_own_files_and_harms_no_other(
         manager.register(file(manager, "third"), tags=["third"])
 
 
-def test_what_is_held_makes_no_room(make_manager: MakeManager) -> None:
+def test_held_files_make_no_room(make_manager: MakeManager) -> None:
     manager = make_manager(max_files=1, quota="evict")
     held = file(manager, "held")
     manager.register(held)
@@ -423,17 +425,17 @@ def test_a_file_in_use_makes_no_room(make_manager: MakeManager) -> None:
 
 
 def test_a_hosts_limit_counts_all_its_volumes(make_manager: MakeManager, tmp_path: Path) -> None:
-    one = make_manager(host_max_files=2, quota="reject")
+    first = make_manager(host_max_files=2, quota="reject")
     two = make_manager(tmp_path / "two", host_max_files=2, quota="reject")
-    one.register(file(one, "a"))
+    first.register(file(first, "a"))
     two.register(file(two, "b"))
     two.local_volume.admission.host.forget()  # type: ignore[union-attr]
     with pytest.raises(QuotaExceeded, match="TEMP_FILE_HOST_MAX_FILES is 2"):
         two.register(file(two, "c"))
-    one.register(Path(one.base_dir) / "a")  # what is known already, is welcome
+    first.register(Path(first.base_dir) / "a")  # it is registered already, so no limit applies
 
 
-def test_a_hosts_limit_overshoots_by_no_more_than_a_glance_old(
+def test_a_hosts_limit_is_exceeded_by_no_more_than_its_totals_are_old(
     make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfleet.capacity.host_totals.FRESH_SECONDS", 3600.0)
@@ -457,7 +459,7 @@ def test_a_hosts_soft_limit_degrades_health(make_manager: MakeManager) -> None:
     assert manager.health_check()["warnings"] == ["Host web-1 has more temp files than it may: 6 bytes"]
 
 
-def test_the_same_file_that_is_being_deleted_is_no_matter_of_quota(
+def test_registering_a_file_that_is_being_deleted_is_no_quota_error(
     make_manager: MakeManager, clock: FakeClock
 ) -> None:
     manager = make_manager(max_files=1, quota="reject")
@@ -469,7 +471,7 @@ def test_the_same_file_that_is_being_deleted_is_no_matter_of_quota(
         manager.register(path)
 
 
-def test_reaping_for_a_file_that_waited_forgets_the_tags_of_the_old_one(
+def test_reaping_for_a_waiting_file_drops_the_tags_of_the_old_one(
     registry: Registry, clock: FakeClock
 ) -> None:
     registry.register([NewFile("/b/a", 1000, size_bytes=10, identity="i1", tags=("old",))])

@@ -1,4 +1,4 @@
-"""How full a disk and the memory are, and how much must go."""
+"""How full a disk and the memory are, and how much must be freed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings_of(base_dir: Path, **marks: int) -> Settings:
 
 @pytest.fixture
 def in_memory() -> Iterator[Path]:
-    """A directory on a tmpfs that is there anyway."""
+    """A directory on a tmpfs that every system has."""
     if not os.path.isdir("/dev/shm"):
         pytest.skip("there is no /dev/shm")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as at:
@@ -40,7 +40,7 @@ def in_memory() -> Iterator[Path]:
     st.integers(0, 98),
     st.integers(0, 10**6),
 )
-def test_what_is_wanted_brings_it_down_to_the_low_mark_and_not_a_block_less_would(
+def test_the_excess_is_the_least_that_leads_down_to_the_low_mark(
     used: int, total: int, above: int, down_to: int, more: int
 ) -> None:
     usage = DiskUsage("/", 1, Kind.BYTES, min(used, total), total, above, down_to)
@@ -59,15 +59,15 @@ def test_without_marks_nothing_is_measured(base_dir: Path) -> None:
         assert disk_usages(roots, settings) == []
 
 
-def test_a_file_system_is_as_full_as_df_says_and_is_read_once(base_dir: Path) -> None:
+def test_a_file_system_is_as_full_as_in_df_and_is_read_once(base_dir: Path) -> None:
     with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
-        found = {usage.kind: usage for usage in disk_usages(roots, settings)}
+        usages = {usage.kind: usage for usage in disk_usages(roots, settings)}
     assert len(list(roots)) == 2
-    assert set(found) <= {Kind.BYTES, Kind.INODES}
-    assert found[Kind.BYTES].percent == pytest.approx(psutil.disk_usage(str(base_dir)).percent, abs=1)
+    assert set(usages) <= {Kind.BYTES, Kind.INODES}
+    assert usages[Kind.BYTES].percent == pytest.approx(psutil.disk_usage(str(base_dir)).percent, abs=1)
 
 
-def test_a_root_that_is_away_is_not_measured(tmp_path: Path) -> None:
+def test_a_missing_root_is_not_measured(tmp_path: Path) -> None:
     base_dir = tmp_path / "away" / "base"
     with Roots.open(settings := settings_of(base_dir, evict_above=90)) as roots:
         base_dir.rename(tmp_path / "elsewhere")
@@ -75,17 +75,17 @@ def test_a_root_that_is_away_is_not_measured(tmp_path: Path) -> None:
         assert disk_usages(roots, settings) == []
 
 
-def test_memory_counts_for_what_lies_in_it_and_for_nothing_else(in_memory: Path, tmp_path: Path) -> None:
+def test_memory_is_measured_only_for_files_in_memory(in_memory: Path, tmp_path: Path) -> None:
     for base_dir in (in_memory / "base", tmp_path / "base"):
         with Roots.open(settings := settings_of(base_dir, evict_memory_above=90)) as roots:
-            found = disk_usages(roots, settings)
-            assert [usage.kind for usage in found] == [Kind.MEMORY] * roots.is_in_memory()
-            for usage in found:
+            usages = disk_usages(roots, settings)
+            assert [usage.kind for usage in usages] == [Kind.MEMORY] * roots.is_in_memory()
+            for usage in usages:
                 assert usage.percent == pytest.approx(psutil.virtual_memory().percent, abs=5)
 
 
 def test_when_memory_is_short_the_files_in_it_make_room(in_memory: Path, make_manager: MakeManager) -> None:
-    """No machine has all its memory free, so more is wanted than there is: what may go, goes."""
+    """No machine has all its memory free, so more must be freed than there is: every deletable file is evicted."""
     base = in_memory / "base"
     manager = make_manager(base, allowed_roots=(str(base),), evict_memory_above=1, evict_memory_down_to=0)
     for name in ("a", "held", "b"):
@@ -100,7 +100,9 @@ def test_when_memory_is_short_the_files_in_it_make_room(in_memory: Path, make_ma
     assert_balanced(manager)
 
 
-def test_files_on_a_disk_do_not_go_for_want_of_memory(make_manager: MakeManager, base_dir: Path) -> None:
+def test_files_on_a_disk_are_not_evicted_if_memory_is_short(
+    make_manager: MakeManager, base_dir: Path
+) -> None:
     manager = make_manager(allowed_roots=(str(base_dir),), evict_memory_above=1, evict_memory_down_to=0)
     if manager.roots.is_in_memory():
         pytest.skip("the tests' directory lies in memory")

@@ -1,4 +1,4 @@
-"""The engine: what it deletes, what it hands back, and what it says afterwards, whatever ends it."""
+"""The cleaner: what it deletes, what it hands back and what it reports, whatever ends it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AtEachFile = Callable[[Callable[[], None]], None]
 
 @pytest.fixture
 def at_each_file() -> Iterator[AtEachFile]:
-    """Installs what is to happen in the deleting thread just before each unlink."""
+    """Installs an action that the deleting thread runs just before each unlink."""
 
     def install(action: Callable[[], None]) -> None:
         faults.install(lambda point: action() if point.endswith(".found") else None)
@@ -68,10 +68,10 @@ def fails_with(number: int) -> Callable[[], None]:
     return fail
 
 
-# -- what is deleted
+# -- which files are deleted
 
 
-def test_what_is_due_is_deleted_and_nothing_else(manager: TempFileManager, clock: FakeClock) -> None:
+def test_only_due_files_are_deleted(manager: TempFileManager, clock: FakeClock) -> None:
     soon, later = create(manager, 3, ttl=10), create(manager, 2, ttl=20)
     clock.advance(9.999)
     assert manager.cleaner.clean_due().deleted == 0
@@ -82,19 +82,19 @@ def test_what_is_due_is_deleted_and_nothing_else(manager: TempFileManager, clock
     assert_balanced(manager)
 
 
-def test_everything_due_goes_in_as_many_batches_as_it_takes(
+def test_all_due_files_are_deleted_in_as_many_batches_as_needed(
     make_manager: MakeManager, clock: FakeClock
 ) -> None:
     manager = make_manager(batch_size=10, threads=2)
     paths = create(manager, 35)
     clock.advance(3600)
-    seen: list[int] = []
-    report = manager.cleaner.clean_due(progress=lambda report: seen.append(report.deleted))
-    assert (report.deleted, report.batches, seen) == (35, 4, [10, 20, 30, 35])
+    counts: list[int] = []
+    report = manager.cleaner.clean_due(progress=lambda report: counts.append(report.deleted))
+    assert (report.deleted, report.batches, counts) == (35, 4, [10, 20, 30, 35])
     assert left(paths) == 0
 
 
-def test_only_what_was_removed_counts_as_deleted(
+def test_only_removed_files_count_as_deleted(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     for name in ("deleted", "missing", "replaced"):
@@ -104,8 +104,8 @@ def test_only_what_was_removed_counts_as_deleted(
     write(base_dir, "replaced", "of somebody else")
     clock.advance(3600)
     report = manager.cleanup_report()
-    found = {outcome: n for outcome, n in report.counts.items() if n}
-    assert found == {Outcome.DELETED: 1, Outcome.MISSING: 1, Outcome.REPLACED: 1}
+    counts = {outcome: n for outcome, n in report.counts.items() if n}
+    assert counts == {Outcome.DELETED: 1, Outcome.MISSING: 1, Outcome.REPLACED: 1}
     assert report.deleted == 1
     assert report.as_dict()["missing"] == 1
     assert (base_dir / "replaced").read_text() == "of somebody else"
@@ -126,7 +126,7 @@ def test_a_clean_up_with_nothing_to_do_does_nothing(
     assert caplog.messages == []
 
 
-def test_a_clean_up_says_what_it_did(
+def test_a_clean_up_logs_what_it_did(
     manager: TempFileManager,
     base_dir: Path,
     clock: FakeClock,
@@ -150,7 +150,7 @@ def test_a_clean_up_says_what_it_did(
     )
 
 
-# -- what ends it early
+# -- early ends
 
 
 def test_a_budget_that_is_used_up_hands_the_claim_back(manager: TempFileManager, clock: FakeClock) -> None:
@@ -164,18 +164,18 @@ def test_a_budget_that_is_used_up_hands_the_claim_back(manager: TempFileManager,
     assert left(paths) == 0
 
 
-def test_a_stop_hands_back_what_was_not_started_and_settles_what_was(
+def test_a_stop_hands_back_unstarted_files_and_settles_the_others(
     make_manager: MakeManager, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(batch_size=100, threads=2)
     paths = create(manager, 150)
     clock.advance(3600)
     stop = threading.Event()
-    seen = iter(range(1000))
-    at_each_file(lambda: stop.set() if next(seen) == 20 else None)
+    numbers = iter(range(1000))
+    at_each_file(lambda: stop.set() if next(numbers) == 20 else None)
     report = manager.cleaner.clean_due(stop=stop)
     assert not report.finished
-    assert 21 <= report.deleted <= 22  # one more for each thread that had begun
+    assert 21 <= report.deleted <= 22  # each running thread deletes one more file
     assert report.deleted + report.handed_back == 100
     assert left(paths) == 150 - report.deleted
     stats = manager.stats()
@@ -185,11 +185,11 @@ def test_a_stop_hands_back_what_was_not_started_and_settles_what_was(
 
 
 class TimeIsUp(BaseException):
-    """As billiard's SoftTimeLimitExceeded: raised by a signal handler wherever the main thread stands."""
+    """Like billiard's SoftTimeLimitExceeded: raised by a signal handler at any point of the main thread."""
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_an_exception_in_the_main_thread_hands_back_what_was_not_started_and_is_not_swallowed(
+def test_an_exception_in_the_main_thread_hands_back_unstarted_files_and_is_raised(
     make_manager: MakeManager, clock: FakeClock, at_each_file: AtEachFile, force: bool
 ) -> None:
     manager = make_manager(batch_size=200, threads=4)
@@ -201,10 +201,10 @@ def test_an_exception_in_the_main_thread_hands_back_what_was_not_started_and_is_
         raised.set()
         raise TimeIsUp
 
-    seen = iter(range(1000))
+    numbers = iter(range(1000))
 
     def interrupt() -> None:
-        if next(seen) == 30:
+        if next(numbers) == 30:
             os.kill(os.getpid(), signal.SIGUSR1)
             assert raised.wait(10)
 
@@ -259,7 +259,7 @@ def test_an_exception_while_a_thread_starts_loses_no_outcome(
     assert_balanced(manager)
 
 
-def test_an_exception_of_the_caller_ends_the_clean_up_with_everything_settled(
+def test_an_exception_of_the_caller_ends_the_clean_up_after_settling_all_files(
     make_manager: MakeManager, clock: FakeClock
 ) -> None:
     manager = make_manager(batch_size=10)
@@ -275,16 +275,16 @@ def test_an_exception_of_the_caller_ends_the_clean_up_with_everything_settled(
     assert (stats.total("deleted"), stats.due, stats.leased, stats.claims) == (10, 20, 0, 0)
 
 
-def test_a_mistake_in_a_deleting_thread_is_raised_after_everything_is_settled(
+def test_an_error_in_a_deleting_thread_is_raised_after_settling_all_files(
     make_manager: MakeManager, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(threads=2)
     paths = create(manager, 64)
     clock.advance(3600)
-    seen = iter(range(1000))
+    numbers = iter(range(1000))
 
     def stumble() -> None:
-        if next(seen) == 10:
+        if next(numbers) == 10:
             raise ZeroDivisionError
 
     at_each_file(stumble)
@@ -299,7 +299,7 @@ def test_a_mistake_in_a_deleting_thread_is_raised_after_everything_is_settled(
 # -- leases
 
 
-def test_a_lease_that_was_reaped_midway_settles_nothing(
+def test_a_lease_that_was_reaped_during_the_batch_settles_nothing(
     manager: TempFileManager,
     make_manager: MakeManager,
     clock: FakeClock,
@@ -362,13 +362,13 @@ def test_a_holder_whose_lease_is_gone_stops_before_the_next_file(
             clock.advance(10)
             manager.registry.reap()
             ends.set()
-            with pytest.raises(AssertionError):  # long enough for the extension to be refused
+            with pytest.raises(AssertionError):  # until the extension is refused
                 wait_until(lambda: False, timeout=0.5)
 
     at_each_file(be_reaped)
     report = manager.cleaner.clean_due()
     assert report.lost == 10
-    assert (left(paths), report.finished) == (0, True)  # the next claim had the other nine
+    assert (left(paths), report.finished) == (0, True)  # the next claim got the other nine
     assert manager.stats().total("deleted") == 9
     assert manager.stats().total("missing") == 1 or manager.stats().waiting == 1
     manager.close()
@@ -392,7 +392,7 @@ def test_files_of_a_cleaner_that_died_are_recovered_and_never_counted_as_failed(
     assert manager.stats().total("failed") == 0
 
 
-def test_redis_going_away_midway_loses_no_record(
+def test_a_redis_failure_during_the_batch_loses_no_record(
     tmp_path: Path, base_dir: Path, at_each_file: AtEachFile
 ) -> None:
     with EmbeddedServer.start(tmp_path / "server", appendfsync="always") as server:
@@ -414,10 +414,10 @@ def test_redis_going_away_midway_loses_no_record(
         manager.close()
 
 
-# -- what will not go
+# -- failures
 
 
-def test_a_file_that_will_not_go_is_tried_with_back_off_and_then_buried(
+def test_a_failing_file_is_retried_with_back_off_and_then_becomes_a_dead_letter(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(max_attempts=4, retry_delay_seconds=8)
@@ -449,7 +449,7 @@ def test_a_file_that_will_not_go_is_tried_with_back_off_and_then_buried(
     assert_balanced(manager)
 
 
-def test_a_busy_file_is_never_buried_and_goes_when_it_is_free(
+def test_a_busy_file_never_becomes_a_dead_letter_and_is_deleted_when_it_is_free(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(max_attempts=1)
@@ -467,18 +467,18 @@ def test_a_busy_file_is_never_buried_and_goes_when_it_is_free(
     assert manager.cleanup() == 1
 
 
-def test_one_bad_file_stops_no_other(
+def test_a_failing_file_does_not_stop_the_others(
     manager: TempFileManager, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     create(manager, 100)
     clock.advance(3600)
-    seen = iter(range(1000))
-    at_each_file(lambda: fails_with(errno.EIO)() if next(seen) % 10 == 0 else None)
+    numbers = iter(range(1000))
+    at_each_file(lambda: fails_with(errno.EIO)() if next(numbers) % 10 == 0 else None)
     report = manager.cleanup_report()
     assert (report.deleted, report.counts[Outcome.FAILED]) == (90, 10)
 
 
-def test_without_its_directory_a_volume_is_not_claimed_from(
+def test_nothing_is_claimed_from_a_volume_without_its_directory(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     paths = create(manager, 3)
@@ -502,7 +502,7 @@ def test_without_its_directory_a_volume_is_not_claimed_from(
 # -- force
 
 
-def test_force_deletes_what_is_not_due_but_nothing_held_or_dead(
+def test_force_deletes_files_that_are_not_due_except_held_and_dead_ones(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager = make_manager(max_attempts=1)
@@ -524,7 +524,7 @@ def test_force_deletes_what_is_not_due_but_nothing_held_or_dead(
     assert_balanced(manager)
 
 
-def test_force_takes_a_snapshot(
+def test_force_deletes_only_files_registered_before_it_began(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, at_each_file: AtEachFile
 ) -> None:
     manager, other = make_manager(batch_size=10), make_manager()
@@ -552,7 +552,7 @@ def test_force_tries_each_file_at_most_once(
 
     def refuse() -> None:
         tries["all"] += 1
-        clock.advance(10)  # they are due again at once
+        clock.advance(10)  # all are due again
         fails_with(errno.EBUSY)()
 
     at_each_file(refuse)
@@ -564,7 +564,7 @@ def test_force_tries_each_file_at_most_once(
 # -- preview
 
 
-def test_a_preview_tells_what_a_directory_gives_back(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_preview_shows_the_bytes_that_a_directory_frees(manager: TempFileManager, base_dir: Path) -> None:
     named, made = base_dir / "named", manager.create_dir()
     for n, at in enumerate((named, named / "deep", Path(made.path))):
         at.mkdir(exist_ok=True)
@@ -576,7 +576,7 @@ def test_a_preview_tells_what_a_directory_gives_back(manager: TempFileManager, b
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_preview_tells_what_the_clean_up_then_does_and_changes_nothing(
+def test_a_preview_shows_what_the_clean_up_then_does_and_changes_nothing(
     make_manager: MakeManager, base_dir: Path, redis_client: redis.Redis, clock: FakeClock, force: bool
 ) -> None:
     manager = make_manager(max_attempts=1)
@@ -664,7 +664,7 @@ def test_cleaners_in_several_threads_never_count_a_file_twice(manager: TempFileM
 
 
 @pytest.mark.parametrize("directory", [False, True])
-def test_what_a_killed_process_had_in_hand_goes_though_its_path_was_used_again(
+def test_a_file_that_a_killed_process_had_moved_is_deleted_although_its_path_was_reused(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path, directory: bool
 ) -> None:
     manager, path = make_manager(), base_dir / "name"
@@ -682,12 +682,12 @@ def test_what_a_killed_process_had_in_hand_goes_though_its_path_was_used_again(
     later = make_manager()
     assert later.cleanup() == 0
     assert path.read_text() == "another"
-    make_manager().cleanup()  # nothing is left of it, so its note goes
+    make_manager().cleanup()  # no file is left, so its journal is removed
     assert os.listdir(later.roots.base.private.path) == ["audit.log"]
     assert (later.stats().waiting, later.stats().total("replaced"), later.stats().imbalance) == (1, 1, 0)
 
 
-def test_what_ran_out_of_time_half_way_goes_though_its_path_was_used_again(
+def test_a_file_of_an_interrupted_deletion_is_deleted_although_its_path_was_reused(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
     manager, path = make_manager(), base_dir / "name"
@@ -712,7 +712,7 @@ def test_what_ran_out_of_time_half_way_goes_though_its_path_was_used_again(
     assert os.listdir(later.roots.base.private.path) == ["audit.log"]
 
 
-def test_what_a_killed_process_had_in_hand_stays_where_no_record_says_that_it_was_replaced(
+def test_a_file_that_a_killed_process_had_moved_stays_if_no_record_replaced_it(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
     manager, path = make_manager(), base_dir / "name"
@@ -730,7 +730,7 @@ def test_what_a_killed_process_had_in_hand_stays_where_no_record_says_that_it_wa
 
 
 def _die_with_a_file_in_hand(manager: TempFileManager) -> None:
-    """As a worker that is killed between the move and the unlink."""
+    """Like a worker that is killed between the move and the unlink."""
     claim = manager.registry.claim(limit=1, lease_ms=1000)
 
     def die(point: str) -> None:

@@ -1,4 +1,4 @@
-"""The grace period, registry and disk together: set aside, restored, purged, and counted once throughout."""
+"""The quarantine, registry and disk together: quarantined, restored, purged, and always counted once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def due(manager: TempFileManager, clock: FakeClock, path: Path, text: str = "hel
     return path
 
 
-def test_a_due_file_waits_out_its_grace_period_and_then_counts_as_deleted(
+def test_a_due_file_waits_out_its_quarantine_and_then_counts_as_deleted(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     path = due(manager, clock, base_dir / "a")
@@ -41,7 +41,7 @@ def test_a_due_file_waits_out_its_grace_period_and_then_counts_as_deleted(
     stats = manager.stats()
     assert (stats.total("deleted"), stats.total("aside"), stats.total("aside_bytes")) == (0, 1, 5)
     assert (stats.waiting, stats.bytes, stats.imbalance) == (1, 5, 0)
-    assert [one.path for one in manager.quarantined()] == [str(path)]
+    assert [file.path for file in manager.quarantined()] == [str(path)]
     clock.advance(GRACE - 1)
     assert manager.cleanup_report().set_aside == manager.cleanup_report().deleted == 0
     clock.advance(1)
@@ -56,7 +56,7 @@ def test_a_due_file_waits_out_its_grace_period_and_then_counts_as_deleted(
     assert (stats.active, stats.imbalance, files_in(base_dir)) == (0, 0, [])
 
 
-def test_a_file_can_be_restored_while_its_grace_period_lasts(
+def test_a_file_can_be_restored_while_it_is_quarantined(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     path = due(manager, clock, base_dir / "a")
@@ -74,8 +74,10 @@ def test_a_file_can_be_restored_while_its_grace_period_lasts(
         manager.restore(path)
 
 
-@pytest.mark.parametrize("grace", [GRACE, 0], ids=["set aside", "deleted, where there is no grace any more"])
-def test_a_created_file_whose_claimer_died_after_setting_it_aside_is_not_lost(
+@pytest.mark.parametrize(
+    "grace", [GRACE, 0], ids=["quarantined", "deleted, because the quarantine is off now"]
+)
+def test_a_created_file_whose_claimer_died_after_quarantining_it_is_not_lost(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, base_dir: Path, grace: int
 ) -> None:
     with manager.create(ttl=5).file as file:
@@ -83,15 +85,15 @@ def test_a_created_file_whose_claimer_died_after_setting_it_aside_is_not_lost(
     clock.advance(6)
     claim = manager.registry.claim(limit=1, lease_ms=1000)
     deleter = manager.cleaner.deleter
-    [one] = deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True)
+    [result] = deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True)
     clock.advance(2)
     later = make_manager(quarantine_seconds=grace)
     assert later.registry.reap().recovered == 1
-    promised = [(each.outcome, each.reason) for each in later.preview()]
+    promised = [(preview.outcome, preview.reason) for preview in later.preview()]
     report = later.cleanup_report()
     assert (report.set_aside, report.deleted) == ((1, 0) if grace else (0, 1))
     assert promised == [("deleted", "quarantine" if grace else "")]
-    assert [each.aside_path for each in later.quarantined()] == ([one.new.path] if grace else [])
+    assert [file.aside_path for file in later.quarantined()] == ([result.new.path] if grace else [])
     assert_balanced(later)
     clock.advance(2 * GRACE)
     later.cleanup()
@@ -110,9 +112,7 @@ def test_restoring_never_overwrites(manager: TempFileManager, clock: FakeClock, 
     assert path.read_text() == "hello"
 
 
-def test_a_path_that_is_used_again_has_a_life_of_its_own(
-    manager: TempFileManager, clock: FakeClock, base_dir: Path
-) -> None:
+def test_a_reused_path_has_its_own_record(manager: TempFileManager, clock: FakeClock, base_dir: Path) -> None:
     path = due(manager, clock, base_dir / "a", "first")
     manager.cleanup()
     due(manager, clock, path, "second")
@@ -124,7 +124,7 @@ def test_a_path_that_is_used_again_has_a_life_of_its_own(
 
 
 @pytest.mark.parametrize("unlinked", [False, True])
-def test_a_path_that_is_linked_to_the_same_file_again_is_accounted_for(
+def test_a_path_that_is_linked_to_the_same_file_again_is_counted(
     manager: TempFileManager, clock: FakeClock, base_dir: Path, unlinked: bool
 ) -> None:
     original, path = base_dir / "original", base_dir / "a"
@@ -145,7 +145,7 @@ def test_a_path_that_is_linked_to_the_same_file_again_is_accounted_for(
     assert_balanced(manager)
 
 
-def test_forcing_does_not_cut_a_grace_period_short(
+def test_force_does_not_shorten_a_quarantine(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     path = base_dir / "a"
@@ -160,7 +160,7 @@ def test_forcing_does_not_cut_a_grace_period_short(
     assert path.exists()
 
 
-def test_a_file_that_stays_because_it_is_in_use_takes_no_room_in_quarantine(
+def test_a_file_that_stays_because_it_is_in_use_takes_no_room_in_the_quarantine(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
     manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=7)
@@ -171,15 +171,15 @@ def test_a_file_that_stays_because_it_is_in_use_takes_no_room_in_quarantine(
         clock.advance(1)
     clock.advance(6)
     with used.open():
-        promised = [(each.outcome, each.reason) for each in manager.preview()]
+        promised = [(preview.outcome, preview.reason) for preview in manager.preview()]
         report = manager.cleanup_report()
     assert promised == [("busy", "open"), ("deleted", "quarantine"), ("deleted", "quarantine-full")]
     assert (report.kept, report.set_aside, report.deleted) == (1, 1, 1)
-    assert [one.path for one in manager.quarantined()] == [str(fits)]
+    assert [file.path for file in manager.quarantined()] == [str(fits)]
 
 
 @pytest.mark.parametrize("selected", [{"force": True}, {"tags": ["t"]}, {"force": True, "tags": ["t"]}])
-def test_what_is_cleaned_by_force_or_by_a_tag_goes_when_its_grace_period_is_over(
+def test_force_or_a_tag_deletes_a_file_when_its_quarantine_is_over(
     manager: TempFileManager, clock: FakeClock, base_dir: Path, selected: dict[str, object]
 ) -> None:
     due(manager, clock, base_dir / "a")
@@ -187,12 +187,12 @@ def test_what_is_cleaned_by_force_or_by_a_tag_goes_when_its_grace_period_is_over
     assert list(manager.preview(**selected)) == []
     assert manager.cleanup_report(**selected).deleted == 0
     clock.advance(GRACE)
-    assert [each.outcome for each in manager.preview(**selected)] == ["deleted"]
+    assert [preview.outcome for preview in manager.preview(**selected)] == ["deleted"]
     assert manager.cleanup_report(**selected).deleted == 1
     assert files_in(base_dir) == []
 
 
-def test_forcing_does_not_cut_the_grace_period_of_a_file_that_was_held_short(
+def test_force_does_not_shorten_the_quarantine_of_a_file_that_was_held(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     due(manager, clock, base_dir / "a")
@@ -204,7 +204,7 @@ def test_forcing_does_not_cut_the_grace_period_of_a_file_that_was_held_short(
     assert manager.cleanup(force=True) == 0
 
 
-def test_a_purge_deletes_what_is_in_quarantine_and_nothing_else(
+def test_a_purge_deletes_only_quarantined_files(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     first, second = due(manager, clock, base_dir / "a"), due(manager, clock, base_dir / "b")
@@ -213,11 +213,11 @@ def test_a_purge_deletes_what_is_in_quarantine_and_nothing_else(
     waiting.write_text("hello")
     manager.register(waiting, ttl=1)
     clock.advance(2)
-    would = list(manager.preview(quarantine=True, prefix=str(first)))
-    assert [(each.outcome, each.freed_bytes > 0) for each in would] == [("deleted", True)]
+    previews = list(manager.preview(quarantine=True, prefix=str(first)))
+    assert [(preview.outcome, preview.freed_bytes > 0) for preview in previews] == [("deleted", True)]
     assert manager.purge_quarantine(tags=["other"]).deleted == 0
     assert manager.purge_quarantine(tags=["t"], prefix=str(first)).deleted == 1
-    assert [one.path for one in manager.quarantined()] == [str(second)]
+    assert [file.path for file in manager.quarantined()] == [str(second)]
     report = manager.purge_quarantine()
     assert (report.deleted, report.set_aside, waiting.exists()) == (1, 0, True)
     assert manager.quarantined() == []
@@ -226,7 +226,7 @@ def test_a_purge_deletes_what_is_in_quarantine_and_nothing_else(
 
 
 @pytest.mark.parametrize("settled", [True, False], ids=["recorded there", "its claimer died before"])
-def test_a_preview_tells_what_a_purge_gives_back(
+def test_a_preview_shows_the_bytes_that_a_purge_frees(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path, settled: bool
 ) -> None:
     manager = make_manager(quarantine_seconds=GRACE)
@@ -239,7 +239,7 @@ def test_a_preview_tells_what_a_purge_gives_back(
     if settled:
         assert manager.cleanup_report().set_aside == 3
         purge = manager.purge_quarantine
-        would = manager.preview(quarantine=True)
+        previews = manager.preview(quarantine=True)
     else:
         claim = manager.registry.claim(limit=3, lease_ms=1)
         set_aside = manager.cleaner.deleter.quarantine(
@@ -249,13 +249,13 @@ def test_a_preview_tells_what_a_purge_gives_back(
         clock.advance(1)
         later = make_manager(quarantine_seconds=0)
         purge = later.cleanup_report
-        would = later.preview()
-    promised = sorted(each.freed_bytes for each in would)
+        previews = later.preview()
+    promised = sorted(preview.freed_bytes for preview in previews)
     assert promised == [5, 300, 300]
     assert purge().freed_bytes == 605
 
 
-def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
+def test_a_dry_run_and_explain_show_which_files_fit_into_the_quarantine(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
     manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=7)
@@ -271,19 +271,21 @@ def test_a_dry_run_and_explain_tell_what_is_set_aside_and_what_has_no_room(
     assert manager.explain(fits).verdict.reason == "quarantine"
     assert "would be quarantined" in str(manager.explain(fits))
     promised = list(manager.preview())
-    assert [(each.path, each.outcome, each.reason) for each in promised] == [
+    assert [(preview.path, preview.outcome, preview.reason) for preview in promised] == [
         (str(fits), "deleted", "quarantine"),
         (str(too_large), "deleted", "quarantine-full"),
         (str(made), "deleted", "quarantine"),
     ]
-    assert sum(each.freed_bytes for each in promised) == 5
+    assert sum(preview.freed_bytes for preview in promised) == 5
     assert fits.exists() and manager.quarantined() == []
     report = manager.cleanup_report()
     assert (report.deleted, report.set_aside, report.freed_bytes) == (1, 2, 5)
-    assert {one.path for one in manager.quarantined()} == {str(fits), str(made)}
+    assert {file.path for file in manager.quarantined()} == {str(fits), str(made)}
 
 
-def test_what_its_own_block_discards_is_not_kept(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_file_that_its_own_block_discards_is_not_quarantined(
+    manager: TempFileManager, base_dir: Path
+) -> None:
     with manager.create() as draft:
         draft.write(b"x")
     assert manager.quarantined() == []
@@ -306,14 +308,14 @@ def test_created_files_and_directories_can_be_restored(
     assert Path(directory, "inside").read_text() == "in"
 
 
-def test_a_crash_between_disk_and_registry_leaves_nothing_lost(
+def test_a_crash_between_disk_and_registry_loses_nothing(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     path = due(manager, clock, base_dir / "a")
     claim = manager.registry.claim(limit=1, lease_ms=1000)
     deleter = Deleter(manager.roots, manager.settings)
     assert len(list(deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True))) == 1
-    # it dies here, before it tells the registry
+    # the process dies here, before it settles with the registry
     clock.advance(2)
     report = manager.cleanup_report()
     assert (report.set_aside, report.recovered) == (1, 1)
@@ -336,7 +338,7 @@ def test_a_record_that_moved_under_a_stale_token_changes_nothing(
     assert manager.stats().totals == before
 
 
-def test_a_file_that_waited_behind_one_set_aside_enters_the_registry(
+def test_a_file_that_waited_behind_a_quarantined_one_enters_the_registry(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     path = str(due(manager, clock, base_dir / "a"))
@@ -357,8 +359,8 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     assert "is not registered" in str(manager.explain(path))
     path.write_text("hello")
     manager.register(path, ttl=60)
-    told = str(manager.explain(path))
-    assert "is due in 1 min" in told and "it would be quarantined" in told and "a\\nb" in told
+    text = str(manager.explain(path))
+    assert "is due in 1 min" in text and "it would be quarantined" in text and "a\\nb" in text
     manager.hold(path)
     assert "held until tempfleet unhold" in str(manager.explain(path))
     manager.unhold(path)
@@ -374,7 +376,7 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     assert "tempfleet restore" in str(manager.explain(path))
 
 
-def test_what_is_being_created_at_this_moment_is_explained_as_kept(
+def test_a_file_that_is_being_created_is_explained_as_kept(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
     made = manager.create_dir()
@@ -384,7 +386,7 @@ def test_what_is_being_created_at_this_moment_is_explained_as_kept(
     assert "its record would be dropped" in str(manager.explain(made))
 
 
-def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to(
+def test_an_eviction_deletes_quarantined_files_and_quarantines_none(
     manager: TempFileManager, clock: FakeClock, base_dir: Path
 ) -> None:
     due(manager, clock, base_dir / "a")
@@ -400,7 +402,7 @@ def test_who_makes_room_deletes_outright_and_ends_a_grace_period_only_if_told_to
     assert (manager.quarantined(), files_in(base_dir), manager.stats().imbalance) == ([], [], 0)
 
 
-def test_what_redis_forgot_in_quarantine_waits_a_grace_period_more_and_goes(
+def test_a_quarantined_file_that_redis_lost_waits_another_quarantine_and_is_deleted(
     manager: TempFileManager,
     make_manager: MakeManager,
     clock: FakeClock,
@@ -428,7 +430,7 @@ def test_what_redis_forgot_in_quarantine_waits_a_grace_period_more_and_goes(
     assert (stats.total("aside"), stats.total("aside_bytes"), stats.bytes, stats.imbalance) == (0, 0, 0, 0)
 
 
-def test_what_redis_forgot_in_quarantine_keeps_no_clean_up_from_cleaning_while_redis_is_full(
+def test_a_quarantined_file_that_redis_lost_stops_no_clean_up_while_redis_is_full(
     clock: FakeClock, base_dir: Path, real_client: redis.Redis
 ) -> None:
     settings = Settings.load(base_dir=str(base_dir), host="web-1", quarantine_seconds=GRACE)
@@ -446,7 +448,7 @@ def test_what_redis_forgot_in_quarantine_keeps_no_clean_up_from_cleaning_while_r
     assert not path.exists()
 
 
-def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(
+def test_a_file_that_a_dead_claimer_quarantined_is_left_to_the_claim_of_its_own_record(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
     due(manager, clock, base_dir / "a")
@@ -460,7 +462,7 @@ def test_what_a_dead_claimer_set_aside_is_left_to_the_claim_of_its_own_record(
     assert (later.stats().total("aside"), later.stats().imbalance) == (1, 0)
 
 
-def test_what_another_volume_set_aside_keeps_its_record_and_its_grace_period(
+def test_a_file_that_another_volume_quarantined_keeps_its_record_and_its_quarantine(
     make_manager: MakeManager, clock: FakeClock, tmp_path: Path
 ) -> None:
     shared, outer = tmp_path / "shared", tmp_path / "outer"

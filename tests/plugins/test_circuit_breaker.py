@@ -1,4 +1,4 @@
-"""A stranger's code can raise, hang and lie; the caller goes on, and knows."""
+"""Plug-in code may raise, hang or answer nonsense; the caller goes on and gets an error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def breaker(clock: Clock) -> CircuitBreaker:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What a hanging call waits for; opened at the end of the test."""
+    """A hanging call waits for this event, which is set at the end of the test."""
     gate = threading.Event()
     yield gate
     gate.set()
@@ -55,7 +55,7 @@ def fails(
 
 
 def hang(breaker: CircuitBreaker, clock: Clock, gate: threading.Event) -> PluginFailed:
-    """A call whose time passes while it waits for *gate*."""
+    """A call whose time runs out while it waits for *gate*."""
 
     def pass_time() -> None:
         clock.now += 1
@@ -63,12 +63,12 @@ def hang(breaker: CircuitBreaker, clock: Clock, gate: threading.Event) -> Plugin
     return fails(breaker, gate.wait, meanwhile=pass_time)
 
 
-def test_an_answer_is_given_back_from_another_thread(breaker: CircuitBreaker) -> None:
+def test_an_answer_is_returned_from_another_thread(breaker: CircuitBreaker) -> None:
     assert breaker.call(threading.get_ident) != threading.get_ident()
     assert not breaker.is_off
 
 
-def test_what_is_raised_is_told_and_logged_with_the_name(
+def test_an_exception_is_reported_and_logged_with_the_name(
     breaker: CircuitBreaker, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert str(fails(breaker)) == "plug-in guard.before_delete failed: ValueError: no such database"
@@ -86,7 +86,7 @@ def test_no_exception_gets_out(breaker: CircuitBreaker, exc: type[BaseException]
     assert exc.__name__ in str(fails(breaker, leave))
 
 
-def test_an_exception_that_cannot_be_shown_is_still_contained(breaker: CircuitBreaker) -> None:
+def test_an_exception_that_cannot_be_formatted_is_still_contained(breaker: CircuitBreaker) -> None:
     class Rude(Exception):
         def __str__(self) -> str:
             raise RuntimeError("not telling")
@@ -97,7 +97,7 @@ def test_an_exception_that_cannot_be_shown_is_still_contained(breaker: CircuitBr
     assert "RuntimeError" in str(fails(breaker, rude))
 
 
-def test_a_strangers_words_are_kept_short_and_on_one_line(breaker: CircuitBreaker) -> None:
+def test_the_message_of_a_plug_in_is_short_and_on_one_line(breaker: CircuitBreaker) -> None:
     def talk() -> None:
         raise ValueError("\n\x1b[31m" + "x" * 100_000)
 
@@ -109,7 +109,7 @@ def test_a_strangers_words_are_kept_short_and_on_one_line(breaker: CircuitBreake
 def test_after_some_failures_in_a_row_it_is_not_called_any_more(breaker: CircuitBreaker) -> None:
     for _ in range(FAILURES - 1):
         assert not fails(breaker).is_off
-    assert breaker.call(lambda: 1) == 1  # then the row begins anew
+    assert breaker.call(lambda: 1) == 1  # a success resets the count
     for _ in range(FAILURES):
         failed = fails(breaker)
     assert (failed.is_off, breaker.is_off) == (True, True)
@@ -119,7 +119,7 @@ def test_after_some_failures_in_a_row_it_is_not_called_any_more(breaker: Circuit
     assert "is switched off: ValueError: no such database" in str(refused)
 
 
-def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
+def test_a_function_that_is_switched_off_logs_nothing_until_it_is_tried_again(
     breaker: CircuitBreaker, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(FAILURES + 100):
@@ -132,7 +132,7 @@ def test_what_is_switched_off_logs_nothing_until_it_is_tried_again(
     assert len(caplog.records) == FAILURES + 1
 
 
-def test_after_a_pause_it_is_tried_again_and_is_well_when_it_answers(
+def test_after_a_pause_it_is_tried_again_and_works_when_it_answers(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
     for _ in range(FAILURES):
@@ -148,7 +148,7 @@ def test_a_call_that_hangs_is_left_after_its_time(
     assert "did not return within 1 s" in str(hang(breaker, clock, gate))
 
 
-def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
+def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_called(
     breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     hang(breaker, clock, gate)
@@ -163,7 +163,7 @@ def test_a_call_that_hangs_leaks_one_thread_however_often_it_is_asked(
     assert breaker.call(lambda: 3) == 3
 
 
-def test_an_answer_that_comes_too_late_is_not_taken(
+def test_an_answer_that_comes_too_late_is_dropped(
     breaker: CircuitBreaker, clock: Clock, gate: threading.Event
 ) -> None:
     hang(breaker, clock, gate)
@@ -187,7 +187,7 @@ def test_a_forked_child_does_not_wait_for_its_parents_threads(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_signal_handler_that_raises_while_one_waits_leaves_it_usable(gate: threading.Event) -> None:
+def test_a_signal_handler_that_raises_during_the_wait_leaves_it_usable(gate: threading.Event) -> None:
     breaker = CircuitBreaker("guard.before_delete", seconds=30)
 
     class Limit(Exception):
@@ -226,7 +226,7 @@ def test_a_process_ends_though_a_call_hangs() -> None:
 
 
 @pytest.mark.process
-def test_where_no_thread_is_to_be_had_nothing_is_called() -> None:
+def test_nothing_is_called_if_no_thread_can_start() -> None:
     child = python(
         "import _thread\n"
         "from tempfleet.plugins.circuit_breaker import CircuitBreaker\n"

@@ -1,4 +1,4 @@
-"""The worked example: installed by pip, found by its entry point, obeyed by a real console; its own tests pass."""
+"""The example plug-in: installed by pip, found by its entry point, obeyed by a real console; its own tests pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLE = ROOT / "examples" / "tempfleet-archive"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip has put the example; nothing is asked of any index."""
+    """The directory where pip installed the example; no index is used."""
     site = tmp_path_factory.mktemp("site-packages")
     command = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", site]
     done = subprocess.run(
@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Console:
-    """``tempfleet`` in an environment that has the example."""
+    """Runs ``tempfleet`` in an environment with the example."""
 
     def __init__(self, site: Path, directory: Path, server: EmbeddedServer, **env: str) -> None:
         self.base_dir = directory / "base"
@@ -97,9 +97,9 @@ def test_a_clean_up_obeys_the_installed_plug_in(archived: Console) -> None:
 
 def test_the_console_shows_it(archived: Console) -> None:
     code, document = archived("plugins")
-    (about,) = document["plugins"]
-    assert (code, about["name"], about["version"], about["failures"]) == (0, "archive", "1.0.0", [])
-    assert about["hooks"] == [
+    (info,) = document["plugins"]
+    assert (code, info["name"], info["version"], info["failures"]) == (0, "archive", "1.0.0", [])
+    assert info["hooks"] == [
         "before_delete",
         "after_delete",
         "on_failure",
@@ -108,11 +108,11 @@ def test_the_console_shows_it(archived: Console) -> None:
     ]
 
 
-def test_a_plug_in_that_is_not_well_is_the_status(archived: Console) -> None:
+def test_a_failing_plug_in_sets_the_exit_status(archived: Console) -> None:
     archived.env["TEMP_FILE_PLUGINS"] = "archive,missing"
     code, document = archived("plugins")
     assert code == 1
-    assert [bool(about["failures"]) for about in document["plugins"]] == [False, True]
+    assert [bool(info["failures"]) for info in document["plugins"]] == [False, True]
     manager = archived.manager()
     manager.registry.record_plugin("archive.after_delete", failures=3, said="disk full", hold_ms=60_000)
     archived.env["TEMP_FILE_PLUGINS"] = "archive"

@@ -1,4 +1,4 @@
-"""Plug-ins in the engine: what they keep stays, what they break is contained, and health says so."""
+"""Plug-ins in a clean-up: vetoed files stay, failures are contained, and health reports them."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from tempfleet.testing import FakeClock
 GUARD = """
     from tempfleet.plugins import hookimpl
 
-    asked, told, failed = [], [], []
+    batches, deleted, failures = [], [], []
 
     @hookimpl
     def tempfleet_before_delete(files):
-        asked.append([file.path for file in files])
+        batches.append([file.path for file in files])
         return [file.path for file in files if "legal" in file.tags]
 
     @hookimpl
     def tempfleet_after_delete(deletions):
-        told.extend(deletions)
+        deleted.extend(deletions)
 
     @hookimpl
     def tempfleet_on_failure(deletions):
-        failed.extend(deletions)
+        failures.extend(deletions)
 """
 
 BROKEN = """
     from tempfleet.plugins import hookimpl
 
-    asked = []
+    calls = []
     well = False
 
     @hookimpl
     def tempfleet_before_delete(files):
-        asked.append(len(files))
+        calls.append(len(files))
         if not well:
             raise ConnectionError("no database")
 """
@@ -57,12 +57,12 @@ HANGING = """
     import threading
     from tempfleet.plugins import hookimpl
 
-    asked = []
+    calls = []
     gate = threading.Event()
 
     @hookimpl
     def tempfleet_before_delete(files):
-        asked.append(threading.get_ident())
+        calls.append(threading.get_ident())
         gate.wait(60)
 """
 
@@ -81,21 +81,21 @@ def there(paths: list[Path]) -> int:
 
 
 def later(clock: FakeClock, manager: TempFileManager, seconds: float = 7200) -> CleanupReport:
-    """A clean-up after every retry has come due."""
+    """Clean up when every retry is due."""
     clock.advance(seconds)
     return manager.cleanup_report()
 
 
 @pytest.fixture
 def let_go(packages: Packages) -> Iterator[None]:
-    """Lets nothing hang on when the test ends."""
+    """Ends every hanging call when the test ends."""
     yield
     packages.module("hanging").gate.set()
 
 
 @pytest.fixture
 def one_refusal() -> Iterator[None]:
-    """The system does not let the first file go."""
+    """The system refuses to delete the first file."""
     refusals = [PermissionError(errno.EACCES, "denied")]
 
     def refuse(point: str) -> None:
@@ -110,7 +110,7 @@ def one_refusal() -> Iterator[None]:
 # -- vetoes
 
 
-def test_what_a_plug_in_vetoes_is_kept_and_the_rest_goes(
+def test_vetoed_files_are_kept_and_the_others_are_deleted(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("guard", GUARD)
@@ -130,7 +130,7 @@ def test_what_a_plug_in_vetoes_is_kept_and_the_rest_goes(
     assert_balanced(manager)
 
 
-def test_a_veto_never_leads_to_the_grave(
+def test_a_veto_never_makes_a_dead_letter(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("guard", GUARD)
@@ -138,12 +138,12 @@ def test_a_veto_never_leads_to_the_grave(
     legal = files(manager, 1, tags=["legal"])
     for _ in range(5):
         later(clock, manager)
-    assert (there(legal), manager.stats().dead, len(packages.module("guard").asked)) == (1, 0, 5)
+    assert (there(legal), manager.stats().dead, len(packages.module("guard").batches)) == (1, 0, 5)
     assert manager.health_check()["status"] == "healthy"
 
 
 @pytest.mark.parametrize("code", [GUARD, BROKEN])
-def test_what_a_plug_in_keeps_is_forgotten_when_it_is_gone_and_only_then(
+def test_the_record_of_a_vetoed_file_is_dropped_only_when_the_file_is_gone(
     packages: Packages, make_manager: MakeManager, clock: FakeClock, code: str
 ) -> None:
     packages.install("guard", code)
@@ -167,8 +167,8 @@ def test_hooks_are_called_once_a_batch(
     clock.advance(10)
     manager.cleanup()
     module = packages.module("guard")
-    assert list(map(len, module.asked)) == [10, 10, 5]
-    assert len(module.told) == 25
+    assert list(map(len, module.batches)) == [10, 10, 5]
+    assert len(module.deleted) == 25
 
 
 def test_a_veto_of_one_plug_in_is_enough(
@@ -183,7 +183,7 @@ def test_a_veto_of_one_plug_in_is_enough(
     assert there(legal) == 1
 
 
-def test_whoever_deletes_plug_ins_are_asked(packages: Packages, make_manager: MakeManager) -> None:
+def test_plug_ins_are_asked_whoever_deletes(packages: Packages, make_manager: MakeManager) -> None:
     packages.install("guard", GUARD)
     manager = make_manager()
     with manager.create(tags=["legal"]) as file:
@@ -197,7 +197,7 @@ def test_whoever_deletes_plug_ins_are_asked(packages: Packages, make_manager: Ma
     assert manager.stats().waiting == 3
 
 
-def test_who_makes_room_asks_too(packages: Packages, make_manager: MakeManager) -> None:
+def test_plug_ins_are_asked_before_files_make_room(packages: Packages, make_manager: MakeManager) -> None:
     packages.install("guard", GUARD)
     manager = make_manager(max_files=20, quota="evict")
     legal = files(manager, 20, tags=["legal"])
@@ -206,7 +206,7 @@ def test_who_makes_room_asks_too(packages: Packages, make_manager: MakeManager) 
     assert there(legal) == 20
 
 
-def test_what_goes_into_quarantine_is_asked_about_first(
+def test_plug_ins_are_asked_before_files_are_quarantined(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("guard", GUARD)
@@ -214,10 +214,10 @@ def test_what_goes_into_quarantine_is_asked_about_first(
     legal, other = files(manager, 1, tags=["legal"]), files(manager, 1)
     report = later(clock, manager, 10)
     assert (report.set_aside, report.deleted, there(legal), there(other)) == (1, 0, 1, 0)
-    assert packages.module("guard").told == []
+    assert packages.module("guard").deleted == []
     later(clock, manager, 61)
-    (told,) = packages.module("guard").told
-    assert told.record.is_quarantined
+    (deletion,) = packages.module("guard").deleted
+    assert deletion.record.is_quarantined
 
 
 def test_a_veto_is_a_line_of_the_audit_log(
@@ -239,8 +239,8 @@ def test_a_dry_run_shows_vetoes_and_changes_nothing(
     (legal,), (other,) = files(manager, 1, tags=["legal"]), files(manager, 1)
     clock.advance(10)
     before = snapshot(manager.store.client), tree(base_dir)
-    found = {deletion.path: (deletion.outcome, deletion.reason) for deletion in manager.preview()}
-    assert found == {str(legal): (Outcome.BUSY, "veto:guard"), str(other): (Outcome.DELETED, "")}
+    previews = {deletion.path: (deletion.outcome, deletion.reason) for deletion in manager.preview()}
+    assert previews == {str(legal): (Outcome.BUSY, "veto:guard"), str(other): (Outcome.DELETED, "")}
     assert (snapshot(manager.store.client), tree(base_dir)) == before
     assert "because the plug-in guard wants it kept" in str(manager.explain(legal))
     assert "it would be deleted" in str(manager.explain(other))
@@ -249,7 +249,7 @@ def test_a_dry_run_shows_vetoes_and_changes_nothing(
 # -- listeners
 
 
-def test_listeners_are_told_what_went_and_what_would_not(
+def test_listeners_get_the_deleted_files_and_the_failures(
     packages: Packages, make_manager: MakeManager, clock: FakeClock, one_refusal: None
 ) -> None:
     packages.install("guard", GUARD)
@@ -257,16 +257,16 @@ def test_listeners_are_told_what_went_and_what_would_not(
     paths = files(manager, 2)
     later(clock, manager)
     module = packages.module("guard")
-    (told,), (failed,) = module.told, module.failed
-    assert (told.outcome, failed.outcome, failed.reason) == (Outcome.DELETED, Outcome.FAILED, "EACCES")
-    assert {Path(told.path), Path(failed.path)} == set(paths)
-    assert not Path(told.path).exists()
+    (deletion,), (failure,) = module.deleted, module.failures
+    assert (deletion.outcome, failure.outcome, failure.reason) == (Outcome.DELETED, Outcome.FAILED, "EACCES")
+    assert {Path(deletion.path), Path(failure.path)} == set(paths)
+    assert not Path(deletion.path).exists()
 
 
 def test_a_listener_that_fails_changes_no_outcome(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
-    packages.install("guard", GUARD.replace("told.extend(deletions)", "raise OSError('disk full')"))
+    packages.install("guard", GUARD.replace("deleted.extend(deletions)", "raise OSError('disk full')"))
     manager = make_manager(batch_size=1)
     paths = files(manager, FAILURES + 2)
     report = later(clock, manager)
@@ -299,7 +299,7 @@ def test_the_batch_of_a_plug_in_that_raises_is_kept_whole(
     assert_balanced(manager)
 
 
-def test_one_that_does_not_load_keeps_everything(
+def test_a_plug_in_that_does_not_load_keeps_all_files(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("broken", "import no_such_module")
@@ -309,7 +309,7 @@ def test_one_that_does_not_load_keeps_everything(
     assert there(paths) == 3
 
 
-def test_one_that_is_wanted_and_missing_keeps_everything(
+def test_a_named_plug_in_that_is_missing_keeps_all_files(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     manager = make_manager(plugins="legal")
@@ -319,7 +319,7 @@ def test_one_that_is_wanted_and_missing_keeps_everything(
     assert make_manager(plugins="off").clear_all() == 1
 
 
-def test_switched_off_it_is_not_called_its_files_stay_and_health_says_so(
+def test_a_plug_in_that_is_switched_off_is_not_called_keeps_its_files_and_degrades_health(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("broken", BROKEN)
@@ -330,7 +330,7 @@ def test_switched_off_it_is_not_called_its_files_stay_and_health_says_so(
     assert manager.health_check()["status"] == "healthy"
     for _ in range(3):
         later(clock, manager)
-    assert len(packages.module("broken").asked) == FAILURES
+    assert len(packages.module("broken").calls) == FAILURES
     assert there(paths) == 1
     health = manager.health_check()
     assert health["status"] == "degraded"
@@ -342,7 +342,7 @@ def test_switched_off_it_is_not_called_its_files_stay_and_health_says_so(
     assert manager.stats().dead == 0
 
 
-def test_another_process_is_told_by_the_registry_as_long_as_it_is_said(
+def test_another_process_reads_the_failure_from_the_registry_until_it_expires(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("broken", BROKEN)
@@ -354,7 +354,7 @@ def test_another_process_is_told_by_the_registry_as_long_as_it_is_said(
     assert [note.plugin for note in other.stats().plugins_off] == ["broken"]
     for _ in range(10):
         clock.advance(10)
-        manager.cleanup()  # a worker's timer; nothing is due
+        manager.cleanup()  # like the timer of a worker; no file is due
         assert other.stats().plugins_off
     clock.advance(29)
     assert other.stats().plugins_off
@@ -362,7 +362,7 @@ def test_another_process_is_told_by_the_registry_as_long_as_it_is_said(
     assert other.stats().plugins_off == []
 
 
-def test_what_is_mended_is_tried_again_and_taken_back(
+def test_a_repaired_plug_in_is_tried_again_and_removed_from_the_registry(
     packages: Packages, make_manager: MakeManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packages.install("broken", BROKEN)
@@ -379,7 +379,7 @@ def test_what_is_mended_is_tried_again_and_taken_back(
     assert manager.health_check()["status"] == "healthy"
 
 
-def test_a_new_process_in_which_it_is_well_takes_back_what_the_old_one_said(
+def test_a_new_process_in_which_it_works_removes_the_failure_of_the_old_one(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("broken", BROKEN)
@@ -390,18 +390,18 @@ def test_a_new_process_in_which_it_is_well_takes_back_what_the_old_one_said(
     packages.module("broken").well = True
     plugin_anew = make_manager(
         plugin_timeout_seconds=4
-    )  # other settings, so other plug-ins: as after a restart
+    )  # other settings load the plug-ins again, as after a restart
     clock.advance(7200)
     for _ in range(FAILURES):
         manager.registry.record_plugin(
-            "broken.before_delete", failures=0, said="said by the old one", hold_ms=60_000
+            "broken.before_delete", failures=0, said="recorded by the old one", hold_ms=60_000
         )
     assert plugin_anew.stats().plugins_off
     assert plugin_anew.cleanup() == 1
     assert plugin_anew.stats().plugins_off == []
 
 
-def test_go_on_lets_files_go_once_it_is_switched_off_and_not_before(
+def test_go_on_deletes_files_only_after_the_plug_in_is_switched_off(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     packages.install("broken", BROKEN)
@@ -418,7 +418,7 @@ def test_go_on_lets_files_go_once_it_is_switched_off_and_not_before(
 # -- hanging
 
 
-def test_the_batch_of_a_plug_in_that_hangs_is_kept_and_no_thread_more_is_spent(
+def test_the_batch_of_a_plug_in_that_hangs_is_kept_and_no_more_threads_start(
     packages: Packages, make_manager: MakeManager, clock: FakeClock, let_go: None
 ) -> None:
     packages.install("hanging", HANGING)
@@ -427,7 +427,7 @@ def test_the_batch_of_a_plug_in_that_hangs_is_kept_and_no_thread_more_is_spent(
     for _ in range(FAILURES + 3):
         assert later(clock, manager).counts[Outcome.BUSY] == 2
     module = packages.module("hanging")
-    assert (there(paths), len(module.asked)) == (2, 1)
+    assert (there(paths), len(module.calls)) == (2, 1)
     assert (
         "did not return" in manager.explain(paths[0]).as_dict()["if_due"]["reason"]
         or manager.health_check()["status"] == "degraded"
@@ -435,7 +435,7 @@ def test_the_batch_of_a_plug_in_that_hangs_is_kept_and_no_thread_more_is_spent(
     module.gate.set()
 
 
-def test_a_hook_takes_longer_than_the_lease_and_the_files_are_still_ours(
+def test_the_lease_is_extended_while_a_hook_takes_longer(
     packages: Packages, make_manager: MakeManager, base_dir: Path
 ) -> None:
     slow = """
@@ -458,7 +458,7 @@ def test_a_hook_takes_longer_than_the_lease_and_the_files_are_still_ours(
     assert (report.deleted, report.lost, there(paths)) == (3, 0, 0)
 
 
-def test_what_was_lost_while_a_plug_in_was_asked_is_not_deleted(
+def test_a_claim_that_was_lost_while_a_plug_in_was_asked_deletes_nothing(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     code = """
@@ -488,7 +488,7 @@ def test_what_was_lost_while_a_plug_in_was_asked_is_not_deleted(
     assert_balanced(manager)
 
 
-def test_a_stop_while_a_plug_in_is_asked_hands_everything_back(
+def test_a_stop_while_a_plug_in_is_asked_hands_all_files_back(
     packages: Packages, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     stop = threading.Event()
@@ -496,7 +496,7 @@ def test_a_stop_while_a_plug_in_is_asked_hands_everything_back(
     manager = make_manager()
     paths = files(manager, 2)
     list(manager.preview(force=True))
-    packages.module("guard").asked = Stopping(stop)
+    packages.module("guard").batches = Stopping(stop)
     clock.advance(10)
     report = manager.cleaner.clean_due(stop=stop)
     assert (report.deleted, report.handed_back, there(paths)) == (0, 2, 2)
@@ -515,8 +515,8 @@ CHILD = """
 import signal, sys, time
 from tempfleet import Settings, TempFileManager
 
-given = {{"base_dir": sys.argv[1], "redis_url": sys.argv[2], "lease_seconds": 0.5}}
-manager = TempFileManager(settings=Settings.load(**given, {more}))
+settings = {{"base_dir": sys.argv[1], "redis_url": sys.argv[2], "lease_seconds": 0.5}}
+manager = TempFileManager(settings=Settings.load(**settings, {more}))
 for tags in (["legal"], []):
     file = manager.create(tags=tags)
     file.close()
@@ -527,7 +527,7 @@ for tags in (["legal"], []):
 
 @pytest.mark.process
 @pytest.mark.parametrize("then", ["", "time.sleep(60)"])
-def test_what_is_cleared_at_the_end_of_a_process_is_asked_about(
+def test_plug_ins_are_asked_at_the_end_of_a_process(
     packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path, then: str
 ) -> None:
     packages.install("guard", GUARD)
@@ -546,7 +546,7 @@ def test_a_plug_in_that_ends_the_process_loses_nothing(
     packages: Packages, real_server: EmbeddedServer, real_client: object, base_dir: Path
 ) -> None:
     packages.install(
-        "fatal", GUARD.replace("asked.append([file.path for file in files])", "__import__('os')._exit(9)")
+        "fatal", GUARD.replace("batches.append([file.path for file in files])", "__import__('os')._exit(9)")
     )
     code = CHILD.format(more="", then="manager.clear_all()")
     with python(code, base_dir, real_server.unix_url) as child:
@@ -562,7 +562,7 @@ def test_a_plug_in_that_ends_the_process_loses_nothing(
     manager.close()
 
 
-def test_without_plug_ins_no_thread_and_no_round_trip_more_is_spent(
+def test_without_plug_ins_there_is_no_extra_thread_and_no_extra_round_trip(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
     files(manager, 3)

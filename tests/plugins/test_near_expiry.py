@@ -1,4 +1,4 @@
-"""Files near their end: who listens hears of each at least once, and once where nothing goes wrong."""
+"""Files near their expiry: a plug-in gets each at least once, and exactly once if nothing fails."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tempfleet.testing import FakeClock
 LISTENER = """
     from tempfleet.plugins import hookimpl
 
-    told = []
+    batches = []
     well = True
 
     @hookimpl
     def tempfleet_near_expiry(files):
         if not well:
             raise ConnectionError("nobody there")
-        told.append([file.path for file in files])
+        batches.append([file.path for file in files])
 """
 
 
@@ -44,7 +44,7 @@ def listening(packages: Packages, make_manager: MakeManager) -> TempFileManager:
     return make_manager()
 
 
-def test_a_file_is_announced_after_80_percent_of_its_own_life_and_once(
+def test_a_file_is_announced_once_after_80_percent_of_its_life(
     listening: TempFileManager, clock: FakeClock, packages: Packages, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -56,11 +56,11 @@ def test_a_file_is_announced_after_80_percent_of_its_own_life_and_once(
     assert (announce(), announce()) == (1, 0)
     clock.advance(720)
     assert (announce(), announce()) == (1, 0)
-    assert packages.module("listener").told == [[short], [long]]
+    assert packages.module("listener").batches == [[short], [long]]
     assert caplog.text.count("1 temporary files in") == 2
 
 
-def test_a_promise_that_was_renewed_is_announced_anew(
+def test_a_renewed_file_is_announced_again(
     listening: TempFileManager, clock: FakeClock, packages: Packages
 ) -> None:
     path = create(listening, 100)
@@ -71,7 +71,7 @@ def test_a_promise_that_was_renewed_is_announced_anew(
     assert announce() == 0
     clock.advance(90)
     assert announce() == 1
-    assert packages.module("listener").told == [[path], [path]]
+    assert packages.module("listener").batches == [[path], [path]]
 
 
 def test_another_process_announces_again(listening: TempFileManager, clock: FakeClock) -> None:
@@ -80,21 +80,21 @@ def test_another_process_announces_again(listening: TempFileManager, clock: Fake
     assert [announcer_of(listening).announce() for _ in range(2)] == [1, 1]
 
 
-def test_what_a_listener_did_not_take_is_announced_again(
+def test_files_that_a_listener_failed_to_accept_are_announced_again(
     listening: TempFileManager, clock: FakeClock, packages: Packages
 ) -> None:
     create(listening, 100)
     announce = announcer_of(listening).announce
     clock.advance(90)
     assert announce() == 1
-    packages.module("listener").told.clear()
+    packages.module("listener").batches.clear()
     create(listening, 0.001)
     clock.advance(1)
     packages.module("listener").well = False
     assert (announce(), announce()) == (1, 1)
     packages.module("listener").well = True
     assert (announce(), announce()) == (1, 0)
-    assert len(packages.module("listener").told) == 1
+    assert len(packages.module("listener").batches) == 1
 
 
 def test_a_listener_that_is_switched_off_shows_in_health_and_deletion_goes_on(
@@ -134,7 +134,7 @@ def test_held_files_and_files_in_quarantine_do_not_expire(
     assert not Path(aside).exists()
 
 
-def test_what_is_looked_at_and_remembered_is_bounded(
+def test_the_number_of_files_read_and_remembered_is_bounded(
     listening: TempFileManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, packages: Packages
 ) -> None:
     monkeypatch.setattr(announcer, "MOST_READ", 3)
@@ -144,4 +144,4 @@ def test_what_is_looked_at_and_remembered_is_bounded(
     assert (announcing.announce(), announcing.announce(), len(announcing._announced)) == (3, 0, 3)
     listening.unregister(first[0])
     assert (announcing.announce(), announcing.announce(), len(announcing._announced)) == (1, 0, 3)
-    assert packages.module("listener").told[-1] == [then]
+    assert packages.module("listener").batches[-1] == [then]

@@ -1,4 +1,4 @@
-"""Finding, loading and believing plug-ins: packages on the path, as pip leaves them there."""
+"""Finding, loading and calling plug-ins: packages on the path, as pip installs them."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def fails(plugin: Plugin) -> str:
     return str(failed.value)
 
 
-def test_what_is_installed_is_found_by_its_entry_point(packages: Packages) -> None:
+def test_an_installed_plug_in_is_found_by_its_entry_point(packages: Packages) -> None:
     packages.install("guard", VETO.format(answer="[]"), version="2.5")
     (plugin,) = installed(Settings.load())
     assert (plugin.name, plugin.before_delete([A])) == ("guard", frozenset())
-    about = plugin.info()
-    assert (about.name, about.version, about.where) == ("guard", "2.5", "plugin_guard")
-    assert (about.hooks, about.failures) == (("before_delete",), ())
+    info = plugin.info()
+    assert (info.name, info.version, info.where) == ("guard", "2.5", "plugin_guard")
+    assert (info.hooks, info.failures) == (("before_delete",), ())
 
 
 def test_without_plug_ins_there_are_none(packages: Packages) -> None:
     assert installed(Settings.load()) == ()
 
 
-def test_a_plug_in_is_loaded_when_it_is_first_asked_and_not_before(packages: Packages) -> None:
+def test_a_plug_in_is_loaded_at_its_first_call(packages: Packages) -> None:
     plugin = load(packages, "raise RuntimeError('loaded')")
     with pytest.raises(KeyError):
         packages.module("guard")
@@ -68,30 +68,30 @@ def test_a_plug_in_is_loaded_when_it_is_first_asked_and_not_before(packages: Pac
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("setting", "names"),
     [("on", ["a", "b"]), ("off", []), ("b", ["b"]), ("b,a", ["a", "b"])],
 )
-def test_the_setting_chooses_among_them(packages: Packages, wanted: str, found: list[str]) -> None:
+def test_the_setting_selects_plug_ins(packages: Packages, setting: str, names: list[str]) -> None:
     for name in ("a", "b"):
         packages.install(name, VETO.format(answer="[]"))
-    assert [plugin.name for plugin in installed(Settings.load(plugins=wanted))] == found
+    assert [plugin.name for plugin in installed(Settings.load(plugins=setting))] == names
 
 
-def test_one_that_is_wanted_by_name_and_not_installed_fails(packages: Packages) -> None:
+def test_a_named_plug_in_that_is_not_installed_fails(packages: Packages) -> None:
     (plugin,) = installed(Settings.load(plugins="legal"))
     assert "no installed package has a plug-in of that name" in fails(plugin)
 
 
-def test_two_packages_with_one_name_are_both_asked(packages: Packages) -> None:
+def test_two_packages_with_the_same_name_are_both_called(packages: Packages) -> None:
     packages.install("a", VETO.format(answer="['/base/a']"), names=["guard"])
     packages.install("b", VETO.format(answer="['/base/b']"), names=["guard"])
     first, second = installed(Settings.load())
     assert (first.name, second.name) == ("guard", "guard-2")
-    kept = [plugin.before_delete([A, B]) for plugin in (first, second)]
-    assert sorted(map(sorted, kept)) == [["/base/a"], ["/base/b"]]
+    vetoes = [plugin.before_delete([A, B]) for plugin in (first, second)]
+    assert sorted(map(sorted, vetoes)) == [["/base/a"], ["/base/b"]]
 
 
-def test_every_manager_of_a_process_has_the_same_ones(packages: Packages) -> None:
+def test_all_managers_of_a_process_share_the_plug_ins(packages: Packages) -> None:
     packages.install("guard", VETO.format(answer="[]"))
     assert installed(Settings.load())[0] is installed(Settings.load(max_age_seconds=5))[0]
 
@@ -120,7 +120,7 @@ def test_a_plug_in_may_be_a_class_or_an_object(packages: Packages, form: str) ->
     "answer",
     ["None", "[]", "()", "iter([])", "{}"],
 )
-def test_nothing_is_no_veto(packages: Packages, answer: str) -> None:
+def test_an_empty_answer_is_no_veto(packages: Packages, answer: str) -> None:
     assert load(packages, VETO.format(answer=answer)).before_delete([A, B]) == frozenset()
 
 
@@ -154,7 +154,7 @@ def test_any_iterable_of_paths_is_a_veto(packages: Packages, answer: str) -> Non
         "(1 / 0 for file in files)",
     ],
 )
-def test_nonsense_is_a_failure(packages: Packages, answer: str) -> None:
+def test_an_invalid_answer_is_a_failure(packages: Packages, answer: str) -> None:
     assert "guard.before_delete failed" in fails(load(packages, VETO.format(answer=answer)))
 
 
@@ -164,7 +164,7 @@ def test_an_endless_answer_is_read_no_further_than_the_batch(packages: Packages)
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("import no_such_module", "ModuleNotFoundError"),
         ("def broken(:", "SyntaxError"),
@@ -179,19 +179,19 @@ def test_an_endless_answer_is_read_no_further_than_the_batch(packages: Packages)
         (VETO.format(answer="[]").replace("(files)", "(paths)"), "paths"),
     ],
 )
-def test_one_that_cannot_be_loaded_fails_whenever_it_is_asked(
-    packages: Packages, code: str, said: str
+def test_a_plug_in_that_cannot_be_loaded_fails_at_every_call(
+    packages: Packages, code: str, message: str
 ) -> None:
     plugin = load(packages, code)
-    assert said in fails(plugin)
+    assert message in fails(plugin)
     with pytest.raises(PluginFailed):
         plugin.notify(AFTER_DELETE, [Deletion(A, Outcome.DELETED)])
-    about = plugin.info()
-    assert about.hooks == ()
-    assert about.failures[0].startswith("load: ")
+    info = plugin.info()
+    assert info.hooks == ()
+    assert info.failures[0].startswith("load: ")
 
 
-def test_one_that_hangs_while_it_is_loaded_is_ready_when_it_is(packages: Packages) -> None:
+def test_a_plug_in_that_hangs_while_loading_works_once_it_is_loaded(packages: Packages) -> None:
     code = "import threading\ngate = threading.Event()\nthreading.main_thread().gate = gate\ngate.wait(30)\n"
     plugin = load(packages, code + dedent(VETO.format(answer="[]")), plugin_timeout_seconds=0.1)
     assert "guard.load failed: it did not return within 100 ms" in fails(plugin)
@@ -209,7 +209,7 @@ def test_a_hook_may_take_fewer_arguments(packages: Packages) -> None:
     assert load(packages, VETO.replace("(files)", "()").format(answer="[]")).before_delete([A]) == frozenset()
 
 
-def test_one_failing_hook_leaves_the_others_alone(packages: Packages) -> None:
+def test_a_failing_hook_does_not_affect_the_others(packages: Packages) -> None:
     code = (
         VETO.format(answer="[files[0].path]")
         + """
@@ -226,25 +226,25 @@ def test_one_failing_hook_leaves_the_others_alone(packages: Packages) -> None:
     assert plugin.info().failures == ("after_delete: OSError: disk full",)
 
 
-def test_listeners_are_told_values(packages: Packages) -> None:
+def test_listeners_get_values(packages: Packages) -> None:
     code = """
         from tempfleet.plugins import hookimpl
 
-        told = []
+        values = []
 
         @hookimpl
         def tempfleet_after_delete(deletions):
-            told.append(deletions)
+            values.append(deletions)
 
         @hookimpl
         def tempfleet_near_expiry(files):
-            told.append(files)
+            values.append(files)
     """
     plugin = load(packages, code)
     deletion = Deletion(A, Outcome.DELETED)
     plugin.notify(AFTER_DELETE, [deletion])
     plugin.notify(NEAR_EXPIRY, [A, B])
-    assert packages.module("guard").told == [(deletion,), (A, B)]
+    assert packages.module("guard").values == [(deletion,), (A, B)]
     assert plugin.before_delete([A]) == frozenset()
 
 
@@ -257,7 +257,7 @@ POLICIES = """
 """
 
 
-def test_eviction_policies_are_names_and_key_functions(packages: Packages) -> None:
+def test_eviction_policies_are_names_and_score_functions(packages: Packages) -> None:
     plugin = load(packages, POLICIES.format(answer="{'smallest': lambda file: file.size_bytes}"))
     smallest = plugin.eviction_policies()["smallest"]
     assert smallest([FileRecord("/a", 0, 0, size_bytes=7), FileRecord("/b", 0, 0, size_bytes=5)]) == [7, 5]
@@ -268,14 +268,14 @@ def test_eviction_policies_are_names_and_key_functions(packages: Packages) -> No
     "answer",
     ["{'Smallest': len}", "{'': len}", "{'a' * 33: len}", "{1: len}", "{'a': 5}", "[('a', len)]", "5"],
 )
-def test_policies_that_are_none_are_a_failure(packages: Packages, answer: str) -> None:
+def test_invalid_policies_are_a_failure(packages: Packages, answer: str) -> None:
     plugin = load(packages, POLICIES.format(answer=answer))
     with pytest.raises(PluginFailed):
         plugin.eviction_policies()
 
 
 @pytest.mark.parametrize("key", ["1 / 0", "float('nan')", "'first'", "None"])
-def test_a_policy_that_raises_or_gives_no_number_chooses_nothing(packages: Packages, key: str) -> None:
+def test_a_policy_that_raises_or_returns_no_number_fails(packages: Packages, key: str) -> None:
     policies = load(packages, POLICIES.format(answer=f"{{'odd': lambda file: {key}}}")).eviction_policies()
     with pytest.raises(PluginFailed, match=r"plug-in guard\.odd failed"):
         policies["odd"]([A, B])
@@ -293,7 +293,7 @@ HANGING_KEY = """
 """
 
 
-def test_a_policy_that_hangs_chooses_nothing_and_is_well_when_it_has_returned(packages: Packages) -> None:
+def test_a_policy_that_hangs_fails_and_works_again_when_it_has_returned(packages: Packages) -> None:
     plugin = load(packages, HANGING_KEY, plugin_timeout_seconds=0.1)
     slow = plugin.eviction_policies()["slow"]
     with pytest.raises(PluginFailed, match=r"guard\.slow failed: it did not return within 100 ms"):

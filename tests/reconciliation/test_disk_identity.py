@@ -1,4 +1,4 @@
-"""Nothing is claimed on a disk that is not the one that the registry's files are on."""
+"""Nothing is claimed on a disk other than the one that the records were made for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lasting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mnt" / "base"
 
 
-def test_a_directory_that_was_made_anew_is_not_claimed_from_until_a_person_says_so(
+def test_nothing_is_claimed_in_a_new_directory_until_a_person_accepts_it(
     make_manager: MakeManager, clock: FakeClock, lasting: Path
 ) -> None:
     manager = make_manager(lasting)
@@ -66,13 +66,13 @@ def test_a_person_may_accept_the_directory_as_it_is(
     assert (other.stats().total("missing"), other.health_check()["status"]) == (1, "healthy")
 
 
-def test_an_empty_registry_takes_any_directory(make_manager: MakeManager, lasting: Path) -> None:
+def test_an_empty_registry_accepts_any_directory(make_manager: MakeManager, lasting: Path) -> None:
     make_manager(lasting).cleanup()
     os.rename(lasting, lasting.with_name("old"))
     assert make_manager(lasting).cleanup() == 0
 
 
-def test_a_directory_below_the_systems_temp_directory_is_expected_to_be_made_anew(
+def test_a_directory_below_the_systems_temp_directory_may_be_created_anew(
     make_manager: MakeManager,
     clock: FakeClock,
     base_dir: Path,
@@ -92,7 +92,7 @@ def test_a_directory_below_the_systems_temp_directory_is_expected_to_be_made_ane
 
 @needs_root
 @needs_linux
-def test_a_disk_below_the_systems_temp_directory_that_is_away_loses_no_record(
+def test_an_unmounted_disk_below_the_systems_temp_directory_loses_no_record(
     make_manager: MakeManager, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

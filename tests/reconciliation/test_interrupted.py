@@ -1,4 +1,4 @@
-"""What a process leaves that dies between moving a file aside and unlinking it."""
+"""The recovery after a process died between moving a file and unlinking it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TempFileManager(sys.argv[1], host="web-1", redis_url=sys.argv[2]).cleanup(force=
 
 
 @pytest.mark.process
-def test_the_next_process_to_clean_gives_the_file_its_name_back_before_its_lease_ends(
+def test_the_next_clean_up_moves_the_file_back_before_the_lease_ends(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     settings = Settings.load(base_dir=str(base_dir), host="web-1")
@@ -45,13 +45,15 @@ def test_the_next_process_to_clean_gives_the_file_its_name_back_before_its_lease
     )
     assert dying.returncode == -signal.SIGKILL
     assert not path.exists()
-    assert manager.cleanup() == 0, "it is leased to the dead"
+    assert manager.cleanup() == 0, "the dead process still has the lease"
     assert path.read_text() == "text"
     assert [name for _, _, names in os.walk(base_dir) for name in names] == ["a.txt"]
     manager.close()
 
 
-def test_a_name_that_is_no_note_of_ours_stops_no_clean_up(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_foreign_file_beside_the_journals_stops_no_clean_up(
+    manager: TempFileManager, base_dir: Path
+) -> None:
     manager.create().close()
     manager.clear_all()
     (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()

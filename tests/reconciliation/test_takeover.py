@@ -1,4 +1,4 @@
-"""A host that does not come back, and the one that has its disk now."""
+"""A host that does not come back, and the host that has its disk now (its heir)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def heir(make_manager: MakeManager, old: TempFileManager) -> TempFileManager:
     return make_manager(host="heir")
 
 
-def file(manager: TempFileManager, name: str, text: str = "text", **how: object) -> str:
+def file(manager: TempFileManager, name: str, text: str = "text", **options: object) -> str:
     path = Path(manager.base_dir) / name
     path.write_text(text)
-    return manager.register(path, **how).path  # type: ignore[arg-type]
+    return manager.register(path, **options).path  # type: ignore[arg-type]
 
 
 def records_of(manager: TempFileManager) -> dict[str, FileRecord]:
@@ -40,7 +40,7 @@ def records_of(manager: TempFileManager) -> dict[str, FileRecord]:
 
 
 def of_each_state(old: TempFileManager, clock: FakeClock) -> None:
-    """One dead, one that failed, one held for a while and one for ever, with reasons, one that just waits."""
+    """A dead file, a failed one, one held for a while and one for ever, with reasons, and one that waits."""
     for name in ("dead", "failed"):
         file(old, name, ttl=1)
     clock.advance(2)
@@ -74,7 +74,7 @@ def test_every_record_arrives_as_it_was(
     assert_balanced(old), assert_balanced(heir)
 
 
-def test_the_heir_deletes_what_falls_due_and_keeps_what_is_held(
+def test_the_heir_deletes_due_files_and_keeps_held_ones(
     old: TempFileManager, heir: TempFileManager, clock: FakeClock
 ) -> None:
     of_each_state(old, clock)
@@ -85,7 +85,7 @@ def test_the_heir_deletes_what_falls_due_and_keeps_what_is_held(
     assert_balanced(heir)
 
 
-def test_what_is_in_quarantine_comes_along_and_is_purged_when_its_time_is_over(
+def test_quarantined_files_move_too_and_are_deleted_when_their_quarantine_is_over(
     make_manager: MakeManager, clock: FakeClock
 ) -> None:
     old, heir = (make_manager(host=host, quarantine_seconds=50) for host in ("old", "heir"))
@@ -120,7 +120,7 @@ def test_an_heir_that_cleans_before_it_takes_over_leaves_the_quarantine_to_its_r
     assert_balanced(old), assert_balanced(heir)
 
 
-def test_a_takeover_that_was_cut_off_is_finished_by_the_next(
+def test_an_interrupted_takeover_is_finished_by_the_next(
     old: TempFileManager, heir: TempFileManager, clock: FakeClock
 ) -> None:
     of_each_state(old, clock)
@@ -128,7 +128,7 @@ def test_a_takeover_that_was_cut_off_is_finished_by_the_next(
     keys = [volume_key(old.store.namespace, old.volume, name) for name in VOLUME_KEYS]
     before = {key: client.dump(key) for key in keys}
     heir.take_over("old")
-    for key, dump in before.items():  # as if nobody had come to the other half of the last move
+    for key, dump in before.items():  # as if the last move had stopped half-way
         client.delete(key)
         if dump is not None:
             client.restore(key, 0, dump)
@@ -141,7 +141,7 @@ def test_a_takeover_that_was_cut_off_is_finished_by_the_next(
     assert_balanced(old), assert_balanced(heir)
 
 
-def test_what_has_a_record_of_its_own_here_stays_there_and_is_told(
+def test_a_path_with_its_own_record_here_stays_there_and_is_listed(
     old: TempFileManager, heir: TempFileManager, clock: FakeClock
 ) -> None:
     path = file(old, "both")
@@ -153,7 +153,7 @@ def test_what_has_a_record_of_its_own_here_stays_there_and_is_told(
     assert path in records_of(old)
 
 
-def test_what_a_dead_claimer_has_comes_once_its_lease_has_run_out(
+def test_records_of_a_dead_claimer_move_once_its_lease_has_run_out(
     old: TempFileManager, heir: TempFileManager, clock: FakeClock
 ) -> None:
     file(old, "a", ttl=1)
@@ -174,7 +174,7 @@ def test_a_damaged_record_stays_and_stops_no_other(old: TempFileManager, heir: T
     assert set(records_of(heir)) == {fine}
 
 
-def test_a_live_host_keeps_what_it_has(old: TempFileManager, heir: TempFileManager) -> None:
+def test_a_live_host_keeps_its_records(old: TempFileManager, heir: TempFileManager) -> None:
     file(old, "a")
     Fleet(old.store).heartbeat("old")
     with pytest.raises(HostLive):
@@ -182,7 +182,7 @@ def test_a_live_host_keeps_what_it_has(old: TempFileManager, heir: TempFileManag
     assert len(records_of(old)) == 1
 
 
-def test_a_host_that_has_nothing_here_is_refused_with_what_it_has(
+def test_a_host_without_this_base_directory_is_refused_with_a_list_of_its_own(
     old: TempFileManager, heir: TempFileManager, make_manager: MakeManager, tmp_path: Path
 ) -> None:
     elsewhere = make_manager(tmp_path / "elsewhere", host="old")
@@ -223,7 +223,7 @@ def test_thousands_of_records_take_three_round_trips_a_thousand(
     files = [NewFile(f"{old.roots.base.path}/{n}", 1000, identity="g1.2.3") for n in range(2500)]
     old.registry.register(files)
     before = heir.store.round_trips + old.store.round_trips
-    told: list[int] = []
-    assert heir.take_over("old", progress=told.append).entered == 2500
+    counts: list[int] = []
+    assert heir.take_over("old", progress=counts.append).entered == 2500
     assert heir.store.round_trips + old.store.round_trips - before < 30
-    assert told == sorted(told) and told[-1] == 2500
+    assert counts == sorted(counts) and counts[-1] == 2500

@@ -1,4 +1,4 @@
-"""Files that nobody registered: what is found, what is left alone, and what adopting makes of it."""
+"""Files without a record: which are found, which are left alone, and what adopting does."""
 
 from __future__ import annotations
 
@@ -28,21 +28,19 @@ def write(path: Path, size: int = 4) -> Path:
 def found_in(manager: TempFileManager, *, idle: float = 0) -> set[str]:
     pages = list(manager.unregistered(idle=idle))
     assert all(0 < len(page) <= MAX_BATCH for page in pages)
-    paths = [found.path for page in pages for found in page]
+    paths = [file.path for page in pages for file in page]
     assert len(paths) == len(set(paths))
     return set(paths)
 
 
-def test_what_is_registered_is_not_found_and_everything_else_is(
-    manager: TempFileManager, base_dir: Path
-) -> None:
+def test_exactly_the_unregistered_files_are_found(manager: TempFileManager, base_dir: Path) -> None:
     stray = [write(base_dir / "a"), write(base_dir / "deep" / "er" / "b\n\udcff")]
-    manager.register(write(base_dir / "known"))
+    manager.register(write(base_dir / "registered"))
     manager.hold(manager.register(write(base_dir / "held")).path)
     assert found_in(manager) == set(map(str, stray))
 
 
-def test_what_is_registered_as_a_whole_directory_is_not_entered(
+def test_a_directory_that_is_registered_as_a_whole_is_not_entered(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     made, named = manager.create_dir(), base_dir / "named"
@@ -90,27 +88,25 @@ def test_links_are_not_followed_and_special_files_are_not_found(
     assert found_in(manager) == set()
 
 
-def test_a_file_that_changed_a_short_while_ago_is_left_to_its_user(
-    manager: TempFileManager, base_dir: Path
-) -> None:
+def test_a_file_that_changed_recently_is_left_to_its_user(manager: TempFileManager, base_dir: Path) -> None:
     write(base_dir / "fresh")
     assert found_in(manager) == {str(base_dir / "fresh")}
     assert found_in(manager, idle=60) == set()
-    assert manager.adopt().files == []  # max_age, unless said
+    assert manager.adopt().files == []  # max_age is the default
 
 
-def test_looking_takes_a_round_trip_for_each_thousand_entries_however_many_directories(
+def test_the_search_takes_a_round_trip_for_a_thousand_entries_however_many_directories(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     for n in range(60):
         write(base_dir / f"job-{n}" / "part")
-    manager.registry.stats()  # connected
+    manager.registry.stats()  # connects
     before = manager.registry.store.round_trips
     assert len(found_in(manager)) == 60
     assert manager.registry.store.round_trips - before <= 4
 
 
-def test_after_redis_lost_everything_what_was_on_the_disk_is_adopted_and_goes_in_time(
+def test_after_redis_lost_all_data_the_files_are_adopted_and_deleted_in_time(
     manager: TempFileManager, base_dir: Path, clock: FakeClock, redis_client: redis.Redis
 ) -> None:
     with manager.create() as made:
@@ -127,20 +123,22 @@ def test_after_redis_lost_everything_what_was_on_the_disk_is_adopted_and_goes_in
     assert_balanced(manager)
 
 
-def test_what_cannot_be_registered_is_told_and_stops_no_other(
+def test_a_file_that_cannot_be_registered_is_reported_and_stops_no_other(
     make_manager: MakeManager, base_dir: Path
 ) -> None:
     manager = make_manager(size_limit_bytes=10)
     write(base_dir / "small"), write(base_dir / "large", size=11)
     result = manager.adopt(idle=0)
-    assert {each.path: each.outcome for each in result.files} == {
+    assert {file.path: file.outcome for file in result.files} == {
         str(base_dir / "small"): "registered",
         str(base_dir / "large"): "refused",
     }
     assert (base_dir / "large").exists()
 
 
-def test_finding_changes_nothing(manager: TempFileManager, base_dir: Path, redis_client: redis.Redis) -> None:
+def test_the_search_changes_nothing(
+    manager: TempFileManager, base_dir: Path, redis_client: redis.Redis
+) -> None:
     path = write(base_dir / "stray")
     path.chmod(0o644)
     store = manager.registry.store
@@ -176,10 +174,10 @@ def test_a_file_that_was_registered_meanwhile_keeps_the_later_deadline(
 ) -> None:
     path = write(base_dir / "late")
     (page,) = list(manager.unregistered(idle=0))
-    known = manager.register(path, ttl=5000)
-    manager.register_batch([found.path for found in page], ttl=10)
+    earlier = manager.register(path, ttl=5000)
+    manager.register_batch([file.path for file in page], ttl=10)
     record = manager.get_record(path)
-    assert record is not None and record.deadline_ms >= known.deadline_ms
+    assert record is not None and record.deadline_ms >= earlier.deadline_ms
     assert manager.cleanup_report(force=True).counts[Outcome.DELETED] == 1
 
 
@@ -190,5 +188,5 @@ def test_adopting_deletes_nothing_to_make_room(make_manager: MakeManager, base_d
         manager.register(path)
     stray = write(base_dir / "stray")
     result = manager.adopt(idle=0)
-    assert [(each.path, each.outcome) for each in result.files] == [(str(stray), "refused")]
+    assert [(file.path, file.outcome) for file in result.files] == [(str(stray), "refused")]
     assert all(path.exists() for path in (*live, stray))
