@@ -394,7 +394,7 @@ def test_a_volume_outside_the_roots_is_not_claimed_from(
     app.tempfleet().manager.close()
     wider = make_app(settings_of(real_server, base, allowed_roots=(str(foreign),))).tempfleet()
     assert wider.clean(other.volume).deleted == 1
-    assert other.stats().refused == ""
+    assert other.stats().not_served == ""
     wider.manager.close()
     other.close()
 

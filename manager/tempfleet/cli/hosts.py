@@ -56,7 +56,7 @@ def _show_hosts(console: Console) -> None:
     ]
     document = [_host_document(host, by_name.get(host), volumes) for host, volumes in sorted(by_host.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    warnings = [not_served_warning(volume, stats) for volume, stats in all_stats.items() if stats.refused]
+    warnings = [not_served_warning(volume, stats) for volume, stats in all_stats.items() if stats.not_served]
     console.answer({"hosts": document}, Table(heads, rows) if rows else "There is no host yet.", *warnings)
 
 
@@ -77,7 +77,7 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
                 "active": stats.active,
                 "due": stats.due,
                 "dead": stats.dead,
-                "refused": stats.refused,
+                "refused": stats.not_served,
             }
             for volume, stats in volumes.items()
         ],

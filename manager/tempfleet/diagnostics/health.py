@@ -51,7 +51,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
     if why := roots.no_rights():
         warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
-    warnings += [not_served_warning(registry.volume, stats)] if stats.refused else []
+    warnings += [not_served_warning(registry.volume, stats)] if stats.not_served else []
     warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + over_limits
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
@@ -66,7 +66,7 @@ def not_served_warning(volume: Volume, stats: VolumeStats) -> str:
     """A warning about a volume that the worker of its host does not serve, with the worker's reason."""
     return (
         f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "
-        f"({stats.refused}): is it there, and in the worker's TEMP_FILE_ALLOWED_ROOTS?"
+        f"({stats.not_served}): is it there, and in the worker's TEMP_FILE_ALLOWED_ROOTS?"
     )
 
 

@@ -132,7 +132,7 @@ class VolumeStats:
         return entered - left - self.active
 
     @property
-    def refused(self) -> str:
+    def not_served(self) -> str:
         """Why the worker of its host does not serve the volume, in one word; "" if it does, or has never tried."""
         return self.meta.get(NOT_SERVED, "")
 
