@@ -11,7 +11,7 @@ The settings of our own app, and why (measured; another app can choose its own):
     prefetch 1              Fair, at no measured cost.
     restore interval 10 s   The messages of a killed worker are looked for every 10 s instead of every 100 s.
     socket timeouts         Without them, publishing on a dead socket waits for ever.
-    soft shutdown           A cold stop would leave messages unread until the visibility timeout.
+    soft shutdown           A cold stop would hide its messages until the visibility timeout.
     plain beat scheduler    Needs no shelve file. Two beats give high availability: a second sweep finds nothing to do.
 """
 
