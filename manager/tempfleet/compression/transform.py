@@ -68,7 +68,7 @@ def _compressed_writer(source: Source, step: Callable[[], None]) -> Callable[[in
             raise Unchanged(Skip.OPEN)
 
     def write(target: int, identity: str) -> None:
-        size, limit = source.found.size, int(source.found.freed_bytes * (1 - MIN_SAVING))
+        size, limit = source.status.size, int(source.status.freed_bytes * (1 - MIN_SAVING))
         try:
             write_compressed(
                 source.fd, target, identity=identity, size_bytes=size, max_bytes=limit, step=check_and_step
@@ -103,8 +103,8 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
             the file is missing, or not ours any more.
         OSError: it stays as it is; ENOSPC if there is no room for the plain form.
     """
-    fd, name = exchange.place(record, root, session)
-    if exchange.stat_of(session, fd, name).kind != stat.S_IFREG:
+    fd, name = exchange.parent_of(record, root, session)
+    if exchange.status_of(session, fd, name).kind != stat.S_IFREG:
         raise Unchanged(Skip.REPLACED if record.is_compressed else Skip.PLAIN)
     failpoints.reach("exchange.found")
     held, exclusive = _open_compressed(fd, name, session)
@@ -114,7 +114,7 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
             raise Unchanged(Skip.PLAIN)
         if header is not None and record.identity == NO_IDENTITY:
             record = replace(record, identity=header.identity)
-        status = exchange.compared(record, root, session, fd, name)
+        status = exchange.checked_status(record, root, session, fd, name)
         _refuse_replaced(session, held, status)
         # The registered file was rewritten in place. Another user's plain file does not get this far.
         if header is None:
@@ -185,10 +185,10 @@ def settled_form(record: FileRecord, root: Root, session: Session) -> Settled:
     Raises:
         Unchanged: EXCHANGING while the other process may be alive; or the file is missing, or not ours any more.
     """
-    fd, name = exchange.place(record, root, session)
+    fd, name = exchange.parent_of(record, root, session)
     if exchange.is_exchanging(record.path, root):
         raise Unchanged(Skip.EXCHANGING)
-    status = exchange.compared(record, root, session, fd, name)
+    status = exchange.checked_status(record, root, session, fd, name)
     old, new = Identity(record.identity).alternatives
     identity = new if new.matches(status) else old
     held = os.open(name, _READ, dir_fd=fd)
@@ -204,10 +204,10 @@ def settled_form(record: FileRecord, root: Root, session: Session) -> Settled:
 def _idle_source(
     record: FileRecord, root: Root, session: Session, rule: IdleRule
 ) -> Iterator[tuple[Source, Use]]:
-    fd, name = exchange.place(record, root, session)
+    fd, name = exchange.parent_of(record, root, session)
     if record.is_created and record.identity == NO_IDENTITY:
         record = _with_identity(record, root, session, fd, name)
-    status = exchange.compared(record, root, session, fd, name)
+    status = exchange.checked_status(record, root, session, fd, name)
     if Identity(record.identity).is_weak:
         raise Unchanged(Skip.WEAK_IDENTITY)
     if status.nlink > 1:
@@ -238,7 +238,7 @@ def _with_identity(record: FileRecord, root: Root, session: Session, fd: int, na
     """A created file is identified by its name alone until its first exchange."""
     if root is not session.roots.base or record.path != root.prefix + name:
         raise Unchanged(Skip.NOT_PRIVATE)
-    status = exchange.stat_of(session, fd, name)
+    status = exchange.status_of(session, fd, name)
     identity = Identity.of(session.reader, fd, name, status, handles=root.handles)
     return replace(record, identity=identity)
 

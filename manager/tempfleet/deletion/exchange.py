@@ -1,26 +1,27 @@
 """
-Compressing in place: another form of a file takes its name, and there is no instant without a whole file under it.
+Exchange a file's two forms, compressed and plain: at every instant there is one whole file under its name.
 
     look      as before a deletion: beneath the root, no symlink, no mount; kind, identity and owner as recorded
-    ask       is it in use? compressing takes a write lock and keeps it to the end
+    ask       is it in use? compression takes a write lock and keeps it to the end
     write     the other form, in the private directory, with the owner, mode, times and attributes of the first; synced
     promise   the record accepts both objects from here on: "<identity>+<identity>"
-    swap      RENAME_EXCHANGE: each has the other's name
-    compare   what came out is what was read, as it was then, and nobody waits to open it; else it is swapped back
+    swap      RENAME_EXCHANGE: each form has the other's name
+    compare   the form that came out is the one that was read, unchanged, and no process waits to open it; otherwise
+              they are swapped back
     settle    the record has the new identity and size
-    forget    what came out goes
+    forget    the form that came out is removed
 
-No claim is needed: whoever deletes meanwhile finds one of two objects, and the record accepts both. Whoever registers,
-renews or holds is not disturbed. ``Agreement`` is what the registry has to say; every change there is refused when the
-record is not what was read.
+No claim is needed. A worker that deletes meanwhile finds one of two objects, and the record accepts both. Processes
+that register, renew or hold are not disturbed. ``Agreement`` is the registry's part. Each of its changes is refused if
+the record is not as it was read.
 
-After a crash the file has its name, in one form or the other, and its record accepts it. What can be left over is an
-entry of the private directory, and the locked note says whose: ``discard``, the last step here too, removes it if it
-is one of the two, and gives a stranger its name back. While such an entry is there, its maker may be alive: then
-nobody settles the record for it.
+After a crash, the name belongs to one of the two forms, and the record accepts it. An entry of the private directory
+can be left over. The locked journal contains its path. ``discard``, which is the last step here too, removes the entry
+if it is one of the two forms, and gives another user's file its name back. While there is such an entry, the other
+process may be alive, so the record is not settled.
 
-Who opens the file between the last look and the swap keeps an open file without a name, as with any unlink. That
-harms a writer only; and this is for files that nobody has touched for long.
+A process that opens the file between the last check and the swap keeps an open file without a name, as with any unlink.
+That harms only a process that writes, and the files here were not used for long.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ from .unlink import remove
 @dataclass(frozen=True, slots=True)
 class NewForm:
     """
-    What has the file's name now.
+    The form that has the file's name now.
 
     Attributes:
-        saved_bytes: what the disk got back; below zero where the file was decompressed.
+        saved_bytes: what the disk got back; below zero if the file was decompressed.
     """
 
     identity: str
@@ -57,21 +58,21 @@ class NewForm:
 
 
 class Agreement(Protocol):
-    """What the registry has to say to an exchange."""
+    """The registry's part in an exchange."""
 
     def promise(self, both: str) -> bool:
-        """Accept both objects from now on; False if the record is not what was read, or is being deleted."""
+        """Accept both objects from now on. Returns False if the record has changed, or is being deleted."""
 
     def take_back(self, both: str) -> None:
-        """It came to nothing: accept the old object alone."""
+        """The exchange failed: accept only the old object."""
 
     def settle(self, both: str, new: NewForm) -> None:
-        """It is done: accept the new object alone."""
+        """The exchange is done: accept only the new object."""
 
 
 @dataclass(slots=True)
 class Source:
-    """The file as it was found: its directory, its name, and itself held open."""
+    """The file to exchange: its directory, its name, its status, and the file itself, open."""
 
     record: FileRecord
     root: Root
@@ -79,7 +80,7 @@ class Source:
     directory: int
     name: str
     fd: int
-    found: Stat
+    status: Stat
     exclusive: bool = False
     used_now: bool = False
 
@@ -87,11 +88,17 @@ class Source:
         return not self.exclusive or in_use.still_free(self.fd)
 
     def is_in(self, private: int, entry: str) -> bool:
-        """Held open, its inode number cannot be another's."""
-        return self.session.reader.stat(private, entry).ino == self.found.ino
+        """Whether *entry* is this file. While it is open, no other file can get its inode number."""
+        return self.session.reader.stat(private, entry).ino == self.status.ino
 
 
 def exchange(source: Source, write: Callable[[int, str], None], agreement: Agreement) -> NewForm:
+    """
+    Replace *source* by the form that *write* writes.
+
+    Args:
+        write: called with a descriptor of the new file and its identity.
+    """
     session, root = source.session, source.root
     private = session.private(root)
     if not session.is_noted:
@@ -103,11 +110,11 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     try:
         faults.reach("exchange.made")
         write(target, own)
-        _dress(source.fd, target, used_now=source.used_now)
+        _copy_attributes(source.fd, target, used_now=source.used_now)
         os.fsync(target)
         faults.reach("exchange.written")
         after = session.reader.fstat(target)
-        new = NewForm(own, after.size, source.found.freed_bytes - after.freed_bytes)
+        new = NewForm(own, after.size, source.status.freed_bytes - after.freed_bytes)
         session.note(root, source.record.path, accepted.identity)
         _swap(source, target, private, entry, accepted.identity, new, agreement)
     finally:
@@ -137,7 +144,7 @@ def _swap(
             raise
         faults.reach("exchange.swapped")
         if not source.is_in(private, entry):
-            raise Unchanged(Skip.REPLACED)  # discard gives the stranger its name back
+            raise Unchanged(Skip.REPLACED)  # discard gives the other file its name back
         reason = None if source.is_free() else Skip.OPEN
         if reason is None and _rights(source.fd) != _rights(target):
             reason = Skip.CHANGED
@@ -153,7 +160,7 @@ def _swap(
 
 
 def _sync(directory: int) -> None:
-    """The record is not to know of an exchange that a power failure may undo."""
+    """Otherwise a power failure could undo an exchange that the record already contains."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         os.fsync(fd)
@@ -161,36 +168,36 @@ def _sync(directory: int) -> None:
         os.close(fd)
 
 
-def _dress(source: int, target: int, *, used_now: bool) -> None:
-    """Owner, attributes, mode and times, in an order in which none undoes another."""
-    found = os.fstat(source)
-    own = os.fstat(target)
-    if (found.st_uid, found.st_gid) != (own.st_uid, own.st_gid):
-        os.fchown(target, found.st_uid, found.st_gid)
+def _copy_attributes(source: int, target: int, *, used_now: bool) -> None:
+    """Copy owner, extended attributes, mode and times, in an order in which no step undoes another."""
+    status = os.fstat(source)
+    current = os.fstat(target)
+    if (status.st_uid, status.st_gid) != (current.st_uid, current.st_gid):
+        os.fchown(target, status.st_uid, status.st_gid)
     for name in os.listxattr(source):
         os.setxattr(target, name, os.getxattr(source, name))
-    os.fchmod(target, found.st_mode & 0o7777)
-    os.utime(target, ns=(time.time_ns() if used_now else found.st_atime_ns, found.st_mtime_ns))
+    os.fchmod(target, status.st_mode & 0o7777)
+    os.utime(target, ns=(time.time_ns() if used_now else status.st_atime_ns, status.st_mtime_ns))
 
 
 def _rights(fd: int) -> tuple[int, ...]:
-    """What others may have changed since it was dressed: no write lock keeps them from it."""
-    found = os.fstat(fd)
-    return found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns
+    """What other processes may have changed since it was copied. A write lock does not prevent that."""
+    status = os.fstat(fd)
+    return status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns
 
 
 def is_exchanging(path: str, root: Root) -> bool:
-    """Whether a form of *path* is in the private directory: somebody is at it, or died there a moment ago."""
+    """Whether a form of *path* is in the private directory: a process works on it, or has just died there."""
     return any(
         name.startswith(f"{digest_of(path)}.") and name.endswith(f".{FORM}") for name in root.private.names()
     )
 
 
 def recover(line: JournalEntry, root: Root, private: int, session: Session) -> None:
-    """What a process left in the private directory that died at an exchange; nothing, mostly."""
+    """Remove what a process left in the private directory if it died in an exchange. Usually there is nothing."""
     entry = f"{session.entry_name(line.path)}.{FORM}"
     try:
-        if "+" not in line.identity:  # it was still writing
+        if "+" not in line.identity:  # the process was still writing
             os.unlink(entry, dir_fd=private)
         else:
             discard(FileRecord(line.path, 0, 0, identity=line.identity), root, private, entry, session)
@@ -198,8 +205,8 @@ def recover(line: JournalEntry, root: Root, private: int, session: Session) -> N
         pass
 
 
-def is_left(line: JournalEntry, private: int) -> bool:
-    """Whether ``recover`` could do nothing with what there is."""
+def is_left_over(line: JournalEntry, private: int) -> bool:
+    """Whether the entry is still there after ``recover``."""
     try:
         os.stat(f"{digest_of(line.path)}.{line.token:x}.{FORM}", dir_fd=private, follow_symlinks=False)
     except FileNotFoundError:
@@ -210,10 +217,10 @@ def is_left(line: JournalEntry, private: int) -> bool:
 def discard(
     record: FileRecord, root: Root, private: int, entry: str, session: Session, *, held: int = -1
 ) -> None:
-    """Remove *entry* of the private directory if it is what *record* accepts; a stranger gets its name back."""
+    """Remove *entry* of the private directory if *record* accepts it. Any other file gets its name back."""
     try:
         while not guarded.is_same(record, root, private, entry, session):
-            fd, name = place(record, root, session)
+            fd, name = parent_of(record, root, session)
             if not _has_its_name(record, root, fd, name, session):
                 guarded.put_back(private, entry, fd, name, session, directory=False)
                 return
@@ -235,24 +242,26 @@ def _has_its_name(record: FileRecord, root: Root, fd: int, name: str, session: S
         return False
 
 
-def place(record: FileRecord, root: Root, session: Session) -> tuple[int, str]:
+def parent_of(record: FileRecord, root: Root, session: Session) -> tuple[int, str]:
+    """The directory that the file is in, and its name there."""
     try:
         return session.parent(root, record.path), os.path.basename(record.path)
     except (FileNotFoundError, NotADirectoryError):
         raise Unchanged(Skip.MISSING) from None
 
 
-def compared(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> Stat:
-    found = stat_of(session, fd, name)
-    no = checks.objection(record, root, found, session)
+def checked_status(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> Stat:
+    """The status of the registered file; raises Unchanged for any other file, and if it may not be deleted."""
+    status = status_of(session, fd, name)
+    no = checks.objection(record, root, status, session)
     if no is not None:
         raise Unchanged.of(no.reason or no.outcome.value)
     if not guarded.is_same(record, root, fd, name, session):
         raise Unchanged(Skip.REPLACED)
-    return found
+    return status
 
 
-def stat_of(session: Session, fd: int, name: str) -> Stat:
+def status_of(session: Session, fd: int, name: str) -> Stat:
     try:
         return session.reader.stat(fd, name)
     except FileNotFoundError:

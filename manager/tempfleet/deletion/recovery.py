@@ -57,7 +57,7 @@ def recover(roots: Roots) -> list[Recovered]:
             mine = [_recover_one(root, private, line, roots) for line in last.values()]
             found += [one for one in mine if one is not None]
             stays = any(one is not None and not one.back for one in mine)
-            if stays or any(exchange.is_left(line, private) for line in last.values()):
+            if stays or any(exchange.is_left_over(line, private) for line in last.values()):
                 continue  # perhaps no claim looks for it, so only this note can tell whose it is
             try:
                 os.unlink(name, dir_fd=private)

@@ -8,7 +8,7 @@ from enum import StrEnum
 class Skip(StrEnum):
     """Why a file stays as it is. Reports count by these words."""
 
-    # another process has to finish first
+    # Another process has to finish first.
     OPEN = "open"
     LOCKED = "locked"
     UNKNOWN = "unknown"  # the system cannot tell whether it is in use
@@ -16,18 +16,18 @@ class Skip(StrEnum):
     EXCHANGING = "exchanging"
     STOPPED = "stopped"
 
-    # it is not the registered file any more
+    # It is not the registered file any more.
     MISSING = "missing"
     REPLACED = "replaced"
 
-    # it is not worth it
+    # It would save nothing, or too little, or too early.
     PLAIN = "plain"  # it is not compressed
     RECENT = "recent"
     SMALL = "small"
     SPARSE = "sparse"
     INCOMPRESSIBLE = "incompressible"
 
-    # it cannot be done safely
+    # It cannot be done safely.
     LINKED = "linked"
     WEAK_IDENTITY = "weak-identity"
     NOT_PRIVATE = "not-private"
@@ -35,7 +35,7 @@ class Skip(StrEnum):
     NOT_PUT_BACK = "not-put-back"
     NO_EXCHANGE = "no-exchange"  # the system, or the file system, cannot exchange two names
     OUTSIDE_ROOTS = "outside-roots"
-    REFUSED = "refused"  # ``Unchanged.word`` says why
+    REFUSED = "refused"  # ``Unchanged.word`` contains the reason
 
 
 class Unchanged(Exception):
@@ -43,7 +43,7 @@ class Unchanged(Exception):
     The file stays as it is.
 
     Attributes:
-        word: for reports; the reason itself, unless that is REFUSED.
+        word: the reason as reports print it. For REFUSED it is a word of another module.
     """
 
     def __init__(self, reason: Skip, word: str = "") -> None:
@@ -53,7 +53,7 @@ class Unchanged(Exception):
 
     @classmethod
     def of(cls, word: str) -> Unchanged:
-        """For the words of other modules: a use, a refusal before a deletion, the name of an errno."""
+        """Convert a word of another module: a use, a refusal before a deletion, or the name of an errno."""
         try:
             return cls(Skip(word))
         except ValueError:
