@@ -1,6 +1,6 @@
 """
-Which files are compressed and which are not, what is counted of it, and that nobody meets bytes that he did not write.
-How it goes on while others delete, read and crash is in attacks/test_exchange.py.
+Which files are compressed and which are not, what is counted, and that every reader gets the bytes that were written.
+tests/system/attacks/test_exchange.py compresses while other processes delete, read and crash.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def write(base_dir: Path, clock: FakeClock) -> Callable[..., Path]:
     def write(name: str = "file", content: bytes = TEXT) -> Path:
         path = base_dir / name
         path.write_bytes(content)
-        rest(path)
+        set_idle(path)
         return path
 
     return write
 
 
-def rest(path: Path) -> None:
+def set_idle(path: Path) -> None:
     os.utime(path, (LONG_AGO, LONG_AGO))
 
 
@@ -82,7 +82,7 @@ def kept(manager: TempFileManager) -> dict[str, int]:
 # -- which files
 
 
-def test_nothing_is_compressed_unless_it_was_asked_for(
+def test_no_file_is_compressed_unless_it_is_configured(
     make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     manager = make_manager()
@@ -94,7 +94,7 @@ def test_nothing_is_compressed_unless_it_was_asked_for(
     assert path.read_bytes() == TEXT
 
 
-def test_only_files_that_ask_are_compressed_or_all_of_a_volume_that_does(
+def test_only_registered_for_compression_or_all_files_of_a_volume_are_compressed(
     make_manager: MakeManager, manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     asked, other = write("asked"), write("other")
@@ -109,7 +109,7 @@ def test_only_files_that_ask_are_compressed_or_all_of_a_volume_that_does(
     assert content_of(manager, other) == TEXT
 
 
-def test_registering_writing_and_reading_are_uses(
+def test_registering_writing_and_reading_count_as_uses(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = write()
@@ -121,11 +121,11 @@ def test_registering_writing_and_reading_are_uses(
     assert kept(manager) == {"recent": 1}
     os.utime(path, (os.stat(path).st_ctime, LONG_AGO))
     assert kept(manager) == {"recent": 1}
-    rest(path)
+    set_idle(path)
     assert manager.compress_idle().compressed == 1
 
 
-def test_what_is_small_linked_held_due_or_a_directory_is_left_alone(
+def test_small_linked_held_and_expired_files_and_directories_are_not_compressed(
     manager: TempFileManager, write: Callable[..., Path], base_dir: Path, clock: FakeClock
 ) -> None:
     small, linked, held, due = write("small", b"x" * 1000), write("linked"), write("held"), write("due")
@@ -142,7 +142,7 @@ def test_what_is_small_linked_held_due_or_a_directory_is_left_alone(
     assert kept(manager) == {"small": 1, "linked": 1}
 
 
-def test_what_would_save_too_little_is_not_tried_again(
+def test_an_incompressible_file_is_not_tried_again(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     content = os.urandom(200_000)
@@ -153,7 +153,7 @@ def test_what_would_save_too_little_is_not_tried_again(
     assert kept(manager) == {}
     assert os.stat(path).st_atime == LONG_AGO
     assert path.read_bytes() == content
-    rest(path)
+    set_idle(path)
     manager.register(path, compress=True)
     clock.advance(AFTER + 1)
     assert kept(manager) == {"incompressible": 1}
@@ -161,12 +161,12 @@ def test_what_would_save_too_little_is_not_tried_again(
 
 
 @pytest.mark.parametrize("content", [b"", TEXT], ids=["nothing but a hole", "a hole at the end"])
-def test_a_file_with_holes_never_takes_more_room_than_before(
+def test_a_sparse_file_never_takes_more_space_than_before(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock, content: bytes
 ) -> None:
     path = write("sparse", content)
     os.truncate(path, 3 << 30)
-    rest(path)
+    set_idle(path)
     before = path.stat().st_blocks
     manager.register(path, compress=True)
     clock.advance(AFTER + 1)
@@ -188,7 +188,7 @@ def test_another_file_under_a_registered_name_is_not_compressed(
     assert path.read_bytes() == TEXT
 
 
-def test_one_bad_file_stops_no_other(
+def test_one_bad_file_does_not_stop_the_others(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     for name in "abc":
@@ -209,7 +209,7 @@ def test_one_bad_file_stops_no_other(
     assert manager.compress_idle().compressed == 1
 
 
-def test_a_pass_goes_on_where_the_last_one_stopped(
+def test_a_pass_continues_where_the_last_one_stopped(
     make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     manager = make_manager(compress_after_seconds=AFTER)
@@ -236,7 +236,7 @@ def test_a_pass_goes_on_where_the_last_one_stopped(
     assert manager.compress_idle().finished
 
 
-def test_threads_may_compress_at_once(
+def test_threads_may_compress_at_the_same_time(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     paths = [write(f"file{n}") for n in range(40)]
@@ -284,7 +284,7 @@ def test_a_preview_changes_nothing(
     assert (tree(base_dir), snapshot(manager.store.client)) == before
 
 
-# -- what is known of them
+# -- their metadata
 
 
 def test_age_owner_mode_times_and_attributes_stay_and_the_totals_follow(
@@ -330,7 +330,7 @@ def test_a_compressed_file_is_compressed_once(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
-    rest(path)
+    set_idle(path)
     assert kept(manager) == {}
 
 
@@ -365,7 +365,7 @@ def test_the_zstd_tool_reads_it_too(
         assert stream.read() == TEXT
 
 
-def test_what_is_not_compressed_reads_as_it_stands(
+def test_a_file_that_is_not_compressed_is_read_unchanged(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     own = zstandard.ZstdCompressor().compress(TEXT)
@@ -382,13 +382,13 @@ def test_what_is_not_compressed_reads_as_it_stands(
     assert path.read_bytes() == b"written over in place"
 
 
-def test_only_reading_is_offered(manager: TempFileManager, write: Callable[..., Path]) -> None:
+def test_files_can_be_opened_for_reading_only(manager: TempFileManager, write: Callable[..., Path]) -> None:
     for mode in ("w", "r+b", "a", "x"):
         with pytest.raises(ValueError, match="decompress the file first"):
             manager.open(write(), mode)
 
 
-def test_open_follows_nothing_and_waits_for_nobody(
+def test_open_follows_no_link_and_does_not_block_on_a_fifo(
     manager: TempFileManager, write: Callable[..., Path], base_dir: Path
 ) -> None:
     os.mkfifo(base_dir / "fifo")
@@ -424,10 +424,10 @@ def test_a_damaged_file_is_an_error_and_never_other_bytes(
     assert manager.is_temp_file(path)
 
 
-# -- letting go
+# -- unregistering and decompressing
 
 
-def test_a_released_file_is_as_its_user_wrote_it(
+def test_unregistering_a_compressed_file_restores_its_content(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -442,7 +442,7 @@ def test_a_released_file_is_as_its_user_wrote_it(
     assert manager.stats().total("released") == 2
 
 
-def test_a_held_file_can_be_decompressed_and_released(
+def test_a_held_file_can_be_decompressed_and_unregistered(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -451,7 +451,7 @@ def test_a_held_file_can_be_decompressed_and_released(
     assert path.read_bytes() == TEXT
 
 
-def test_a_compressed_file_that_is_gone_is_released_as_any_other(
+def test_a_missing_compressed_file_can_be_unregistered(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -463,7 +463,7 @@ def test_a_compressed_file_that_is_gone_is_released_as_any_other(
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a plain file", "a link", "a directory"])
-def test_a_compressed_file_that_was_away_for_a_moment_is_still_given_back_plain(
+def test_a_compressed_file_that_was_renamed_for_a_moment_is_still_decompressed(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock, meanwhile: str
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -484,7 +484,7 @@ def test_a_compressed_file_that_was_away_for_a_moment_is_still_given_back_plain(
     assert path.read_bytes() == TEXT
 
 
-def test_a_compressed_file_that_lost_its_name_to_another_is_released_and_that_one_untouched(
+def test_a_replaced_compressed_file_is_unregistered_and_the_new_file_is_not_touched(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -496,7 +496,7 @@ def test_a_compressed_file_that_lost_its_name_to_another_is_released_and_that_on
     assert_balanced(manager)
 
 
-def test_decompressing_gives_the_plain_file_back_and_its_idle_time_begins_anew(
+def test_decompressing_restores_the_content_and_its_idle_time_starts_again(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     path = compressed(manager, write(), clock)
@@ -513,7 +513,7 @@ def test_decompressing_gives_the_plain_file_back_and_its_idle_time_begins_anew(
         manager.decompress("/etc/passwd")
 
 
-def test_who_reads_a_compressed_file_is_not_overwritten_by_who_decompresses_it(
+def test_secure_deletion_does_not_overwrite_a_compressed_file_that_is_read(
     make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     manager = make_manager(compress_after_seconds=AFTER, secure_delete=True)
@@ -528,7 +528,7 @@ def test_who_reads_a_compressed_file_is_not_overwritten_by_who_decompresses_it(
     assert kept(manager) == {"recent": 1}
 
 
-def test_what_comes_back_from_quarantine_is_plain(
+def test_a_file_restored_from_quarantine_is_decompressed(
     make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
     manager = make_manager(compress_after_seconds=AFTER, quarantine_seconds=600)
@@ -551,7 +551,7 @@ def test_a_compressed_file_outlives_the_registry(
     assert path.read_bytes() == TEXT
 
 
-def test_without_the_library_it_says_what_to_install(
+def test_without_the_library_the_error_names_the_package_to_install(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, other = compressed(manager, write(), clock), write("other")

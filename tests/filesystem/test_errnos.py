@@ -1,4 +1,4 @@
-"""What the system's errors mean: for people, in words; the names stay what metrics and programs go by."""
+"""The explanations of errno names for people. Metrics and programs use the names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tempfleet.records import Outcome
 
 
 @pytest.mark.parametrize("number", [*errnos._OUTCOMES, errno.EACCES, errno.EPERM, errno.EIO])
-def test_every_error_that_a_file_is_kept_for_has_words_of_its_own(number: int) -> None:
+def test_every_error_that_keeps_a_file_has_an_explanation(number: int) -> None:
     outcome, reason = errnos.outcome_of(OSError(number, ""))
     if outcome is not Outcome.MISSING and reason in errno.errorcode.values():
         assert reason in errnos._MEANINGS
         assert in_words(reason).startswith(f"{reason}: ")
 
 
-def test_any_other_error_is_told_as_the_system_tells_it_and_a_word_as_it_is() -> None:
+def test_other_errors_have_the_explanation_of_the_system_and_words_have_none() -> None:
     assert in_words("EXFULL") == f"EXFULL: {os.strerror(errno.EXFULL).lower()}"
     assert (in_words("symlink"), meaning_of("Elsewhere"), meaning_of("")) == ("symlink", ("", ""), ("", ""))
 

@@ -1,5 +1,5 @@
 """
-Whether somebody uses a file: evidence keeps it, a write lock is the question, and asking never hurts anybody.
+Whether a process uses a file: files in use are kept, a write lock finds out, and trying it harms no process.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", InUse)
-def test_a_file_that_nobody_uses_is_overwritten_and_deleted(tmp_path: Path, file: Path, mode: InUse) -> None:
+def test_an_unused_file_is_overwritten_and_deleted(tmp_path: Path, file: Path, mode: InUse) -> None:
     with opened_roots(tmp_path, mode, secure_delete=True) as roots:
         assert delete(roots, registered(roots, file)).outcome is Outcome.DELETED
         assert delete(roots, created(roots)).outcome is Outcome.DELETED
@@ -95,7 +95,7 @@ def test_a_locked_file_is_busy(tmp_path: Path, file: Path, can_lock: bool) -> No
         assert file.exists()
 
 
-def test_where_it_cannot_be_known_strict_keeps_and_keep_goes_on(tmp_path: Path, file: Path) -> None:
+def test_if_the_use_is_unknown_strict_keeps_the_file_and_keep_deletes_it(tmp_path: Path, file: Path) -> None:
     portable = System(Capabilities())
     with opened_roots(tmp_path, InUse.STRICT, portable) as roots:
         record = registered(roots, file)
@@ -105,7 +105,7 @@ def test_where_it_cannot_be_known_strict_keeps_and_keep_goes_on(tmp_path: Path, 
         assert delete(roots, record).outcome is Outcome.DELETED
 
 
-def test_delete_does_not_ask(tmp_path: Path, file: Path) -> None:
+def test_delete_ignores_open_files(tmp_path: Path, file: Path) -> None:
     with opened_roots(tmp_path, InUse.DELETE) as roots, file.open():
         assert delete(roots, registered(roots, file)).outcome is Outcome.DELETED
 
@@ -126,7 +126,7 @@ def test_a_directory_with_an_open_file_in_it_is_busy(tmp_path: Path, file: Path)
 @pytest.mark.process
 @write_locks
 @pytest.mark.parametrize("whole", [False, True], ids=["a file", "a directory with it"])
-def test_what_another_process_has_a_write_lock_on_is_busy(tmp_path: Path, whole: bool) -> None:
+def test_a_file_with_another_process_write_lock_is_busy(tmp_path: Path, whole: bool) -> None:
     tree = tmp_path / "data" / "tree"
     tree.mkdir(parents=True)
     (tree / "f").write_text("x")
@@ -139,7 +139,7 @@ def test_what_another_process_has_a_write_lock_on_is_busy(tmp_path: Path, whole:
 
 @contextmanager
 def _write_locked(path: Path) -> Iterator[None]:
-    """By a process that leaves the kernel's question whether it may be broken unanswered."""
+    """Another process holds the lock, and does not give it up when the kernel tells it to."""
     code = """
 import fcntl, signal, sys
 with open(sys.argv[1]) as file:
@@ -157,7 +157,7 @@ with open(sys.argv[1]) as file:
 
 
 @write_locks
-def test_opening_a_file_while_it_is_asked_about_kills_nobody(tmp_path: Path, file: Path) -> None:
+def test_opening_a_write_locked_file_does_not_kill_the_holder(tmp_path: Path, file: Path) -> None:
     """The trap: a broken write lock sends a signal, whose usual default is to terminate the holder."""
 
     def child() -> None:
@@ -178,7 +178,7 @@ def test_opening_a_file_while_it_is_asked_about_kills_nobody(tmp_path: Path, fil
 
 
 @write_locks
-def test_somebody_who_opens_it_at_the_last_moment_gets_it_back(tmp_path: Path, file: Path) -> None:
+def test_a_file_that_is_opened_at_the_last_moment_gets_its_name_back(tmp_path: Path, file: Path) -> None:
     openers: list[subprocess.Popen[bytes]] = []
 
     def at(point: str) -> None:

@@ -1,4 +1,4 @@
-"""Any byte string that is a legal file name makes the whole way: disk, registry, disk, and onto a screen."""
+"""Every legal file name works everywhere: on disk, in the registry, and printed on a screen."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_any_legal_name_is_registered_found_listed_and_deleted(
     assert os.fsencode(record.path) == path
     assert manager.is_temp_file(os.fsdecode(path))
     assert manager.get_record(path) == record
-    assert [os.fsencode(found) for found in manager.files] == [path]
-    assert [os.fsencode(found.path) for found in manager.files_due_within(10)] == [path]
-    assert [os.fsencode(found.path) for found in manager.preview(force=True)] == [path]
+    assert [os.fsencode(key) for key in manager.files] == [path]
+    assert [os.fsencode(record.path) for record in manager.files_due_within(10)] == [path]
+    assert [os.fsencode(result.path) for result in manager.preview(force=True)] == [path]
     manager.hold(path)
     assert manager.cleanup(force=True) == 0
     assert manager.unhold(path)
