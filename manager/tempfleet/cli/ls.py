@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from ..filesystem import beginning
+from ..filesystem import normalise_prefix
 from ..formatting import size
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
@@ -118,7 +118,7 @@ def ls(
     """
     registry = console.registry
     now_ms = registry.now_ms()
-    chosen = Filter(now_ms, state, validate_tags(tags), beginning(prefix), due_within, near_expiry)
+    chosen = Filter(now_ms, state, validate_tags(tags), normalise_prefix(prefix), due_within, near_expiry)
     records, more = _first(chosen.records(registry), ORDERS[sort], limit)
     console.answer(
         {"now_ms": now_ms, "files": records_document(records), "more": more},

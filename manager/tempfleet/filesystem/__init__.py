@@ -15,7 +15,16 @@ from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
-from .paths import PREFIX, beginning, is_below, is_private_name, new_name, normalise, private_name, unsafe
+from .paths import (
+    PREFIX,
+    is_below,
+    is_private_name,
+    new_name,
+    normalise,
+    normalise_prefix,
+    private_name,
+    unsafe,
+)
 from .private_directory import ASIDE, FORM, FROM, NOTE, Entry, PrivateDirectory, digest_of
 from .roots import Root, Roots
 from .stat import Reader, Stat
@@ -38,7 +47,6 @@ __all__ = [
     "Roots",
     "Stat",
     "Use",
-    "beginning",
     "create_directory",
     "create_file",
     "digest_of",
@@ -55,6 +63,7 @@ __all__ = [
     "name_of",
     "new_name",
     "normalise",
+    "normalise_prefix",
     "outcome_of",
     "overwrite",
     "private_name",

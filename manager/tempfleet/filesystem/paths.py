@@ -41,7 +41,7 @@ def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return f"/{resolved.strip('/')}/{name}" if resolved.strip("/") else f"/{name}"
 
 
-def beginning(text: str) -> str:
+def normalise_prefix(text: str) -> str:
     """
     Returns the prefix of registered paths for *text*. Its last component may be part of a name; the rest is resolved as
     in ``normalise``. An empty text stays empty.

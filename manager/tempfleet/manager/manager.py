@@ -34,7 +34,7 @@ from ..errors import (
     UnsafePath,
     VolumeUnavailable,
 )
-from ..filesystem import Roots, beginning, normalise
+from ..filesystem import Roots, normalise, normalise_prefix
 from ..logs import logger, printable
 from ..reconciliation import Takeover, UnregisteredFile, disk_identity_of, take_over, verify_unverified
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State
@@ -476,7 +476,7 @@ class TempFileManager:
             prefix: only paths that begin with this. It is relative to the working directory, as a path is.
         """
         if tags or prefix:
-            wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
+            wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
             cause = Cause.FORCED if force else Cause.EXPIRED
             return self.cleaner.clean_matching(wanted, cause, progress=progress)
         clean = self.cleaner.clean_all if force else self.cleaner.clean_due
@@ -509,7 +509,7 @@ class TempFileManager:
             tags: only files that have all of these.
             prefix: only files whose original paths begin with this.
         """
-        wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
+        wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
         return self.cleaner.clean_matching(wanted, Cause.PURGED, progress=progress)
 
     def preview(
@@ -520,9 +520,9 @@ class TempFileManager:
         Changes nothing. A file that would be quarantined has the outcome ``deleted`` and the reason ``quarantine``.
         """
         if quarantine:
-            aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=beginning(prefix))
+            aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
             return self.cleaner.preview(aside, Cause.PURGED)
-        wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=beginning(prefix))
+        wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
         return self.cleaner.preview(wanted, Cause.FORCED if force else Cause.EXPIRED)
 
     def evict(
