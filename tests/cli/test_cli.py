@@ -1,4 +1,4 @@
-"""The laws of the console: what it prints, for people and for programs, and what its exit status says."""
+"""The laws of the console: what it prints for people and for programs, and its exit statuses."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def bury(volume: TempFileManager, path: Path) -> None:
 
 
 def test_a_registered_file_is_listed_with_its_time_to_live(console: Run, a_file: Path) -> None:
-    (made,) = answer(console("register", str(a_file), "--ttl", "2h", "--tag", "report", "--json"))[
+    (record,) = answer(console("register", str(a_file), "--ttl", "2h", "--tag", "report", "--json"))[
         "registered"
     ]
-    assert made["deadline_ms"] - made["registered_ms"] == 2 * 3600 * 1000
+    assert record["deadline_ms"] - record["registered_ms"] == 2 * 3600 * 1000
     listed = answer(console("ls", "--json"))
     assert [file["path"] for file in listed["files"]] == [str(a_file)]
     assert listed["files"][0]["tags"] == ["report"]
@@ -98,29 +98,29 @@ def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base
     assert first.endswith("Its mode was 0644 and is 0600 (TEMP_FILE_PERMISSION_MASK).")
     assert second.endswith("due in 1 h.")
     wide.chmod(0o644)
-    (made,) = answer(console("register", str(wide), "--json"))["registered"]
-    assert (made["mode_before"], made["mode"]) == ("0644", "0600")
+    (record,) = answer(console("register", str(wide), "--json"))["registered"]
+    assert (record["mode_before"], record["mode"]) == ("0644", "0600")
     link = base_dir / "link"
     link.symlink_to(wide)
     wide.chmod(0o644)
-    (made,) = answer(console("register", str(wide), str(link), "--json"), status=1)["registered"]
-    assert made["mode_before"] == "0644", "a link that is refused has a mode of its own"
+    (record,) = answer(console("register", str(wide), str(link), "--json"), status=1)["registered"]
+    assert record["mode_before"] == "0644", "a link that is refused has a mode of its own"
 
 
 def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
     console: Run, a_file: Path, base_dir: Path
 ) -> None:
-    said = answer(console("register", str(base_dir / "none"), str(a_file), "--json"), status=1)
-    assert [file["path"] for file in said["registered"]] == [str(a_file)]
-    assert [error["error"] for error in said["errors"]] == ["FileMissing"]
+    reply = answer(console("register", str(base_dir / "none"), str(a_file), "--json"), status=1)
+    assert [file["path"] for file in reply["registered"]] == [str(a_file)]
+    assert [error["error"] for error in reply["errors"]] == ["FileMissing"]
 
 
 def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, base_dir: Path) -> None:
     directory = base_dir / "parts"
     directory.mkdir()
     assert console("register", str(directory)).exit_code == 1
-    (made,) = answer(console("register", str(directory), "--directory", "--json"))["registered"]
-    assert made["directory"] is True
+    (record,) = answer(console("register", str(directory), "--directory", "--json"))["registered"]
+    assert record["directory"] is True
 
 
 def test_listing_what_is_near_its_expiry(console: Run, base_dir: Path) -> None:
@@ -159,9 +159,9 @@ def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_di
 
 
 def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console: Run, a_file: Path) -> None:
-    (made,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
+    (record,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
     renewed = answer(console("renew", str(a_file), "--ttl", "1h", "--json"))
-    assert renewed["deadline_ms"] >= made["registered_ms"] + 3600 * 1000
+    assert renewed["deadline_ms"] >= record["registered_ms"] + 3600 * 1000
     assert answer(console("unregister", str(a_file), "--json"))["released"] is True
     assert a_file.exists()
     assert answer(console("ls", "--json"))["files"] == []
@@ -170,8 +170,8 @@ def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console
 def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_file: Path) -> None:
     console("register", str(a_file), "--ttl", "5h")
     assert console("renew", str(a_file), "--ttl", "6h").stdout == f"{a_file} is due in 6 h.\n"
-    told = console("renew", str(a_file), "--ttl", "1h").stdout
-    assert told.startswith(f"{a_file} is due in 6 h already: its deadline is later")
+    output = console("renew", str(a_file), "--ttl", "1h").stdout
+    assert output.startswith(f"{a_file} is due in 6 h already: its deadline is later")
     assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
 
 
@@ -232,7 +232,7 @@ def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
     assert answer(console("cleanup", "--force", "--json"))["quarantined"] == 1
     assert console("cleanup", "--force", "--quarantine").exit_code == 2
     would = answer(console("cleanup", "--quarantine", "--dry-run", "--json"))
-    assert [(each["outcome"], each["original_path"]) for each in would["files"]] == [("deleted", str(a_file))]
+    assert [(file["outcome"], file["original_path"]) for file in would["files"]] == [("deleted", str(a_file))]
     assert str(a_file) in console("cleanup", "--quarantine", "--dry-run").stdout
     report = answer(console("cleanup", "--quarantine", "--json"))
     assert (report["deleted"], report["quarantined"]) == (1, 0)
@@ -285,9 +285,9 @@ def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
     console("register", str(path))
     away.rename(base_dir / "moved")
     away.symlink_to(base_dir / "moved")  # the way to the file now leads through a symlink
-    said = console("cleanup", "--force", "--json")
-    report = json.loads(said.stdout)
-    assert said.exit_code == 1
+    reply = console("cleanup", "--force", "--json")
+    report = json.loads(reply.stdout)
+    assert reply.exit_code == 1
     assert sum(report[word] for word in ("busy", "refused", "unavailable", "failed")) == 1
     assert (base_dir / "moved" / "a.txt").exists()
 
@@ -335,8 +335,8 @@ def test_a_name_that_would_drive_a_terminal_or_is_markup_is_shown_inert(console:
 def test_a_name_that_is_not_utf8_goes_through_json_and_back(console: Run, base_dir: Path) -> None:
     raw = os.fsencode(base_dir) + b"/\xff\xfe.bin"
     Path(os.fsdecode(raw)).touch()
-    (made,) = answer(console("register", os.fsdecode(raw), "--json"))["registered"]
-    assert os.fsencode(made["path"]) == raw
+    (record,) = answer(console("register", os.fsdecode(raw), "--json"))["registered"]
+    assert os.fsencode(record["path"]) == raw
     assert console("ls").exit_code == 0
 
 
@@ -380,8 +380,8 @@ def test_registering_for_a_host_that_nobody_serves_is_warned_about(
 ) -> None:
     assert "warning" not in console("register", str(a_file)).stderr, "there is no fleet yet"
     Fleet(volume.store).heartbeat("web-2")
-    said = console("register", str(a_file))
-    assert (said.exit_code, "No worker of host web-1 is live (live: web-2)" in said.stderr) == (0, True)
+    reply = console("register", str(a_file))
+    assert (reply.exit_code, "No worker of host web-1 is live (live: web-2)" in reply.stderr) == (0, True)
 
 
 def test_a_live_host_is_not_retired_by_mistake(console: Run, volume: TempFileManager) -> None:
@@ -447,9 +447,9 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
     console: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_MAXAGE", "5")
-    said = console("status")
-    assert said.exit_code == 0
-    assert "did you mean TEMP_FILE_MAX_AGE?" in said.stderr
+    reply = console("status")
+    assert reply.exit_code == 0
+    assert "did you mean TEMP_FILE_MAX_AGE?" in reply.stderr
     assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
 
 
@@ -457,8 +457,8 @@ def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
     console: Run, a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_AUDIT_LOG", str(tmp_path / "none" / "audit.log"))
-    said = complaint(console("register", str(a_file), "--json"), 2)
-    assert (said["error"], "its directory is not there" in said["message"]) == ("SettingsError", True)
+    reply = complaint(console("register", str(a_file), "--json"), 2)
+    assert (reply["error"], "its directory is not there" in reply["message"]) == ("SettingsError", True)
     assert "TEMP_FILE_AUDIT_LOG" in console("doctor").stdout
     (tmp_path / "none").mkdir()
     assert console("register", str(a_file)).exit_code == 0
@@ -471,10 +471,10 @@ def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
 )  # fmt: skip
 def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command: str, status: int) -> None:
     base_dir.rmdir()
-    said = console(*command.split())
-    assert (said.exit_code, base_dir.exists()) == (status, False), said.output
+    reply = console(*command.split())
+    assert (reply.exit_code, base_dir.exists()) == (status, False), reply.output
     if status == 1:
-        assert "is not there: nothing was registered here yet" in said.stderr
+        assert "is not there: nothing was registered here yet" in reply.stderr
 
 
 @pytest.mark.parametrize(
@@ -485,9 +485,9 @@ def test_a_base_directory_that_is_a_file_is_told_for_what_it_is(
 ) -> None:
     base_dir.rmdir()
     base_dir.write_text("a file")
-    said = console(*command.split())
-    assert said.exit_code == status, said.output
-    assert "not a directory" in said.output and "may not write" not in said.output
+    reply = console(*command.split())
+    assert reply.exit_code == status, reply.output
+    assert "not a directory" in reply.output and "may not write" not in reply.output
 
 
 def test_the_version_is_a_command_and_an_option(console: Run) -> None:
@@ -544,10 +544,10 @@ def test_a_plug_in_adds_commands_and_a_broken_one_is_a_warning(
 
     monkeypatch.setattr(group, "entry_points", entries)
     monkeypatch.setattr(main, "commands", dict(main.commands))
-    said = console("plugged")
-    assert (said.exit_code, said.stdout) == (0, "here\n")
-    assert "plug-in 'broken'" in said.stderr
-    assert console("status").stderr == "", "what needs no plug-in loads none"
+    reply = console("plugged")
+    assert (reply.exit_code, reply.stdout) == (0, "here\n")
+    assert "plug-in 'broken'" in reply.stderr
+    assert console("status").stderr == "", "a command that needs no plug-in loads none"
 
 
 @pytest.mark.process
@@ -568,15 +568,15 @@ def on_a_terminal(args: list[str], **env: str) -> str:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "200"} | env,
     )
     os.close(child_end)
-    said = b""
+    reply = b""
     try:
         while part := os.read(main_end, 65536):
-            said += part
+            reply += part
     except OSError:  # EIO: the child has closed its end
         pass
     child.wait(30)
     os.close(main_end)
-    return said.decode()
+    return reply.decode()
 
 
 @pytest.mark.process
@@ -606,7 +606,7 @@ def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
     path = str(make(base_dir / "file", "x"))
     words = command.replace("FILE", path).split()
     args = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url, *words]
-    asked = {
+    settings = {
         "TEMP_FILE_COMPRESS_AFTER": "1",
         "TEMP_FILE_EVICT_ABOVE": "99",
         "TEMP_FILE_EVICT_DOWN_TO": "98",
@@ -619,7 +619,7 @@ def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
         if words[0] == "dead":
             bury(volume, Path(path))
         volume.close()
-        assert (f"{what} " in on_a_terminal(args, **asked, **env)) is shown
+        assert (f"{what} " in on_a_terminal(args, **settings, **env)) is shown
 
 
 @pytest.mark.parametrize(
@@ -674,11 +674,11 @@ def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
     console("register", str(a_file))
     stray = make(base_dir / "stray\n", "12345")
     listed = answer(console("adopt", "--dry-run", "--idle", "0.001s", "--json"))
-    assert [(each["path"], each["size_bytes"]) for each in listed["files"]] == [(str(stray), 5)]
+    assert [(file["path"], file["size_bytes"]) for file in listed["files"]] == [(str(stray), 5)]
     assert "1 file (5 B) would be adopted" in console("adopt", "--dry-run", "--idle", "0.001s").stdout
     assert not volume.is_temp_file(stray)
-    told = answer(console("adopt", "--idle", "0.001s", "--ttl", "1h", "--tag", "found", "--json"))
-    assert told == {"registered": 1, "bytes": 5, "errors": []}
+    output = answer(console("adopt", "--idle", "0.001s", "--ttl", "1h", "--tag", "found", "--json"))
+    assert output == {"registered": 1, "bytes": 5, "errors": []}
     record = volume.get_record(stray)
     assert record is not None and record.tags == ("found",)
     assert record.deadline_ms - record.registered_ms == 3_600_000
@@ -701,8 +701,8 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
 ) -> None:
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
     gone.register(make(base_dir / "a"))
-    told = answer(console("hosts", "take-over", "web-7", "--dry-run", "--json"))
-    assert told == {"host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {}, "taken": []}
+    output = answer(console("hosts", "take-over", "web-7", "--dry-run", "--json"))
+    assert output == {"host": "web-7", "base_dir": str(base_dir), "entered": 1, "left": {}, "taken": []}
     assert not volume.is_temp_file(base_dir / "a")
     both = make(base_dir / "both")
     ours = volume.register(both)
@@ -750,7 +750,7 @@ def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["hold", "FILE", "--for", "1000d"], "without a time it is for ever"),
         (["dead", "retry", "FILE", "--all"], "not both"),
@@ -759,10 +759,10 @@ def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_
     ],
 )
 def test_a_refusal_says_what_is_wrong_with_this_very_call(
-    console: Run, a_file: Path, words: list[str], said: str
+    console: Run, a_file: Path, words: list[str], message: str
 ) -> None:
     result = console(*[str(a_file) if word == "FILE" else word for word in words])
-    assert result.exit_code in (1, 2) and said in result.stderr
+    assert result.exit_code in (1, 2) and message in result.stderr
 
 
 def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``tempfleet evict``: what it says, and what its status says; on memory, which is never all free."""
+"""``tempfleet evict``: its output and its exit status; in memory, which is never completely free."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_dry_run_lists_what_would_go_and_the_real_one_deletes_it(run: Run, fil
     assert all(path.exists() for path in files)
     result = run("evict", "--json", **MARKS)
     done = json.loads(result.stdout)
-    paths = [[file["path"] for file in each["files"]] for each in (promised, done)]
+    paths = [[file["path"] for file in report["files"]] for report in (promised, done)]
     assert paths[0] == paths[1]
     assert (done["evicted"], done["freed_bytes"], done["freed_files"], done["stuck"]) == (
         2,

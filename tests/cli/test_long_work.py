@@ -1,4 +1,4 @@
-"""Commands that show what is: ``status --watch`` and ``config``."""
+"""Commands that show a state: ``status --watch`` and ``config``."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_a_watched_status_stays_in_its_place_on_a_terminal_that_can(
         tempfleet("status", "--watch", "0.1"), env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    seen = bytearray()
+    screen = bytearray()
 
     def redrawn() -> bool:
-        seen.extend(os.read(ours, 4096))
-        return seen.count(b"Base directory") >= 3
+        screen.extend(os.read(ours, 4096))
+        return screen.count(b"Base directory") >= 3
 
     try:
         wait_until(redrawn)
@@ -92,9 +92,9 @@ def test_a_watched_status_stays_in_its_place_on_a_terminal_that_can(
         watching.kill()
         watching.wait()
         os.close(ours)
-    assert (b"\x1b[1A" in seen) is in_place  # the cursor goes up, and draws over what was there
+    assert (b"\x1b[1A" in screen) is in_place  # the cursor goes up, and draws over what was there
     if more:
-        assert not re.search(rb"\x1b\[[0-9;]*3[0-7]", seen)  # a colour
+        assert not re.search(rb"\x1b\[[0-9;]*3[0-7]", screen)  # a colour
 
 
 def test_config_shows_every_setting_and_no_password(environment: dict[str, str]) -> None:
@@ -111,8 +111,8 @@ def test_config_shows_every_setting_and_no_password(environment: dict[str, str])
     assert shown["TEMP_FILE_REDIS_URL"]["value"] == "redis://me:***@redis.internal:6379/0"
     assert shown["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
     assert SECRET not in done.stdout
-    told = subprocess.run(
+    text = subprocess.run(
         tempfleet("config"), env=environment, capture_output=True, text=True, check=True
     ).stdout
-    assert SECRET not in told
-    assert "TEMP_FILE_HOST" in told and "web-1" in told
+    assert SECRET not in text
+    assert "TEMP_FILE_HOST" in text and "web-1" in text

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says what to do, and changes nothing."""
+"""The doctor finds problems, shows what to do about each, and changes nothing."""
 
 from __future__ import annotations
 
@@ -40,18 +40,20 @@ def registered(manager: TempFileManager, name: str, ttl: float = 10) -> Path:
 
 
 def failed(manager: TempFileManager, clock: FakeClock, **how: object) -> None:
-    """Every file that waits fell due, and could not be deleted."""
+    """Every waiting file is due, and could not be deleted."""
     clock.advance(11)
     claim = manager.registry.claim(limit=10, lease_ms=60_000)
-    manager.registry.nack(claim.token, [Nack(each.path, reason="EPERM", **how) for each in claim.records])  # type: ignore[arg-type]
+    manager.registry.nack(claim.token, [Nack(item.path, reason="EPERM", **how) for item in claim.records])  # type: ignore[arg-type]
 
 
 def test_what_is_well_is_said_and_needs_nothing(manager: TempFileManager) -> None:
     registered(manager, "a")
-    found = {finding.check: finding for finding in manager.examine()}
-    assert {"permissions", "disk space", "registry", "balance", "leases", "hosts", "failures"} <= set(found)
+    by_check = {finding.check: finding for finding in manager.examine()}
+    assert {"permissions", "disk space", "registry", "balance", "leases", "hosts", "failures"} <= set(
+        by_check
+    )
     for check in ("permissions", "registry", "balance", "leases", "hosts", "failures"):
-        assert (found[check].level, found[check].todo) == (Level.OK, ""), found[check]
+        assert (by_check[check].level, by_check[check].todo) == (Level.OK, ""), by_check[check]
 
 
 def test_an_examination_changes_nothing(
@@ -68,9 +70,9 @@ def test_a_root_that_everybody_may_rename_in_is_an_error(make_manager: MakeManag
     manager = make_manager(allowed_roots=(str(tmp_path / "open"), str(tmp_path / "gone")))
     (tmp_path / "open").mkdir()
     os.chmod(tmp_path / "open", 0o777)
-    said = [finding for finding in findings(manager, "permissions") if finding.level is Level.ERROR]
-    assert ["every user may rename" in said[0].said, "No such file" in said[1].said] == [True, True]
-    assert all(finding.todo for finding in said)
+    errors = [finding for finding in findings(manager, "permissions") if finding.level is Level.ERROR]
+    assert ["every user may rename" in errors[0].said, "No such file" in errors[1].said] == [True, True]
+    assert all(finding.todo for finding in errors)
 
 
 def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
@@ -135,7 +137,7 @@ def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
     assert finding.said.endswith("; 1 attempt")
     assert "chattr -i" in finding.todo and finding.todo.endswith("It is retried automatically.")
     manager.hold(path)
-    assert [each.level for each in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
+    assert [item.level for item in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
 
 
 def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
@@ -182,7 +184,7 @@ def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in
     os.rename(base, base.with_name("away"))
     assert Level.ERROR not in {finding.level for finding in findings(manager, "permissions")}
     manager.registry.register([NewFile(str(base / "x"), 1000)])
-    (finding,) = [each for each in findings(manager, "permissions") if each.level is Level.ERROR]
+    (finding,) = [item for item in findings(manager, "permissions") if item.level is Level.ERROR]
     assert "If it was moved" in finding.todo
 
 
@@ -190,10 +192,10 @@ def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
     manager: TempFileManager,
 ) -> None:
     settings = manager.settings.model_copy(update={"eviction_policy": "foo", "plugins": "absent"})
-    found = {finding.check: finding for finding in diagnose(manager.registry, settings)}
-    assert (found["settings"].level, found["plug-ins"].level) == (Level.ERROR, Level.ERROR)
-    assert "must be one of" in found["settings"].said
-    assert "absent does not work here" in found["plug-ins"].said
+    by_check = {finding.check: finding for finding in diagnose(manager.registry, settings)}
+    assert (by_check["settings"].level, by_check["plug-ins"].level) == (Level.ERROR, Level.ERROR)
+    assert "must be one of" in by_check["settings"].said
+    assert "absent does not work here" in by_check["plug-ins"].said
 
 
 def test_a_disk_that_stays_too_full_is_told(manager: TempFileManager) -> None:
@@ -237,9 +239,9 @@ def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
             out, _ = process.communicate(timeout=30)
         assert process.returncode == 2
         if "--json" in args:
-            told = json.loads(out)["findings"]
-            assert next(each for each in told if each["level"] == "error")["check"] == "permissions"
-            assert all(each["todo"] for each in told)
+            documents = json.loads(out)["findings"]
+            assert next(item for item in documents if item["level"] == "error")["check"] == "permissions"
+            assert all(item["todo"] for item in documents)
         else:
             assert out.startswith("LEVEL") and "append-only" in out
 
@@ -285,10 +287,10 @@ def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
 ) -> None:
     registered(manager, "a")
     base_dir.rename(base_dir.with_name("away"))
-    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    (finding,) = (item for item in findings(manager, "permissions") if item.level is Level.ERROR)
     assert "move it back before the next clean-up" in finding.todo
     manager.registry.set_meta(DISK, "g1.2.lasting")
-    (finding,) = (each for each in findings(manager, "permissions") if each.level is Level.ERROR)
+    (finding,) = (item for item in findings(manager, "permissions") if item.level is Level.ERROR)
     assert "until then no file is claimed" in finding.todo
 
 

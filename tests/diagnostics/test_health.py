@@ -1,4 +1,4 @@
-"""The health check: the specification's dictionary, and a reason for everything that is not well."""
+"""The health check: the specification's dictionary, with a reason for each problem."""
 
 from __future__ import annotations
 

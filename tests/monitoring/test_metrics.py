@@ -1,4 +1,4 @@
-"""What a scrape shows, and what it costs. The figures are those of the scripts, whoever did the work."""
+"""What a scrape shows, and what it costs. The scripts count, so it does not matter which process did the work."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_what_the_scripts_count_is_what_a_scrape_shows(
     registry.observe({"round_trips": 4}, histogram="duration", seconds=0.02)
     clock.advance(2)
     registry.reap()
-    seen = samples(collector)
+    values = samples(collector)
     expected = {
         "temp_files_registered_total": 4, "temp_files_cleaned_total": 1, "temp_files_active": 3,
         "temp_files_dead": 1, "temp_files_waiting": 2, "temp_files_due": 1, "temp_files_retrying": 1,
@@ -93,7 +93,7 @@ def test_what_the_scripts_count_is_what_a_scrape_shows(
         "temp_file_age_seconds_count": 1, "temp_file_age_seconds_sum": 3, "temp_file_lag_seconds_sum": 2,
         "temp_file_cleanup_duration_seconds_count": 1, "tempfleet_registry_up": 1,
     }  # fmt: skip
-    assert expected.items() <= seen.items()
+    assert expected.items() <= values.items()
 
 
 def test_buckets_are_cumulative_and_reach_days(
@@ -143,8 +143,8 @@ def test_a_refusal_is_shown_before_the_first_so_that_its_increase_is_seen(
 def test_a_base_directory_of_any_bytes_makes_a_scrape_that_parses(fleet: Fleet) -> None:
     hostile = Volume("web-1", os.fsdecode(b'/ba\xffse"\n\\'))
     fleet.registry(hostile).register(files("a"))
-    seen = samples(FleetCollector(fleet, host=None), labels=("volume",))
-    assert seen['temp_files_active /ba\\udcffse"\\n\\\\'] == 1
+    values = samples(FleetCollector(fleet, host=None), labels=("volume",))
+    assert values['temp_files_active /ba\\udcffse"\\n\\\\'] == 1
 
 
 def test_a_worker_shows_its_own_hosts_volumes_and_an_exporter_all(fleet: Fleet) -> None:
@@ -163,13 +163,13 @@ def test_a_silent_hosts_files_are_shown_by_those_who_can_speak(fleet: Fleet, clo
     fleet.heartbeat("web-2")
     clock.advance(120)
     fleet.heartbeat("web-1")
-    seen = samples(FleetCollector(fleet, host="web-1"), labels=("host",))
+    values = samples(FleetCollector(fleet, host="web-1"), labels=("host",))
     expected = {
         "tempfleet_hosts_live ": 1, "tempfleet_hosts_silent ": 1, "tempfleet_silent_host_seconds web-2": 120,
         "tempfleet_silent_host_files web-2": 2, "tempfleet_silent_host_due_files web-2": 2,
     }  # fmt: skip
-    assert expected.items() <= seen.items()
-    assert "temp_files_active web-2" not in seen
+    assert expected.items() <= values.items()
+    assert "temp_files_active web-2" not in values
 
 
 def test_a_scrape_costs_the_same_round_trips_whatever_the_number_of_volumes(fleet: Fleet) -> None:
@@ -210,10 +210,10 @@ def test_a_registry_that_is_down_makes_a_scrape_that_says_so(tmp_path: Path) -> 
     with EmbeddedServer.start(tmp_path / "server") as server:
         collector = FleetCollector(Fleet(Store(connect(server.unix_url))), host="web-1")
         assert samples(collector)["tempfleet_registry_up"] == 1
-    seen = samples(collector)
-    assert seen["tempfleet_registry_up"] == 0
-    assert "temp_files_active" not in seen
-    assert any(name.startswith("tempfleet_build_info") for name in seen)
+    values = samples(collector)
+    assert values["tempfleet_registry_up"] == 0
+    assert "temp_files_active" not in values
+    assert any(name.startswith("tempfleet_build_info") for name in values)
 
 
 def test_missing_roots_are_counted(
@@ -259,9 +259,9 @@ def test_what_a_process_did_that_nobody_scraped_and_that_was_killed_is_counted(
         [sys.executable, "-c", LIBRARY_PROCESS, str(tmp_path / "base"), real_server.unix_url], check=False
     )
     assert killed.returncode == -9
-    seen = samples(FleetCollector(Fleet(Store(real_client)), host="web-1"))
-    assert seen["temp_files_registered_total"] == seen["temp_files_cleaned_total"] == 7
-    assert seen["temp_file_age_seconds_count"] == 7
-    assert seen["temp_file_cleanup_duration_seconds_count"] == 1
-    assert seen["temp_file_redis_round_trips_total"] >= 3
-    assert seen["tempfleet_redis_memory_used_bytes"] > 0
+    values = samples(FleetCollector(Fleet(Store(real_client)), host="web-1"))
+    assert values["temp_files_registered_total"] == values["temp_files_cleaned_total"] == 7
+    assert values["temp_file_age_seconds_count"] == 7
+    assert values["temp_file_cleanup_duration_seconds_count"] == 1
+    assert values["temp_file_redis_round_trips_total"] >= 3
+    assert values["tempfleet_redis_memory_used_bytes"] > 0
