@@ -3,6 +3,15 @@ Tempfleet's tasks for Celery.
 
     celery -A tempfleet_tasks worker    runs our own app, with the settings of the environment
     tempfleet_tasks.install(app)        adds the same tasks to any app
+
+    app         install and make_app: tasks, queues that a worker reads, schedule, events
+    binding     makes Celery tasks of plain functions, and counts refused messages
+    messages    what each message does, and how it is checked
+    routing     the names of the queues
+    runtime     what one process has: the manager and the volumes of its host
+    worker      what a worker gets: the timer, the web pages, remote control, logging
+    console     the commands worker, beat, up; the programs that they start
+    demo        ``tempfleet demo``
 """
 
 from __future__ import annotations

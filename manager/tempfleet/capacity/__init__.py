@@ -1,6 +1,13 @@
 """
 Quotas, and eviction on a full disk.
 
+    quota, host_totals   whether a registration fits, and what a host stores
+    usage                how full a disk is
+    evictor              when to evict
+    eviction_pass        one run of an eviction
+    selection            which files of a batch go
+    policies             in which order
+
 Promises: a registration over a limit is rejected, or files with the lowest scores of the eviction policy are deleted
 before their deadlines. An eviction pass stops when the disk is down to its low mark.
 

@@ -1,12 +1,13 @@
 """
 The console: ``tempfleet``. Parse, call one method, print.
 
-Each command or command group has a file of its own, named after it. ``group`` has the common options and turns an error
-into a message. ``console`` has what commands share. ``output`` prints tables and documents.
+Each command or command group has a file named after it. ``files`` has those for single files: register, renew,
+unregister, hold, unhold. ``group`` has the common options and turns an error into a message. ``console`` has what
+commands share. ``output`` prints tables and documents; tempfleet.formatting writes sizes and durations.
 
 Promises: ``--json`` prints one document on every command. An error names the remedy, and its exit status is not 0.
 
-Does not: contain logic of its own.
+Does not: decide what is deleted. It parses, calls the library and prints.
 """
 
 from .console import Console, pass_console

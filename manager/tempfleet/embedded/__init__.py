@@ -23,7 +23,7 @@ Promises: an acknowledged write survives every kill. The server ends by itself a
 
 Does not: listen on a TCP port, or serve other users of the host.
 
-Refused: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end
+Rejected designs: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end
 would be everybody's); process ids as proof (they come round again, and containers number their own); a TCP
 port (every user of the host could connect).
 """

@@ -7,7 +7,12 @@ What a process shows over HTTP: metrics, probes and a page for people.
     /health    the dictionary of ``TempFileManager.health_check()``
     /          the status page, if it is switched on
 
-Promises: every answer is read anew from the registry. The server listens on loopback unless
+    metrics, metric_names   the values of all metrics; their names and help texts
+    snapshot                the numbers and warnings on the status page
+    status_page             the page; charts and html are its parts
+    server, site, assembly  the HTTP server, its paths, and how a process puts both together
+
+Promises: nothing is cached: each answer is made when it is asked for. The server listens on loopback unless
 TEMP_FILE_METRICS_ADDRESS is set. The page shows names of files, so beyond loopback it must be switched on:
 TEMP_FILE_STATUS_PAGE=1.
 

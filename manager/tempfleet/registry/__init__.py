@@ -2,9 +2,10 @@
 The registry: every record of a file, and the only room that reads or writes them in Redis.
 
 Promises: every change of a file's state is one atomic script. Only ``take_over`` needs two, because it moves a record
-between two volumes; after a crash it is repeated. A registered path is in exactly one of the sets registry, leases,
-held and dead. Only the Redis clock counts. A claim belongs to the process with its token, until its lease ends. Redis
-errors are raised as ours. A call on a dead connection is repeated once, except ``claim`` and ``observe``.
+between two volumes; after a crash it is repeated. A registered path is in exactly one of the sets registry (it waits
+for its deadline), leases, held and dead. Only the Redis clock counts. A claim belongs to the process with its token,
+until its lease ends. Redis errors are raised as ours. A call on a dead connection is repeated once, except ``claim``
+and calls that count.
 
 Does not: read a disk, decide what is deleted, or wait for Redis to come back: it raises RegistryUnavailable.
 

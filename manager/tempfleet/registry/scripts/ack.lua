@@ -19,7 +19,7 @@
   Returns  the number of settled files; files that are not leased under this token do not change
   Atomic   a path leaves leases and its record together; a file that waited behind it enters the registry.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, totals, failures, successor, claim
+  Uses     number, clock, record, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
 if not claim or #MORE % 3 ~= 0 then

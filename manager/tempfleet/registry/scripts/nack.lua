@@ -20,7 +20,7 @@
   Atomic   a path moves from leases to registry or dead. If another file waited behind it, that file
            enters instead: the old file has lost its name and counts as replaced.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, deadline, totals, failures, successor, claim
+  Uses     number, clock, record, deadline, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
 if not claim or #MORE % 4 ~= 0 then

@@ -20,7 +20,7 @@
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
-  Uses     number, clock, record, deadline, totals, failures, successor, claim
+  Uses     number, clock, record, deadline, totals, failures, successor, lease
 ]]
 local most = tonumber(limit)
 if not (most and most >= 1 and most <= 1000) then

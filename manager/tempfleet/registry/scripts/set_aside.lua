@@ -19,7 +19,7 @@
            all times. If the new path is registered already, the old one was another link to the same file and
            counts as missing. A file that waited behind the old one enters the registry too.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, totals, failures, successor, claim
+  Uses     number, clock, record, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
 if not claim or #MORE % 9 ~= 0 then

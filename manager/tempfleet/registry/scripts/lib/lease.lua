@@ -1,5 +1,5 @@
 --[[
-  claim: which files a claim still holds, and its end.
+  lease: which files are still leased under a claim, and the end of the claim.
 
   Needs    leases, claims
   Defines  holds, end_claim
