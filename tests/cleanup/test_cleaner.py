@@ -243,14 +243,14 @@ def test_an_exception_while_a_thread_starts_loses_no_outcome(
         deleting.set()
         assert waited.wait(10)
 
-    def wait_and_tell(hand: SignalSafeCall, timeout: float = -1) -> bool:
+    def wait_and_report(call: SignalSafeCall, timeout: float = -1) -> bool:
         waited.set()
-        return wait(hand, timeout)
+        return wait(call, timeout)
 
     at_each_file(delete_until_waited_for)
     with monkeypatch.context() as patch:
         patch.setattr("_thread.start_new_thread", start_and_raise)
-        patch.setattr(SignalSafeCall, "wait", wait_and_tell)
+        patch.setattr(SignalSafeCall, "wait", wait_and_report)
         with pytest.raises(TimeIsUp):
             manager.cleanup()
     assert manager.stats().total("deleted") == 200 - left(paths) == 1

@@ -1,12 +1,13 @@
 """
 Quotas, and eviction on a full disk.
 
-    quota, host_totals   whether a registration fits, and what a host stores
-    usage                how full a disk is
-    evictor              when to evict
-    eviction_pass        one run of an eviction
-    selection            which files of a batch go
-    policies             in which order
+    quota           admits registrations within the limits, or makes room
+    host_totals     the files and bytes of all volumes of a host
+    usage           how full disks and memory are
+    evictor         when to evict, and how long to wait after a pass that freed nothing
+    eviction_pass   one file system, down to its low mark
+    policies        the score of each candidate
+    selection       the candidates with the lowest scores that free enough
 
 Promises: a registration over a limit is rejected, or files with the lowest scores of the eviction policy are deleted
 before their deadlines. An eviction pass stops when the disk is down to its low mark.

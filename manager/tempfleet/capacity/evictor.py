@@ -100,7 +100,8 @@ class Evictor:
             return None
         try:
             report = self.evict(stop=stop)
-        except PluginFailed:  # no file has a score, so none can be evicted
+        except PluginFailed:
+            # No file has a score, so none can be evicted.
             self.backoff.lengthen()
             self._record_stuck(stuck=True)
             raise

@@ -25,7 +25,7 @@ out of the same files are equal.
 
 @dataclass(slots=True)
 class Shortfall:
-    """What is still to be freed, in bytes and in files (or inodes). Zero or less is enough."""
+    """The amount still to be freed, in bytes and in files (or inodes). It is met at zero or less."""
 
     bytes: int = 0
     files: int = 0

@@ -64,8 +64,8 @@ class DiskUsage:
         return max(self.used - self.total * self.down_to // 100, 0)
 
     def __str__(self) -> str:
-        what = "memory" if self.kind is Kind.MEMORY else f"{self.kind.value} of the file system"
-        return f"{self.percent:.1f} % of the {what} under {printable(self.path)} are in use"
+        resource = "memory" if self.kind is Kind.MEMORY else f"{self.kind.value} of the file system"
+        return f"{self.percent:.1f} % of the {resource} under {printable(self.path)} are in use"
 
     def as_dict(self) -> dict[str, Any]:
         return {

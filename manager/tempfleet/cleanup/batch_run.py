@@ -1,8 +1,8 @@
 """
 One batch: ask the plug-ins, delete the files in threads, settle the claim with the registry, remove empty parents.
 
-Whatever ends a batch early (an end of the lease, a stop, an exception of any kind) hands back at once what was not
-started.
+If a batch ends early (an expired lease, a stop, an exception of any kind), the files that were not started are handed
+back at once.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class BatchRunner:
             records = self._without_vetoed(batch)
             began = time.monotonic()
             for chunk in self._chunks(records):
-                # In the list first: a signal handler may raise as soon as the thread runs.
+                # Appended before the start, because a signal handler may raise as soon as the thread runs.
                 calls.append(SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)))
                 calls[-1].start()
             for call in calls:

@@ -7,11 +7,15 @@ from enum import Enum, auto
 
 class Cause(Enum):
     """
-    Why a clean-up deletes files. The four properties are all that depends on it.
+    Why a clean-up deletes files. Four properties follow from it.
 
-    EXPIRED: the deadline is over. FORCED: a caller asked for all files, or its process or manager ends. DISCARDED: the
-    creator of a TempFile leaves its ``with``. QUOTA: a registration over a limit makes room. EVICTED: the disk is too
-    full. PURGED: a person empties the quarantine.
+    Attributes:
+        EXPIRED: the deadline is over.
+        FORCED: a caller clears all files, or its process or manager ends.
+        DISCARDED: the creator of a TempFile leaves its ``with``.
+        QUOTA: a registration over a limit makes room.
+        EVICTED: the disk is too full.
+        PURGED: a person empties the quarantine.
     """
 
     EXPIRED = auto()

@@ -202,7 +202,7 @@ class Cleaner:
             )
         if not self._disk_confirmed:
             confirm_disk(self.registry.stats(), self.roots)
-            # The directory stays open, so from now on check() notices any change.
+            # The directory stays open, so from now on roots.check() notices any change.
             self._disk_confirmed = True
 
     # -- inside

@@ -1,4 +1,4 @@
-"""When to retry a failed deletion."""
+"""Decides when a failed deletion is retried."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
 Calls the hooks of all plug-ins for one volume, and publishes which plug-ins fail.
 
-It fails closed. If a plug-in does not answer properly for a batch, no file of the batch is deleted, and so it is for
-every later batch until the plug-in answers. This also holds while a plug-in is switched off, because nobody knows which
-files it would have vetoed. With TEMP_FILE_PLUGIN_FAILED=go-on, files are deleted without asking a disabled plug-in.
+It fails closed. If a plug-in does not answer properly for a batch, no file of the batch is deleted. The same holds for
+every later batch until the plug-in answers, also while it is switched off, because its vetoes are unknown. With
+TEMP_FILE_PLUGIN_FAILED=go-on, files are deleted without asking a disabled plug-in.
 
 Health is checked in other processes than those that delete, so the failures go to the registry (scripts/note.lua). An
 entry there expires and is renewed while it is true, because a process that has died cannot remove it.

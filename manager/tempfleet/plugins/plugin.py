@@ -13,8 +13,8 @@ marked by ``hookimpl`` (pluggy's marker):
 Hooks get immutable values without references to our objects, so they may keep them. A hook is called with a whole
 batch, on its own thread, possibly on several threads at once, and has TEMP_FILE_PLUGIN_TIMEOUT seconds.
 
-Loading has a time limit and a circuit breaker too, and is tried again. Nobody knows which files a plug-in that does not
-load would have vetoed, so each of its calls fails.
+Loading has a time limit and a circuit breaker too, and is tried again. While a plug-in does not load, its vetoes are
+unknown, so each of its calls fails.
 """
 
 from __future__ import annotations

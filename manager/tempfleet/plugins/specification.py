@@ -37,7 +37,7 @@ class Specification:
         """
         Veto: return the paths of *files* that must stay; None or an empty answer if all may be deleted.
 
-        Called for every batch before it is deleted or quarantined, whoever deletes it; also in a dry run, so it must
+        Called for every batch before it is deleted or quarantined, for whatever cause; also in a dry run, so it must
         change nothing. For a vetoed file it is called again later. If a call raises, hangs or answers anything else,
         the whole batch is kept.
         """

@@ -38,22 +38,22 @@ class InterruptedMoves:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + INTERVAL_SECONDS
-        left: list[Recovered] = []
+        unfinished: list[Recovered] = []
         for file in self.deleter.recover():
             if file.back:
                 logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
             elif file.left is not None:
-                left.append(file)
-        self._finish_deletions(left, may_go_on)
+                unfinished.append(file)
+        self._finish_deletions(unfinished, may_go_on)
         self._register_quarantined()
 
-    def _finish_deletions(self, left: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
+    def _finish_deletions(self, unfinished: Sequence[Recovered], may_go_on: Callable[[], bool]) -> None:
         """
         Delete files that were half deleted when another file was registered under their name. The record belongs to
         the new file now, and the old one counts as replaced, so no other claim would ever find it.
         """
-        _, records = self.registry.read([file.path for file in left])
-        for file, record in zip(left, records, strict=True):
+        _, records = self.registry.read([file.path for file in unfinished])
+        for file, record in zip(unfinished, records, strict=True):
             if file.left is not None and record is not None and stands_for_another(record, file.left):
                 for result in self.deleter.delete([file.left], token=file.token, may_go_on=may_go_on):
                     log(result)
