@@ -7,12 +7,6 @@ Third-party code, called with a time limit, and switched off if it fails too oft
     hooks             asks and notifies all plug-ins
     near_expiry       reports files close to their expiry
 
-    specification     the hooks, and the values that they get
-    plugin            finds, loads and calls one plug-in
-    circuit_breaker   the time limit, and the end of calls after repeated failures
-    hooks             calls all plug-ins for one volume, and publishes failures
-    near_expiry       announces files that are close to expiry
-
 Promises: a plug-in that fails, hangs or answers nonsense keeps files and stops nothing else. Health reports it.
 
 Does not: let a plug-in delete a file, or run one on the calling thread.
