@@ -81,6 +81,18 @@ def test_a_created_file_that_is_missing_is_waited_for_unless_its_creator_deletes
 
 
 @each_cause
+def test_a_veto_keeps_the_record_of_a_missing_file_only_while_it_may_be_created(
+    manager: TempFileManager, monkeypatch: pytest.MonkeyPatch, cause: Cause
+) -> None:
+    path = manager.create_dir()
+    os.rmdir(path)
+    monkeypatch.setattr(
+        manager.cleaner.hooks, "vetoes", lambda files, **_: {file.path: "veto:x" for file in files}
+    )
+    assert clean(manager, path, cause).kept == int(cause.awaits_creation)
+
+
+@each_cause
 def test_a_kept_file_falls_due_no_sooner_only_for_a_cause_that_keeps_deadlines(
     manager: TempFileManager, base_dir: Path, cause: Cause
 ) -> None:
