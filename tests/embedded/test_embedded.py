@@ -286,8 +286,8 @@ def test_an_executed_child_does_not_keep_the_server(home: Path, use: Use) -> Non
 def test_a_keeper_that_is_asked_to_end_stays_until_its_users_are_gone(home: Path, use: Use) -> None:
     client = use()
     path, [keeper], [server] = client.socket, keepers_of(home), servers_of(home)
-    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        os.kill(keeper, asked)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(keeper, number)
     os.kill(server, signal.SIGTERM)
     # Another server was started by a keeper that had all of these signals before.
     wait_until(lambda: servers_of(home) not in ([], [server]) and answers(path))
@@ -441,7 +441,7 @@ def test_a_server_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(hom
     home.chmod(0o700)
     (home / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
     message = use().failure()
-    assert "ended at its start" in message and "AOF manifest" in message
+    assert "stopped right after its start" in message and "AOF manifest" in message
 
 
 # A server without a keeper, for those who want to stop and kill it themselves

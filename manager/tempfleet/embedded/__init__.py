@@ -1,31 +1,33 @@
 """
-A private Redis for people who have none: ``embedded://DIR`` starts a server for DIR, which every process of
-this host that names DIR shares. It goes a few seconds after the last of them, however that one ended.
+A private Redis for people who have none: ``embedded://DIR`` starts a server for DIR. All processes of this host that
+name DIR share it.
 
-The idea: the kernel keeps the books. Who uses, keeps or is the server holds a ``flock``, and the kernel takes
-a lock back at death, also by SIGKILL. So nobody counts, and no process is trusted or killed by its number.
-
-    clients.lock   shared, held by every process that uses DIR
-    connect.lock   exclusive, for the moment of connecting: processes that start at once form a queue
-    keeper.lock    exclusive, held by the keeper, a small process that starts, watches and stops the server
-    server.lock    exclusive, inherited by the server itself: while it is held a server writes these data,
-                   whoever started it, and nobody may start another
-
-What may die, and what then happens:
-
-    a user          the kernel takes its share back; after the last one's, the keeper stops the server
-    the server      the keeper starts it again, each time later; the data is back from the append-only file
-    the keeper      who connects next finds keeper.lock free and launches a keeper, which adopts the server
-    both            the same, but the new keeper finds server.lock free and starts a server
-    DIR, removed    the keeper sees that its lock file is gone, and ends the server
-
-Promises: an acknowledged write survives every kill. The server ends by itself a few seconds after its last user.
+Promises: an acknowledged write survives every kill. The server stops a few seconds after its last client ended, also
+after a SIGKILL.
 
 Does not: listen on a TCP port, or serve other users of the host.
 
-Rejected designs: users counted in a file (a SIGKILL leaves it wrong); the first user as the server's parent (its end
-would be everybody's); process ids as proof (they come round again, and containers number their own); a TCP
-port (every user of the host could connect).
+The idea: the kernel counts the clients. Every client, the keeper and the server hold a file lock (``flock``). The
+kernel releases a lock when its process dies, also by SIGKILL. So there is no counter, and no process is identified or
+killed by its process id.
+
+    clients.lock   shared, held by every process that uses DIR
+    connect.lock   exclusive, held while a process connects: processes that start at the same time form a queue
+    keeper.lock    exclusive, held by the keeper, a small process that starts, watches and stops the server
+    server.lock    exclusive, inherited by the server: while it is held, a server writes to this data, and no
+                   other server may start
+
+What happens if one of them dies:
+
+    a client        the kernel releases its lock; after the last one, the keeper stops the server
+    the server      the keeper restarts it, with a growing delay; the append-only file has the data
+    the keeper      the next client finds keeper.lock free and launches a keeper, which adopts the server
+    both            the same, but the new keeper finds server.lock free and starts a server
+    DIR, removed    the keeper notices that its lock file is gone, and stops the server
+
+Rejected: a counter in a file (a SIGKILL leaves it wrong); the first client as the parent of the server (its end would
+stop the server for all); process ids as proof (they are reused, and containers have their own); a TCP port (every user
+of the host could connect).
 """
 
 from .client import broker_url, connect, connect_url, disconnect_url

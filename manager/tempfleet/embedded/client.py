@@ -1,4 +1,4 @@
-"""The side of those who use an embedded server: a URL in, a URL out, a share of clients.lock held."""
+"""The client side of an embedded server: translate URLs, start the server, and hold clients.lock."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .server import START_SECONDS, find_server, info, log_end, open_log
 MAX_LAUNCHES = 3
 
 _shares: dict[Path, FileLock] = {}
-"""The shares of clients.lock that this process holds; changed only by who holds connect.lock."""
+"""The clients.lock files that this process holds. Changed only while it holds connect.lock."""
 
 
 def connect_url(url: str) -> str:
     """
-    *url* as redis-py wants it; for ``embedded://DIR``, DIR's server runs while this process lives.
+    Returns *url* in the form of redis-py. For ``embedded://DIR``, the server of DIR runs while this process lives.
 
-    Calling again is cheap, and repairs: a keeper or server that was killed is replaced.
+    Another call is cheap, and replaces a keeper or server that was killed.
 
     Raises:
         EmbeddedServerError: DIR cannot be used, there is no server binary, or the server did not start.
@@ -46,8 +46,8 @@ def connect_url(url: str) -> str:
 
 def broker_url(url: str) -> str:
     """
-    *url* as kombu, Celery and Flower want it: an embedded or ``unix://`` one as ``redis+socket://``, and no login
-    behind the question mark, where redis-py takes it and kombu fails over it.
+    Returns *url* in the form of kombu, Celery and Flower: ``redis+socket://`` for an embedded or ``unix://`` URL. A
+    login in the query string is moved in front of the host, because redis-py accepts it there and kombu fails.
     """
     parts = urlsplit(connect_url(url))
     query = dict(parse_qsl(parts.query))
@@ -63,51 +63,53 @@ def broker_url(url: str) -> str:
 
 
 def disconnect_url(url: str) -> None:
-    """Give up the share of DIR's server before this process ends; forked children keep theirs."""
+    """Release clients.lock of DIR before this process ends; forked children keep theirs."""
     if is_embedded(url) and (share := _shares.pop(prepare(directory_of(url)), None)):
         share.close()
 
 
 def connect(directory: str, *, grace_seconds: float = GRACE_SECONDS) -> str:
-    """The path of the socket of *directory*'s server, which runs, answers and is kept."""
+    """Returns the socket path of *directory*'s server, which runs, answers and has a keeper."""
     home = prepare(directory)
     with FileLock(home / CONNECT_LOCK) as turn:
-        _need(turn.acquire(timeout=START_SECONDS), home, "others have been connecting for too long")
+        _require(
+            turn.acquire(timeout=START_SECONDS), home, "other processes have been connecting for too long"
+        )
         _take_share(home)
         return _bring_up(home, grace_seconds)
 
 
 def _take_share(home: Path) -> None:
-    """Hold clients.lock for life; anew where becoming a daemon closed the descriptor, or the file is gone."""
+    """Hold clients.lock until this process ends. Take it again if becoming a daemon closed it or the file is gone."""
     if (share := _shares.get(home)) and share.is_in_place():
         return
     _shares[home] = share = FileLock(home / CLIENTS_LOCK)
-    _need(share.acquire(shared=True, timeout=START_SECONDS), home, "the server before it does not end")
+    _require(share.acquire(shared=True, timeout=START_SECONDS), home, "the previous server does not stop")
 
 
 def _bring_up(home: Path, grace_seconds: float) -> str:
     deadline, launches = time.monotonic() + START_SECONDS, 0
     while not ((kept := is_locked(home / KEEPER_LOCK)) and (path := _answering(home))):
         if not kept:
-            _need(launches < MAX_LAUNCHES, home, "it ended at its start")
+            _require(launches < MAX_LAUNCHES, home, "it stopped right after its start")
             _launch_keeper(home, grace_seconds)
             launches += 1
-        _need(time.monotonic() < deadline, home, f"it did not answer within {duration(START_SECONDS)}")
+        _require(time.monotonic() < deadline, home, f"it did not answer within {duration(START_SECONDS)}")
         time.sleep(POLL_SECONDS)
     return path
 
 
 def _answering(home: Path) -> str:
-    """The socket at which the very server answers that its keeper has started and compared; else nothing."""
+    """Returns the socket path if the server that the keeper has verified answers there; "" if not."""
     path, pid = read(home / SOCKET_NAME), read(home / PID)
-    said = info(path) if path and pid else {}
-    return path if said.get("process_id") == pid and said.get("loading") == "0" else ""
+    status = info(path) if path and pid else {}
+    return path if status.get("process_id") == pid and status.get("loading") == "0" else ""
 
 
 def _launch_keeper(home: Path, grace_seconds: float) -> None:
-    """Start a keeper and wait until it has detached: no host application meets its SIGCHLD later."""
+    """Start a keeper and wait until it has detached, so that the application never gets its SIGCHLD."""
     find_server()
-    # -P -S and this path: it finds the modules that this process finds, from any directory, and nothing else.
+    # With -P, -S and this path it finds exactly the modules that this process finds, from any directory.
     env = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     command = [sys.executable, "-P", "-S", "-m", __package__, str(home), str(grace_seconds)]
     with open_log(home) as log:
@@ -123,12 +125,14 @@ def _launch_keeper(home: Path, grace_seconds: float) -> None:
                 check=False,
             )
         except OSError as exc:
-            raise EmbeddedServerError(f"no keeper for {home}: {exc}") from exc
+            raise EmbeddedServerError(f"the keeper of {home} could not be started: {exc}") from exc
 
 
-def _need(condition: bool, home: Path, otherwise: str) -> None:
+def _require(condition: bool, home: Path, failure: str) -> None:
     if not condition:
-        raise EmbeddedServerError(f"no embedded server for {home}: {otherwise}\n{log_end(home)}")
+        raise EmbeddedServerError(
+            f"the embedded server in {home} could not be used: {failure}\n{log_end(home)}"
+        )
 
 
 def _login(user: str, password: str) -> str:

@@ -1,4 +1,4 @@
-"""Where an embedded server lives: its DIR, the files in it, and a socket path that is short enough."""
+"""The directory of an embedded server: DIR, the files in it, and a socket path that is short enough."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CLIENTS_LOCK, CONNECT_LOCK, KEEPER_LOCK, SERVER_LOCK = (
 SOCKET_NAME, PID, LOG = "socket", "server.pid", "server.log"
 
 LONGEST_SOCKET_PATH = 103
-"""Bytes in ``sun_path`` without its zero: 107 on Linux, 103 on macOS."""
+"""The bytes of ``sun_path`` without the final zero: 107 on Linux, 103 on macOS."""
 
 PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
-"""A path that no URL parser reads in another way; every other one gets a socket under a short name."""
+"""A path that every URL parser reads in the same way. For other paths the socket gets a short name elsewhere."""
 
 
 def is_embedded(url: str) -> bool:
@@ -35,28 +35,29 @@ def is_embedded(url: str) -> bool:
 
 def directory_of(url: str) -> str:
     """
-    The DIR of ``embedded://DIR``, absolute or below ``~``. A relative one is refused: it would be another registry in
-    each working directory, and is mostly a slash too few.
+    Returns the DIR of ``embedded://DIR``, absolute or below ``~``. A relative DIR is refused: it would be another
+    registry in each working directory, and is usually a missing slash.
     """
-    named = url.removeprefix(SCHEME)
-    if not named or "?" in named or "#" in named:
-        raise EmbeddedServerError(f"{url!r} should be embedded://DIR, a directory and nothing behind it")
-    directory = os.path.expanduser(unquote(named))
+    path = url.removeprefix(SCHEME)
+    if not path or "?" in path or "#" in path:
+        raise EmbeddedServerError(f"{url!r} must be embedded://DIR, with nothing after the directory DIR")
+    directory = os.path.expanduser(unquote(path))
     if directory.startswith("~"):
-        raise EmbeddedServerError(f"{url!r}: there is no such home directory; name an absolute DIR")
+        raise EmbeddedServerError(f"{url!r}: there is no such home directory; use an absolute DIR")
     if not os.path.isabs(directory):
         raise EmbeddedServerError(
-            f"{url!r}: DIR must be absolute; did you mean {SCHEME}/{named} (three slashes) or "
-            f"{SCHEME}{os.path.abspath(named)}?"
+            f"{url!r}: DIR must be absolute; did you mean {SCHEME}/{path} (three slashes) or "
+            f"{SCHEME}{os.path.abspath(path)}?"
         )
     return directory
 
 
 def prepare(directory: str | os.PathLike[str]) -> Path:
     """
-    The real path of *directory*, made with mode 0700 when it is missing.
+    Returns the real path of *directory*, which is created with mode 0700 if it does not exist.
 
-    One that exists is never changed (it may be somebody's home), but others must not be able to write to it.
+    An existing directory is never changed, because it may be a home directory. But no other user may be able to write
+    to it.
     """
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -68,7 +69,7 @@ def prepare(directory: str | os.PathLike[str]) -> Path:
 
 
 def socket_path(home: Path) -> str:
-    """A short and plain path for *home*'s socket: in *home*, else in a private temporary directory."""
+    """Returns a short and plain path for the socket of *home*: in *home*, or in a private temporary directory."""
     inside = str(home / "server.sock")
     if _fits(inside):
         return inside
@@ -81,7 +82,7 @@ def socket_path(home: Path) -> str:
 
 
 def read(path: Path) -> str:
-    """The text of a small file; empty when there is none."""
+    """Returns the text of a small file; "" if it does not exist."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -104,16 +105,20 @@ def _private_directory(root: str) -> Path:
         os.makedirs(root, mode=0o700, exist_ok=True)
         _check_private(Path(root), 0o077)
     except OSError as exc:
-        raise EmbeddedServerError(f"no private directory for the server's socket: {exc}") from exc
+        raise EmbeddedServerError(
+            f"there is no private directory for the socket of the server: {exc}"
+        ) from exc
     return Path(root)
 
 
 def _check_private(path: Path, others: int) -> None:
-    """Refuse what is not a directory of ours (a symlink is not one), or grants *others* to anybody else."""
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode):
+    """Refuse anything but a directory of our own (not a symlink) without the permissions *others*."""
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
         raise PermissionError(f"{path} is not a directory")
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to uid {found.st_uid}, and this process is uid {os.geteuid()}")
-    if found.st_mode & others:
+    if status.st_uid != os.geteuid():
+        raise PermissionError(
+            f"{path} belongs to uid {status.st_uid}, and this process is uid {os.geteuid()}"
+        )
+    if status.st_mode & others:
         raise PermissionError(f"{path} is open to other users; chmod 700 it")

@@ -1,6 +1,6 @@
 """
-The keeper: a small process of its own that starts DIR's server, starts it again when it crashed, and stops it
-when nobody has used it for the grace time. It belongs to no terminal, no session and no user of the server.
+The keeper: a small process that starts the server of DIR, restarts it after a crash, and stops it if it had no client
+for the grace time. It belongs to no terminal, no session and no client.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ GRACE_SECONDS = 3.0
 TICK_SECONDS = 0.2
 
 CALM_SECONDS = 60.0
-"""A server that has run so long has recovered: its earlier crashes are forgotten."""
+"""After running for this long a server counts as recovered, and its earlier crashes no longer count."""
 
 MAX_CRASHES = 6
 
 
 def keep(directory: str, grace_seconds: float = GRACE_SECONDS) -> None:
-    """Keep a server for *directory* in a detached process; nothing happens when somebody keeps it already."""
+    """Keep a server for *directory* in a detached process. Does nothing if it already has a keeper."""
     home = prepare(directory)
     os.chdir("/")
     os.umask(0o077)
-    # Asked to end, it still ends with the last user: a signal to a whole service reaches the users as well.
-    for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(asked, lambda *_: None)
+    # The keeper ignores signals and ends after the last client: a signal to a whole service also ends the clients.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     lock = FileLock(home / KEEPER_LOCK)
-    # Locked before detaching: once the starter's child has ended, DIR is kept or the attempt is over.
+    # Lock before detaching: when the starter's child has ended, DIR has a keeper, or the attempt has failed.
     if lock.acquire() and not os.fork():
         try:
             Keeper(home, lock, grace_seconds).run()
         except EmbeddedServerError as exc:
-            sys.exit(_said(exc))
+            sys.exit(_summary(exc))
 
 
 class Keeper:
-    """Watches one server, from its start or adoption until nobody uses it or its directory is gone."""
+    """Watches one server, from its start or adoption until it has no client or its directory is gone."""
 
     def __init__(self, home: Path, lock: FileLock, grace_seconds: float) -> None:
         self.home = home
@@ -57,17 +57,17 @@ class Keeper:
         self.server = EmbeddedServer.adopt(self.home) or EmbeddedServer.start(self.home)
         while self.is_wanted():
             if not self.lock.is_in_place():
-                # The data went with the directory; an orderly end would remove a successor's socket.
+                # The data is gone with the directory. An orderly stop would remove the socket of a successor.
                 self.server.kill()
                 return
             self.repair()
             time.sleep(TICK_SECONDS)
         self.server.stop()
-        # Before clients.lock, which those who come now wait for: they must find DIR unkept.
+        # Release this before clients.lock: new clients wait for that one, and must find DIR without a keeper.
         self.lock.release()
 
     def is_wanted(self) -> bool:
-        """False after the grace time; then clients.lock stays ours, so that nobody comes in until the end."""
+        """Returns False after the grace time. Then we keep clients.lock, so that no client connects until the end."""
         now = time.monotonic()
         if not self.clients.acquire():
             self.last_used = now
@@ -78,29 +78,29 @@ class Keeper:
         return True
 
     def repair(self) -> None:
-        """Have a server again where there is none, or none that can be reached."""
+        """Restart the server if it does not run or is not reachable."""
         if self.server.is_running() and not self.server.is_reachable():
             self.server.stop()
         if not self.server.is_running() and time.monotonic() >= self.started + self.back_off():
             self.restart()
 
     def back_off(self) -> float:
-        """Seconds between two starts: none after the first crash, then doubling from half a second."""
+        """Seconds before the next start: 0 after the first crash, then doubling from half a second."""
         return 2.0 ** (self.crashes - 2) if self.crashes else 0.0
 
     def restart(self) -> None:
-        """Start it once more, unless it crashed too often: then whoever connects next may try."""
+        """Restart the server, unless it crashed too often. Then the next client that connects tries."""
         now = time.monotonic()
         self.crashes = 1 if now - self.started > CALM_SECONDS else self.crashes + 1
         self.started = now
         if self.crashes > MAX_CRASHES:
-            raise EmbeddedServerError(f"the server ended {self.crashes} times; giving it up")
+            raise EmbeddedServerError(f"the server ended {self.crashes} times; it is not restarted")
         try:
             self.server = EmbeddedServer.start(self.home)
         except EmbeddedServerError as exc:
-            print(_said(exc), flush=True)
+            print(_summary(exc), flush=True)
 
 
-def _said(exc: EmbeddedServerError) -> str:
-    """The message without the end of the log: it goes into that log."""
+def _summary(exc: EmbeddedServerError) -> str:
+    """Returns the message without the end of the log, because it is written into that log."""
     return f"tempfleet: {str(exc).splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""A file that the kernel locks, and gives back when the last process that has it open is gone."""
+"""A file lock: the kernel releases it when the last process that has the file open ends."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ POLL_SECONDS = 0.005
 
 class FileLock:
     """
-    ``flock`` on *path*, which is made when it is missing.
+    ``flock`` on *path*, which is created if it does not exist.
 
-    The lock belongs to the open file: a forked child shares it, an exec'ed one only if handed the descriptor.
+    The lock belongs to the open file: a forked child shares it, a new program only if it inherits the descriptor.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,7 +23,7 @@ class FileLock:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def acquire(self, *, shared: bool = False, timeout: float = 0) -> bool:
-        """Whether the lock could be had within *timeout* seconds."""
+        """Returns whether the lock was acquired within *timeout* seconds."""
         deadline = time.monotonic() + timeout
         while not self._try(fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
@@ -36,11 +36,11 @@ class FileLock:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the file; the lock stays with those that were handed the descriptor."""
+        """Close the file; processes that inherited the descriptor still hold the lock."""
         os.close(self.fd)
 
     def is_in_place(self) -> bool:
-        """Whether *path* still is the file that was opened: a removed directory takes its locks with it."""
+        """Whether *path* is still the opened file: the locks of a removed directory are gone with it."""
         try:
             return os.path.samestat(os.fstat(self.fd), os.stat(self.path))
         except OSError:
@@ -64,6 +64,6 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds *path* exclusively or shared at this moment."""
+    """Whether a process holds *path* now, exclusively or shared."""
     with FileLock(path) as lock:
         return not lock.acquire()

