@@ -1,4 +1,4 @@
-"""A batch tells what became of each file; the specification's own calls still return plain counts."""
+"""A batch tells what became of entry file; the specification's own calls still return plain counts."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_a_batch_of_registrations_tells_of_each_file_and_in_total(
     link.symlink_to(paths[0])
     result = manager.register_batch([*paths, nowhere, link], tags=["x"])
     assert result.files[:5] == [FileResult(str(path), "registered", "", 3) for path in paths]
-    assert [(each.path, each.outcome) for each in result.files[5:]] == [
+    assert [(entry.path, entry.outcome) for entry in result.files[5:]] == [
         (str(nowhere), "missing"), (str(link), "refused"),
     ]  # fmt: skip
-    assert all(each.reason for each in result.files[5:])
+    assert all(entry.reason for entry in result.files[5:])
     totals = result.as_dict()
     assert totals.pop("seconds") >= 0
     assert totals == {
@@ -52,8 +52,8 @@ def test_a_batch_that_is_all_well_has_nothing_to_explain(manager: TempFileManage
 
 def test_a_batch_of_questions_is_answered_in_its_order(manager: TempFileManager, paths: list[Path]) -> None:
     manager.register(paths[1])
-    found = manager.get_records([paths[0], paths[1], "/no/such/file"])
-    assert [record and record.path for record in found] == [None, str(paths[1]), None]
+    records = manager.get_records([paths[0], paths[1], "/no/such/file"])
+    assert [record and record.path for record in records] == [None, str(paths[1]), None]
 
 
 def test_a_batch_clean_up_tells_of_each_file_and_in_total(
@@ -64,7 +64,7 @@ def test_a_batch_clean_up_tells_of_each_file_and_in_total(
     paths[0].unlink()
     with paths[1].open():
         result = cleaner.cleanup_batch(force=True)
-    outcomes = {Path(each.path).name: each.outcome for each in result.files}
+    outcomes = {Path(entry.path).name: entry.outcome for entry in result.files}
     assert outcomes == {"a1": "missing", "a2": "busy", "b1": "deleted", "b2": "deleted", "c1": "deleted"}
     assert (result.deleted, result.missing, result.failed, result.registered) == (3, 1, 1, 0)
     assert result.bytes > 0 and result.seconds > 0
@@ -114,7 +114,7 @@ def test_what_is_set_aside_is_told_of_too(make_manager: MakeManager, paths: list
     manager = make_manager(quarantine_seconds=60)
     manager.register_many(paths)
     result = manager.cleanup_batch(force=True)
-    assert [each.outcome for each in result.files] == ["set_aside"] * 5
+    assert [entry.outcome for entry in result.files] == ["set_aside"] * 5
     assert (result.deleted, result.failed) == (0, 0)
 
 

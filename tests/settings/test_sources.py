@@ -1,4 +1,4 @@
-"""A setting may be said in several places; the strongest counts, and `tempfleet config` tells which it was."""
+"""A setting can be set in several places; the strongest counts, and `tempfleet config` shows which it was."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
-from tempfleet.diagnostics.configuration import SettingInfo, explain_settings
+from tempfleet.diagnostics.configuration import SettingInfo
 from tempfleet.settings.units import size_bytes
 
 
@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def explained(variable: str, **values: object) -> SettingInfo:
-    return next(each for each in explain_settings(**values) if each.variable == variable)
+    return next(info for info in explain(**values) if info.variable == variable)
 
 
 def config(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -170,17 +170,17 @@ def test_config_tells_value_origin_and_bounds_of_every_setting_and_no_password(
     monkeypatch.setenv("TEMP_FILE_REDIS_URL", "redis://bob:secret@h:1/0")
     monkeypatch.setenv("TEMP_FILE_PERMISSION_MASK", "0640")
     code, out, _ = config("--host", "web-9", "config", "--json", capsys=capsys)
-    told = json.loads(out)
+    shown = json.loads(out)
     assert code == 0
     assert "secret" not in out
-    assert told["TEMP_FILE_REDIS_URL"]["value"] == "redis://bob:***@h:1/0"
-    assert told["TEMP_FILE_HOST"]["origin"] == "option"
-    assert told["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
-    assert told["TEMP_FILE_MAX_AGE"] == {
+    assert shown["TEMP_FILE_REDIS_URL"]["value"] == "redis://bob:***@h:1/0"
+    assert shown["TEMP_FILE_HOST"]["origin"] == "option"
+    assert shown["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
+    assert shown["TEMP_FILE_MAX_AGE"] == {
         "variable": "TEMP_FILE_MAX_AGE", "value": "3600", "origin": "default", "default": "3600",
         "allowed": "> 0, <= 31622400",
     }  # fmt: skip
-    assert all(each["allowed"] for each in told.values())
+    assert all(info["allowed"] for info in shown.values())
 
 
 def test_config_shows_what_is_in_force_where_a_setting_follows_from_others(
@@ -190,9 +190,9 @@ def test_config_shows_what_is_in_force_where_a_setting_follows_from_others(
     monkeypatch.setenv("TEMP_FILE_REDIS_URL", "redis://bob:secret@h:1/0")
 
     def value(variable: str) -> str:
-        each = explained(variable, base_dir=base)
-        assert (each.origin, each.default) == ("default", each.value)
-        return each.value
+        info = explained(variable, base_dir=base)
+        assert (info.origin, info.default) == ("default", info.value)
+        return info.value
 
     assert value("TEMP_FILE_BROKER_URL") == "redis://bob:***@h:1/0"
     assert value("TEMP_FILE_ALLOWED_ROOTS") == f"{base}{os.pathsep}{tempfile.gettempdir()}"

@@ -26,8 +26,8 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
 def test_units_add_up(days: int, hours: int, minutes: int, seconds: int) -> None:
-    said = parse_seconds(f"{days}d{hours}h{minutes}m{seconds}s")
-    assert said == days * DAY + hours * HOUR + minutes * MINUTE + seconds
+    total = parse_seconds(f"{days}d{hours}h{minutes}m{seconds}s")
+    assert total == days * DAY + hours * HOUR + minutes * MINUTE + seconds
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_every_setting_that_is_a_duration_may_have_units(field: str) -> None:
 
 
 def test_a_setting_takes_either_and_keeps_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for said, seconds in (("7d", 7 * DAY), ("3600", 3600), ("0.5", 0.5), ("1h30m  # as agreed", 1.5 * HOUR)):
-        monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)
+    for text, seconds in (("7d", 7 * DAY), ("3600", 3600), ("0.5", 0.5), ("1h30m  # as agreed", 1.5 * HOUR)):
+        monkeypatch.setenv("TEMP_FILE_MAX_AGE", text)
         assert Settings.load().max_age_seconds == seconds
-    for said, why in (
+    for text, why in (
         ("soon", "must be a duration such as"),
         ("367d", "less than or equal to 31622400"),
         ("0s", "greater than 0"),
     ):
-        monkeypatch.setenv("TEMP_FILE_MAX_AGE", said)
-        with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{said}': .*{why}"):
+        monkeypatch.setenv("TEMP_FILE_MAX_AGE", text)
+        with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{text}': .*{why}"):
             Settings.load()

@@ -1,5 +1,5 @@
 """
-TempFileManager: the class that users hold. Each method is a thin line from a caller's path to one call of a room below.
+TempFileManager: the class that users hold. Each method is a thin line from a path to one call of a room below.
 
 The methods follow the life of a file: create and register, keep, read, delete. Then come the calls for people who
 operate a volume, and the life of the manager itself.
@@ -434,9 +434,9 @@ class TempFileManager:
         """Explain the record of *path*, and what would happen to the file if it expired now. Changes nothing."""
         absolute = normalise(path)
         now_ms, (record,) = self.registry.read([absolute])
-        verdict = None if record is None else self._preview_one(record, now_ms)
-        aside = [file for file in self.quarantined() if file.path == absolute]
-        return Explanation(absolute, now_ms, record, verdict, aside)
+        preview = None if record is None else self._preview_one(record, now_ms)
+        quarantined = [file for file in self.quarantined() if file.path == absolute]
+        return Explanation(absolute, now_ms, record, preview, quarantined)
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, read from the disk."""
@@ -520,8 +520,8 @@ class TempFileManager:
         Changes nothing. A file that would be quarantined has the outcome ``deleted`` and the reason ``quarantine``.
         """
         if quarantine:
-            aside = partial(_is_quarantined, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
-            return self.cleaner.preview(aside, Cause.PURGED)
+            wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
+            return self.cleaner.preview(wanted, Cause.PURGED)
         wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
         return self.cleaner.preview(wanted, Cause.FORCED if force else Cause.EXPIRED)
 
@@ -656,22 +656,31 @@ class TempFileManager:
     def base_dir(self) -> str:
         return self.settings.base_dir
 
-    # -- the engines, for our own programs; each raises EvictingRedis if this Redis may evict records
+    # -- the engines, for our own programs
 
     @property
     def registry(self) -> Registry:
+        """
+        The records of the volume.
+
+        Raises:
+            EvictingRedis: this Redis may evict records, so no record is written to it.
+        """
         return self.local_volume.registry
 
     @property
     def cleaner(self) -> Cleaner:
+        """Deletes expired files; raises as ``registry`` does."""
         return self.local_volume.cleaner
 
     @property
     def evictor(self) -> Evictor:
+        """Evicts files from a full disk; raises as ``registry`` does."""
         return self.local_volume.evictor
 
     @property
     def compressor(self) -> Compressor:
+        """Compresses idle files, and decompresses them; raises as ``registry`` does."""
         return self.local_volume.compressor
 
     # -- inside

@@ -168,16 +168,16 @@ class Registrar:
         Raises:
             FileMissing, UnsafePath: nothing changed.
         """
-        aside = self.local.unchecked_cleaner.deleter.restore(path)
-        logger.info("Restored temporary file: %s", printable(aside.path))
+        file = self.local.unchecked_cleaner.deleter.restore(path)
+        logger.info("Restored temporary file: %s", printable(file.path))
         try:
-            self.local.registry.unregister([aside.aside_path])
+            self.local.registry.unregister([file.aside_path])
             self.local.registry.observe({"restored": 1})
-            self._decompress_if_there(aside.path)
+            self._decompress_if_there(file.path)
         except RegistryUnavailable as exc:
             # The record is dropped when it expires, because the file is missing.
             logger.warning(
-                "%s is restored, but its record could not be removed: %s", printable(aside.path), exc
+                "%s is restored, but its record could not be removed: %s", printable(file.path), exc
             )
 
     def _decompress_if_there(self, path: str) -> bool:

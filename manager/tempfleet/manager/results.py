@@ -95,9 +95,9 @@ def of_errors(errors: Mapping[str, TempfleetError]) -> list[FileResult]:
     ]
 
 
-def of_deletions(deletions: Iterable[Deletion], aside: Iterable[FileRecord]) -> list[FileResult]:
+def of_deletions(deletions: Iterable[Deletion], quarantined: Iterable[FileRecord]) -> list[FileResult]:
     results = [
         FileResult(deletion.path, deletion.outcome.value, deletion.reason, deletion.freed_bytes)
         for deletion in deletions
     ]
-    return results + [FileResult(record.path, SET_ASIDE) for record in aside]
+    return results + [FileResult(record.path, SET_ASIDE) for record in quarantined]

@@ -121,7 +121,7 @@ Backend = Annotated[Literal["prometheus"], BeforeValidator(_lower_case)]
 
 
 class Settings(EnvironmentModel, defer_build=False):
-    """The settings in force in one process. ``Settings.load()`` reads them; see EnvironmentModel."""
+    """The settings in force in one process. ``load()`` raises SettingsError if a value is not allowed."""
 
     config_file: str = _env("TEMP_FILE_CONFIG", "", description="a TOML file")
     env_file: str = _env("TEMP_FILE_ENV_FILE", DEFAULT_ENV_FILE, description="a file of NAME=value lines")

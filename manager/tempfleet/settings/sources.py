@@ -1,5 +1,5 @@
 """
-Read the values of settings from the environment, an env file and a TOML file; the first one counts most.
+Read the values of settings from the environment, an env file and a TOML file, in this order of precedence.
 
 All three give text or plain values by the name of the variable; settings.py converts them. The env file is the working
 directory's ``.env`` unless TEMP_FILE_ENV_FILE names another. The default .env is read only if no other user can write
