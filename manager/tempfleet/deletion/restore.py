@@ -81,7 +81,7 @@ def restore(path: str, roots: Roots) -> QuarantinedFile:
     """
     root = roots.find(path)
     if root is None:
-        raise roots.outside(path, deed="restored")
+        raise roots.outside(path, action="restored")
     mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
     if not mine:
         raise FileMissing(
@@ -103,14 +103,14 @@ def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
     except OSError as exc:
         if exc.errno in (errno.ELOOP, errno.EXDEV):
             reason = "symlink" if exc.errno == errno.ELOOP else "mount"
-            raise unsafe(path, reason, deed="restored") from None
+            raise unsafe(path, reason, action="restored") from None
         raise
     try:
         directory = guarded.is_directory(private, entry.name)
         roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
     except FileExistsError:
         taken = "the name is taken; move that file away first"
-        raise unsafe(path, "exists", taken, deed="restored") from None
+        raise unsafe(path, "exists", taken, action="restored") from None
     finally:
         os.close(fd)
     faults.reach("restore.moved")

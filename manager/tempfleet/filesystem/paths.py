@@ -90,11 +90,11 @@ WHY = {
 """What is wrong with a path and what to do, by the reason on the error."""
 
 
-def unsafe(path: str, reason: str, why: str = "", *, deed: str = "managed") -> UnsafePath:
-    """The error for *path*. *deed* is what cannot be done with it; *why* replaces the usual explanation."""
+def unsafe(path: str, reason: str, why: str = "", *, action: str = "managed") -> UnsafePath:
+    """The error for *path*. *action* is what cannot be done with it; *why* replaces the usual explanation."""
     explanation = why or WHY.get(reason, reason)
     return UnsafePath(
-        f"{printable(path) or repr('')} cannot be {deed}: {explanation}.", path=path, reason=reason
+        f"{printable(path) or repr('')} cannot be {action}: {explanation}.", path=path, reason=reason
     )
 
 

@@ -133,11 +133,11 @@ class Roots:
                 return None if hidden or path in self._never else root
         return None
 
-    def outside(self, path: str, *, deed: str = "managed") -> UnsafePath:
+    def outside(self, path: str, *, action: str = "managed") -> UnsafePath:
         """The error for a path outside all roots. It lists them, so that a person need not look them up."""
         names = dict.fromkeys((self.base.path, *(root.path for root in self._all)))
         why = f"{WHY['outside-roots']}: {', '.join(map(printable, names))}"
-        return unsafe(path, "outside-roots", why, deed=deed)
+        return unsafe(path, "outside-roots", why, action=action)
 
     def holds_a_root(self, path: str) -> bool:
         """Whether *path* is a root or has one below it. Such a directory is never deleted."""
