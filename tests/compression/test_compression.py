@@ -26,7 +26,8 @@ from tempfleet import (
     TempFileManager,
     UnsafePath,
 )
-from tempfleet.compression.compressor import CompressionReport
+from tempfleet.compression.compressor import CompressionReport, _error_of
+from tempfleet.deletion import Skip, Unchanged
 from tempfleet.deletion import failpoints as faults
 from tempfleet.testing import FakeClock
 
@@ -565,3 +566,28 @@ def test_without_the_library_the_error_names_the_package_to_install(
         manager.compress_idle()
     assert content_of(manager, other) == TEXT
     assert manager.clear_all() == 2
+
+
+EXPECTED = {
+    Skip.MISSING: FileMissing,
+    Skip.REPLACED: FileMissing,
+    Skip.CHANGED: AlreadyClaimed,
+    Skip.EXCHANGING: AlreadyClaimed,
+    Skip.OPEN: AlreadyClaimed,
+    Skip.LOCKED: AlreadyClaimed,
+}
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Skip if reason is not Skip.PLAIN])
+def test_every_reason_not_to_decompress_has_an_error_with_the_path(reason: Skip) -> None:
+    error = _error_of("/base/file", Unchanged(reason))
+    assert type(error) is EXPECTED.get(reason, UnsafePath)
+    assert vars(error)["path"] == "/base/file"
+
+
+def test_a_reason_from_another_module_keeps_its_word() -> None:
+    mount, open_file = Unchanged.of("mount"), Unchanged.of("open")
+    assert (mount.reason, mount.word) == (Skip.REFUSED, "mount")
+    assert (open_file.reason, open_file.word) == (Skip.OPEN, "open")
+    error = _error_of("/base/file", mount)
+    assert isinstance(error, UnsafePath) and error.reason == "mount"

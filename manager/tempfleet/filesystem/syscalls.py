@@ -222,22 +222,22 @@ def _walk(system: System, fd: int, relative: str, flags: int) -> int:
     if ".." in (*parents, last):
         raise OSError(errno.EXDEV, "'..' in the path")
     mount = system.mount_id(fd)
-    at = os.dup(fd)
+    directory = os.dup(fd)
     try:
         for name in parents:
             if name not in ("", "."):
-                at = _step(system, at, name, DIRECTORY_FLAGS, mount)
-        return _step(system, at, last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mount, keep=True)
+                directory = _step(system, directory, name, DIRECTORY_FLAGS, mount)
+        return _step(system, directory, last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mount, keep=True)
     finally:
-        os.close(at)
+        os.close(directory)
 
 
-def _step(system: System, at: int, name: str, flags: int, mount: int, *, keep: bool = False) -> int:
-    """Open *name* in directory *at*, on the same mount. Closes *at* afterwards, unless *keep*, or this fails."""
+def _step(system: System, directory: int, name: str, flags: int, mount: int, *, keep: bool = False) -> int:
+    """Open *name* in *directory*, on the same mount. Closes *at* afterwards, unless *keep*, or this fails."""
     try:
-        opened = os.open(name, flags, dir_fd=at)
+        opened = os.open(name, flags, dir_fd=directory)
     except OSError as exc:
-        if exc.errno == errno.ENOTDIR and _is_symlink(at, name):
+        if exc.errno == errno.ENOTDIR and _is_symlink(directory, name):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
         raise
     try:
@@ -249,13 +249,13 @@ def _step(system: System, at: int, name: str, flags: int, mount: int, *, keep: b
         os.close(opened)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     if not keep:
-        os.close(at)
+        os.close(directory)
     return opened
 
 
-def _is_symlink(at: int, name: str) -> bool:
+def _is_symlink(directory: int, name: str) -> bool:
     try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
+        return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
