@@ -90,7 +90,7 @@ def test_a_registered_file_is_listed_with_its_time_to_live(console: Run, a_file:
     assert not listed["more"]
 
 
-def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base_dir: Path) -> None:
+def test_register_shows_how_it_narrowed_the_mode_of_a_file(console: Run, base_dir: Path) -> None:
     wide, narrow = make(base_dir / "wide"), make(base_dir / "narrow")
     wide.chmod(0o644)
     narrow.chmod(0o600)
@@ -107,7 +107,7 @@ def test_registering_says_what_it_took_away_from_a_files_mode(console: Run, base
     assert record["mode_before"] == "0644", "a link that is refused has a mode of its own"
 
 
-def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
+def test_register_exits_with_1_if_one_file_fails_and_registers_the_others(
     console: Run, a_file: Path, base_dir: Path
 ) -> None:
     reply = answer(console("register", str(base_dir / "none"), str(a_file), "--json"), status=1)
@@ -115,7 +115,7 @@ def test_what_can_be_registered_is_and_the_status_says_that_something_could_not(
     assert [error["error"] for error in reply["errors"]] == ["FileMissing"]
 
 
-def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, base_dir: Path) -> None:
+def test_a_directory_is_registered_only_with_the_option_directory(console: Run, base_dir: Path) -> None:
     directory = base_dir / "parts"
     directory.mkdir()
     assert console("register", str(directory)).exit_code == 1
@@ -123,7 +123,7 @@ def test_a_directory_is_registered_only_when_it_is_said_to_be_one(console: Run, 
     assert record["directory"] is True
 
 
-def test_listing_what_is_near_its_expiry(console: Run, base_dir: Path) -> None:
+def test_ls_lists_the_files_near_their_expiry(console: Run, base_dir: Path) -> None:
     console("register", str(make(base_dir / "late")), "--ttl", "1h")
     console("register", str(make(base_dir / "soon")), "--ttl", "0.01")
     console("register", str(make(base_dir / "held")), "--ttl", "0.01")
@@ -135,7 +135,7 @@ def test_listing_what_is_near_its_expiry(console: Run, base_dir: Path) -> None:
     assert wait_until(names) == ["soon"]
 
 
-def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_dir: Path) -> None:
+def test_ls_filters_sorts_and_warns_if_there_are_more_files(console: Run, base_dir: Path) -> None:
     for number in range(4):
         path = make(base_dir / f"{number}.txt", "x" * number)
         console("register", str(path), "--ttl", f"{10 - number}m", "--tag", "odd" if number % 2 else "even")
@@ -158,7 +158,7 @@ def test_listing_filters_sorts_and_says_when_there_is_more(console: Run, base_di
     assert answer(console("ls", "--limit", "2", "--json"))["more"] is True
 
 
-def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console: Run, a_file: Path) -> None:
+def test_renew_moves_the_deadline_later_and_unregister_leaves_the_file(console: Run, a_file: Path) -> None:
     (record,) = answer(console("register", str(a_file), "--ttl", "1m", "--json"))["registered"]
     renewed = answer(console("renew", str(a_file), "--ttl", "1h", "--json"))
     assert renewed["deadline_ms"] >= record["registered_ms"] + 3600 * 1000
@@ -167,7 +167,7 @@ def test_renewing_moves_the_deadline_later_and_releasing_leaves_the_file(console
     assert answer(console("ls", "--json"))["files"] == []
 
 
-def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_file: Path) -> None:
+def test_renew_reports_that_the_deadline_is_already_later(console: Run, a_file: Path) -> None:
     console("register", str(a_file), "--ttl", "5h")
     assert console("renew", str(a_file), "--ttl", "6h").stdout == f"{a_file} is due in 6 h.\n"
     output = console("renew", str(a_file), "--ttl", "1h").stdout
@@ -175,7 +175,7 @@ def test_who_renews_is_told_when_the_file_lives_longer_already(console: Run, a_f
     assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
 
 
-def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, a_file: Path) -> None:
+def test_a_held_file_survives_a_forced_cleanup_until_unhold(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600
     assert answer(console("cleanup", "--force", "--json"))["deleted"] == 0
@@ -185,7 +185,7 @@ def test_a_held_file_survives_a_forced_cleanup_until_it_is_lifted(console: Run, 
     assert not a_file.exists()
 
 
-def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: Run, a_file: Path) -> None:
+def test_ls_and_explain_show_the_reason_and_the_end_of_a_hold(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     answer(console("hold", str(a_file), "--for", "2h", "--reason", "ticket\n117", "--json"))
     (listed,) = answer(console("ls", "--json"))["files"]
@@ -201,7 +201,7 @@ def test_a_hold_tells_its_reason_and_its_end_wherever_it_is_looked_at(console: R
     )
 
 
-def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
+def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("cleanup", "--dry-run", "--json"))["files"] == []
     would = answer(console("cleanup", "--dry-run", "--force", "--json"))
@@ -210,7 +210,7 @@ def test_a_dry_run_says_what_would_be_deleted_and_changes_nothing(console: Run, 
     assert answer(console("status", "--json"))["waiting"] == 1
 
 
-def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
+def test_a_dry_run_and_the_clean_up_count_quarantined_files_alike(
     console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
@@ -221,7 +221,7 @@ def test_a_dry_run_and_the_clean_up_count_what_is_set_aside_alike(
     assert (report["set_aside"], report["deleted"]) == (1, 0)
 
 
-def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
+def test_cleanup_force_reports_quarantined_files_and_a_purge_deletes_them(
     console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
@@ -240,7 +240,7 @@ def test_forcing_tells_what_stays_in_quarantine_and_a_purge_deletes_it(
     assert console("restore", str(a_file)).exit_code == 1
 
 
-def test_a_file_in_quarantine_is_shown_by_the_path_that_it_had(
+def test_a_quarantined_file_is_shown_by_its_original_path(
     console: Run, a_file: Path, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
@@ -259,7 +259,7 @@ def test_a_file_in_quarantine_is_shown_by_the_path_that_it_had(
     assert answer(console("status", "--json"))["quarantined"] == 1
 
 
-def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
+def test_restore_lists_the_quarantined_files_with_the_time_left(
     console: Run, volume: TempFileManager, a_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "2h")
@@ -276,7 +276,7 @@ def test_what_can_be_restored_is_listed_with_the_time_that_is_left(
     assert console("restore", str(a_file)).stdout == "1 file was restored.\n"
 
 
-def test_a_cleanup_that_had_to_keep_a_file_has_status_1(
+def test_cleanup_exits_with_1_if_a_file_had_to_stay(
     console: Run, volume: TempFileManager, base_dir: Path
 ) -> None:
     away = base_dir / "away"
@@ -323,7 +323,7 @@ def test_dead_letters_are_listed_retried_and_forgotten(
 # -- names of files
 
 
-def test_a_name_that_would_drive_a_terminal_or_is_markup_is_shown_inert(console: Run, base_dir: Path) -> None:
+def test_control_characters_and_markup_in_a_name_are_shown_as_text(console: Run, base_dir: Path) -> None:
     hostile = make(base_dir / "[red]x[b]\x1b[2J\nb")
     console("register", str(hostile))
     shown = console("ls").stdout
@@ -343,7 +343,7 @@ def test_a_name_that_is_not_utf8_goes_through_json_and_back(console: Run, base_d
 # -- the fleet
 
 
-def test_hosts_says_who_is_live_and_what_waits_there(
+def test_hosts_shows_which_hosts_are_live_and_the_files_that_wait(
     console: Run, volume: TempFileManager, a_file: Path
 ) -> None:
     volume.register(a_file, ttl=0.001)
@@ -375,7 +375,7 @@ def test_a_retired_host_is_unknown_and_its_files_stay(
     assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
 
 
-def test_registering_for_a_host_that_nobody_serves_is_warned_about(
+def test_register_warns_about_a_host_that_no_worker_serves(
     console: Run, volume: TempFileManager, a_file: Path
 ) -> None:
     assert "warning" not in console("register", str(a_file)).stderr, "there is no fleet yet"
@@ -431,7 +431,7 @@ def test_the_status_of_health_is_0_healthy_1_degraded_2_unhealthy(
         (["--redis-url", "embedded:///proc/nope", "status"], 3, "EmbeddedServerError"),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status_that_says_which_kind(
+def test_a_failure_is_one_sentence_and_an_exit_status_for_its_kind(
     console: Run, args: list[str], status: int, error: str
 ) -> None:
     for_programs = complaint(console("--json", *args), status)
@@ -443,7 +443,7 @@ def test_a_failure_is_one_sentence_and_a_status_that_says_which_kind(
     assert "secret" not in for_people.stderr
 
 
-def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
+def test_a_misspelt_variable_is_a_warning_that_suggests_the_right_name(
     console: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_MAXAGE", "5")
@@ -453,7 +453,7 @@ def test_a_misspelt_variable_is_a_warning_with_the_name_that_was_meant(
     assert json.loads(console("status", "--json").stderr)["warning"].startswith("TEMP_FILE_MAXAGE")
 
 
-def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
+def test_an_audit_log_in_a_missing_directory_is_a_settings_error(
     console: Run, a_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_AUDIT_LOG", str(tmp_path / "none" / "audit.log"))
@@ -469,7 +469,9 @@ def test_an_audit_log_in_a_directory_that_is_not_there_stops_the_start(
     [("status", 0), ("status --all", 0), ("ls", 0), ("hosts", 0), ("dead ls", 0), ("doctor", 0), ("health", 2),
      ("explain x", 1), ("restore", 1), ("cleanup --dry-run", 1), ("config", 0)],
 )  # fmt: skip
-def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command: str, status: int) -> None:
+def test_commands_that_only_read_create_no_directory(
+    console: Run, base_dir: Path, command: str, status: int
+) -> None:
     base_dir.rmdir()
     reply = console(*command.split())
     assert (reply.exit_code, base_dir.exists()) == (status, False), reply.output
@@ -480,7 +482,7 @@ def test_who_only_looks_makes_no_directory(console: Run, base_dir: Path, command
 @pytest.mark.parametrize(
     ("command", "status"), [("status", 0), ("health", 2), ("doctor", 2), ("explain x", 1)]
 )
-def test_a_base_directory_that_is_a_file_is_told_for_what_it_is(
+def test_a_base_directory_that_is_a_file_is_reported_as_one(
     console: Run, base_dir: Path, command: str, status: int
 ) -> None:
     base_dir.rmdir()
@@ -644,7 +646,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parsed(text)
 
 
-def test_idle_files_are_compressed_when_that_is_asked_for(
+def test_idle_files_are_compressed_if_they_were_registered_for_it(
     console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "a line\n" * 20_000
@@ -668,7 +670,7 @@ def test_idle_files_are_compressed_when_that_is_asked_for(
     complaint(console("--json", "register", str(path), "--compress", "--directory"), 2)
 
 
-def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
+def test_adopt_registers_unregistered_files_and_a_dry_run_only_lists_them(
     console: Run, volume: TempFileManager, base_dir: Path, a_file: Path
 ) -> None:
     console("register", str(a_file))
@@ -684,7 +686,7 @@ def test_adopting_registers_what_nobody_registered_and_a_dry_run_only_lists_it(
     assert record.deadline_ms - record.registered_ms == 3_600_000
 
 
-def test_adopting_says_which_files_it_could_not_register(
+def test_adopt_names_the_files_that_it_could_not_register(
     console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_SIZE_LIMIT", "3")
@@ -696,7 +698,7 @@ def test_adopting_says_which_files_it_could_not_register(
     assert answer(console("adopt", "--idle", "0.001s", "--json"), 1)["errors"][0]["path"] == str(large)
 
 
-def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
+def test_a_host_that_is_gone_is_taken_over_and_a_dry_run_only_counts(
     console: Run, volume: TempFileManager, base_dir: Path, real_client: redis.Redis
 ) -> None:
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
@@ -726,7 +728,7 @@ def test_a_host_that_is_gone_is_adopted_and_a_dry_run_only_counts(
     assert complaint(console("hosts", "take-over", "web-7", "--json"), 1)["error"] == "HostLive"
 
 
-def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_nothing(
+def test_a_dry_run_of_a_takeover_refuses_what_the_takeover_refuses(
     console: Run, base_dir: Path, real_client: redis.Redis
 ) -> None:
     gone = TempFileManager(settings=Settings.load(base_dir=str(base_dir), host="web-7"), client=real_client)
@@ -743,7 +745,7 @@ def test_a_dry_run_of_adopting_a_host_refuses_what_adopting_it_would_and_makes_n
     assert not base_dir.exists()
 
 
-def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_file: Path) -> None:
+def test_a_dry_run_of_adopt_refuses_what_adopt_refuses(console: Run, a_file: Path) -> None:
     for wrong in (["--ttl", "400d"], ["--ttl", "0"], ["--tag", ""]):
         for dry in ([], ["--dry-run"]):
             assert console("adopt", "--idle", "0", *wrong, *dry).exit_code == 2
@@ -758,7 +760,7 @@ def test_what_the_real_adoption_refuses_its_dry_run_refuses_too(console: Run, a_
         (["status", "--watch", "soon"], "must be a duration"),
     ],
 )
-def test_a_refusal_says_what_is_wrong_with_this_very_call(
+def test_a_refusal_explains_what_is_wrong_with_this_call(
     console: Run, a_file: Path, words: list[str], message: str
 ) -> None:
     result = console(*[str(a_file) if word == "FILE" else word for word in words])
@@ -782,7 +784,9 @@ def test_a_file_is_restored_while_redis_does_not_answer(base_dir: Path, tmp_path
 
 
 @pytest.mark.parametrize("command", ["adopt", "hosts take-over web-7"])
-def test_adopting_makes_no_directory(command: str, real_server: EmbeddedServer, tmp_path: Path) -> None:
+def test_adopt_and_take_over_create_no_directory(
+    command: str, real_server: EmbeddedServer, tmp_path: Path
+) -> None:
     absent = tmp_path / "mistyped"
     args = ["--base-dir", str(absent), "--redis-url", real_server.unix_url, *command.split()]
     result = CliRunner().invoke(main, args)

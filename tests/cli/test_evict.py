@@ -56,7 +56,7 @@ def files(real_client: redis.Redis, base_dir: Path) -> list[Path]:
     return paths
 
 
-def test_without_marks_it_says_what_turns_it_on(run: Run, files: list[Path]) -> None:
+def test_without_marks_it_names_the_setting_that_turns_it_on(run: Run, files: list[Path]) -> None:
     result = run("evict")
     assert (result.exit_code, result.stdout) == (
         0,
@@ -71,7 +71,7 @@ def test_below_its_marks_it_does_nothing(run: Run, files: list[Path]) -> None:
     assert (result.exit_code, result.stdout) == (0, "No disk is above its high mark.\n")
 
 
-def test_a_dry_run_lists_what_would_go_and_the_real_one_deletes_it(run: Run, files: list[Path]) -> None:
+def test_a_dry_run_lists_the_files_and_the_real_run_deletes_them(run: Run, files: list[Path]) -> None:
     promised = json.loads(run("evict", "--dry-run", "--json", **MARKS).stdout)
     assert [file["path"] for file in promised["files"]] == [str(path) for path in files]
     assert "Would evict 2 files" in run("evict", "--dry-run", **MARKS).stdout
@@ -90,7 +90,7 @@ def test_a_dry_run_lists_what_would_go_and_the_real_one_deletes_it(run: Run, fil
     assert not any(path.exists() for path in files)
 
 
-def test_who_finds_nothing_more_to_evict_says_so_and_has_status_1(run: Run) -> None:
+def test_it_exits_with_1_if_no_other_file_can_be_evicted(run: Run) -> None:
     result = run("evict", **MARKS)
     assert result.exit_code == 1
     assert "Evicted 0 files: wanted to free" in result.stdout

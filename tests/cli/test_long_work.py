@@ -37,7 +37,7 @@ def tempfleet(*words: str) -> list[str]:
     return [sys.executable, "-m", "tempfleet.cli", *words]
 
 
-def test_a_watched_status_answers_again_and_again_and_ends_in_order(environment: dict[str, str]) -> None:
+def test_a_watched_status_repeats_and_exits_with_0(environment: dict[str, str]) -> None:
     with subprocess.Popen(
         tempfleet("status", "--watch", "0.1", "--json"), env=environment, stdout=subprocess.PIPE, text=True
     ) as watching:

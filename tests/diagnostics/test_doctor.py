@@ -46,7 +46,7 @@ def failed(manager: TempFileManager, clock: FakeClock, **how: object) -> None:
     manager.registry.nack(claim.token, [Nack(item.path, reason="EPERM", **how) for item in claim.records])  # type: ignore[arg-type]
 
 
-def test_what_is_well_is_said_and_needs_nothing(manager: TempFileManager) -> None:
+def test_a_check_without_a_problem_needs_no_remedy(manager: TempFileManager) -> None:
     registered(manager, "a")
     by_check = {finding.check: finding for finding in manager.examine()}
     assert {"permissions", "disk space", "registry", "balance", "leases", "hosts", "failures"} <= set(
@@ -66,7 +66,7 @@ def test_an_examination_changes_nothing(
     assert snapshot(redis_client) == before
 
 
-def test_a_root_that_everybody_may_rename_in_is_an_error(make_manager: MakeManager, tmp_path: Path) -> None:
+def test_a_root_in_which_every_user_may_rename_is_an_error(make_manager: MakeManager, tmp_path: Path) -> None:
     manager = make_manager(allowed_roots=(str(tmp_path / "open"), str(tmp_path / "gone")))
     (tmp_path / "open").mkdir()
     os.chmod(tmp_path / "open", 0o777)
@@ -75,7 +75,7 @@ def test_a_root_that_everybody_may_rename_in_is_an_error(make_manager: MakeManag
     assert all(finding.todo for finding in errors)
 
 
-def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
+def test_scarce_space_is_a_warning_and_exhausted_space_an_error(
     manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = SimpleNamespace(f_bavail=5, f_blocks=100, f_favail=1, f_files=100)
@@ -87,7 +87,7 @@ def test_what_is_scarce_is_a_warning_and_what_is_exhausted_an_error(
 
 
 @pytest.mark.process
-def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
+def test_a_dead_letter_is_reported_with_the_processes_that_use_it(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
     path = registered(manager, "used")
@@ -108,7 +108,7 @@ def test_an_open_file_that_does_not_go_is_told_with_who_holds_it(
     assert processes_using({str(path)}, Path("/no/proc")) == {}
 
 
-def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
+def test_a_file_that_waits_for_its_retry_is_reported_with_the_processes_that_use_it(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
     path = registered(manager, "used")
@@ -123,7 +123,7 @@ def test_a_file_that_waits_for_its_next_try_is_told_with_who_holds_it(
     assert findings(manager, "failures")[0].level is Level.OK
 
 
-def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
+def test_a_file_that_failed_and_waits_for_its_retry_is_reported_with_the_remedy(
     manager: TempFileManager, clock: FakeClock
 ) -> None:
     path = registered(manager, "a")
@@ -140,7 +140,7 @@ def test_a_file_that_failed_and_waits_for_another_try_is_told_with_what_to_do(
     assert [item.level for item in findings(manager, "failures")] == [Level.OK], "who holds it keeps it"
 
 
-def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
+def test_ended_leases_and_counts_that_do_not_balance_are_found(
     manager: TempFileManager, clock: FakeClock, redis_client: redis.Redis
 ) -> None:
     registered(manager, "a")
@@ -155,7 +155,7 @@ def test_leases_that_ran_out_and_counts_that_do_not_balance_are_found(
     assert findings(manager, "balance")[0].said == "Counts do not balance by 2"
 
 
-def test_a_silent_host_is_told_with_the_files_that_wait_there(
+def test_a_silent_host_is_reported_with_the_files_that_wait_there(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock, fleet: Fleet
 ) -> None:
     other = make_manager(host="web-2")
@@ -167,7 +167,7 @@ def test_a_silent_host_is_told_with_the_files_that_wait_there(
     assert "tempfleet hosts retire web-2" in finding.todo
 
 
-def test_files_of_a_host_that_no_worker_ever_served_are_told(
+def test_files_of_a_host_that_no_worker_ever_served_are_reported(
     manager: TempFileManager, make_manager: MakeManager, fleet: Fleet
 ) -> None:
     make_manager(host="typo-host").registry.register([NewFile("/base/x", 1000)])
@@ -177,7 +177,7 @@ def test_files_of_a_host_that_no_worker_ever_served_are_told(
     assert finding.said == "1 file is registered for typo-host, but no worker of it has ever run"
 
 
-def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in_it(
+def test_a_missing_base_directory_is_an_error_only_if_it_has_registered_files(
     manager: TempFileManager,
 ) -> None:
     base = Path(manager.base_dir)
@@ -188,7 +188,7 @@ def test_a_missing_base_directory_is_an_error_only_where_files_are_registered_in
     assert "If it was moved" in finding.todo
 
 
-def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
+def test_an_unknown_policy_and_a_plug_in_that_does_not_load_are_errors(
     manager: TempFileManager,
 ) -> None:
     settings = manager.settings.model_copy(update={"eviction_policy": "foo", "plugins": "absent"})
@@ -198,7 +198,7 @@ def test_a_policy_that_nobody_knows_and_a_plug_in_that_does_not_load_are_errors(
     assert "absent does not work here" in by_check["plug-ins"].said
 
 
-def test_a_disk_that_stays_too_full_is_told(manager: TempFileManager) -> None:
+def test_a_disk_that_stays_too_full_is_reported(manager: TempFileManager) -> None:
     manager.registry.set_meta(FULL, "1")
     (finding,) = findings(manager, "eviction")
     assert finding.level is Level.WARNING
@@ -227,7 +227,7 @@ def test_a_redis_that_does_not_answer_is_a_finding(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
+def test_the_console_prints_findings_as_a_table_or_json_with_an_exit_status(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     env = console_env(
@@ -246,7 +246,7 @@ def test_the_console_tells_it_as_a_table_as_json_and_as_an_exit_status(
             assert out.startswith("LEVEL") and "append-only" in out
 
 
-def test_files_that_nobody_registered_are_counted_once_they_have_been_there_for_a_while(
+def test_unregistered_files_are_counted_once_they_are_older_than_the_max_age(
     manager: TempFileManager,
 ) -> None:
     registered(manager, "known")
@@ -260,7 +260,7 @@ def test_files_that_nobody_registered_are_counted_once_they_have_been_there_for_
     assert "tempfleet adopt" in finding.todo
 
 
-def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Redis, tmp_path: Path) -> None:
+def test_the_registry_is_reported_with_its_memory_in_redis(real_client: redis.Redis, tmp_path: Path) -> None:
     manager = TempFileManager(tmp_path / "base", client=real_client)
     manager.registry.register([NewFile(f"{tmp_path}/base/{n}", 60_000) for n in range(1000)])
     (finding,) = findings(manager, "registry")
@@ -275,14 +275,14 @@ def test_the_registry_is_told_with_what_it_takes_of_redis(real_client: redis.Red
         real_client.execute_command("CONFIG", "SET", "maxmemory", 0)
 
 
-def test_a_base_directory_on_another_disk_is_told(manager: TempFileManager) -> None:
+def test_a_base_directory_on_another_disk_is_reported(manager: TempFileManager) -> None:
     registered(manager, "a")
     manager.registry.set_meta(DISK, "g1.2.another")
     (finding,) = findings(manager, "disk")
     assert (finding.level, "accept-disk" in finding.todo) == (Level.ERROR, True)
 
 
-def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
+def test_a_directory_that_is_created_anew_has_another_remedy_than_a_missing_mount(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     registered(manager, "a")
@@ -294,7 +294,7 @@ def test_a_directory_that_is_made_anew_is_not_said_to_be_waited_for(
     assert "until then no file is claimed" in finding.todo
 
 
-def test_a_directory_in_which_nothing_was_ever_registered_is_not_to_be_adopted(
+def test_adopt_is_not_advised_if_nothing_was_ever_registered(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     (base_dir / "somebody's").touch()
@@ -303,7 +303,7 @@ def test_a_directory_in_which_nothing_was_ever_registered_is_not_to_be_adopted(
     assert (finding.level, "TEMP_FILE_BASE_DIR" in finding.todo) == (Level.WARNING, True)
 
 
-def test_roots_that_cannot_be_are_a_wrong_setting(manager: TempFileManager) -> None:
+def test_impossible_roots_are_a_wrong_setting(manager: TempFileManager) -> None:
     manager.settings = manager.settings.model_copy(update={"allowed_roots": ("/",)})
     (finding,) = findings(manager, "settings")
     assert finding.level is Level.ERROR and "TEMP_FILE_ALLOWED_ROOTS" in finding.said

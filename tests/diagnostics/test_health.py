@@ -22,7 +22,7 @@ from tempfleet.testing import FakeClock
 MakeManager = Callable[..., TempFileManager]
 
 
-def test_a_well_volume_is_healthy_and_says_what_it_holds(
+def test_a_volume_without_problems_is_healthy_and_reports_its_counts(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     with manager.create(ttl=10) as file:
@@ -61,7 +61,7 @@ def test_without_redis_a_volume_is_unhealthy_and_nothing_is_raised(tmp_path: Pat
     manager.close()
 
 
-def test_a_redis_that_may_evict_is_unhealthy_also_when_it_was_set_so_later(
+def test_a_redis_that_may_evict_is_unhealthy_also_if_it_is_changed_later(
     real_client: redis.Redis, base_dir: Path
 ) -> None:
     manager = TempFileManager(base_dir, client=real_client)
@@ -122,7 +122,7 @@ def test_counts_that_do_not_balance_are_degraded(manager: TempFileManager, redis
     assert "do not balance by 1" in health["warning"]
 
 
-def test_a_name_that_was_used_again_is_told_and_degrades_nothing_for_ever(
+def test_a_replaced_file_is_a_note_and_does_not_degrade_health(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     path = base_dir / "file"
@@ -137,7 +137,7 @@ def test_a_name_that_was_used_again_is_told_and_degrades_nothing_for_ever(
 
 
 @pytest.mark.parametrize("key", ["status", "base_dir", "max_age", "host", "timestamp"])
-def test_what_is_always_known_is_always_there(manager: TempFileManager, base_dir: Path, key: str) -> None:
+def test_some_keys_are_always_there(manager: TempFileManager, base_dir: Path, key: str) -> None:
     assert key in manager.health_check()
     base_dir.rmdir()
     assert key in manager.health_check()
@@ -157,7 +157,7 @@ def test_files_of_a_host_that_no_worker_serves_are_degraded_in_a_fleet(
     assert manager.health_check()["status"] == "healthy"
 
 
-def test_a_directory_that_this_user_may_not_write_to_is_told_before_anything_has_to_go(
+def test_a_directory_without_write_permission_is_reported_before_a_deletion(
     make_manager: MakeManager,
 ) -> None:
     user = os.geteuid()

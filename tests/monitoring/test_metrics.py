@@ -130,7 +130,7 @@ def test_no_label_is_unbounded(collector: FleetCollector, registry: Registry, fl
     assert names == {"host", "volume", "outcome", "le"}
 
 
-def test_a_refusal_is_shown_before_the_first_so_that_its_increase_is_seen(
+def test_rejections_start_at_0_so_that_the_first_increase_is_seen(
     collector: FleetCollector, registry: Registry
 ) -> None:
     registry.register(files("a"))
@@ -158,7 +158,7 @@ def test_a_worker_shows_its_own_hosts_volumes_and_an_exporter_all(fleet: Fleet) 
     assert {"temp_files_active web-1", "temp_files_active web-2"} <= every.keys()
 
 
-def test_a_silent_hosts_files_are_shown_by_those_who_can_speak(fleet: Fleet, clock: FakeClock) -> None:
+def test_files_of_a_silent_host_are_shown_by_live_hosts(fleet: Fleet, clock: FakeClock) -> None:
     fleet.registry(Volume("web-2", "/base")).register(files("a", "b"))
     fleet.heartbeat("web-2")
     clock.advance(120)
@@ -206,7 +206,7 @@ def test_only_the_last_sweeps_are_kept(fleet: Fleet, clock: FakeClock) -> None:
     assert now_ms - sweeps[0][0] == 1000
 
 
-def test_a_registry_that_is_down_makes_a_scrape_that_says_so(tmp_path: Path) -> None:
+def test_a_scrape_without_redis_reports_that_the_registry_is_down(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path / "server") as server:
         collector = FleetCollector(Fleet(Store(connect(server.unix_url))), host="web-1")
         assert samples(collector)["tempfleet_registry_up"] == 1
@@ -226,7 +226,7 @@ def test_missing_roots_are_counted(
     assert samples(collector)["temp_file_roots_missing"] == 1
 
 
-def test_files_in_their_grace_period_are_measured_on_the_disk(
+def test_quarantined_files_are_measured_on_the_disk(
     make_manager: Callable[..., TempFileManager], fleet: Fleet, clock: FakeClock, base_dir: Path
 ) -> None:
     manager = make_manager(quarantine_seconds=600)
@@ -252,7 +252,7 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.mark.process
-def test_what_a_process_did_that_nobody_scraped_and_that_was_killed_is_counted(
+def test_the_work_of_a_killed_process_that_was_never_scraped_is_counted(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:
     killed = subprocess.run(
