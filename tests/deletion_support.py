@@ -47,6 +47,12 @@ def delete(roots: Roots, *records: FileRecord, token: int = 7) -> list[Deletion]
     return list(deleter.delete(records, token=token, may_go_on=lambda: True))
 
 
+def preview(roots: Roots, record: FileRecord) -> Deletion:
+    """What ``delete`` would do, which changes nothing."""
+    with Deleter(roots, roots.settings).preview() as predict:
+        return predict(record)
+
+
 def exchange(one: str | Path, other: str | Path) -> None:
     """Exchange two names atomically (RENAME_EXCHANGE)."""
     libc = ctypes.CDLL(None, use_errno=True)

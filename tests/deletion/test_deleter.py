@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deletion_support import preview
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.errors import FileMissing, SettingsError, UnsafePath, VolumeUnavailable
 from tempfleet.filesystem.creation import create_directory, create_file
@@ -55,9 +56,7 @@ def file(tmp_path: Path, roots: Roots) -> Path:
 
 def test_a_registered_file_is_deleted_by_the_guarded_way(file: Path, roots: Roots) -> None:
     record = registered(roots, file)
-    assert Deleter(roots, roots.settings).examine(record) == Deletion(
-        record, Outcome.DELETED, Way.GUARDED, 100
-    )
+    assert preview(roots, record) == Deletion(record, Outcome.DELETED, Way.GUARDED, 100)
     assert file.exists()
     assert delete(roots, record) == [Deletion(record, Outcome.DELETED, Way.GUARDED, 100)]
     assert not file.exists()
@@ -98,7 +97,7 @@ def test_a_worker_that_cannot_tell_the_identity_leaves_the_file_to_one_that_can(
     if half_done and root is not None:
         os.rename(file, f"{digest_of(record.path)}.6", dst_dir_fd=root.private.open())
     with Roots.open(settings, system=System(Capabilities())) as portable:
-        assert Deleter(portable, settings).examine(record).outcome is Outcome.FAILED
+        assert preview(portable, record).outcome is Outcome.FAILED
         assert [deletion.outcome for deletion in delete(portable, record)] == [Outcome.FAILED]
     with Roots.open(settings, system=System(replace(Capabilities.probe(), statx=False))) as by_handle:
         if root is not None and root.handles:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deletion_support import preview
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.quarantine import Quarantined
 from tempfleet.errors import FileMissing, UnsafePath
@@ -95,7 +96,7 @@ def test_the_record_of_a_file_set_aside_deletes_it_and_nothing_else(
 ) -> None:
     one = record_of(moved(deleter, registered(roots, file)).new)
     file.write_text("new")
-    assert deleter.examine(one).outcome is Outcome.DELETED
+    assert preview(roots, one).outcome is Outcome.DELETED
     assert os.path.exists(one.path)
     [purged] = deleter.delete([one], token=9, may_go_on=lambda: True)
     assert (purged.outcome, purged.freed_bytes) == (Outcome.DELETED, 100)

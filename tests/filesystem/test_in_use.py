@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from deletion_support import preview
 from support import python
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
@@ -80,7 +81,7 @@ def test_an_open_file_is_busy_until_it_is_closed(tmp_path: Path, file: Path) -> 
             with open(record.path, "rb"):
                 done = delete(roots, record)
                 assert (done.outcome, done.reason) == (Outcome.BUSY, "open")
-                assert Deleter(roots, roots.settings).examine(record) == done
+                assert preview(roots, record) == done
             assert delete(roots, record).outcome is Outcome.DELETED
 
 

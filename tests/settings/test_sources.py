@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def explained(variable: str, **values: object) -> SettingInfo:
-    return next(info for info in explain(**values) if info.variable == variable)
+    return next(info for info in explain_settings(**values) if info.variable == variable)
 
 
 def config(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

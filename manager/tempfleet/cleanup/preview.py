@@ -44,7 +44,7 @@ class Preview:
         def goes_early(record: FileRecord) -> bool:
             return early and (cause.claims_quarantined or not record.is_quarantined)
 
-        with self.deleter.examining(set_aside=self._has_quarantine and cause.quarantines) as look:
+        with self.deleter.preview(quarantine=self._has_quarantine and cause.quarantines) as look:
             for page in self.registry.waiting_paths() if early else self.registry.due_paths():
                 now_ms, entries = self.registry.read(page)
                 records = [r for r in entries if r is not None and r.state is State.WAITING and wanted(r)]
@@ -63,17 +63,17 @@ class Preview:
 
     def expired(self, record: FileRecord, now_ms: int) -> Deletion:
         """Returns what a clean-up would do to one file if it were due now."""
-        with self.deleter.examining(set_aside=self._has_quarantine) as look:
+        with self.deleter.preview(quarantine=self._has_quarantine) as look:
             return unless_in_creation(next(self._previews([record], look)), now_ms, Cause.EXPIRED)
 
     def evicted(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:
         """Yields what an eviction would do to each file of a batch; plug-ins are asked once."""
-        with self.deleter.examining() as look:
+        with self.deleter.preview() as look:
             yield from self._previews(records, look)
 
     def vetoed(self, records: Sequence[FileRecord], vetoes: Mapping[str, str]) -> list[Deletion]:
         """Returns the results for vetoed files, with the reasons. A veto does not keep the record of a missing file."""
-        with self.deleter.examining() as look:
+        with self.deleter.preview() as look:
             return [_vetoed(look(record), vetoes[record.path]) for record in records if record.path in vetoes]
 
     @property

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import cast
 
-from ..filesystem import PREFIX, Root, Roots, Use, outcome_of
+from ..filesystem import PREFIX, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
+from ..records import Way as Word
 from ..settings import Settings
-from . import checks, direct, guarded, restore
-from . import quarantine as aside
+from . import checks, guarded, restore
 from .audit import AuditLines, AuditLog
+from .direct import Direct
 from .footprint import Footprint, footprint_of
-from .guarded import NotPutBack
-from .quarantine import Quarantined
+from .guarded import Guarded, NotPutBack
+from .plan import Plan, Way
+from .quarantine import QUARANTINE, Purge, Quarantine, Quarantined
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
 from .session import Session, Stopped
 
-T = TypeVar("T")
+_DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purge()
 _PRIVATE = "/" + PREFIX
 _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _CREATED = Flag.CREATED.value
@@ -52,19 +54,45 @@ class Deleter:
             The outcomes as they come. One bad entry never stops the rest: what the system says becomes an
             outcome.
         """
-        return self._run(records, token, may_go_on, direct.delete, guarded.delete)
+        return cast(Iterator[Deletion], self._run(records, token, may_go_on, quarantine=False))
 
     def quarantine(
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
     ) -> Iterator[Deletion | Quarantined]:
         """
-        As ``delete``, with the grace period: what would be deleted is moved aside; ``Quarantined`` says where
+        As ``delete``, but move the files into quarantine instead of deleting them; ``Quarantined`` says where
         to.
 
         Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would
         not delete.
         """
-        return self._run(records, token, may_go_on, aside.set_aside_created, aside.set_aside)
+        return self._run(records, token, may_go_on, quarantine=True)
+
+    @contextmanager
+    def preview(self, *, quarantine: bool = False) -> Iterator[Callable[[FileRecord], Deletion]]:
+        """
+        A function that returns for one record after another the ``Deletion`` that ``delete`` would return now.
+        It changes nothing.
+
+        Args:
+            quarantine: what ``quarantine`` would do. A file that it would move counts as deleted for the reason
+                ``QUARANTINE``, and takes its part of the room there.
+        """
+        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
+            # carry_out is never called here, so nothing but a Deletion comes back
+            yield lambda record: cast(Deletion, self._settle(record, session, quarantine, True))
+
+    def restore(self, path: str) -> QuarantinedFile:
+        """Give the file that was last quarantined from *path* its name back; see restore.py."""
+        return restore.restore(path, self._roots)
+
+    def quarantined_files(self) -> Iterator[QuarantinedFile]:
+        """Every file in quarantine, as the disk tells it; works without the registry."""
+        return restore.quarantined_files(self._roots)
+
+    def as_new_file(self, found: QuarantinedFile) -> NewFile | None:
+        """What registers a file in quarantine anew; see restore.py."""
+        return restore.as_new_file(found, self._roots)
 
     def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
         """Write the audit log's lines of files that somebody else decided to keep."""
@@ -73,57 +101,8 @@ class Deleter:
             lines.add(deletion, _NOT_ASKED)
         lines.flush()
 
-    def restore(self, path: str) -> QuarantinedFile:
-        """Give the file that was last set aside from *path* its name back; see ``aside.restore``."""
-        return restore.restore(path, self._roots)
-
-    def quarantined_files(self) -> Iterator[QuarantinedFile]:
-        """Every file in its grace period, as the disk tells it; works without the registry."""
-        return restore.quarantined_files(self._roots)
-
-    def as_new_file(self, found: QuarantinedFile) -> NewFile | None:
-        """What registers a file in its grace period anew; see ``aside.as_new``."""
-        return restore.as_new_file(found, self._roots)
-
-    def examine(self, record: FileRecord) -> Deletion:
-        """The ``Deletion`` that ``delete`` would give for *record* now. Changes nothing at all."""
-        with self.examining() as look:
-            return look(record)
-
-    @contextmanager
-    def examining(self, *, set_aside: bool = False) -> Iterator[Callable[[FileRecord], Deletion]]:
-        """
-        A function that examines one record after another.
-
-        Args:
-            set_aside: tell what ``set_aside`` would do: what it would move counts as deleted for the reason
-                ``QUARANTINE``, and takes its part of the room there.
-        """
-        by_name, by_identity = (
-            (aside.look_before_created, aside.look_before) if set_aside else (direct.look, guarded.look)
-        )
-        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            yield lambda record: self._foretold(
-                self._settle(record, session, by_name, by_identity, aside.look), session
-            )
-
-    def _foretold(self, verdict: Deletion, session: Session) -> Deletion:
-        """*verdict*, but what the system would not let go does not go."""
-        path = verdict.path
-        root = self._roots.find(path)
-        if verdict.outcome is not Outcome.DELETED or root is None:
-            return verdict
-        try:
-            code = checks.system_refusal(session.parent(root, path), path.rpartition("/")[2], session.reader)
-        except OSError:  # it is not under its name: an earlier claim has it in hand
-            return verdict
-        if not code:
-            return verdict
-        outcome, reason = outcome_of(OSError(code, os.strerror(code)))
-        return Deletion(verdict.record, outcome, verdict.way, reason=reason)
-
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
-        """What the disk would get back for each of *records*; None where that cannot be seen. See weighing.py."""
+        """What the disk would get back for each of *records*; None where that cannot be seen. See footprint.py."""
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
             return [self._footprint(record, session) for record in records]
 
@@ -136,19 +115,14 @@ class Deleter:
         Give files that dead processes left in the private directories their names back; to be called at
         start.
 
-        Only what was being moved when a process died is touched, never what is in its grace period. Repeating
+        Only what was being moved when a process died is touched, never what is in quarantine. Repeating
         it is harmless, also while others delete.
         """
         return recover(self._roots)
 
     def _run(
-        self,
-        records: Sequence[FileRecord],
-        token: int,
-        may_go_on: Callable[[], bool],
-        by_name: Callable[[FileRecord, str, Session], T],
-        by_identity: Callable[[FileRecord, Root, Session], T],
-    ) -> Iterator[T | Deletion]:
+        self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
+    ) -> Iterator[Deletion | Quarantined]:
         lines = AuditLines(self._audit, self._settings.host, token)
         session = Session(self._roots, self._settings, records, token=token, may_go_on=may_go_on)
         try:
@@ -157,7 +131,7 @@ class Deleter:
                     return
                 session.use = _NOT_ASKED
                 try:
-                    settled = self._settle(record, session, by_name, by_identity, aside.purge)
+                    settled = self._settle(record, session, quarantine, False)
                 except Stopped:
                     return
                 if isinstance(settled, Deletion):
@@ -171,28 +145,33 @@ class Deleter:
             lines.flush()
 
     def _settle(
-        self,
-        record: FileRecord,
-        session: Session,
-        by_name: Callable[[FileRecord, str, Session], T],
-        by_identity: Callable[[FileRecord, Root, Session], T],
-        at_the_end: Callable[[FileRecord, Root, Session], Deletion],
-    ) -> T | Deletion:
+        self, record: FileRecord, session: Session, quarantine: bool, preview: bool
+    ) -> Deletion | Quarantined:
+        """Plan, and carry the plan out; for a preview, predict what that would give."""
         path = record.path
         root = self._roots.find(path)
         if root is None:
             return self._homeless(record)
         if reason := session.moved[root.path]:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
+        way: Way
+        if _PRIVATE in path:
+            way = _PURGE
+        elif quarantine:
+            way = _QUARANTINE
+        elif record.identity != NO_IDENTITY or _CREATED not in record.flags:
+            way = _GUARDED
+        else:
+            way = _DIRECT
         try:
-            if _PRIVATE in path:
-                return at_the_end(record, root, session)
-            if record.identity != NO_IDENTITY or _CREATED not in record.flags:
-                return by_identity(record, root, session)
-            name = path[len(root.prefix) :]
-            if root is not self._roots.base or "/" in name:
-                return Deletion(record, Outcome.REFUSED, reason="not-private")
-            return by_name(record, name, session)
+            plan = way.plan(record, root, session)
+            if isinstance(plan, Deletion):
+                return plan
+            try:
+                return _predicted(plan, session) if preview else plan.way.carry_out(plan, session)
+            finally:
+                if plan.exclusive >= 0:
+                    plan.close()
         except OSError as exc:
             outcome, reason = outcome_of(exc)
             if outcome is Outcome.MISSING and session.has_lost_private(root):
@@ -206,3 +185,26 @@ class Deleter:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         reason = "root" if self._roots.holds_a_root(record.path) else "outside-roots"
         return Deletion(record, Outcome.REFUSED, reason=reason)
+
+
+def _predicted(plan: Plan, session: Session) -> Deletion:
+    """
+    The outcome of carrying out *plan* now: its comparison, what the system would refuse, and the size of a tree.
+    """
+    record, expected = plan.record, plan.expected
+    keeps = expected.reason == QUARANTINE
+    if expected.outcome is not Outcome.DELETED or (keeps and plan.left is not None):
+        return expected
+    compares = record.identity != NO_IDENTITY
+    if compares and not guarded.is_same(record, plan.root, plan.fd, plan.name, session):
+        return Deletion(record, Outcome.REPLACED, Word.GUARDED)
+    try:
+        code = checks.system_refusal(plan.fd, plan.name, session.reader)
+    except OSError:
+        code = 0
+    if code:
+        outcome, reason = outcome_of(OSError(code, os.strerror(code)))
+        return Deletion(record, outcome, expected.way, reason=reason)
+    if record.is_directory and not keeps:
+        return expected._replace(freed_bytes=checks.inspect_tree(plan.fd, plan.name, session)[1])
+    return expected

@@ -225,7 +225,7 @@ def discard(
                 guarded.put_back(private, entry, fd, name, session, directory=False)
                 return
             session.roots.system.exchange(private, entry, fd, name)
-        remove(private, entry, session, directory=False, held=held)
+        remove(private, entry, session, directory=False, exclusive=held)
     except FileNotFoundError:
         pass
     except guarded.NotPutBack:

@@ -25,17 +25,19 @@ import stat
 
 from ..filesystem import O_PATH, Entry, Identity, Root, Use, in_use
 from ..logs import logger, printable
-from ..records import Deletion, FileRecord, Flag, Outcome, Way
+from ..records import Deletion, FileRecord, Flag, Outcome
+from ..records import Way as Word
 from . import checks
 from . import failpoints as faults
+from .plan import Plan, Way
 from .session import Session, Stopped
 from .unlink import remove
 
 # Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
-DELETED, MISSING, REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
-GUARDED = Way.GUARDED
-DIRECTORY = Flag.DIRECTORY.value
-UNVERIFIED = Flag.UNVERIFIED.value
+_DELETED, _MISSING, _REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
+_GUARDED = Word.GUARDED
+_DIRECTORY = Flag.DIRECTORY.value
+_UNVERIFIED = Flag.UNVERIFIED.value
 _LONGEST_BESIDE = 255 - 17
 """Bytes of a name that leave room for a dot and what tells it from the name that was taken."""
 
@@ -44,130 +46,127 @@ class NotPutBack(Exception):
     """A file could not be given its name back; it is safe in the private directory, and noted."""
 
 
-def delete(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """Delete what was registered as *record*, whether it still has its name or an earlier claim moved it."""
-    deletion = _delete_by_name(record, root, session)
-    if deletion.outcome is not MISSING and deletion.outcome is not REPLACED:
-        return deletion
-    if (resumed := _resume(record, root, session)) is not None:
-        return resumed
-    if deletion.outcome is MISSING:  # perhaps it was just now given its name back
-        return _delete_by_name(record, root, session)
-    return deletion
+class Guarded:
+    """The way of names that a caller chose."""
 
+    def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        """Of the file under its name; or of what an earlier claim left of it in the private directory."""
+        plan = self.plan_by_name(record, root, session)
+        if not isinstance(plan, Deletion) or plan.outcome not in (_MISSING, _REPLACED):
+            return plan
+        if (left := self.plan_left(record, root, plan, session)) is not None:
+            return left
+        if plan.outcome is _MISSING:  # perhaps it was just now given its name back
+            return self.plan_by_name(record, root, session)
+        return plan
 
-def look(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """What ``delete`` would do, changing nothing."""
-    deletion = look_by_name(record, root, session)
-    if deletion.outcome in (Outcome.MISSING, Outcome.REPLACED):
+    def plan_by_name(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        """Of the file under its name only."""
+        try:
+            fd = session.parent(root, record.path)
+            name = record.path[record.path.rindex("/") + 1 :]
+            found = session.reader.stat(fd, name)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            return checks.not_found(record, exc)
+        if _UNVERIFIED in record.flags:
+            verified = checks.verify(record, root, fd, name, found, session)
+            if isinstance(verified, Deletion):
+                return verified
+            record = verified
+        if (objection := checks.objection(record, root, found, session)) is not None:
+            return objection
+        faults.reach("guarded.found")
+        exclusive = -1
+        if session.asks_in_use or _DIRECTORY in record.flags:
+            objection, exclusive = checks.ask_in_use(record, fd, name, session, _GUARDED)
+            if objection is not None:
+                return objection
+        expected = Deletion(record, _DELETED, _GUARDED, found.freed_bytes)
+        return Plan(self, record, root, fd, name, expected, exclusive, found.size)
+
+    def plan_left(self, record: FileRecord, root: Root, by_name: Deletion, session: Session) -> Plan | None:
+        """
+        Of what earlier claims left in the private directory; None if there is nothing.
+
+        If none of it is the registered object, *by_name* stays the outcome. Carrying out the plan gives it its name
+        back.
+        """
+        left = session.entries_of(root, record.path)
         private = root.private.peek()
-        for entry in session.entries_of(root, record.path):
-            if is_same(record, root, private, entry.name, session):
-                freed = given_back(record, private, entry.name, session)
-                return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
-    return deletion
+        for entry in left:
+            try:
+                if is_same(record, root, private, entry.name, session):
+                    return plan_of_left(self, record, root, entry, session)
+            except FileNotFoundError:
+                continue  # another claimer, or a recovery scan, was quicker
+        if not left:
+            return None
+        return Plan(self, record, root, private, left[0].name, by_name, left=left[0])
+
+    def carry_out(self, plan: Plan, session: Session) -> Deletion:
+        """Delete the file, whether it has its name or an earlier claim moved it."""
+        if plan.left is not None:
+            return self._carry_out_left(plan, session)
+        record, root = plan.record, plan.root
+        private = session.private(root)
+        entry = session.entry_name(record.path)
+        if (objection := move_and_compare(plan, private, entry, session)) is not None:
+            if objection.outcome is not _REPLACED:
+                return objection
+            plan.close()
+            return resume(record, root, session) or objection
+        freed = _remove(plan, private, entry, session)
+        return plan.expected._replace(freed_bytes=freed) if _DIRECTORY in record.flags else plan.expected
+
+    def _carry_out_left(self, plan: Plan, session: Session) -> Deletion:
+        if (resumed := resume(plan.record, plan.root, session)) is not None:
+            return resumed
+        # perhaps it was just now given its name back
+        again = self.plan_by_name(plan.record, plan.root, session)
+        if isinstance(again, Deletion):
+            return again
+        try:
+            return self.carry_out(again, session)
+        finally:
+            again.close()
 
 
-def given_back(record: FileRecord, fd: int, name: str, session: Session) -> int:
-    """The bytes that removing *name* of directory *fd* would give back, as far as that is looked into."""
-    if DIRECTORY in record.flags:
-        return checks.inspect_tree(fd, name, session)[1]
-    return session.reader.stat(fd, name).freed_bytes
+def plan_of_left(way: Way, record: FileRecord, root: Root, left: Entry, session: Session) -> Plan:
+    """To remove *left* of the private directory, which is the file of *record*."""
+    private = root.private.peek()
+    freed = session.reader.stat(private, left.name).freed_bytes
+    return Plan(way, record, root, private, left.name, Deletion(record, _DELETED, _GUARDED, freed), left=left)
 
 
-def _delete_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
-    try:
-        fd = session.parent(root, record.path)
-        name = record.path[record.path.rindex("/") + 1 :]
-        found = session.reader.stat(fd, name)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        return checks.not_found(record, exc)
-    if UNVERIFIED in record.flags:
-        known = checks.verify(record, root, fd, name, found, session)
-        if isinstance(known, Deletion):
-            return known
-        record = known
-    if (no := checks.objection(record, root, found, session)) is not None:
-        return no
-    faults.reach("guarded.found")
-    held = -1
-    if session.asks_in_use or DIRECTORY in record.flags:
-        no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
-        if no is not None:
-            return no
-    private = session.private(root)
-    entry = session.entry_name(record.path)
-    try:
-        no = move_and_compare(record, root, fd, name, entry, held, session)
-        if no is not None:
-            return no
-        freed = _remove(record, private, entry, fd, name, held, session)
-    finally:
-        if held >= 0:
-            os.close(held)
-    if DIRECTORY not in record.flags:
-        freed = found.freed_bytes
-    return Deletion(record, DELETED, GUARDED, freed)
-
-
-def look_by_name(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """The same, with no eye for what an earlier claim left in the private directory."""
-    try:
-        fd = session.parent(root, record.path)
-        name = record.path[record.path.rindex("/") + 1 :]
-        found = session.reader.stat(fd, name)
-        if UNVERIFIED in record.flags:
-            known = checks.verify(record, root, fd, name, found, session)
-            if isinstance(known, Deletion):
-                return known
-            record = known
-        if (no := checks.objection(record, root, found, session)) is not None:
-            return no
-        handles = Identity(record.identity).handles if root.handles else []
-        if handles and session.reader.handle(fd, name) not in handles:
-            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        return checks.not_found(record, exc)
-    no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
-    if held >= 0:
-        os.close(held)
-    if no is not None:
-        return no
-    freed = checks.inspect_tree(fd, name, session)[1] if DIRECTORY in record.flags else found.freed_bytes
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, freed)
-
-
-def move_and_compare(
-    record: FileRecord, root: Root, fd: int, name: str, entry: str, held: int, session: Session
-) -> Deletion | None:
+def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> Deletion | None:
     """
-    Move *name* of directory *fd* into the private directory as *entry*; None if it is the registered object.
+    Move the file of *plan* into the directory *private* as *entry*. Returns None if it is the registered object.
 
     Anything else has its name back when this returns.
     """
-    private = session.private(root)
+    record, fd, name, exclusive = plan.record, plan.fd, plan.name, plan.exclusive
     identity = Identity(record.identity)
     pinned = _pin(fd, name) if identity.is_weak else -1
     try:
         if pinned >= 0 and not identity.matches(session.reader.fstat(pinned)):
-            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
+            return Deletion(record, _REPLACED, _GUARDED)
         os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
         faults.reach("guarded.moved")
         if pinned >= 0:
             same = session.reader.stat(private, entry).ino == os.fstat(pinned).st_ino
         else:
-            same = is_same(record, root, private, entry, session)
+            same = _is_object(identity, plan.root, private, entry, session)
     finally:
         if pinned >= 0:
             os.close(pinned)
     if not same:
         put_back(private, entry, fd, name, session, directory=is_directory(private, entry))
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="raced")
+        return Deletion(record, _REPLACED, _GUARDED, reason="raced")
     faults.reach("guarded.compared")
-    if held >= 0 and session.use is Use.FREE and not in_use.still_free(held):
+    if exclusive >= 0 and session.use is Use.FREE and not in_use.still_free(exclusive):
         put_back(private, entry, fd, name, session, directory=False)
         session.use = Use.OPEN
-        return Deletion(record, Outcome.BUSY, Way.GUARDED, reason=Use.OPEN.value)
+        return Deletion(record, Outcome.BUSY, _GUARDED, reason=Use.OPEN.value)
     return None
 
 
@@ -186,7 +185,10 @@ def is_same(record: FileRecord, root: Root, private: int, entry: str, session: S
     Raises:
         OSError: EOPNOTSUPP where this process cannot tell.
     """
-    identity = Identity(record.identity)
+    return _is_object(Identity(record.identity), root, private, entry, session)
+
+
+def _is_object(identity: Identity, root: Root, private: int, entry: str, session: Session) -> bool:
     handles = identity.handles if root.handles else []
     if handles:
         return session.reader.handle(private, entry) in handles
@@ -198,17 +200,17 @@ def is_same(record: FileRecord, root: Root, private: int, entry: str, session: S
     return True
 
 
-def _remove(
-    record: FileRecord, private: int, entry: str, fd: int, name: str, held: int, session: Session
-) -> int:
+def _remove(plan: Plan, private: int, entry: str, session: Session) -> int:
     """
     Remove what was proven to be the registered object.
 
     What cannot be removed gets its name back, so that a person finds it there. Out of time, it stays where it
     is and the next claim goes on with it.
     """
+    record = plan.record
+    directory = _DIRECTORY in record.flags
     try:
-        freed = remove(private, entry, session, directory=DIRECTORY in record.flags, held=held)
+        freed = remove(private, entry, session, directory=directory, exclusive=plan.exclusive)
     except FileNotFoundError:
         return 0  # an earlier claimer, not dead but slow, removed it
     except Stopped:
@@ -217,7 +219,7 @@ def _remove(
         session.left_behind = session.left_behind or not Identity(record.identity).is_weak
         raise
     except OSError:
-        put_back(private, entry, fd, name, session, directory=DIRECTORY in record.flags)
+        put_back(private, entry, plan.fd, plan.name, session, directory=directory)
         raise
     faults.reach("guarded.unlinked")
     return freed
@@ -247,7 +249,7 @@ def put_back(private: int, entry: str, fd: int, name: str, session: Session, *, 
         logger.warning("%s was taken; what was moved aside is %s", printable(name), printable(given))
 
 
-def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
+def resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
     """Finish what a dead claimer of this record began; None if there is nothing of it."""
     for left in session.entries_of(root, record.path):
         private = session.private(root)
@@ -264,13 +266,12 @@ def _resume(record: FileRecord, root: Root, session: Session) -> Deletion | None
 def finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
     """Remove what is *left* of *record* in the private directory, proven to be it."""
     session.use = Use.NOT_ASKED
-    found = session.reader.stat(private, left.name)
-    freed = remove(private, left.name, session, directory=DIRECTORY in record.flags)
+    freed = session.reader.stat(private, left.name).freed_bytes
+    directory = _DIRECTORY in record.flags
+    freed_inside = remove(private, left.name, session, directory=directory)
     if left.aside:
         os.unlink(left.from_name, dir_fd=private)
-    return Deletion(
-        record, Outcome.DELETED, Way.GUARDED, freed if DIRECTORY in record.flags else found.freed_bytes
-    )
+    return Deletion(record, _DELETED, _GUARDED, freed_inside if directory else freed)
 
 
 def _give_back(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> None:

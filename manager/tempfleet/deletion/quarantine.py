@@ -20,12 +20,20 @@ import os
 from dataclasses import dataclass, replace
 
 from ..filesystem import ASIDE, Entry, Identity, Root, is_private_name
-from ..records import Deletion, FileRecord, Flag, NewFile, Outcome, Way
+from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
+from ..records import Way as Word
 from . import checks, direct, guarded
 from . import failpoints as faults
+from .direct import Direct
+from .guarded import Guarded
+from .plan import Plan
 from .restore import forget_origin
 from .session import Session
 from .unlink import remove
+
+_DIRECT, _GUARDED = Direct(), Guarded()
+_DIRECTORY = Flag.DIRECTORY.value
+_DELETED, _DIRECT_WAY = Outcome.DELETED, Word.DIRECT
 
 FULL = "quarantine-full"
 QUARANTINE = "quarantine"
@@ -45,18 +53,92 @@ class Quarantined:
     new: NewFile
 
 
-def set_aside(record: FileRecord, root: Root, session: Session) -> Quarantined | Deletion:
+class Quarantine:
     """
-    Move what was registered as *record* aside; a ``Deletion`` where that is not what happened.
+    The way of files that are kept for a while: moved into the private directory, and not unlinked.
 
     Beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` a file is deleted at once, with the reason "quarantine-full".
     """
-    done = _set_aside_by_name(record, root, session)
-    if isinstance(done, Deletion) and done.outcome in (Outcome.MISSING, Outcome.REPLACED):
+
+    def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        plan_of = self._plan_created if direct.is_named_by_us(record) else self._plan_named
+        plan = plan_of(record, root, session)
+        if isinstance(plan, Deletion) or plan.left is not None:
+            return plan
+        try:
+            if _DIRECTORY in record.flags:
+                plan.size_bytes = checks.inspect_tree(plan.fd, plan.name, session)[1]
+            # asked last: what stays takes no room
+            fits = session.fits_quarantine(plan.root, plan.size_bytes)
+        except BaseException:
+            plan.close()
+            raise
+        if not fits:  # its own way carries it out
+            plan.expected = plan.expected._replace(reason=FULL)
+            return plan
+        plan.way = self
+        plan.expected = Deletion(plan.record, _DELETED, plan.expected.way, 0, QUARANTINE)
+        return plan
+
+    def _plan_created(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        if (left := direct.left_in_quarantine(record, session)) is not None:
+            return self._plan_of_left(record, session.roots.base, left)
+        return _DIRECT.plan(record, root, session)
+
+    def _plan_named(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        plan = _GUARDED.plan_by_name(record, root, session)
+        if not isinstance(plan, Deletion) or plan.outcome not in (Outcome.MISSING, Outcome.REPLACED):
+            return plan
         if (left := left_in_quarantine(record, root, session)) is not None:
-            return _moved(record, root, left.name, left.size_bytes, session)
-        return guarded.delete(record, root, session)  # perhaps half done by an earlier claim
-    return done
+            return self._plan_of_left(record, root, left)
+        return _GUARDED.plan(record, root, session)  # perhaps half done by an earlier claim
+
+    def _plan_of_left(self, record: FileRecord, root: Root, left: Entry) -> Plan:
+        """Of what a claimer moved into quarantine before it died: only the registry is to be told."""
+        expected = Deletion(record, Outcome.DELETED, Word.GUARDED, reason=QUARANTINE)
+        return Plan(self, record, root, root.private.peek(), left.name, expected, left=left)
+
+    def carry_out(self, plan: Plan, session: Session) -> Quarantined | Deletion:
+        """Move the file into quarantine; a ``Deletion`` if it turns out to be another file."""
+        record, root = plan.record, plan.root
+        if plan.left is not None:
+            return _reported(record, root, plan.left.name, plan.left.size_bytes, session)
+        entry = f"{session.entry_name(record.path)}.{plan.size_bytes:x}.{ASIDE}"
+        if (objection := _move(plan, entry, session)) is None:
+            return _reported(record, root, entry, plan.size_bytes, session)
+        if objection.outcome is not Outcome.REPLACED:
+            return objection
+        plan.close()
+        if (left := left_in_quarantine(record, root, session)) is not None:
+            return _reported(record, root, left.name, left.size_bytes, session)
+        return guarded.resume(record, root, session) or objection
+
+
+class Purge:
+    """The way of files in quarantine: *record* has the path that ``Quarantine`` gave the file."""
+
+    def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
+        if _is_anothers(record, root):
+            return _GUARDED.plan(record, root, session)
+        private, name = root.private.peek(), _name_in(record, root)
+        if private < 0 or not name:
+            return Deletion(record, Outcome.REFUSED, reason="private")
+        try:
+            if not guarded.is_same(record, root, private, name, session):
+                return Deletion(record, Outcome.REPLACED, Word.GUARDED)
+            freed = session.reader.stat(private, name).freed_bytes
+        except FileNotFoundError:
+            return Deletion(record, Outcome.MISSING, Word.GUARDED)
+        return Plan(self, record, root, private, name, Deletion(record, Outcome.DELETED, Word.GUARDED, freed))
+
+    def carry_out(self, plan: Plan, session: Session) -> Deletion:
+        directory = plan.record.is_directory
+        try:
+            freed = remove(plan.fd, plan.name, session, directory=directory)
+        except FileNotFoundError:  # restored, or purged by another, at this moment
+            return Deletion(plan.record, Outcome.MISSING, Word.GUARDED)
+        forget_origin(plan.fd, Entry(plan.name, "", 0))
+        return plan.expected._replace(freed_bytes=freed) if directory else plan.expected
 
 
 def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entry | None:
@@ -67,56 +149,39 @@ def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entr
     return None
 
 
-def _set_aside_by_name(record: FileRecord, root: Root, session: Session) -> Quarantined | Deletion:
-    try:
-        fd = session.parent(root, record.path)
-        name = record.path[record.path.rindex("/") + 1 :]
-        found = session.reader.stat(fd, name)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        return checks.not_found(record, exc)
-    if record.is_unverified:
-        known = checks.verify(record, root, fd, name, found, session)
-        if isinstance(known, Deletion):
-            return known
-        record = known
-    if (no := checks.objection(record, root, found, session)) is not None:
-        return no
-    no, held = checks.ask_in_use(record, fd, name, session, Way.GUARDED)
-    if no is not None:
-        return no
-    try:
-        size = checks.inspect_tree(fd, name, session)[1] if record.is_directory else found.size
-        entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
-        fits = session.fits_quarantine(root, size)  # asked last: what stays takes no room
-        if fits:
-            no = _set_aside(record, root, fd, name, entry, held, session)
-    finally:
-        if held >= 0:
-            os.close(held)
-    if not fits:
-        return _full(guarded.delete(record, root, session))
-    return no or _moved(record, root, entry, size, session)
-
-
-def set_aside_created(record: FileRecord, name: str, session: Session) -> Quarantined | Deletion:
-    """The same for a name made by ``create()``: it is ours, so it gets its identity only now, out of reach."""
-    base = session.roots.base
-    if (left := direct.left_in_quarantine(record, session)) is not None:
-        found = with_identity(record, base, left.name, session)
-        return _moved(found, base, left.name, left.size_bytes, session, record)
-    verdict = direct.look(record, name, session)
-    if verdict.outcome is not Outcome.DELETED:
-        return verdict
-    size = checks.inspect_tree(base.fd, name, session)[1] if record.is_directory else verdict.freed_bytes
-    if not session.fits_quarantine(base, size):
-        return _full(direct.delete(record, name, session))
-    private = session.private(base)
-    entry = f"{session.entry_name(record.path)}.{size:x}.{ASIDE}"
-    os.symlink(record.path, Entry(entry, "", 0).from_name, dir_fd=private)
+def _move(plan: Plan, entry: str, session: Session) -> Deletion | None:
+    """Move the file of *plan* into quarantine as *entry*, with the note of its origin beside it."""
+    private = session.private(plan.root)
+    beside = Entry(entry, "", 0).from_name
+    os.symlink(plan.record.path, beside, dir_fd=private)
     faults.reach("set-aside.noted")
-    os.rename(name, entry, src_dir_fd=base.fd, dst_dir_fd=private)
+    objection = None
+    # A plan of the direct way: nobody else can have put another file under the name.
+    if plan.expected.way is _DIRECT_WAY:
+        os.rename(plan.name, entry, src_dir_fd=plan.fd, dst_dir_fd=private)
+    else:
+        objection = guarded.move_and_compare(plan, private, entry, session)
+    if objection is not None:
+        os.unlink(beside, dir_fd=private)
     faults.reach("set-aside.moved")
-    return _moved(with_identity(record, base, entry, session), base, entry, size, session, record)
+    return objection
+
+
+def _reported(record: FileRecord, root: Root, entry: str, size: int, session: Session) -> Quarantined:
+    """A file that is in quarantine as *entry*; a created one gets its identity only now, out of reach of others."""
+    kept = with_identity(record, root, entry, session) if record.identity == NO_IDENTITY else record
+    return Quarantined(
+        record,
+        NewFile(
+            path=f"{root.private.path}/{entry}",
+            ttl_ms=int(session.settings.quarantine_seconds * 1000),
+            size_bytes=size,
+            identity=kept.identity,
+            flags=kept.flags + Flag.QUARANTINED,
+            uid=kept.uid,
+            tags=kept.tags,
+        ),
+    )
 
 
 def with_identity(record: FileRecord, root: Root, entry: str, session: Session) -> FileRecord:
@@ -124,115 +189,6 @@ def with_identity(record: FileRecord, root: Root, entry: str, session: Session) 
     found = session.reader.stat(private, entry)
     identity = Identity.of(session.reader, private, entry, found, handles=root.handles)
     return replace(record, identity=identity, flags=record.flags.replace(Flag.CREATED, ""))
-
-
-def _full(deletion: Deletion) -> Deletion:
-    return deletion._replace(reason=FULL) if deletion.outcome is Outcome.DELETED else deletion
-
-
-def _set_aside(
-    record: FileRecord, root: Root, fd: int, name: str, entry: str, held: int, session: Session
-) -> Deletion | None:
-    private = session.private(root)
-    beside = Entry(entry, "", 0).from_name
-    os.symlink(record.path, beside, dir_fd=private)
-    faults.reach("set-aside.noted")
-    no = guarded.move_and_compare(record, root, fd, name, entry, held, session)
-    if no is not None:
-        os.unlink(beside, dir_fd=private)
-    faults.reach("set-aside.moved")
-    return no
-
-
-def _moved(
-    record: FileRecord, root: Root, entry: str, size: int, session: Session, old: FileRecord | None = None
-) -> Quarantined:
-    return Quarantined(
-        old or record,
-        NewFile(
-            path=f"{root.private.path}/{entry}",
-            ttl_ms=int(session.settings.quarantine_seconds * 1000),
-            size_bytes=size,
-            identity=record.identity,
-            flags=record.flags + Flag.QUARANTINED,
-            uid=record.uid,
-            tags=record.tags,
-        ),
-    )
-
-
-def purge(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """Delete a file whose grace period ended: *record* has the path that ``set_aside`` gave it."""
-    if _is_anothers(record, root):
-        return guarded.delete(record, root, session)
-    verdict = _judge(record, root, session)
-    if verdict.outcome is not Outcome.DELETED:
-        return verdict
-    private, name = root.private.peek(), _name_in(record, root)
-    try:
-        freed = remove(private, name, session, directory=record.is_directory)
-    except FileNotFoundError:  # restored, or purged by another, at this moment
-        return Deletion(record, Outcome.MISSING, Way.GUARDED)
-    forget_origin(private, Entry(name, "", 0))
-    return verdict._replace(freed_bytes=freed) if record.is_directory else verdict
-
-
-def look_before(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """What ``set_aside`` would do, changing nothing."""
-    verdict = guarded.look_by_name(record, root, session)
-    if verdict.outcome in (Outcome.MISSING, Outcome.REPLACED):
-        if left_in_quarantine(record, root, session) is not None:
-            return Deletion(record, Outcome.DELETED, Way.GUARDED, reason=QUARANTINE)
-        return guarded.look(record, root, session)
-    try:
-        fd = session.parent(root, record.path)
-        name = record.path[record.path.rindex("/") + 1 :]
-        size = session.reader.stat(fd, name).size
-    except (FileNotFoundError, NotADirectoryError):
-        return verdict
-    return _in_grace(verdict, root, fd, name, size, session)
-
-
-def look_before_created(record: FileRecord, name: str, session: Session) -> Deletion:
-    """What ``set_aside_created`` would do, changing nothing."""
-    verdict, base = direct.look(record, name, session), session.roots.base
-    if direct.left_in_quarantine(record, session) is not None:
-        return verdict._replace(reason=QUARANTINE, freed_bytes=0)
-    return _in_grace(verdict, base, base.fd, name, verdict.freed_bytes, session)
-
-
-def _in_grace(verdict: Deletion, root: Root, fd: int, name: str, size: int, session: Session) -> Deletion:
-    if verdict.outcome is not Outcome.DELETED:
-        return verdict
-    if verdict.record.is_directory:
-        size = checks.inspect_tree(fd, name, session)[1]
-    if not session.fits_quarantine(root, size):
-        return _full(verdict)
-    return verdict._replace(reason=QUARANTINE, freed_bytes=0)
-
-
-def look(record: FileRecord, root: Root, session: Session) -> Deletion:
-    """What ``purge`` would do, changing nothing."""
-    if _is_anothers(record, root):
-        return guarded.look(record, root, session)
-    verdict = _judge(record, root, session)
-    if verdict.outcome is not Outcome.DELETED or not record.is_directory:
-        return verdict
-    private, name = root.private.peek(), _name_in(record, root)
-    return verdict._replace(freed_bytes=guarded.given_back(record, private, name, session))
-
-
-def _judge(record: FileRecord, root: Root, session: Session) -> Deletion:
-    private, name = root.private.peek(), _name_in(record, root)
-    if private < 0 or not name:
-        return Deletion(record, Outcome.REFUSED, reason="private")
-    try:
-        if not guarded.is_same(record, root, private, name, session):
-            return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-        found = session.reader.stat(private, name)
-    except FileNotFoundError:
-        return Deletion(record, Outcome.MISSING, Way.GUARDED)
-    return Deletion(record, Outcome.DELETED, Way.GUARDED, 0 if record.is_directory else found.freed_bytes)
 
 
 def _is_anothers(record: FileRecord, root: Root) -> bool:

@@ -26,12 +26,13 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-def remove(fd: int, name: str, session: Session, *, directory: bool, held: int = -1) -> int:
+def remove(fd: int, name: str, session: Session, *, directory: bool, exclusive: int = -1) -> int:
     """
     Unlink the file, or empty and remove the directory, *name* of *fd*.
 
     Args:
-        held: the descriptor that kept the file free so far, -1 for none.
+        exclusive: a descriptor with the kernel's write lock on the file, -1 for none. It is given back before the
+            file is overwritten.
 
     Returns:
         For a directory the bytes that its files gave back, else 0.
@@ -43,8 +44,8 @@ def remove(fd: int, name: str, session: Session, *, directory: bool, held: int =
     if directory:
         return _remove_tree(fd, name, session)
     if session.secure:
-        if held >= 0:
-            in_use.unlock(held)
+        if exclusive >= 0:
+            in_use.unlock(exclusive)
         if not secure.overwrite(fd, name, session.may_go_on):
             raise Stopped
         faults.reach("secure.overwritten")

@@ -91,7 +91,7 @@ class Files(MutableMapping[str, float]):
         self._cleaner.check_volume()
         names = {normalise(path) for path in wanted}
         dropped = 0
-        with self._cleaner.deleter.examining() as look:
+        with self._cleaner.deleter.preview() as look:
             for page in self._registry.paths():
                 now_ms, records = self._registry.read([path for path in page if path not in names])
                 gone = [

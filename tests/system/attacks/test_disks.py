@@ -15,7 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from deletion_support import delete, file_system, mounted, needs_linux, needs_root, registered, settings_for
+from deletion_support import (
+    delete,
+    file_system,
+    mounted,
+    needs_linux,
+    needs_root,
+    preview,
+    registered,
+    settings_for,
+)
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.errors import UnsafePath
 from tempfleet.filesystem.paths import new_name
@@ -89,7 +98,7 @@ def test_a_tree_with_a_mount_inside_stays_untouched(data: Path, roots: Roots) ->
     record = registered(roots, tree, directory=True)
     with mounted(["-t", "tmpfs", "tmpfs"], tree / "sub"):
         (tree / "sub" / "precious").touch()
-        assert Deleter(roots, roots.settings).examine(record).outcome is Outcome.REFUSED
+        assert preview(roots, record).outcome is Outcome.REFUSED
         assert [(d.outcome, d.reason) for d in delete(roots, record)] == [(Outcome.REFUSED, "mount")]
         assert (tree / "sub" / "precious").exists()
         assert (tree / "f").exists()
@@ -183,7 +192,7 @@ def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Pat
                 file.touch()
             records = [registered(roots, path), registered(roots, tree, directory=True)]
             subprocess.run(["chattr", "+i", path, tree / "f"], check=True)
-            foretold = Deleter(roots, roots.settings).examine(records[0])
+            foretold = preview(roots, records[0])
             assert (foretold.outcome, foretold.reason) == (Outcome.FAILED, "EPERM")
             done = delete(roots, *records)
             assert [(d.outcome, d.reason) for d in done] == [(Outcome.FAILED, "EPERM")] * 2
@@ -205,7 +214,7 @@ def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
                 file.touch()
             records = [registered(roots, path), registered(roots, kept)]
             deleter = Deleter(roots, roots.settings)
-            with deleter.examining() as look:
+            with deleter.preview() as look:
                 assert [look(record).outcome for record in records] == [Outcome.DELETED] * 2
             for change, undo, expected in (
                 (["chattr", "+i", kept.parent], ["chattr", "-i", kept.parent], (Outcome.FAILED, "EPERM")),
@@ -217,7 +226,7 @@ def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
             ):
                 subprocess.run(change, check=True)
                 try:
-                    foretold = deleter.examine(records[1])
+                    foretold = preview(roots, records[1])
                     (done,) = delete(roots, records[1])
                 finally:
                     subprocess.run(undo, check=True)
@@ -233,7 +242,7 @@ def test_a_directory_that_may_not_be_written_to_is_foretold(data: Path, roots: R
     record = registered(roots, path)
     path.parent.chmod(0o500)
     try:
-        foretold, (done,) = Deleter(roots, roots.settings).examine(record), delete(roots, record)
+        foretold, (done,) = preview(roots, record), delete(roots, record)
     finally:
         path.parent.chmod(0o700)
     assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
@@ -332,7 +341,7 @@ def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: P
     _make_deep(tree, 500)
     with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT), system=system) as roots:
         record = registered(roots, tree, directory=True)
-        examined = Deleter(roots, roots.settings).examine(record)
+        examined = preview(roots, record)
         assert (examined.outcome, examined.reason) == (Outcome.BUSY, "in-use-unknown")
         [weight] = Deleter(roots, roots.settings).footprints([record])
         assert weight is not None and 64 <= weight.files <= 66

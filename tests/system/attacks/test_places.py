@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from deletion_support import delete, record_of, registered, settings_for
+from deletion_support import delete, preview, record_of, registered, settings_for
 from support import python
 from tempfleet import Settings, SettingsError, UnsafePath
 from tempfleet.deletion.deleter import Deleter
@@ -178,7 +178,7 @@ def test_what_the_owner_of_a_volume_set_aside_is_purged_by_root_too(tmp_path: Pa
         os.rename(aside.path, his / "kept")
         Path(aside.path).write_text("precious")
     with Roots.open(settings) as roots:
-        promised = Deleter(roots, settings).examine(aside).outcome
+        promised = preview(roots, aside).outcome
         assert [each.outcome for each in delete(roots, aside)] == [promised]
     assert promised is (Outcome.REPLACED if raced else Outcome.DELETED)
     assert os.path.exists(aside.path) is raced
