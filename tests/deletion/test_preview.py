@@ -20,6 +20,7 @@ from tempfleet.deletion.plan import Plan
 from tempfleet.deletion.quarantine import QUARANTINE, Quarantined
 from tempfleet.deletion.session import Session
 from tempfleet.filesystem.creation import create_directory, create_file
+from tempfleet.filesystem.identity import Identity
 from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.private_directory import digest_of
 from tempfleet.filesystem.roots import Roots
@@ -239,3 +240,22 @@ def test_the_write_lock_of_a_plan_is_given_back_when_it_is_dropped(tmp_path: Pat
                 assert plan.exclusive == -1
                 with Path(record.path).open("r+b") as file:  # waits for whoever has the write lock
                     assert len(file.read()) == 100
+
+
+@pytest.mark.parametrize("quarantine", [False, True], ids=["delete", "quarantine"])
+def test_a_file_that_only_its_handle_tells_apart_is_predicted_to_stay(
+    tmp_path: Path, quarantine: bool
+) -> None:
+    with Roots.open(settings_for(tmp_path, quarantine_seconds=60)) as roots:
+        record = named(tmp_path.resolve() / "data", roots)
+        if not Identity(record.identity).handles:
+            pytest.skip("this file system has no lasting file handles")
+        record = replace(record, identity=record.identity[:-1] + ("0" if record.identity[-1] != "0" else "1"))
+        deleter = Deleter(roots, roots.settings)
+        with deleter.preview(quarantine=quarantine) as predict:
+            predicted = predict(record)
+        work = deleter.quarantine if quarantine else deleter.delete
+        [done] = work([record], token=7, may_go_on=lambda: True)
+        assert isinstance(done, Deletion)
+        assert predicted.outcome is done.outcome is Outcome.REPLACED
+        assert Path(record.path).read_bytes() == b"x" * 100
