@@ -12,7 +12,7 @@ import pytest
 
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
-from tempfleet.diagnostics.configuration import SettingInfo
+from tempfleet.diagnostics.configuration import SettingInfo, explain_settings
 from tempfleet.settings.units import size_bytes
 
 
