@@ -458,7 +458,7 @@ def test_an_audit_log_in_a_missing_directory_is_a_settings_error(
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_AUDIT_LOG", str(tmp_path / "none" / "audit.log"))
     reply = complaint(console("register", str(a_file), "--json"), 2)
-    assert (reply["error"], "its directory is not there" in reply["message"]) == ("SettingsError", True)
+    assert (reply["error"], "its directory does not exist" in reply["message"]) == ("SettingsError", True)
     assert "TEMP_FILE_AUDIT_LOG" in console("doctor").stdout
     (tmp_path / "none").mkdir()
     assert console("register", str(a_file)).exit_code == 0
@@ -756,7 +756,7 @@ def test_a_dry_run_of_adopt_refuses_what_adopt_refuses(console: Run, a_file: Pat
     [
         (["hold", "FILE", "--for", "1000d"], "without a time it is for ever"),
         (["dead", "retry", "FILE", "--all"], "not both"),
-        (["restore", "FILE"], "its grace period is over"),
+        (["restore", "FILE"], "its time there is over"),
         (["status", "--watch", "soon"], "must be a duration"),
     ],
 )

@@ -57,10 +57,10 @@ def test_each_decision_is_one_line_whatever_the_name(tmp_path: Path, roots: Root
     assert last["lag_ms"] == last["at_ms"] - 1000  # type: ignore[operator]
 
 
-def test_it_turns_over_and_keeps_two_older_ones(
+def test_it_is_rotated_and_two_older_ones_are_kept(
     tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "_TURN_OVER_BYTES", 1000)
+    monkeypatch.setattr(audit, "_ROTATE_BYTES", 1000)
     deleter = Deleter(roots, roots.settings)
     for n in range(40):
         list(deleter.delete([record_for(roots, tmp_path / "data" / str(n))], token=n, may_go_on=lambda: True))
@@ -70,10 +70,10 @@ def test_it_turns_over_and_keeps_two_older_ones(
         assert lines_of(Path(roots.base.private.path, name).read_bytes())
 
 
-def test_a_log_that_cannot_be_turned_over_is_written_on(
+def test_a_log_that_cannot_be_rotated_is_still_written(
     tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(audit, "_TURN_OVER_BYTES", 1)
+    monkeypatch.setattr(audit, "_ROTATE_BYTES", 1)
     roots.base.private.open()
     Path(roots.base.private.path, "audit.log.1").touch()
     Path(roots.base.private.path, "audit.log.2").mkdir()
@@ -85,7 +85,7 @@ def test_a_log_that_cannot_be_turned_over_is_written_on(
         numbers.append(psutil.Process().num_fds())
     assert numbers == [numbers[0]] * 5
     assert len(lines_of(Path(audit.usual_path(roots.base.path)).read_bytes())) == 5
-    assert "cannot be turned over: EISDIR" in caplog.text
+    assert "cannot be rotated: EISDIR" in caplog.text
 
 
 def test_a_log_that_cannot_be_written_never_stops_cleaning(

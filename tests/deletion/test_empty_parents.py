@@ -84,7 +84,7 @@ def test_a_link_is_neither_removed_nor_followed(
     assert (tmp_path / "outside" / "empty").is_dir() and (base_dir / "link").is_symlink()
 
 
-def test_what_is_set_aside_keeps_the_directory_that_it_may_return_to(
+def test_a_quarantined_file_can_return_to_its_directory(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock
 ) -> None:
     manager = make_manager(remove_empty_parents=True, quarantine_seconds=60)

@@ -1,4 +1,4 @@
-"""What a file weighs: the blocks and inodes that its going gives back, and when it was last used."""
+"""The footprint of a file: the blocks and inodes that deleting it frees, and when it was last used."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def roots(tmp_path: Path) -> Iterator[Roots]:
         yield opened
 
 
-def weight(roots: Roots, path: Path, *, directory: bool = False) -> Footprint:
-    (found,) = Deleter(roots, roots.settings).footprints([registered(roots, path, directory=directory)])
-    assert found is not None
-    return found
+def footprint(roots: Roots, path: Path, *, directory: bool = False) -> Footprint:
+    (result,) = Deleter(roots, roots.settings).footprints([registered(roots, path, directory=directory)])
+    assert result is not None
+    return result
 
 
 def blocks(*paths: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in paths)
 
 
-def test_a_file_weighs_its_blocks_and_not_its_holes(data: Path, roots: Roots) -> None:
+def test_the_footprint_of_a_file_is_its_blocks_and_not_its_holes(data: Path, roots: Roots) -> None:
     file = data / "f"
     with file.open("wb") as opened:
         opened.write(b"x" * 10_000)
         opened.truncate(100 << 20)
         os.fsync(opened.fileno())
-    found = weight(roots, file)
+    found = footprint(roots, file)
     assert (found.size_bytes, found.files) == (blocks(file), 1)
     assert 0 < found.size_bytes < 1 << 20
 
 
-def test_a_file_with_another_link_weighs_nothing(data: Path, roots: Roots) -> None:
+def test_a_file_with_another_link_has_an_empty_footprint(data: Path, roots: Roots) -> None:
     (data / "f").write_bytes(b"x" * 10_000)
     (data / "other").hardlink_to(data / "f")
-    found = weight(roots, data / "f")
+    found = footprint(roots, data / "f")
     assert (found.size_bytes, found.files) == (0, 0)
 
 
@@ -57,10 +57,12 @@ def test_a_file_was_used_when_it_was_last_read_or_written(data: Path, roots: Roo
     for name, read, written in (("read", 200, 100), ("written", 100, 200)):
         (data / name).touch()
         os.utime(data / name, (read, written))
-        assert weight(roots, data / name).used_ms == 200_000
+        assert footprint(roots, data / name).used_ms == 200_000
 
 
-def test_a_directory_weighs_all_that_is_in_it_and_follows_no_link(data: Path, roots: Roots) -> None:
+def test_the_footprint_of_a_directory_contains_all_in_it_and_follows_no_link(
+    data: Path, roots: Roots
+) -> None:
     top = data / "tree"
     (top / "sub").mkdir(parents=True)
     inside = [top / "a", top / "sub" / "b"]
@@ -72,12 +74,12 @@ def test_a_directory_weighs_all_that_is_in_it_and_follows_no_link(data: Path, ro
         os.utime(path, (100, 100))
     os.utime(inside[1], (100, 300))
     os.utime(top / "link", (100, 100), follow_symlinks=False)
-    found = weight(roots, top, directory=True)
+    found = footprint(roots, top, directory=True)
     assert (found.files, found.used_ms) == (5, 300_000)
     assert found.size_bytes == blocks(top, top / "sub", *inside) + (top / "link").lstat().st_blocks * 512
 
 
-def test_what_cannot_be_seen_has_no_weight(data: Path, roots: Roots) -> None:
+def test_a_file_that_cannot_be_seen_has_no_footprint(data: Path, roots: Roots) -> None:
     (data / "f").touch()
     record = registered(roots, data / "f")
     (data / "f").unlink()

@@ -1,4 +1,4 @@
-"""The grace period: set aside, restored, purged; and what a crash in it leaves."""
+"""The quarantine: files in it are restored and purged; and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -56,17 +56,19 @@ def registered(roots: Roots, path: Path, *, directory: bool = False) -> FileReco
     return record_of(inspect(normalise(path), roots, ttl_ms=1000, directory=directory))
 
 
-def set_aside(deleter: Deleter, *records: FileRecord, token: int = 7) -> list[Deletion | Quarantined]:
+def quarantine(deleter: Deleter, *records: FileRecord, token: int = 7) -> list[Deletion | Quarantined]:
     return list(deleter.quarantine(records, token=token, may_go_on=lambda: True))
 
 
 def moved(deleter: Deleter, record: FileRecord, token: int = 7) -> Quarantined:
-    [one] = set_aside(deleter, record, token=token)
+    [one] = quarantine(deleter, record, token=token)
     assert isinstance(one, Quarantined)
     return one
 
 
-def test_a_file_set_aside_keeps_its_bytes_and_is_restored(deleter: Deleter, roots: Roots, file: Path) -> None:
+def test_a_quarantined_file_keeps_its_bytes_and_is_restored(
+    deleter: Deleter, roots: Roots, file: Path
+) -> None:
     record = registered(roots, file)
     one = moved(deleter, record)
     assert (one.record, one.new.ttl_ms, one.new.identity) == (record, 60_000, record.identity)
@@ -91,7 +93,7 @@ def test_restoring_never_overwrites(deleter: Deleter, roots: Roots, file: Path) 
     assert file.stat().st_size == 100
 
 
-def test_the_record_of_a_file_set_aside_deletes_it_and_nothing_else(
+def test_the_record_of_a_quarantined_file_deletes_it_and_nothing_else(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     one = record_of(moved(deleter, registered(roots, file)).new)
@@ -105,7 +107,7 @@ def test_the_record_of_a_file_set_aside_deletes_it_and_nothing_else(
     assert [d.outcome for d in deleter.delete([one], token=9, may_go_on=lambda: True)] == [Outcome.MISSING]
 
 
-def test_a_claim_after_a_crash_reports_the_file_set_aside_once_more(
+def test_a_claim_after_a_crash_reports_the_quarantined_file_once_more(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     record = registered(roots, file)
@@ -116,7 +118,7 @@ def test_a_claim_after_a_crash_reports_the_file_set_aside_once_more(
     assert file.read_text() == "another"
 
 
-def test_what_a_claimer_without_a_grace_period_left_half_deleted_is_deleted_beside_a_new_file(
+def test_what_a_claimer_without_a_quarantine_left_half_deleted_is_deleted_beside_a_new_file(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     record = registered(roots, file)
@@ -125,11 +127,11 @@ def test_what_a_claimer_without_a_grace_period_left_half_deleted_is_deleted_besi
     left = f"{digest_of(record.path)}.6"
     os.rename(file, left, dst_dir_fd=root.private.open())
     file.write_text("another")
-    assert [d.outcome for d in set_aside(deleter, record)] == [Outcome.DELETED]
+    assert [d.outcome for d in quarantine(deleter, record)] == [Outcome.DELETED]
     assert (root.private.entries(), file.read_text()) == ([], "another")
 
 
-def test_a_new_file_at_the_old_path_is_not_mixed_up_with_the_one_set_aside(
+def test_a_new_file_at_the_old_path_is_not_mixed_up_with_the_quarantined_one(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     moved(deleter, registered(roots, file))
@@ -145,14 +147,14 @@ def test_beyond_its_bytes_a_file_is_deleted_at_once(deleter: Deleter, roots: Roo
     paths = [file.with_name(str(n)) for n in range(12)]
     for path in paths:
         path.write_bytes(b"y" * 100)
-    done = set_aside(deleter, *[registered(roots, path) for path in paths])
+    done = quarantine(deleter, *[registered(roots, path) for path in paths])
     deleted = [one for one in done if isinstance(one, Deletion)]
     assert [(d.outcome, d.reason) for d in deleted] == [(Outcome.DELETED, "quarantine-full")] * 2
     assert sum(aside.size_bytes for aside in deleter.quarantined_files()) == 1000
     assert not any(path.exists() for path in paths)
 
 
-def test_a_created_file_and_a_directory_are_set_aside_too(
+def test_a_created_file_and_a_directory_are_quarantined_too(
     deleter: Deleter, roots: Roots, tmp_path: Path
 ) -> None:
     name = new_name()

@@ -1,14 +1,13 @@
 """
-The audit log: one line of JSON for each file that was decided on.
+The audit log: one line of JSON for each decision about a file.
 
-On by default in the base directory's private directory, where it turns over at 10 MiB and two older ones
-are kept. A path in ``TEMP_FILE_AUDIT_LOG`` is appended to and never turned over: then it is the host's
-business.
+By default it is in the private directory of the base directory, where it is rotated at 10 MiB and two older logs are
+kept. A file named in ``TEMP_FILE_AUDIT_LOG`` is appended to and never rotated; the host has to do that.
 
-Lines are gathered and written with one ``write`` to a descriptor in append mode, so lines of several
-processes never mix. Everything is ASCII, control characters and foreign bytes as JSON escapes: no file name
-can forge a line. Where the log cannot be written (a full disk above all), cleaning goes on and a warning says
-so, once until it can be again. A named log in a directory that is not there never could, so it stops the start.
+Lines are collected and written with one ``write`` to a descriptor in append mode, so lines of several processes never
+mix. Everything is ASCII, with control characters and foreign bytes as JSON escapes, so no file name can forge a line.
+If the log cannot be written (usually a full disk), cleaning goes on. A warning reports that once, until it can be
+written again. A named log whose directory does not exist could never be written, so it stops the start.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ from ..logs import logger, printable
 from ..records import Deletion
 
 NAME = "audit.log"
-_TURN_OVER_BYTES = 10 << 20
-_OLDER = 2
+_ROTATE_BYTES = 10 << 20
+_OLDER_LOGS = 2
 _LINES_A_WRITE = 1000
 
 
 def usual_path(base_dir: str) -> str:
-    """Where the log is if nobody said so, and no stranger took the private directory's first name."""
+    """The default path of the log, unless a stranger has taken the first name of the private directory."""
     return os.path.join(base_dir, private_name(), NAME)
 
 
 def check_place(path: str) -> None:
     """
     Raises:
-        SettingsError: the directory of the log that TEMP_FILE_AUDIT_LOG names is not there.
+        SettingsError: the directory of the log named in TEMP_FILE_AUDIT_LOG does not exist.
     """
     if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise SettingsError(
-            f"TEMP_FILE_AUDIT_LOG={path!r}: cannot be written: its directory is not there",
+            f"TEMP_FILE_AUDIT_LOG={path!r}: cannot be written: its directory does not exist",
             variable="TEMP_FILE_AUDIT_LOG",
             value=path,
         )
 
 
 class AuditLog:
-    """Where the lines go; opened anew for each write, so that a turn-over by another process is noticed."""
+    """The log file. It is opened again for each write, to follow a rotation by another process."""
 
     def __init__(self, path: str, private: PrivateDirectory) -> None:
         self._path = path
@@ -58,7 +57,7 @@ class AuditLog:
 
     @property
     def where(self) -> str:
-        """Its path, or what that would be."""
+        """Its path, or the path that it would have."""
         if self._path:
             return self._path
         at = self._private.path
@@ -75,38 +74,38 @@ class AuditLog:
         except OSError as exc:
             if not self._warned:
                 logger.warning(
-                    "The audit log %s cannot be written (%s): what is decided goes on, without its lines. Let this "
-                    "user write there, or name another file in TEMP_FILE_AUDIT_LOG.",
+                    "The audit log %s cannot be written (%s). Cleaning goes on without audit lines. Let this "
+                    "user write there, or set TEMP_FILE_AUDIT_LOG to another file.",
                     printable(self.where), in_words(name_of(exc)),
                 )  # fmt: skip
             self._warned = True
 
     def _open(self) -> int:
-        # Non-blocking: a FIFO that somebody put there would keep us waiting for its reader.
+        # Non-blocking: a FIFO in its place would make us wait for a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         if self._path:
             return os.open(Path(self._path), flags, 0o600)
         at = self._private.open()
         fd = os.open(NAME, flags, 0o600, dir_fd=at)
         try:
-            if os.fstat(fd).st_size < _TURN_OVER_BYTES:
+            if os.fstat(fd).st_size < _ROTATE_BYTES:
                 return fd
-            _turn_over(at, fd)
-            anew = os.open(NAME, flags, 0o600, dir_fd=at)
-        except OSError as exc:  # a full disk may have no room for another name; there is always this log
-            logger.warning("the audit log cannot be turned over: %s", name_of(exc))
+            _rotate(at, fd)
+            new_fd = os.open(NAME, flags, 0o600, dir_fd=at)
+        except OSError as exc:  # a full disk may have no room for another name; this log is there
+            logger.warning("the audit log cannot be rotated: %s", name_of(exc))
             return fd
         os.close(fd)
-        return anew
+        return new_fd
 
 
-def _turn_over(at: int, fd: int) -> None:
-    """audit.log becomes audit.log.1 and so on, by one process only; the others go on with what they have."""
+def _rotate(at: int, fd: int) -> None:
+    """Rename audit.log to audit.log.1 and so on; one process does that, the others go on with their open log."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.stat(NAME, dir_fd=at).st_ino != os.fstat(fd).st_ino:
             return
-        for n in range(_OLDER, 0, -1):
+        for n in range(_OLDER_LOGS, 0, -1):
             old = f"{NAME}.{n - 1}" if n > 1 else NAME
             try:
                 os.rename(old, f"{NAME}.{n}", src_dir_fd=at, dst_dir_fd=at)

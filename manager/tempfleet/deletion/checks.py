@@ -6,8 +6,8 @@ Every reason not to delete a file, in the order in which the ways ask for them.
     in use                           ``ask_in_use``, of the kernel (``TEMP_FILE_IN_USE``)
     system rights                    ``system_refusal``, only for a dry run: a real deletion tries, and gets the error
 
-A check before the move only saves innocent files the trip. What decides is the comparison in the private directory,
-see ``guarded``.
+The checks before the move only save other files the trip. The comparison in the private directory decides, see
+``guarded``.
 """
 
 from __future__ import annotations
@@ -42,56 +42,57 @@ def not_found(record: FileRecord, exc: OSError) -> Deletion:
     return Deletion(record, Outcome.MISSING, Way.GUARDED, reason=reason)
 
 
-def objection(record: FileRecord, root: Root, found: Stat, session: Session) -> Deletion | None:
-    """Why the entry *found* is not to be deleted as *record*; None if it may be what was registered."""
+def objection(record: FileRecord, root: Root, stat_result: Stat, session: Session) -> Deletion | None:
+    """Why the entry with *stat_result* is not to be deleted as *record*; None if it may be the registered object."""
     identity = Identity(record.identity)
     if not identity.is_valid:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
-    if stat.S_IFMT(found.mode) != (stat.S_IFDIR if _DIRECTORY in record.flags else stat.S_IFREG):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
-    if found.is_elsewhere(root.mount, root.device):
+    if stat.S_IFMT(stat_result.mode) != (stat.S_IFDIR if _DIRECTORY in record.flags else stat.S_IFREG):
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(stat_result.mode))
+    if stat_result.is_elsewhere(root.mount, root.device):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
-    if not identity.matches(found):
+    if not identity.matches(stat_result):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
-    if record.uid != found.uid and record.uid != NO_UID and session.owner_check:
+    if record.uid != stat_result.uid and record.uid != NO_UID and session.owner_check:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
-    if not identity.can_be_told(found, handles=root.handles):
+    if not identity.can_be_told(stat_result, handles=root.handles):
         return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
 
 
 def verify(
-    record: FileRecord, root: Root, fd: int, name: str, found: Stat, session: Session
+    record: FileRecord, root: Root, fd: int, name: str, stat_result: Stat, session: Session
 ) -> FileRecord | Deletion:
     """
-    A record from afar, with the identity of what it must have meant; or why it cannot have meant *found*.
+    Verify a record that was made for a silent host. Returns it with the identity of *stat_result*, or the reason why it
+    cannot have meant that file.
 
-    The file must be older than the registration: a younger one was not there to be registered. A record that had
-    an identity before stands for that file, wherever it is.
+    The file must be older than the registration: a younger one did not exist then. A record that had an identity
+    before stands for that file, wherever it is.
     """
     confined = is_below(record.path, session.settings.confined_roots)
-    seen = replace(record, flags=record.flags.replace(_UNVERIFIED, ""))
-    if record.identity != NO_IDENTITY and (not confined or Identity(record.identity).matches(found)):
-        return seen
+    plain = replace(record, flags=record.flags.replace(_UNVERIFIED, ""))
+    if record.identity != NO_IDENTITY and (not confined or Identity(record.identity).matches(stat_result)):
+        return plain
     if not confined:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="outside-message-roots")
-    if found.kind != stat.S_IFREG:
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(found.mode))
-    if is_younger(found, record.registered_ms):
+    if stat_result.kind != stat.S_IFREG:
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(stat_result.mode))
+    if is_younger(stat_result, record.registered_ms):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason="too-young")
-    identity = Identity.of(session.reader, fd, name, found, handles=root.handles)
-    return replace(seen, identity=identity, uid=found.uid)
+    identity = Identity.of(session.reader, fd, name, stat_result, handles=root.handles)
+    return replace(plain, identity=identity, uid=stat_result.uid)
 
 
 def ask_in_use(
     record: FileRecord, fd: int, name: str, session: Session, way: Way
 ) -> tuple[Deletion | None, int]:
     """
-    Ask about *name* of directory *fd*.
+    Ask the kernel whether a process uses *name* of directory *fd*.
 
     Returns:
-        The objection, if there is one; and the descriptor that keeps a file free, to be closed when it is
-        gone.
+        The objection, if there is one. And a descriptor of the file, -1 for none, to be closed after the deletion; it
+        has the kernel's write lock, if that was given.
     """
     if record.is_directory:
         if has_mount(record.path):
@@ -101,14 +102,14 @@ def ask_in_use(
         return _use_objection(record, session, way), -1
     if not session.asks_in_use:
         return None, -1
-    session.use, held = in_use.hold(fd, name, write_locks=session.write_locks)
+    session.use, exclusive = in_use.hold(fd, name, write_locks=session.write_locks)
     if session.use is Use.FREE:
-        return None, held
+        return None, exclusive
     objection = _use_objection(record, session, way)
-    if objection is not None and held >= 0:
-        os.close(held)
-        held = -1
-    return objection, held
+    if objection is not None and exclusive >= 0:
+        os.close(exclusive)
+        exclusive = -1
+    return objection, exclusive
 
 
 def _use_objection(record: FileRecord, session: Session, way: Way) -> Deletion | None:
@@ -150,29 +151,33 @@ def inspect_tree(fd: int, name: str, session: Session) -> tuple[Use, int]:
 def _use_of(fd: int, entry: os.DirEntry[str], session: Session) -> tuple[Use, int]:
     """Whether a process uses one entry of directory *fd*, and the bytes that deleting it would free."""
     try:
-        found = entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
+        stat_result = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(stat_result.st_mode):
             # The walk looks into it, unless it took the place of a file after the listing.
             return (Use.FREE if entry.is_dir(follow_symlinks=False) else Use.UNKNOWN), 0
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(stat_result.st_mode):
             return Use.FREE, 0
-        use, held = in_use.hold(fd, entry.name, write_locks=session.write_locks)
+        use, exclusive = in_use.hold(fd, entry.name, write_locks=session.write_locks)
     except FileNotFoundError:
         return Use.FREE, 0
     except BlockingIOError:  # another process has a write lock on it, and so has it open
         return Use.OPEN, 0
     except OSError:
         return Use.UNKNOWN, 0
-    if held >= 0:
-        os.close(held)
-    return use, min(found.st_size, found.st_blocks * 512)
+    if exclusive >= 0:
+        os.close(exclusive)
+    return use, min(stat_result.st_size, stat_result.st_blocks * 512)
 
 
 def system_refusal(fd: int, name: str, reader: Reader) -> int:
-    """The errno that unlinking *name* of directory *fd* would meet; 0 where nothing is in the way."""
+    """
+    The errno that unlinking *name* of directory *fd* would fail with, 0 for none; as far as that can be predicted.
+
+    It sees a read-only file system, an immutable file or directory, and a directory that this user may not write to.
+    """
     if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
         return errno.EROFS
     if reader.is_fixed(fd, name) or reader.is_fixed(fd, ""):
         return errno.EPERM
-    known = os.access in os.supports_effective_ids
-    return 0 if os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=known) else errno.EACCES
+    effective = os.access in os.supports_effective_ids
+    return 0 if os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=effective) else errno.EACCES

@@ -1,4 +1,4 @@
-"""``Deleter``: the way of each record, and one outcome for each, whatever happens."""
+"""``Deleter``: chooses the way for each record, and returns one outcome for each, whatever happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .restore import QuarantinedFile
 from .session import Session, Stopped
 
 _DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purge()
-_PRIVATE = "/" + PREFIX
+_IN_PRIVATE = "/" + PREFIX
 _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _CREATED = Flag.CREATED.value
 _UNVERIFIED = Flag.UNVERIFIED.value
@@ -48,11 +48,10 @@ class Deleter:
         Delete the files of *records*, claimed with *token*; one ``Deletion`` for each.
 
         Args:
-            may_go_on: asked before each unlink. Once it says no, the rest is not touched and not yielded.
+            may_go_on: called before each unlink. After it returns False, the rest is not touched and not yielded.
 
         Returns:
-            The outcomes as they come. One bad entry never stops the rest: what the system says becomes an
-            outcome.
+            The outcomes, one by one. A bad entry never stops the rest: an error of the system becomes an outcome.
         """
         return cast(Iterator[Deletion], self._run(records, token, may_go_on, quarantine=False))
 
@@ -60,49 +59,48 @@ class Deleter:
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
     ) -> Iterator[Deletion | Quarantined]:
         """
-        As ``delete``, but move the files into quarantine instead of deleting them; ``Quarantined`` says where
-        to.
+        Move the files into quarantine instead of deleting them; a ``Quarantined`` contains the new path.
 
-        Files beyond the quarantine's limit are deleted at once, and so reported; so is what ``delete`` would
-        not delete.
+        A file beyond the limit of the quarantine is deleted at once. For that, and for a file that ``delete`` would not
+        delete, the result is a ``Deletion``.
         """
         return self._run(records, token, may_go_on, quarantine=True)
 
     @contextmanager
     def preview(self, *, quarantine: bool = False) -> Iterator[Callable[[FileRecord], Deletion]]:
         """
-        A function that returns for one record after another the ``Deletion`` that ``delete`` would return now.
-        It changes nothing.
+        A function that predicts, for one record after another, the ``Deletion`` that ``delete`` would return now. It
+        changes nothing.
 
         Args:
-            quarantine: what ``quarantine`` would do. A file that it would move counts as deleted for the reason
-                ``QUARANTINE``, and takes its part of the room there.
+            quarantine: predict what ``quarantine`` would do. A file that it would move counts as deleted with the
+                reason ``QUARANTINE``, and takes its part of the room there.
         """
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            # carry_out is never called here, so nothing but a Deletion comes back
+            # Nothing is carried out here, so every result is a Deletion.
             yield lambda record: cast(Deletion, self._settle(record, session, quarantine, True))
 
     def restore(self, path: str) -> QuarantinedFile:
-        """Give the file that was last quarantined from *path* its name back; see restore.py."""
+        """Give the file that was last quarantined from *path* its name back. Raises as restore.restore does."""
         return restore.restore(path, self._roots)
 
     def quarantined_files(self) -> Iterator[QuarantinedFile]:
-        """Every file in quarantine, as the disk tells it; works without the registry."""
+        """Every file in quarantine, from the disk; works without the registry."""
         return restore.quarantined_files(self._roots)
 
-    def as_new_file(self, found: QuarantinedFile) -> NewFile | None:
-        """What registers a file in quarantine anew; see restore.py."""
-        return restore.as_new_file(found, self._roots)
+    def as_new_file(self, file: QuarantinedFile) -> NewFile | None:
+        """The registration of a quarantined file whose record was lost; None if the file is gone."""
+        return restore.as_new_file(file, self._roots)
 
     def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
-        """Write the audit log's lines of files that somebody else decided to keep."""
+        """Write the audit lines of files that plug-ins keep."""
         lines = AuditLines(self._audit, self._settings.host, token)
         for deletion in deletions:
             lines.add(deletion, _NOT_ASKED)
         lines.flush()
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
-        """What the disk would get back for each of *records*; None where that cannot be seen. See footprint.py."""
+        """The space that deleting each of *records* would free; None if it cannot be seen. See footprint.py."""
         with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
             return [self._footprint(record, session) for record in records]
 
@@ -112,11 +110,10 @@ class Deleter:
 
     def recover(self) -> list[Recovered]:
         """
-        Give files that dead processes left in the private directories their names back; to be called at
-        start.
+        Give files that dead processes left in the private directories their names back. Call it at the start.
 
-        Only what was being moved when a process died is touched, never what is in quarantine. Repeating
-        it is harmless, also while others delete.
+        It touches only files that were being moved when a process died, never quarantined files. Repeating it is
+        harmless, also while other processes delete.
         """
         return recover(self._roots)
 
@@ -131,15 +128,15 @@ class Deleter:
                     return
                 session.use = _NOT_ASKED
                 try:
-                    settled = self._settle(record, session, quarantine, False)
+                    result = self._settle(record, session, quarantine, False)
                 except Stopped:
                     return
-                if isinstance(settled, Deletion):
+                if isinstance(result, Deletion):
                     if _UNVERIFIED in record.flags:
-                        settled = settled._replace(record=record)
-                    if settled.outcome is not _UNAVAILABLE:
-                        lines.add(settled, session.use)
-                yield settled
+                        result = result._replace(record=record)
+                    if result.outcome is not _UNAVAILABLE:
+                        lines.add(result, session.use)
+                yield result
         finally:
             session.close()
             lines.flush()
@@ -147,19 +144,19 @@ class Deleter:
     def _settle(
         self, record: FileRecord, session: Session, quarantine: bool, preview: bool
     ) -> Deletion | Quarantined:
-        """Plan, and carry the plan out; for a preview, predict what that would give."""
+        """Plan, then carry out; for a preview, plan, then predict the outcome."""
         path = record.path
         root = self._roots.find(path)
         if root is None:
-            return self._homeless(record)
+            return self._outside_roots(record)
         if reason := session.moved[root.path]:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         way: Way
-        if _PRIVATE in path:
+        if _IN_PRIVATE in path:
             way = _PURGE
         elif quarantine:
             way = _QUARANTINE
-        elif record.identity != NO_IDENTITY or _CREATED not in record.flags:
+        elif record.identity != NO_IDENTITY or _CREATED not in record.flags:  # not direct.is_named_by_us
             way = _GUARDED
         else:
             way = _DIRECT
@@ -180,7 +177,7 @@ class Deleter:
         except NotPutBack:
             return Deletion(record, Outcome.FAILED, reason="not-put-back")
 
-    def _homeless(self, record: FileRecord) -> Deletion:
+    def _outside_roots(self, record: FileRecord) -> Deletion:
         if reason := self._roots.is_unavailable(record.path):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         reason = "root" if self._roots.holds_a_root(record.path) else "outside-roots"
@@ -189,7 +186,7 @@ class Deleter:
 
 def _predicted(plan: Plan, session: Session) -> Deletion:
     """
-    The outcome of carrying out *plan* now: its comparison, what the system would refuse, and the size of a tree.
+    The outcome of carrying out *plan* now: the comparison, the errors of the system, and the size of a tree.
     """
     record, expected = plan.record, plan.expected
     keeps = expected.reason == QUARANTINE

@@ -1,11 +1,11 @@
 """
 The direct way: ``fstatat`` and ``unlinkat`` in the base directory, for names that ``new_name`` made.
 
-It needs no identity. Nobody else can rename or remove a name in the base directory, and the name is never
-used twice, so whatever is under it is what we put there. Where others may write to the base directory too,
-the sticky bit keeps them from our names, and the owner recorded at creation is compared.
+It needs no identity. Nobody else can rename or remove a name in the base directory, and a name is never used twice.
+So the file under it is the file that we put there. If others may write to the base directory too, the sticky bit keeps
+them from our names, and the owner recorded at creation is compared.
 
-For the same reason, what a claimer that died had moved from the name into quarantine is ours without a further look.
+For the same reason, a file that a dead claimer moved from such a name into quarantine is ours, without another check.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .unlink import remove
 
 _DIRECTORY = Flag.DIRECTORY.value
 _CREATED = Flag.CREATED.value
-# Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
+# Looked up once: reaching an enum's member costs more than building a tuple, and each file needs several.
 _DELETED, _DIRECT = Outcome.DELETED, Word.DIRECT
 
 
@@ -34,7 +34,7 @@ def is_named_by_us(record: FileRecord) -> bool:
 
 
 class Direct:
-    """The way of names that are ours alone."""
+    """The way for names that are ours alone."""
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
         base = session.roots.base
@@ -83,5 +83,5 @@ class Direct:
 
 
 def left_in_quarantine(record: FileRecord, session: Session) -> Entry | None:
-    """What a claimer of *record* moved into quarantine before it died, if it had not told the registry."""
+    """The entry that a dead claimer of *record* moved into quarantine and did not report."""
     return next((left for left in session.entries_of(session.roots.base, record.path) if left.aside), None)

@@ -1,7 +1,7 @@
 """
-Directories that deleting emptied (``TEMP_FILE_REMOVE_EMPTY_PARENTS``).
+Remove directories that became empty by deleting (``TEMP_FILE_REMOVE_EMPTY_PARENTS``).
 
-Only ``rmdir`` is asked, which takes nothing but an empty directory, so nothing can be lost; found as any parent is,
+Only ``rmdir`` is called, which removes nothing but an empty directory, so nothing can be lost. Parents are opened
 beneath the base directory, without following a link or crossing a mount.
 """
 
@@ -15,11 +15,11 @@ from ..filesystem import DIRECTORY_FLAGS, Roots, is_private_name, name_of
 from ..logs import logger, printable
 
 _STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.ELOOP, errno.EXDEV)
-"""It is in use, or gone, or no such directory any more."""
+"""The directory is in use, or gone, or not a directory any more."""
 
 
 def parents_of(path: str, roots: Roots) -> Iterator[str]:
-    """The directories between the file *path* and the base directory, the deepest first; neither base nor ours."""
+    """The directories between the file *path* and the base directory, deepest first; without the private directory."""
     base = roots.base
     while path.startswith(base.prefix):
         path = path.rpartition("/")[0]
@@ -28,7 +28,7 @@ def parents_of(path: str, roots: Roots) -> Iterator[str]:
 
 
 def remove_empty(paths: Iterable[str], roots: Roots) -> list[str]:
-    """Remove those of *paths*, directories below the base directory, that are empty; which they were."""
+    """Remove the empty directories among *paths*, all below the base directory. Returns the removed ones."""
     base, removed = roots.base, []
     for path in sorted(paths, key=len, reverse=True):
         parent, _, name = path[len(base.prefix) :].rpartition("/")

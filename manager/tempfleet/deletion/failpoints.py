@@ -1,7 +1,7 @@
 """
-Named points between two system calls of the delete path, at which a test can stop the process.
+Named points between two system calls of the delete path. A test can stop the process there.
 
-In production ``reach`` is a function that does nothing. A test's own child process puts another in its place.
+In production ``reach`` does nothing. A test replaces it, mostly in a child process of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS = (
     "exchange.forgotten",
     "recovery.put-back",
 )
-"""Every point, in the order of a file's way through them."""
+"""Every point, in the order in which a file passes them."""
 
 
 def _nothing(point: str) -> None:
@@ -43,6 +43,6 @@ reach: Callable[[str], None] = _nothing
 
 
 def install(hook: Callable[[str], None] | None) -> None:
-    """For tests: call *hook* at every point from now on; None ends it."""
+    """For tests: call *hook* at every point from now on. None ends that."""
     global reach
     reach = hook or _nothing

@@ -1,4 +1,4 @@
-"""What the disk would get back if a file went, and when it was last used; nothing is opened but directories."""
+"""The space that deleting a file would free, and when it was last used. Only directories are opened."""
 
 from __future__ import annotations
 
@@ -19,50 +19,51 @@ class Footprint:
     Attributes:
         size_bytes: the blocks that would be free.
         files: the inodes that would be free.
-        used_ms: the last reading or writing that the file system remembers (it may remember readings for a day
-            only, or not at all: relatime, noatime).
+        used_ms: when it was last read or written, as far as the file system records that (with relatime it records
+            reads once a day, with noatime never).
     """
 
     size_bytes: int = 0
     files: int = 0
     used_ms: int = 0
 
-    def add(self, found: os.stat_result) -> None:
-        directory = stat.S_ISDIR(found.st_mode)
-        if directory or found.st_nlink == 1:
-            self.size_bytes += found.st_blocks * _BLOCK
+    def add(self, stat_result: os.stat_result) -> None:
+        directory = stat.S_ISDIR(stat_result.st_mode)
+        if directory or stat_result.st_nlink == 1:
+            self.size_bytes += stat_result.st_blocks * _BLOCK
             self.files += 1
-        # who lists a directory reads it: that is no use of what is in it
-        used_ns = found.st_mtime_ns if directory else max(found.st_atime_ns, found.st_mtime_ns)
+        # listing a directory reads it, but does not use the files in it
+        used_ns = (
+            stat_result.st_mtime_ns if directory else max(stat_result.st_atime_ns, stat_result.st_mtime_ns)
+        )
         self.used_ms = max(self.used_ms, used_ns // 1_000_000)
 
 
 def footprint_of(record: FileRecord, root: Root, session: Session) -> Footprint | None:
     """
-    The weight of what has the name of *record* now; None where that cannot be seen.
+    The footprint of the file that has the name of *record* now; None if it cannot be seen.
 
-    Of a directory only the first few thousand entries are weighed, and none very deep: a larger one weighs at least so
-    much.
+    The walk through a directory is bounded (``tree_walk``). A larger tree occupies at least what is returned.
     """
-    weight = Footprint()
+    footprint = Footprint()
     try:
         fd = session.parent(root, record.path)
         name = record.path[record.path.rindex("/") + 1 :]
-        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        weight.add(found)
-        if record.is_directory and stat.S_ISDIR(found.st_mode):
-            _add_tree(weight, fd, name, session)
+        stat_result = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        footprint.add(stat_result)
+        if record.is_directory and stat.S_ISDIR(stat_result.st_mode):
+            _add_tree(footprint, fd, name, session)
     except OSError:
         return None
-    return weight
+    return footprint
 
 
-def _add_tree(weight: Footprint, fd: int, name: str, session: Session) -> None:
+def _add_tree(footprint: Footprint, fd: int, name: str, session: Session) -> None:
     system = session.roots.system
     top = system.open_beneath(fd, name, tree_walk.OPEN_DIRECTORY)
     try:
         for _, entry in tree_walk.entries(top, system):
-            weight.add(entry.stat(follow_symlinks=False))
+            footprint.add(entry.stat(follow_symlinks=False))
     except tree_walk.TooLarge:
         pass
     finally:

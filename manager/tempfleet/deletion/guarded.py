@@ -1,20 +1,23 @@
 """
-The guarded way: move aside, compare, unlink; for every name that a caller chose.
+The guarded way, for every name that a caller chose: move the file, compare it, unlink it.
 
-Between a check and an unlink by name, whoever may write to the directory can put another file there: done by
-descriptor, that race was still lost in 28 % of the tries under attack. So the entry is first renamed into the
-private directory, where only this user and root can reach it. *What came along* is compared with the record;
-if it is another object, it goes back to where it was, over nothing. The look before the rename only saves
-innocent files the trip.
+Between a check and an unlink by name, any process that may write to the directory can put another file there. With
+descriptors, that race was still lost in 28 % of the tries under attack. So the entry is first renamed into the private
+directory, where only this user and root can reach it. *The entry that arrived* is compared with the record. If it is
+another object, it is moved back to its old name, and never over another file. The checks before the rename only save
+other files the trip.
 
-    look      parent beneath the root, no symlink, no mount; kind, inode, birth time and owner as recorded
-    ask       is it in use? (the write lock taken here is kept to the end)
+    check     parent beneath the root, no symlink, no mount; kind, inode, birth time and owner as recorded
+    in use?   the kernel's write lock, if it is taken here, is kept to the end
     move      rename into the private directory as <digest of the path>.<token>
-    compare   file handle, or inode and birth time, there
+    compare   there: file handle, or inode and birth time
+    in use?   whether another process has begun to open the file since the write lock was taken
     unlink    there
 
-A crash leaves the file either under its own name or under that digest, where the next claim of the record
-finds it; it is compared again, and deleted or given back.
+``plan`` makes the first two steps, ``carry_out`` the others.
+
+After a crash the file has its own name, or lies under that digest. The next claim of the record finds it there,
+compares it again, and deletes it or gives it its name back.
 """
 
 from __future__ import annotations
@@ -33,35 +36,35 @@ from .plan import Plan, Way
 from .session import Session, Stopped
 from .unlink import remove
 
-# Looked up once: an enum's members cost more than a tuple to reach, and each file needs several.
+# Looked up once: reaching an enum's member costs more than building a tuple, and each file needs several.
 _DELETED, _MISSING, _REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
 _GUARDED = Word.GUARDED
 _DIRECTORY = Flag.DIRECTORY.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 _LONGEST_BESIDE = 255 - 17
-"""Bytes of a name that leave room for a dot and what tells it from the name that was taken."""
+"""Bytes of a name. They leave room for a dot and 16 random digits, if the name itself is taken."""
 
 
 class NotPutBack(Exception):
-    """A file could not be given its name back; it is safe in the private directory, and noted."""
+    """A file could not be given its name back. It is safe in the private directory, and the journal has it."""
 
 
 class Guarded:
-    """The way of names that a caller chose."""
+    """The way for names that a caller chose."""
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        """Of the file under its name; or of what an earlier claim left of it in the private directory."""
+        """Plan for the file under its name, or for what an earlier claim left of it in the private directory."""
         plan = self.plan_by_name(record, root, session)
         if not isinstance(plan, Deletion) or plan.outcome not in (_MISSING, _REPLACED):
             return plan
         if (left := self.plan_left(record, root, plan, session)) is not None:
             return left
-        if plan.outcome is _MISSING:  # perhaps it was just now given its name back
+        if plan.outcome is _MISSING:  # another process may have given it its name back just now
             return self.plan_by_name(record, root, session)
         return plan
 
     def plan_by_name(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        """Of the file under its name only."""
+        """Plan for the file under its name only."""
         try:
             fd = session.parent(root, record.path)
             name = record.path[record.path.rindex("/") + 1 :]
@@ -86,10 +89,10 @@ class Guarded:
 
     def plan_left(self, record: FileRecord, root: Root, by_name: Deletion, session: Session) -> Plan | None:
         """
-        Of what earlier claims left in the private directory; None if there is nothing.
+        Plan for what earlier claims left in the private directory; None if they left nothing.
 
-        If none of it is the registered object, *by_name* stays the outcome. Carrying out the plan gives it its name
-        back.
+        If none of it is the registered object, *by_name* stays the outcome. Carrying out the plan then gives those
+        files their names back.
         """
         left = session.entries_of(root, record.path)
         private = root.private.peek()
@@ -98,13 +101,13 @@ class Guarded:
                 if is_same(record, root, private, entry.name, session):
                     return plan_of_left(self, record, root, entry, session)
             except FileNotFoundError:
-                continue  # another claimer, or a recovery scan, was quicker
+                continue  # another claimer, or a recovery scan, was faster
         if not left:
             return None
         return Plan(self, record, root, private, left[0].name, by_name, left=left[0])
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
-        """Delete the file, whether it has its name or an earlier claim moved it."""
+        """Delete the file, under its name or where an earlier claim moved it."""
         if plan.left is not None:
             return self._carry_out_left(plan, session)
         record, root = plan.record, plan.root
@@ -121,7 +124,7 @@ class Guarded:
     def _carry_out_left(self, plan: Plan, session: Session) -> Deletion:
         if (resumed := resume(plan.record, plan.root, session)) is not None:
             return resumed
-        # perhaps it was just now given its name back
+        # another process may have given it its name back just now
         again = self.plan_by_name(plan.record, plan.root, session)
         if isinstance(again, Deletion):
             return again
@@ -132,7 +135,7 @@ class Guarded:
 
 
 def plan_of_left(way: Way, record: FileRecord, root: Root, left: Entry, session: Session) -> Plan:
-    """To remove *left* of the private directory, which is the file of *record*."""
+    """A plan to remove *left* of the private directory, which is the file of *record*."""
     private = root.private.peek()
     freed = session.reader.stat(private, left.name).freed_bytes
     return Plan(way, record, root, private, left.name, Deletion(record, _DELETED, _GUARDED, freed), left=left)
@@ -142,7 +145,7 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
     """
     Move the file of *plan* into the directory *private* as *entry*. Returns None if it is the registered object.
 
-    Anything else has its name back when this returns.
+    Any other file has its name back when this returns.
     """
     record, fd, name, exclusive = plan.record, plan.fd, plan.name, plan.exclusive
     identity = Identity(record.identity)
@@ -172,18 +175,18 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
 
 def _pin(fd: int, name: str) -> int:
     """
-    Held open, an inode number cannot be given to another file: what a weak identity needs, as a rename
-    changes it.
+    Hold the file open, so that its inode number cannot go to another file. A weak identity needs that, because a
+    rename changes it.
     """
     return os.open(name, O_PATH | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
 
 
 def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
     """
-    Whether *entry* of the private directory is the registered object.
+    Whether *entry* of the directory *private* is the registered object.
 
     Raises:
-        OSError: EOPNOTSUPP where this process cannot tell.
+        OSError: EOPNOTSUPP if this process cannot tell.
     """
     return _is_object(Identity(record.identity), root, private, entry, session)
 
@@ -204,18 +207,19 @@ def _remove(plan: Plan, private: int, entry: str, session: Session) -> int:
     """
     Remove what was proven to be the registered object.
 
-    What cannot be removed gets its name back, so that a person finds it there. Out of time, it stays where it
-    is and the next claim goes on with it.
+    If it cannot be removed, it gets its name back, so that a person finds it there. If the time runs out, it stays
+    where it is, and the next claim goes on with it.
     """
     record = plan.record
     directory = _DIRECTORY in record.flags
     try:
         freed = remove(private, entry, session, directory=directory, exclusive=plan.exclusive)
     except FileNotFoundError:
-        return 0  # an earlier claimer, not dead but slow, removed it
+        return 0  # an earlier claimer, slow but alive, removed it
     except Stopped:
-        # The next claim of the record goes on; but the record may go to another file of that name before. Then the note
-        # tells whose this is. What recovery puts back is no longer what a weak identity says, so there none is kept.
+        # The next claim of the record goes on. Before that, the record may be replaced by one of another file of that
+        # name; then the journal shows whose file this is. A weak identity does not match any more after recovery has
+        # put the file back, so for a weak identity no journal is kept.
         session.left_behind = session.left_behind or not Identity(record.identity).is_weak
         raise
     except OSError:
@@ -227,44 +231,46 @@ def _remove(plan: Plan, private: int, entry: str, session: Session) -> int:
 
 def put_back(private: int, entry: str, fd: int, name: str, session: Session, *, directory: bool) -> None:
     """
-    Give a file its name again, over nothing; where the name is taken, one beside it.
+    Give a file its name back, never over another file. If the name is taken, it gets a new name beside it.
 
     Raises:
-        NotPutBack: it has to stay in the private directory.
+        NotPutBack: the file has to stay in the private directory.
     """
-    given = name
+    new_name = name
     while True:
         try:
-            session.roots.system.rename_noreplace(private, entry, fd, given, directory=directory)
+            session.roots.system.rename_noreplace(private, entry, fd, new_name, directory=directory)
             break
         except OSError as exc:
             if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
-                given = f"{os.fsdecode(os.fsencode(name)[:_LONGEST_BESIDE])}.{os.urandom(8).hex()}"
+                new_name = f"{os.fsdecode(os.fsencode(name)[:_LONGEST_BESIDE])}.{os.urandom(8).hex()}"
             else:
                 session.left_behind = True
                 logger.error("%s could not be put back (%s); it is kept as %s", printable(name), exc, entry)
                 raise NotPutBack from exc
     faults.reach("guarded.put-back")
-    if given != name:
-        logger.warning("%s was taken; what was moved aside is %s", printable(name), printable(given))
+    if new_name != name:
+        logger.warning(
+            "%s was taken; the file that was moved from it is now %s", printable(name), printable(new_name)
+        )
 
 
 def resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
-    """Finish what a dead claimer of this record began; None if there is nothing of it."""
+    """Finish what a dead claimer of this record began. Returns None if it left nothing of the file."""
     for left in session.entries_of(root, record.path):
         private = session.private(root)
         try:
             if is_same(record, root, private, left.name, session):
                 return finish(record, private, left, session)
-            if not left.aside:  # what is in its grace period has a record of its own
+            if not left.aside:  # a quarantined file has a record of its own
                 _give_back(record, root, private, left, session)
         except FileNotFoundError:
-            continue  # another claimer, or a recovery scan, was quicker
+            continue  # another claimer, or a recovery scan, was faster
     return None
 
 
 def finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
-    """Remove what is *left* of *record* in the private directory, proven to be it."""
+    """Remove *left* of the private directory, which was proven to be the file of *record*."""
     session.use = Use.NOT_ASKED
     freed = session.reader.stat(private, left.name).freed_bytes
     directory = _DIRECTORY in record.flags

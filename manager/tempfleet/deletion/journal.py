@@ -1,11 +1,11 @@
 """
-Notes: which paths a ``delete`` call is about to move into a private directory, for the case that it dies.
+The journal of a ``delete`` call: the paths that it is about to move into a private directory, in case it dies.
 
-A crash between a rename and the unlink leaves a file in the private directory under a digest. Claiming the
-record again finds it there. But the record can be lost with Redis, so each call first writes down its paths
-and identities, one small file for the whole batch, and holds a lock on it. A note that nobody locks is a dead
-process's, and ``recover`` gives its files their names back. Where the note cannot be written (a full disk),
-deleting goes on without: freeing space comes first, and the digest is still there.
+A crash between a rename and the unlink leaves a file in the private directory under a digest. The next claim of the
+record finds it there. But the record can be lost with Redis. So each call first writes its paths and identities into
+one small file for the whole batch, ``note.<token>.<random>``, and holds a lock on it. If no process holds the lock, the
+writer is dead, and ``recover`` gives the files their names back. If the journal cannot be written (a full disk),
+deleting goes on without it, because freeing space comes first and the digest is still there.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ..records import FileRecord
 _HEXADECIMAL = re.compile("[0-9a-f]+")
 
 _TRIES = 10
-"""A recovery scan may take a note away before it is locked; ten scans in ten such instants are an enemy."""
+"""A recovery scan may remove a journal before it is locked. Ten scans at ten such instants are an attack."""
 
 
 class Journal:
-    """One batch's note in one private directory."""
+    """The journal of one batch in one private directory."""
 
     def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
         self._private = private
@@ -40,15 +40,15 @@ class Journal:
             lines = b"".join(_line(record.path, record.identity) for record in records)
             self.is_whole = os.write(self._fd, lines) == len(lines)
         except OSError as exc:
-            logger.info("deleting without a note: %s", name_of(exc))
+            logger.info("deleting without a journal: %s", name_of(exc))
 
     def _make(self, token: int) -> None:
-        """Locked, and still there: from then on no scan takes it for a dead process's."""
+        """Create and lock it. It is still there then, so from then on no scan takes it for that of a dead process."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for _ in range(_TRIES):
             self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
             self._fd = os.open(self.name, flags, 0o600, dir_fd=self._private)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)  # a scan has it for an instant
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # a scan may hold it for an instant
             if os.fstat(self._fd).st_nlink:
                 return
             os.close(self._fd)
@@ -56,14 +56,14 @@ class Journal:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def add(self, path: str, identity: str) -> None:
-        """One line more, there also after a power failure; the last one of a path is the one that counts."""
+        """Add a line that survives a power failure. The last line of a path counts."""
         line = _line(path, identity)
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._fd)
 
     def close(self, *, keep: bool) -> None:
-        """Done; a note is kept where something stays in the private directory."""
+        """Remove the journal, unless a file stays in the private directory (*keep*)."""
         if self._fd < 0:
             return
         try:
@@ -71,8 +71,8 @@ class Journal:
                 os.unlink(self.name, dir_fd=self._private)
         except FileNotFoundError:
             pass
-        except OSError as exc:  # a disk that became read-only; a scan finds nothing of what is in it
-            logger.info("a note stays that is not needed: %s", name_of(exc))
+        except OSError as exc:  # the disk became read-only; a scan will find none of its files
+            logger.info("a journal that is not needed cannot be removed: %s", name_of(exc))
         finally:
             os.close(self._fd)
             self._fd = -1
@@ -84,7 +84,7 @@ def _line(path: str, identity: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One line of a dead process's note."""
+    """One line of the journal of a dead process."""
 
     path: str
     identity: str
@@ -92,7 +92,7 @@ class JournalEntry:
 
 
 def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[JournalEntry]]]:
-    """The notes among *names* that no living process holds, with what is in them."""
+    """The journals among *names* that no living process has locked, with their lines."""
     for name in names:
         kind, _, rest = name.partition(".")
         token = rest.partition(".")[0]
@@ -119,6 +119,6 @@ def _read(fd: int) -> str:
 
 
 def _parse(text: str, token: int) -> list[JournalEntry]:
-    """A note that was cut off by the crash is good up to there: nothing was moved before it was whole."""
+    """A journal that the crash cut off is valid up to there: nothing was moved before it was complete."""
     fields = text.split("\0")
     return [JournalEntry(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]

@@ -7,7 +7,7 @@ from ..records import GONE, Deletion, Outcome
 
 
 def log(deletion: Deletion) -> None:
-    """One line of what became of a file."""
+    """Write one line about the outcome for a file."""
     path = printable(deletion.path)
     if deletion.outcome is Outcome.DELETED:
         logger.debug("Removed temporary file: %s", path)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class Plan:
     """
-    What is about to be done to one file. To be closed, and carried out before the session makes the next plan.
+    What is about to be done to one file. Close it, and carry it out before the session makes the next plan.
 
     Attributes:
         way: the way that carries it out.
@@ -34,8 +34,8 @@ class Plan:
         name: of the file in that directory.
         expected: the outcome, if nothing happens until it is carried out and the system refuses nothing. For a
             directory its freed bytes are not known yet.
-        exclusive: a descriptor of the file with the kernel's write lock, which shows if another process opens the
-            file; -1 for none.
+        exclusive: a descriptor of the file, -1 for none. With the kernel's write lock, if that was given, it shows
+            whether another process opens the file.
         size_bytes: of the file, as the quarantine counts it.
         left: an entry of the private directory that an earlier claim of the record left there.
     """

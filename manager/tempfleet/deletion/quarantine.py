@@ -1,17 +1,17 @@
 """
-The grace period (``TEMP_FILE_QUARANTINE``): deleted files wait in the private directory, and can be brought back.
+The quarantine (``TEMP_FILE_QUARANTINE``): deleted files wait in the private directory, and can be restored.
 
-``set_aside`` is the guarded way with another end: the file stays in the private directory under a name of its
-own, and its record moves with it, in the registry, to that new path. There it is due when the grace period
-ends, and deleting that record is what frees the disk. A symlink beside the file, which nobody
-follows, says where it was, so that ``restore`` needs the disk alone, also when Redis was lost.
+``Quarantine`` is the guarded way with another end. The file stays in the private directory under a name of its own,
+and its record moves to that new path in the registry. It expires there when its time in quarantine ends, and deleting
+it frees the disk (``Purge``). A symlink beside the file contains its old path; nobody follows it. So ``restore`` needs
+only the disk, also if Redis lost its data.
 
-Each user has a private directory of his own, and a volume's owner and root may both clean it. What another one of
-them set aside is deleted as any file of a caller's is: moved into our own directory and compared there.
+Each user has a private directory, and both the owner of a volume and root may clean it. Files quarantined by another
+user are deleted by the guarded way, like any file a caller named: moved into our own directory and compared there.
 
-A crash leaves either nothing changed, or the file set aside while its record is still the old one. The next
-claim of that record finds it by its digest and reports it as set aside once more. Where Redis lost the record, the
-clean-up registers what it finds in the base directory anew.
+After a crash, either nothing has changed, or the file is in quarantine while its record is still the old one. The next
+claim of that record finds the file by its digest and reports it again. If Redis lost the record, the clean-up registers
+the files that it finds in quarantine below the base directory.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _DELETED, _DIRECT_WAY = Outcome.DELETED, Word.DIRECT
 
 FULL = "quarantine-full"
 QUARANTINE = "quarantine"
-"""The reason of a file that would be set aside, where nothing is changed."""
+"""The reason of a file that would be quarantined, in a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """
-    A file that was set aside: *new* is to take the place of *record* in the registry, in one move.
+    A file that was moved into quarantine. The caller replaces *record* by *new* in the registry, in one move.
 
-    *new* has the identity, owner and tags of *record*, its flags and Flag.QUARANTINED, and the path of the file now.
-    Its time to live is the quarantine's.
+    *new* has the identity, owner and tags of *record*, its flags and Flag.QUARANTINED, and the new path of the file.
+    Its time to live is that of the quarantine.
     """
 
     record: FileRecord
@@ -55,9 +55,9 @@ class Quarantined:
 
 class Quarantine:
     """
-    The way of files that are kept for a while: moved into the private directory, and not unlinked.
+    The way that moves a file into quarantine instead of unlinking it.
 
-    Beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` a file is deleted at once, with the reason "quarantine-full".
+    A file beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` is deleted at once, with the reason "quarantine-full".
     """
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
@@ -68,7 +68,7 @@ class Quarantine:
         try:
             if _DIRECTORY in record.flags:
                 plan.size_bytes = checks.inspect_tree(plan.fd, plan.name, session)[1]
-            # asked last: what stays takes no room
+            # last, because a file that is not moved takes no room
             fits = session.fits_quarantine(plan.root, plan.size_bytes)
         except BaseException:
             plan.close()
@@ -91,10 +91,10 @@ class Quarantine:
             return plan
         if (left := left_in_quarantine(record, root, session)) is not None:
             return self._plan_of_left(record, root, left)
-        return _GUARDED.plan(record, root, session)  # perhaps half done by an earlier claim
+        return _GUARDED.plan(record, root, session)  # an earlier claim may have done half of it
 
     def _plan_of_left(self, record: FileRecord, root: Root, left: Entry) -> Plan:
-        """Of what a claimer moved into quarantine before it died: only the registry is to be told."""
+        """A plan for a file that a dead claimer moved into quarantine: it is only reported to the registry."""
         expected = Deletion(record, Outcome.DELETED, Word.GUARDED, reason=QUARANTINE)
         return Plan(self, record, root, root.private.peek(), left.name, expected, left=left)
 
@@ -102,23 +102,23 @@ class Quarantine:
         """Move the file into quarantine; a ``Deletion`` if it turns out to be another file."""
         record, root = plan.record, plan.root
         if plan.left is not None:
-            return _reported(record, root, plan.left.name, plan.left.size_bytes, session)
+            return _quarantined(record, root, plan.left.name, plan.left.size_bytes, session)
         entry = f"{session.entry_name(record.path)}.{plan.size_bytes:x}.{ASIDE}"
         if (objection := _move(plan, entry, session)) is None:
-            return _reported(record, root, entry, plan.size_bytes, session)
+            return _quarantined(record, root, entry, plan.size_bytes, session)
         if objection.outcome is not Outcome.REPLACED:
             return objection
         plan.close()
         if (left := left_in_quarantine(record, root, session)) is not None:
-            return _reported(record, root, left.name, left.size_bytes, session)
+            return _quarantined(record, root, left.name, left.size_bytes, session)
         return guarded.resume(record, root, session) or objection
 
 
 class Purge:
-    """The way of files in quarantine: *record* has the path that ``Quarantine`` gave the file."""
+    """The way for quarantined files. The record has the path that ``Quarantine`` gave the file."""
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        if _is_anothers(record, root):
+        if _is_of_another_user(record, root):
             return _GUARDED.plan(record, root, session)
         private, name = root.private.peek(), _name_in(record, root)
         if private < 0 or not name:
@@ -135,14 +135,14 @@ class Purge:
         directory = plan.record.is_directory
         try:
             freed = remove(plan.fd, plan.name, session, directory=directory)
-        except FileNotFoundError:  # restored, or purged by another, at this moment
+        except FileNotFoundError:  # another process restored or purged it just now
             return Deletion(plan.record, Outcome.MISSING, Word.GUARDED)
         forget_origin(plan.fd, Entry(plan.name, "", 0))
         return plan.expected._replace(freed_bytes=freed) if directory else plan.expected
 
 
 def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entry | None:
-    """What a claimer of *record* set aside and did not live to tell the registry."""
+    """The entry that a dead claimer of *record* moved into quarantine and did not report."""
     for left in session.entries_of(root, record.path):
         if left.aside and guarded.is_same(record, root, root.private.peek(), left.name, session):
             return left
@@ -150,7 +150,7 @@ def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entr
 
 
 def _move(plan: Plan, entry: str, session: Session) -> Deletion | None:
-    """Move the file of *plan* into quarantine as *entry*, with the note of its origin beside it."""
+    """Move the file of *plan* into quarantine as *entry*, with the symlink that contains its path beside it."""
     private = session.private(plan.root)
     beside = Entry(entry, "", 0).from_name
     os.symlink(plan.record.path, beside, dir_fd=private)
@@ -167,8 +167,8 @@ def _move(plan: Plan, entry: str, session: Session) -> Deletion | None:
     return objection
 
 
-def _reported(record: FileRecord, root: Root, entry: str, size: int, session: Session) -> Quarantined:
-    """A file that is in quarantine as *entry*; a created one gets its identity only now, out of reach of others."""
+def _quarantined(record: FileRecord, root: Root, entry: str, size: int, session: Session) -> Quarantined:
+    """The result for a file in quarantine as *entry*. A created file gets its identity here, out of reach of others."""
     kept = with_identity(record, root, entry, session) if record.identity == NO_IDENTITY else record
     return Quarantined(
         record,
@@ -186,13 +186,13 @@ def _reported(record: FileRecord, root: Root, entry: str, size: int, session: Se
 
 def with_identity(record: FileRecord, root: Root, entry: str, session: Session) -> FileRecord:
     private = root.private.open()
-    found = session.reader.stat(private, entry)
-    identity = Identity.of(session.reader, private, entry, found, handles=root.handles)
+    stat = session.reader.stat(private, entry)
+    identity = Identity.of(session.reader, private, entry, stat, handles=root.handles)
     return replace(record, identity=identity, flags=record.flags.replace(Flag.CREATED, ""))
 
 
-def _is_anothers(record: FileRecord, root: Root) -> bool:
-    """Whether *record* is of a file that another user set aside, in the private directory that is his."""
+def _is_of_another_user(record: FileRecord, root: Root) -> bool:
+    """Whether another user quarantined the file of *record*, in that user's private directory."""
     at = record.path.rpartition("/")[0]
     private = at.removeprefix(root.prefix)
     if not record.is_quarantined or "/" in private or not is_private_name(private):
@@ -202,7 +202,7 @@ def _is_anothers(record: FileRecord, root: Root) -> bool:
 
 
 def _name_in(record: FileRecord, root: Root) -> str:
-    """The name in the private directory, if *record* is of a file set aside there; else ""."""
+    """The name of a quarantined file in our private directory; "" if the path of *record* is not one."""
     at, _, name = record.path.rpartition("/")
     entry = Entry.parse(name)
     return name if at == root.private.path and entry is not None and entry.aside else ""

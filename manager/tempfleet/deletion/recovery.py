@@ -1,4 +1,4 @@
-"""The recovery scan: what dead processes left between a rename and the unlink gets its name back."""
+"""The recovery scan: files that dead processes left between a rename and the unlink get their names back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .session import Session
 from .skip import Unchanged
 
 _ORIGIN_SECONDS = 3600
-"""Younger, its file may be about to come."""
+"""The file of a younger symlink may still be about to be moved there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,10 @@ class Recovered:
     One file that was found in a private directory.
 
     Attributes:
-        path: where it was, and is again if *back*.
-        back: False where its name is taken by another file: it stays for the next claim of its record.
-        left: what it was claimed as, where it stays and is proven to be that; its record may be the other file's now.
+        path: its old path; it is there again if *back*.
+        back: False if another file has its name. Then it stays for the next claim of its record.
+        left: the record it was claimed as, if it stays and is proven to be that file. The record in the registry may be
+            that of the other file now.
         token: of that claim.
     """
 
@@ -39,35 +40,39 @@ class Recovered:
 
 
 def stands_for_another(record: FileRecord, left: FileRecord | NewFile) -> bool:
-    """Whether *record*, of the same path, is of another object than *left*; False where it does not say of which."""
+    """Whether *record*, of the same path, is of another object than *left*; False if it has no identity."""
     return record.identity != NO_IDENTITY and left.identity not in Identity(record.identity).alternatives
 
 
 def recover(roots: Roots) -> list[Recovered]:
     """Go through the private directories of *roots*; see ``Deleter.recover``."""
-    found: list[Recovered] = []
+    recovered: list[Recovered] = []
     for root in roots:
         private = root.private.peek()
         if private < 0:
             continue
         names = root.private.names()
         _forget_origins(private, names)
-        for name, noted in abandoned(private, names):
-            last = {line.path: line for line in noted}
-            mine = [_recover_one(root, private, line, roots) for line in last.values()]
-            found += [one for one in mine if one is not None]
-            stays = any(one is not None and not one.back for one in mine)
+        for name, lines in abandoned(private, names):
+            last = {line.path: line for line in lines}
+            results = [
+                result
+                for line in last.values()
+                if (result := _recover_one(root, private, line, roots)) is not None
+            ]
+            recovered += results
+            stays = any(not result.back for result in results)
             if stays or any(exchange.is_left_over(line, private) for line in last.values()):
-                continue  # perhaps no claim looks for it, so only this note can tell whose it is
+                continue  # if no claim looks for it, only this journal shows whose it is
             try:
                 os.unlink(name, dir_fd=private)
             except FileNotFoundError:
                 pass
-    return found
+    return recovered
 
 
 def _forget_origins(private: int, names: list[str]) -> None:
-    """Remove the notes of origin of files that never came, or were purged by a process that died then."""
+    """Remove the symlinks of files that never came, or that a process purged just before it died."""
     there = set(names)
     for name in names:
         if name.endswith(f".{FROM}") and name.removesuffix(FROM) + ASIDE not in there:
@@ -76,7 +81,7 @@ def _forget_origins(private: int, names: list[str]) -> None:
                 if age > _ORIGIN_SECONDS:
                     os.unlink(name, dir_fd=private)
             except FileNotFoundError:
-                continue  # its maker, or another scan, was quicker
+                continue  # its maker, or another scan, was faster
 
 
 def _recover_one(root: Root, private: int, line: JournalEntry, roots: Roots) -> Recovered | None:

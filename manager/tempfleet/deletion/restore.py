@@ -18,7 +18,7 @@ from . import guarded
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedFile:
-    """A file in its grace period, as the disk tells it."""
+    """A file in quarantine, as it was found on the disk."""
 
     path: str
     aside_path: str
@@ -26,7 +26,7 @@ class QuarantinedFile:
 
 
 def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
-    """Every file in its grace period, from the disk."""
+    """Every file in quarantine, from the disk."""
     for root in roots:
         for entry in root.private.entries():
             if entry.aside:
@@ -37,29 +37,29 @@ def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
                 yield QuarantinedFile(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
 
 
-def as_new_file(aside: QuarantinedFile, roots: Roots) -> NewFile | None:
-    """What registering *aside* anew sends, its record lost: a whole grace period from now. None once it is gone."""
-    root = roots.find(aside.aside_path)
+def as_new_file(file: QuarantinedFile, roots: Roots) -> NewFile | None:
+    """The registration of a quarantined file whose record was lost, with a full time to live; None if it is gone."""
+    root = roots.find(file.aside_path)
     if root is None:
         return None
-    private, name, reader = root.private.peek(), os.path.basename(aside.aside_path), roots.system.reader()
+    private, name, reader = root.private.peek(), os.path.basename(file.aside_path), roots.system.reader()
     try:
-        found = reader.stat(private, name)
-        identity = Identity.of(reader, private, name, found, handles=root.handles)
+        stat_result = reader.stat(private, name)
+        identity = Identity.of(reader, private, name, stat_result, handles=root.handles)
     except FileNotFoundError:
         return None
     return NewFile(
-        path=aside.aside_path,
+        path=file.aside_path,
         ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
-        size_bytes=aside.size_bytes,
+        size_bytes=file.size_bytes,
         identity=identity,
-        flags=Flag.QUARANTINED + (Flag.DIRECTORY if stat.S_ISDIR(found.mode) else ""),
-        uid=found.uid,
+        flags=Flag.QUARANTINED + (Flag.DIRECTORY if stat.S_ISDIR(stat_result.mode) else ""),
+        uid=stat_result.uid,
     )
 
 
 def origin_of(aside_path: str) -> str:
-    """Where a file in quarantine was, as the symlink beside it tells people; "" where nothing does."""
+    """The path that a quarantined file had, from the symlink beside it; "" if there is none. For people only."""
     at, _, name = aside_path.rpartition("/")
     try:
         return os.readlink(f"{at}/{Entry(name, '', 0).from_name}")
@@ -69,27 +69,27 @@ def origin_of(aside_path: str) -> str:
 
 def restore(path: str, roots: Roots) -> QuarantinedFile:
     """
-    Give the file that was last set aside from *path* its name back, never over an existing one.
+    Give the file that was last quarantined from *path* its name back, never over another file.
 
-    Its record, that of the ``aside_path`` in the answer, is to be taken out of the registry before; after a crash in
+    The caller first removes its record, that of the ``aside_path`` in the result, from the registry. After a crash in
     between, restoring works again.
 
     Raises:
-        FileMissing: no file from there is set aside.
-        UnsafePath: reason "exists" where the name is taken, "outside-roots", "symlink" or "mount" as at registration.
-        OSError: the directory it was in is gone, or may not be written to; the file is still set aside.
+        FileMissing: no file from there is in quarantine.
+        UnsafePath: reason "exists" if the name is taken; "outside-roots", "symlink" or "mount" as at registration.
+        OSError: its directory is gone, or may not be written to. The file is still in quarantine.
     """
     root = roots.find(path)
     if root is None:
         raise roots.outside(path, action="restored")
-    mine = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
-    if not mine:
+    entries = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
+    if not entries:
         raise FileMissing(
-            f"{printable(path)} is not in quarantine: it was not deleted there, or its grace period is over.",
+            f"{printable(path)} is not in quarantine: it was not quarantined, or its time there is over.",
             path=path,
             reason="missing",
         )
-    last = max(mine, key=lambda entry: entry.token)
+    last = max(entries, key=lambda entry: entry.token)
     _rename_back(path, last, root, roots)
     forget_origin(root.private.peek(), last)
     return QuarantinedFile(path, f"{root.private.path}/{last.name}", last.size_bytes)

@@ -1,4 +1,4 @@
-"""What one ``delete`` call keeps from record to record; used by its thread alone."""
+"""What one ``delete`` call keeps open from record to record. Only its thread uses it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from .journal import Journal
 
 _OPEN_DIRECTORIES = 32
 """
-Records of one directory mostly come together; more would be a burden on the file table with every thread.
+Records of one directory usually come together. With more, each thread would burden the file table.
 """
 
 
 class Stopped(Exception):
-    """The lease or the time budget ran out in the middle of a record; what is left stays where it is."""
+    """The lease or the time budget ran out in the middle of a record. What is left of the file stays where it is."""
 
 
 class Session:
     """
-    One ``delete`` call: its open directories, its buffers, its note in each private directory.
+    One ``delete`` call: its open directories, its buffers, and its journal in each private directory.
 
-    A directory that was looked up without following a symlink stays open for the next record in it. That is
-    no weaker than looking it up again: whatever is renamed meanwhile, each object is compared before it is
-    unlinked.
+    A directory that was looked up without following a symlink stays open for the next record in it. That is as safe as
+    looking it up again, because each object is compared before it is unlinked, whatever was renamed meanwhile.
     """
 
     def __init__(
@@ -51,16 +50,16 @@ class Session:
         self.owner_check = settings.owner_check
         self.secure = settings.secure_delete
         self.left_behind = False
-        self.moved = {root.path: root.moved() for root in roots}  # why each is not what was opened
+        self.moved = {root.path: root.moved() for root in roots}  # reasons, by root
         self._records = records
         self._parents: dict[str, int] = {}
         self._privates: dict[str, int] = {}
-        self._notes: dict[str, Journal] = {}
-        self._aside_bytes: dict[str, int] = {}
+        self._journals: dict[str, Journal] = {}
+        self._quarantined_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
 
     def parent(self, root: Root, path: str) -> int:
-        """The directory that holds *path*, a descriptor that this session closes."""
+        """The directory that contains *path*; a descriptor that this session closes."""
         at = path[: path.rindex("/")]
         fd = self._parents.get(at)
         if fd is None:
@@ -73,34 +72,34 @@ class Session:
         return fd
 
     def private(self, root: Root) -> int:
-        """The private directory of *root*, with a note in it of what may be moved there."""
+        """The private directory of *root*, with a journal in it of what may be moved there."""
         fd = self._privates.get(root.path)
         if fd is None:
             fd = root.private.open()
-            self._notes[root.path] = Journal(fd, self.token, self._records)
+            self._journals[root.path] = Journal(fd, self.token, self._records)
             self._privates[root.path] = fd
         return fd
 
     def has_lost_private(self, root: Root) -> bool:
-        """Whether somebody removed the private directory since: then a move into it finds no directory, not no file."""
+        """Whether the private directory was removed since: then a move fails because of the directory, not the file."""
         fd = self._privates.get(root.path)
         return fd is not None and fd != root.private.peek()
 
     @property
     def is_noted(self) -> bool:
-        """Whether what was moved so far, or is about to be, stands in a note; a full disk takes none."""
-        return all(note.is_whole for note in self._notes.values())
+        """Whether the journals contain all that is moved. On a full disk they cannot be written."""
+        return all(journal.is_whole for journal in self._journals.values())
 
     def note(self, root: Root, path: str, identity: str) -> None:
-        """Say what *path* is by now; for who finds it after a crash."""
-        self._notes[root.path].add(path, identity)
+        """Write into the journal what *path* is by now, for the recovery after a crash."""
+        self._journals[root.path].add(path, identity)
 
     def entry_name(self, path: str) -> str:
-        """What *path* is called in the private directory under this claim."""
+        """The name of *path* in the private directory under this claim."""
         return f"{digest_of(path)}.{self.token:x}"
 
     def entries_of(self, root: Root, path: str) -> list[Entry]:
-        """What earlier claims of *path* left in the private directory; listed once per session."""
+        """The entries that earlier claims of *path* left in the private directory; listed once per session."""
         if root.path not in self._entries:
             by_digest: dict[str, list[Entry]] = {}
             for entry in root.private.entries():
@@ -109,25 +108,25 @@ class Session:
         return self._entries[root.path].get(digest_of(path), [])
 
     def fits_quarantine(self, root: Root, size: int) -> bool:
-        """Whether *size* bytes more may wait in the grace period; if so they are counted."""
-        if root.path not in self._aside_bytes:
+        """Whether the quarantine has room for *size* bytes more. If so, they are counted."""
+        if root.path not in self._quarantined_bytes:
             entries = root.private.entries()
-            self._aside_bytes[root.path] = sum(entry.size_bytes for entry in entries if entry.aside)
-        if self._aside_bytes[root.path] + size > self.settings.quarantine_max_bytes:
+            self._quarantined_bytes[root.path] = sum(entry.size_bytes for entry in entries if entry.aside)
+        if self._quarantined_bytes[root.path] + size > self.settings.quarantine_max_bytes:
             return False
-        self._aside_bytes[root.path] += size
+        self._quarantined_bytes[root.path] += size
         return True
 
     def go_on(self) -> None:
-        """Ask between two steps of one long record."""
+        """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""
         if not self.may_go_on():
             raise Stopped
 
     def close(self) -> None:
         self._close_parents()
-        for note in self._notes.values():
-            note.close(keep=self.left_behind)
-        self._notes.clear()
+        for journal in self._journals.values():
+            journal.close(keep=self.left_behind)
+        self._journals.clear()
 
     def _close_parents(self) -> None:
         for fd in self._parents.values():

@@ -1,13 +1,13 @@
 """
-The last step of every way: unlink what was proven to be ours, overwritten first if that is asked
-(``TEMP_FILE_SECURE_DELETE``). A directory goes with everything in it, as one unit.
+The last step of every way: unlink what was proven to be ours. With ``TEMP_FILE_SECURE_DELETE`` it is overwritten
+first. A directory is removed with everything in it, as one unit.
 
-No recursion and no stack: a subdirectory that is not empty is moved up into the top one, where its turn
-comes. So two descriptors are enough for any depth, memory does not grow with the number of entries, and what
-a crash leaves is again a directory that the next try empties. Each subdirectory is opened without following a
-symlink or crossing a mount, whoever moves what in it at the same time.
+There is no recursion and no stack. A subdirectory that is not empty is moved up into the top directory, and emptied
+there later. So two descriptors are enough for any depth, and memory does not grow with the number of entries. A crash
+leaves a directory again, which the next try empties. Each subdirectory is opened without following a symlink or
+crossing a mount, whatever other processes move in it at the same time.
 
-Mounts inside are looked for before anything is touched. One that comes later is not crossed: emptying stops
+Mounts inside are looked for before anything is changed (``checks``). A later mount is not crossed: emptying stops
 there.
 """
 
@@ -35,11 +35,11 @@ def remove(fd: int, name: str, session: Session, *, directory: bool, exclusive: 
             file is overwritten.
 
     Returns:
-        For a directory the bytes that its files gave back, else 0.
+        For a directory the bytes that were freed, else 0.
 
     Raises:
-        OSError: it, or something in it, is still there.
-        Stopped: out of time; it is still there, the work done so far with it.
+        OSError: it, or an entry in it, is still there.
+        Stopped: the time ran out. It is still there; the work so far is not lost.
     """
     if directory:
         return _remove_tree(fd, name, session)
@@ -58,12 +58,11 @@ def _remove_tree(fd: int, name: str, session: Session) -> int:
     Empty and remove the directory *name* of *fd*.
 
     Returns:
-        The bytes that the disk got back.
+        The freed bytes.
 
     Raises:
-        OSError: of the entry that could not go; the rest is still there. EBUSY if it is refilled all the
-            time.
-        Stopped: out of time; the rest is still there.
+        OSError: of the entry that could not be removed; the rest is still there.
+        Stopped: the time ran out; the rest is still there.
     """
     top = session.roots.system.open_beneath(fd, name, _OPEN)
     try:
@@ -77,7 +76,7 @@ def _remove_tree(fd: int, name: str, session: Session) -> int:
 
 
 class _Emptying:
-    """One directory being emptied, and what that has given back."""
+    """One directory being emptied, and the bytes freed so far."""
 
     def __init__(self, fd: int, session: Session) -> None:
         self._fd = fd
@@ -86,25 +85,25 @@ class _Emptying:
         self.freed_bytes = 0
 
     def run(self) -> None:
-        """Until a pass finds nothing. Whoever refills it all the time is outlasted by the lease only."""
+        """Repeat until the directory is empty. If a process keeps adding files, this ends with the lease."""
         while not self._pass():
             pass
 
     def _pass(self) -> bool:
-        """Everything that is in the top directory now; True if there was nothing."""
-        nothing = True
+        """Remove everything that is in the top directory now. Returns True if it was empty."""
+        is_empty = True
         with os.scandir(self._fd) as entries:
             for entry in entries:
-                nothing = False
+                is_empty = False
                 self._session.go_on()
                 if not entry.is_dir(follow_symlinks=False):
                     self._unlink(self._fd, entry.name)
                 elif not _removed(self._fd, entry.name):
                     self._drain(entry.name)
-        return nothing
+        return is_empty
 
     def _drain(self, name: str) -> None:
-        """Empty a subdirectory of the top one; what is a full directory in it moves up."""
+        """Empty a subdirectory of the top directory; directories in it that are not empty move up."""
         try:
             fd = self._session.roots.system.open_beneath(self._fd, name, _OPEN)
         except FileNotFoundError:
@@ -119,7 +118,7 @@ class _Emptying:
                         self._move_up(fd, entry.name)
         finally:
             os.close(fd)
-        _removed(self._fd, name)  # if it was refilled, the next pass sees it
+        _removed(self._fd, name)  # if it was filled again, the next pass finds it
 
     def _move_up(self, fd: int, name: str) -> None:
         while True:
@@ -149,7 +148,7 @@ class _Emptying:
 
 
 def _removed(fd: int, name: str) -> bool:
-    """rmdir; False if there is something in it."""
+    """rmdir. Returns False if the directory is not empty."""
     try:
         os.rmdir(name, dir_fd=fd)
     except FileNotFoundError:

@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path.resolve() / "data"
 
 
-def killed_at(point: str, roots: Roots, records: list[FileRecord], *, aside: bool = False) -> bool:
+def killed_at(point: str, roots: Roots, records: list[FileRecord], *, quarantine: bool = False) -> bool:
     """Delete *records* in a process that kills itself at *point*; False if it never came there."""
 
     def die(reached: str) -> None:
@@ -46,7 +46,7 @@ def killed_at(point: str, roots: Roots, records: list[FileRecord], *, aside: boo
     def child() -> None:
         faults.install(die)
         deleter = Deleter(roots, roots.settings)
-        work = deleter.quarantine if aside else deleter.delete
+        work = deleter.quarantine if quarantine else deleter.delete
         list(work(records, token=7, may_go_on=lambda: True))
 
     process = multiprocessing.get_context("fork").Process(target=child)
@@ -83,7 +83,7 @@ def test_after_a_kill_the_next_claim_finishes(data: Path, roots: Roots, point: s
 
 
 @pytest.mark.parametrize("point", ["guarded.moved", "guarded.put-back"])
-def test_a_stranger_moved_aside_by_a_killed_process_gets_its_name_back(
+def test_a_stranger_moved_by_a_killed_process_gets_its_name_back(
     data: Path, roots: Roots, point: str
 ) -> None:
     path = data / "name"
@@ -147,11 +147,13 @@ def test_recovery_leaves_alone_what_a_living_process_is_deleting(data: Path, roo
 
 
 @pytest.mark.parametrize("point", ["set-aside.noted", "guarded.moved", "guarded.compared", "set-aside.moved"])
-def test_after_a_kill_on_the_way_aside_the_next_claim_finishes(data: Path, roots: Roots, point: str) -> None:
+def test_after_a_kill_on_the_way_into_quarantine_the_next_claim_finishes(
+    data: Path, roots: Roots, point: str
+) -> None:
     path = data / "file"
     path.write_text("x")
     record = registered(roots, path)
-    assert killed_at(point, roots, [record], aside=True)
+    assert killed_at(point, roots, [record], quarantine=True)
     deleter = Deleter(roots, roots.settings)
     deleter.recover()
     [one] = deleter.quarantine([record], token=8, may_go_on=lambda: True)

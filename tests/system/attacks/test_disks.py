@@ -192,8 +192,8 @@ def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Pat
                 file.touch()
             records = [registered(roots, path), registered(roots, tree, directory=True)]
             subprocess.run(["chattr", "+i", path, tree / "f"], check=True)
-            foretold = preview(roots, records[0])
-            assert (foretold.outcome, foretold.reason) == (Outcome.FAILED, "EPERM")
+            predicted = preview(roots, records[0])
+            assert (predicted.outcome, predicted.reason) == (Outcome.FAILED, "EPERM")
             done = delete(roots, *records)
             assert [(d.outcome, d.reason) for d in done] == [(Outcome.FAILED, "EPERM")] * 2
             assert path.exists()
@@ -204,7 +204,7 @@ def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Pat
 
 @needs_root
 @needs_linux
-def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_predicted(tmp_path: Path) -> None:
     with file_system("ext4", tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve())) as roots:
@@ -214,8 +214,8 @@ def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
                 file.touch()
             records = [registered(roots, path), registered(roots, kept)]
             deleter = Deleter(roots, roots.settings)
-            with deleter.preview() as look:
-                assert [look(record).outcome for record in records] == [Outcome.DELETED] * 2
+            with deleter.preview() as predict:
+                assert [predict(record).outcome for record in records] == [Outcome.DELETED] * 2
             for change, undo, expected in (
                 (["chattr", "+i", kept.parent], ["chattr", "-i", kept.parent], (Outcome.FAILED, "EPERM")),
                 (
@@ -226,14 +226,14 @@ def test_what_the_system_will_not_let_go_is_foretold(tmp_path: Path) -> None:
             ):
                 subprocess.run(change, check=True)
                 try:
-                    foretold = preview(roots, records[1])
+                    predicted = preview(roots, records[1])
                     (done,) = delete(roots, records[1])
                 finally:
                     subprocess.run(undo, check=True)
-                assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == expected
+                assert (predicted.outcome, predicted.reason) == (done.outcome, done.reason) == expected
 
 
-def test_a_directory_that_may_not_be_written_to_is_foretold(data: Path, roots: Roots) -> None:
+def test_a_directory_that_may_not_be_written_to_is_predicted(data: Path, roots: Roots) -> None:
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere")
     path = data / "closed" / "f"
@@ -242,10 +242,10 @@ def test_a_directory_that_may_not_be_written_to_is_foretold(data: Path, roots: R
     record = registered(roots, path)
     path.parent.chmod(0o500)
     try:
-        foretold, (done,) = preview(roots, record), delete(roots, record)
+        predicted, (done,) = preview(roots, record), delete(roots, record)
     finally:
         path.parent.chmod(0o700)
-    assert (foretold.outcome, foretold.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
+    assert (predicted.outcome, predicted.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
 
 
 def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roots: Roots) -> None:
@@ -341,8 +341,8 @@ def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: P
     _make_deep(tree, 500)
     with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT), system=system) as roots:
         record = registered(roots, tree, directory=True)
-        examined = preview(roots, record)
-        assert (examined.outcome, examined.reason) == (Outcome.BUSY, "in-use-unknown")
+        predicted = preview(roots, record)
+        assert (predicted.outcome, predicted.reason) == (Outcome.BUSY, "in-use-unknown")
         [weight] = Deleter(roots, roots.settings).footprints([record])
         assert weight is not None and 64 <= weight.files <= 66
     with Roots.open(settings_for(tmp_path, in_use=InUse.KEEP), system=system) as roots:
@@ -417,7 +417,7 @@ def test_a_file_of_another_owner_is_refused(data: Path, roots: Roots) -> None:
     assert (data / "f").exists()
 
 
-def test_a_record_from_afar_is_held_against_the_files_age(tmp_path: Path, data: Path) -> None:
+def test_an_unverified_record_is_compared_with_the_age_of_the_file(tmp_path: Path, data: Path) -> None:
     with Roots.open(settings_for(tmp_path, message_roots=(str(data),))) as roots:
         now_ms = time.time_ns() // 1_000_000
         (data / "f").write_text("x")

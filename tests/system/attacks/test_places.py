@@ -161,7 +161,7 @@ def test_below_a_root_that_hands_down_its_group_files_are_deleted_too(tmp_path: 
 
 @needs_root
 @pytest.mark.parametrize("raced", [False, True])
-def test_what_the_owner_of_a_volume_set_aside_is_purged_by_root_too(tmp_path: Path, raced: bool) -> None:
+def test_what_the_owner_of_a_volume_quarantined_is_purged_by_root_too(tmp_path: Path, raced: bool) -> None:
     settings = settings_for(tmp_path, quarantine_seconds=60)
     path = tmp_path / "data" / "file"
     path.write_text("x")

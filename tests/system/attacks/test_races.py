@@ -284,8 +284,8 @@ def test_a_fifo_in_the_place_of_a_file_keeps_no_reader_waiting(data: Path, roots
     assert seen == {b"content", "fifo"}
 
 
-def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) -> None:
-    """Between the making and the locking of a note, a recovery scan may see it; then it must not count as whole."""
+def test_a_complete_journal_is_never_taken_for_a_dead_process_s(roots: Roots) -> None:
+    """Between the making and the locking of a journal, a recovery scan may see it; then it must not count as whole."""
     private = roots.base.private.open()
     lost = 0
     with attacker(lambda: [recover(roots) for _ in range(50)] and None):
@@ -297,7 +297,7 @@ def test_a_note_that_stands_is_never_taken_for_a_dead_process_s(roots: Roots) ->
 
 
 @needs_linux
-def test_a_note_that_cannot_be_removed_stops_nothing(data: Path, roots: Roots) -> None:
+def test_a_journal_that_cannot_be_removed_stops_nothing(data: Path, roots: Roots) -> None:
     records = []
     for name in "ab":
         (data / name).write_text(name)

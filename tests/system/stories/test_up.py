@@ -182,7 +182,7 @@ WRONG = {
     "an audit log in a missing directory": (
         "TEMP_FILE_AUDIT_LOG",
         "/no/such/log",
-        "its directory is not there",
+        "its directory does not exist",
     ),
     "a directory that may not be a root": ("TEMP_FILE_ALLOWED_ROOTS", "/", "is the root directory"),
 }
