@@ -12,7 +12,7 @@
   ARGV[2]   lease_ms  int   above zero
   ARGV[3]   limit     int   1..1000
   ARGV[4]   until_ms  int   claim named files, those registered at or before it; '' claims due files
-  ARGV[5]   aside     int   1: also named files in quarantine whose grace period is not over
+  ARGV[5]   aside     int   1: also claim named files that are in quarantine and not due yet
   ARGV[6+]  files     1 each: path; none unless until_ms is given
 
   Returns  {token, now_ms, left, path, record, attempts, ...} left is the number of other due files;
