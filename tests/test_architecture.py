@@ -100,3 +100,24 @@ def test_no_file_and_no_function_is_too_long_to_be_read(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
+
+
+def own_modules() -> dict[str, set[str]]:
+    """Each module of ours -> the modules of ours that it imports, those for type checkers included."""
+    names = {".".join(module_of(path)): path for path in FILES}
+    return {
+        name: {
+            module
+            for _, target, imported in imported_modules(path)
+            for module in (".".join(target), *(".".join([*target, item]) for item in imported))
+            if module in names and module != name and names[module].name != "__init__.py"
+        }
+        for name, path in names.items()
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imports = own_modules()
+    while leaves := {name for name, targets in imports.items() if not targets & imports.keys()}:
+        imports = {name: targets for name, targets in imports.items() if name not in leaves}
+    assert imports == {}

@@ -16,8 +16,8 @@ from support import tree
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.direct import Direct
 from tempfleet.deletion.guarded import Guarded
-from tempfleet.deletion.plan import Plan
-from tempfleet.deletion.quarantine import QUARANTINE, Quarantined
+from tempfleet.deletion.plan import Plan, Quarantined
+from tempfleet.deletion.quarantine import QUARANTINE
 from tempfleet.deletion.session import Session
 from tempfleet.filesystem.creation import create_directory, create_file
 from tempfleet.filesystem.identity import Identity

@@ -10,7 +10,7 @@ import pytest
 
 from deletion_support import preview
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import Quarantined
+from tempfleet.deletion.plan import Quarantined
 from tempfleet.errors import FileMissing, UnsafePath
 from tempfleet.filesystem.creation import create_file
 from tempfleet.filesystem.inspection import inspect

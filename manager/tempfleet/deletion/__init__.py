@@ -64,7 +64,8 @@ from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
 from .exchange import Agreement, NewForm, Source
 from .outcome_log import log
-from .quarantine import QUARANTINE, Quarantined
+from .plan import Quarantined
+from .quarantine import QUARANTINE
 from .recovery import Recovered, recover, stands_for_another
 from .restore import QuarantinedFile, origin_of, quarantined_files
 from .session import Session

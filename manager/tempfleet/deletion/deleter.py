@@ -16,8 +16,8 @@ from .audit import AuditLines, AuditLog
 from .direct import Direct
 from .footprint import Footprint, footprint_of
 from .guarded import Guarded, NotPutBack
-from .plan import Plan, Way
-from .quarantine import QUARANTINE, Purge, Quarantine, Quarantined
+from .plan import Plan, Quarantined, Way
+from .quarantine import QUARANTINE, Purge, Quarantine
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
 from .session import Session, Stopped

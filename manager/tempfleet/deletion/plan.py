@@ -13,14 +13,25 @@ the write lock once more after it. The checks of a plan only save other files fr
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..filesystem import Entry, Root
-from ..records import Deletion, FileRecord
+from ..records import Deletion, FileRecord, NewFile
 from .session import Session
 
-if TYPE_CHECKING:
-    from .quarantine import Quarantined
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """
+    A file that was moved into quarantine. The caller replaces *record* by *new* in the registry, in one move.
+
+    *new* has the identity, owner and tags of *record*, its flags and Flag.QUARANTINED, and the new path of the file.
+    Its time to live is that of the quarantine.
+    """
+
+    record: FileRecord
+    new: NewFile
 
 
 class Plan:

@@ -17,7 +17,7 @@ the files that it finds in quarantine below the base directory.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..filesystem import ASIDE, Entry, Identity, Root, is_private_name
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
@@ -26,7 +26,7 @@ from . import checks, direct, guarded
 from . import failpoints as faults
 from .direct import Direct
 from .guarded import Guarded
-from .plan import Plan
+from .plan import Plan, Quarantined
 from .restore import forget_origin
 from .session import Session
 from .unlink import remove
@@ -38,19 +38,6 @@ _DELETED, _DIRECT_WAY = Outcome.DELETED, Word.DIRECT
 FULL = "quarantine-full"
 QUARANTINE = "quarantine"
 """The reason of a file that would be quarantined, in a dry run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """
-    A file that was moved into quarantine. The caller replaces *record* by *new* in the registry, in one move.
-
-    *new* has the identity, owner and tags of *record*, its flags and Flag.QUARANTINED, and the new path of the file.
-    Its time to live is that of the quarantine.
-    """
-
-    record: FileRecord
-    new: NewFile
 
 
 class Quarantine:

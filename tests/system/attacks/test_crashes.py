@@ -16,7 +16,7 @@ import pytest
 from deletion_support import delete, registered, settings_for
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import Quarantined
+from tempfleet.deletion.plan import Quarantined
 from tempfleet.filesystem.private_directory import digest_of
 from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import System

@@ -19,7 +19,7 @@ from deletion_support import delete, preview, record_of, registered, settings_fo
 from support import python
 from tempfleet import Settings, SettingsError, UnsafePath
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.deletion.quarantine import Quarantined
+from tempfleet.deletion.plan import Quarantined
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.roots import Roots
