@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
 from tempfleet import RegistryError
+from tempfleet.registry import Registry
 
 from .checks import Facts
 from .show import Show
@@ -106,8 +109,9 @@ class Play:
         """
         Read the registry until host-b's worker holds a lease, and kill that worker at this moment.
 
-        Read it again after the kill, because now nobody can give the lease back. If the kill came too late, restart the
-        worker and wait for its next lease.
+        The worker is stopped first (SIGSTOP), because it holds a lease for a few milliseconds only. If the lease has
+        ended by then, the worker goes on, and the next lease is awaited. Read the registry again after the kill,
+        because now nobody can give the lease back.
         """
         host = self.stage.hosts[1]
         registry = self.stage.fleet.registry(host.volume)
@@ -121,6 +125,8 @@ class Play:
                 continue
             assert host.worker is not None
             pid = host.worker.pid
+            if not _stops_with_lease(pid, registry):
+                continue
             host.worker.kill()
             killed_at = time.monotonic()
             host.kills += 1
@@ -174,3 +180,15 @@ class Play:
             time.sleep(cycle)
         self.show.counts(self.stage.stats())
         return True
+
+
+def _stops_with_lease(pid: int, registry: Registry) -> bool:
+    """Stop the worker *pid*. Returns whether it still holds a lease; otherwise it goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    leased = False
+    try:
+        leased = registry.stats().leased > 0
+    finally:
+        if not leased:
+            os.kill(pid, signal.SIGCONT)
+    return leased
