@@ -1,4 +1,4 @@
-"""Bad input gets a clear, typed error; nothing is lost, and nothing is changed."""
+"""Bad input raises a clear, typed error. Nothing is lost, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
 
-NO_TIMES = [
+INVALID_TTLS = [
     0,
     -1,
     -0.001,
@@ -51,7 +51,7 @@ NO_TIMES = [
 
 @pytest.fixture
 def path(manager: TempFileManager, base_dir: Path) -> Path:
-    """A registered file, which must be there unchanged at the end of each test."""
+    """Returns a registered file."""
     path = base_dir / "kept"
     path.write_text("content")
     manager.register(path)
@@ -60,47 +60,47 @@ def path(manager: TempFileManager, base_dir: Path) -> Path:
 
 @pytest.fixture
 def unchanged(path: Path, base_dir: Path, redis_client: redis.Redis) -> Iterator[None]:
-    """Whatever the test does: the registry and the disk are the same afterwards."""
+    """Checks at the end of the test that registry and disk did not change."""
     before = snapshot(redis_client), tree(base_dir)
     yield
     assert (snapshot(redis_client), tree(base_dir)) == before
 
 
 def refused_path(base_dir: Path, tmp_path: Path, kind: str) -> str | bytes | Path:
-    """A path that cannot be managed, of that kind."""
-    at = tmp_path / "odd"
-    at.mkdir(exist_ok=True)
+    """Returns a path of that kind. Tempfleet cannot manage it."""
+    odd = tmp_path / "odd"
+    odd.mkdir(exist_ok=True)
     if kind == "symlink":
-        (at / kind).symlink_to(base_dir / "kept")
+        (odd / kind).symlink_to(base_dir / "kept")
     elif kind == "dangling":
-        (at / kind).symlink_to("nothing")
+        (odd / kind).symlink_to("nothing")
     elif kind == "directory":
-        (at / kind).mkdir()
+        (odd / kind).mkdir()
     elif kind == "fifo":
-        os.mkfifo(at / kind)
+        os.mkfifo(odd / kind)
     elif kind == "socket":
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(os.path.relpath(at / kind))
+            listener.bind(os.path.relpath(odd / kind))
     else:
         return {
-            "missing": at / "missing",
-            "missing-parent": at / "no" / "file",
+            "missing": odd / "missing",
+            "missing-parent": odd / "no" / "file",
             "below-a-file": base_dir / "kept" / "file",
             "empty": "",
             "empty-bytes": b"",
             "nul": "a\0b",
             "nul-bytes": b"a\0b",
             "surrogate": "/tmp/\ud800",
-            "slash": f"{at}/",
-            "dot": f"{at}/.",
-            "dots": f"{at}/..",
+            "slash": f"{odd}/",
+            "dot": f"{odd}/.",
+            "dots": f"{odd}/..",
             "root": "/",
             "base": base_dir,
             "outside": "/etc/passwd",
             "too-long": base_dir / ("x" * 256),
             "device": "/dev/null",
         }[kind]
-    return at / kind
+    return odd / kind
 
 
 KINDS = {
@@ -127,21 +127,21 @@ def test_a_path_that_cannot_be_managed_is_refused_with_a_reason(
     assert str(error.value).isprintable()
 
 
-def test_a_path_outside_the_roots_is_refused_with_the_roots(
+def test_a_path_outside_the_roots_is_refused_with_a_list_of_the_roots(
     make_manager: MakeManager, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
     manager = make_manager(allowed_roots=(str(tmp_path / "other"),))
-    named = f"(TEMP_FILE_ALLOWED_ROOTS): {manager.roots.base.path}, {(tmp_path / 'other').resolve()}."
+    message = f"(TEMP_FILE_ALLOWED_ROOTS): {manager.roots.base.path}, {(tmp_path / 'other').resolve()}."
     for call in (manager.register, manager.open, manager.restore):
-        with pytest.raises(UnsafePath, match=re.escape(named)) as error:
+        with pytest.raises(UnsafePath, match=re.escape(message)) as error:
             call("/etc/passwd")
         assert error.value.reason == "outside-roots"
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("kind", KINDS)
-def test_register_file_stays_quiet_about_it_but_for_one_warning(
+def test_register_file_logs_one_warning_instead_of_raising(
     manager: TempFileManager, base_dir: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
@@ -153,22 +153,20 @@ def test_register_file_stays_quiet_about_it_but_for_one_warning(
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("nothing", ["", b"", "a\0b", "/tmp/\ud800", "/tmp/.."])
-def test_a_path_that_names_nothing_is_refused_by_every_other_call_too(
-    manager: TempFileManager, nothing: str
-) -> None:
+@pytest.mark.parametrize("path", ["", b"", "a\0b", "/tmp/\ud800", "/tmp/.."])
+def test_an_impossible_path_is_refused_by_every_other_call(manager: TempFileManager, path: str) -> None:
     calls: list[Callable[[str], object]] = [
         manager.renew, manager.hold, manager.unhold, manager.unregister, manager.get_record,
         manager.get_file_age, manager.is_temp_file, manager.files.__getitem__, manager.files.__delitem__,
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(UnsafePath):
-            call(nothing)
+            call(path)
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("ttl", NO_TIMES, ids=lambda ttl: repr(ttl)[:12])
-def test_a_time_to_live_that_is_none_changes_nothing(
+@pytest.mark.parametrize("ttl", INVALID_TTLS, ids=lambda ttl: repr(ttl)[:12])
+def test_an_invalid_time_to_live_changes_nothing(
     manager: TempFileManager, path: Path, base_dir: Path, ttl: float
 ) -> None:
     calls: list[Callable[[], object]] = [
@@ -189,7 +187,7 @@ def test_a_time_to_live_that_is_none_changes_nothing(
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
-    ("tags", "error"),
+    ("tags", "error_type"),
     [
         ([""], InvalidTag), (["two\nlines"], InvalidTag), (["\x1b[2J"], InvalidTag), (["\u2028"], InvalidTag),
         (["good", "x" * 201], InvalidTag), ("report", TypeError), (b"report", TypeError), ([7], TypeError),
@@ -197,8 +195,8 @@ def test_a_time_to_live_that_is_none_changes_nothing(
     ],
     ids=lambda value: repr(value)[:12],
 )  # fmt: skip
-def test_what_is_no_tag_is_refused_and_changes_nothing(
-    manager: TempFileManager, base_dir: Path, path: Path, tags: list[str], error: type[Exception]
+def test_an_invalid_tag_is_refused_and_changes_nothing(
+    manager: TempFileManager, base_dir: Path, path: Path, tags: list[str], error_type: type[Exception]
 ) -> None:
     calls: list[Callable[[], object]] = [
         lambda: manager.register(path, tags=tags),
@@ -210,12 +208,14 @@ def test_what_is_no_tag_is_refused_and_changes_nothing(
         lambda: list(manager.preview(tags=tags)),
     ]
     for call in calls:
-        with pytest.raises(error) as refused:
+        with pytest.raises(error_type) as error:
             call()
-        assert str(refused.value).isprintable()
+        assert str(error.value).isprintable()
 
 
-def test_a_tag_may_be_long_and_have_spaces_and_a_hold_no_reason(manager: TempFileManager, path: Path) -> None:
+def test_a_tag_may_be_long_and_have_spaces_and_a_hold_needs_no_reason(
+    manager: TempFileManager, path: Path
+) -> None:
     tags = ("x" * 200, "größe in €", "a,b:c")
     assert manager.register(path, tags=tags).tags == tags
     manager.hold(path, reason=None)
@@ -228,16 +228,16 @@ def test_a_path_that_is_being_deleted_right_now_is_refused(
 ) -> None:
     clock.advance(3600)
     manager.registry.claim(limit=1, lease_ms=1000)
-    before = snapshot(redis_client)
+    contents = snapshot(redis_client)
     for call in (manager.register, manager.renew, manager.hold, manager.unregister):
         with pytest.raises(AlreadyClaimed, match="being deleted at this moment"):
             call(path)
-    assert snapshot(redis_client) == before
+    assert snapshot(redis_client) == contents
     assert path.exists()
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_path_may_be_confined_further_than_to_the_roots(
+def test_a_call_can_confine_paths_to_fewer_roots(
     manager: TempFileManager, tmp_path: Path, path: Path
 ) -> None:
     (tmp_path / "stranger").touch()
@@ -247,19 +247,19 @@ def test_a_path_may_be_confined_further_than_to_the_roots(
 
 
 @pytest.mark.parametrize("host", ["a|b", "{a}", "a\nb", ""])
-def test_a_host_that_is_no_name_is_refused(tmp_path: Path, host: str) -> None:
+def test_an_invalid_host_name_is_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(SettingsError) as error:
         TempFileManager(tmp_path / "base", host=host, client=fakeredis.FakeRedis())
     assert error.value.variable == "TEMP_FILE_HOST"
     assert not (tmp_path / "base").exists()
 
 
-def test_an_unknown_host_has_an_error_of_its_own() -> None:
+def test_an_unknown_host_has_its_own_error() -> None:
     assert issubclass(UnknownHost, TempfleetError)
     assert UnknownHost(host="web-9").host == "web-9"
 
 
-def test_an_unreachable_redis_is_told_at_the_first_call_and_loses_no_file(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_an_error_at_the_first_call_and_no_file_is_lost(tmp_path: Path) -> None:
     manager = TempFileManager(tmp_path / "base", redis_url=f"unix://{tmp_path}/nobody.sock")
     path = tmp_path / "base" / "file"
     path.touch()
@@ -278,7 +278,7 @@ def test_an_unreachable_redis_is_told_at_the_first_call_and_loses_no_file(tmp_pa
     manager.close()
 
 
-def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path) -> None:
+def test_the_error_about_a_wrong_password_does_not_show_it(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path / "server") as server:
         connect(server.unix_url).config_set("requirepass", "the-right-one")
         manager = TempFileManager(tmp_path / "base", redis_url=f"unix://:my-guess@{server.socket_path}")

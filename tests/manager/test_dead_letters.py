@@ -1,4 +1,4 @@
-"""Dead letters through the manager, and directories by the many."""
+"""Dead letters through the manager, lists of records by state, and directories registered in one call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tempfleet import NotRegistered, State, TempFileManager
 from tempfleet.registry.values import Nack
 
 
-def buried(manager: TempFileManager, path: Path) -> Path:
+def dead_letter(manager: TempFileManager, path: Path) -> Path:
     path.touch()
     manager.register(path)
     claim = manager.registry.claim_paths([str(path)], lease_ms=1000, until_ms=manager.registry.now_ms())
@@ -19,13 +19,13 @@ def buried(manager: TempFileManager, path: Path) -> Path:
 
 
 def test_a_revived_dead_letter_is_due_at_once(manager: TempFileManager, base_dir: Path) -> None:
-    path = buried(manager, base_dir / "a")
+    path = dead_letter(manager, base_dir / "a")
     manager.revive(path)
     assert [record.path for record in manager.files_due_within(0.001)] == [str(path)]
     assert manager.cleanup() == 1
 
 
-def test_what_is_no_dead_letter_is_not_revived(manager: TempFileManager, base_dir: Path) -> None:
+def test_only_dead_letters_can_be_revived(manager: TempFileManager, base_dir: Path) -> None:
     path = base_dir / "a"
     path.touch()
     manager.register(path)
@@ -33,8 +33,8 @@ def test_what_is_no_dead_letter_is_not_revived(manager: TempFileManager, base_di
         manager.revive(path)
 
 
-def test_records_of_one_state_are_those_and_no_others(manager: TempFileManager, base_dir: Path) -> None:
-    dead = buried(manager, base_dir / "dead")
+def test_records_are_listed_by_state(manager: TempFileManager, base_dir: Path) -> None:
+    dead = dead_letter(manager, base_dir / "dead")
     for name in ("waiting", "held"):
         (base_dir / name).touch()
         manager.register(base_dir / name)
@@ -45,7 +45,7 @@ def test_records_of_one_state_are_those_and_no_others(manager: TempFileManager, 
     assert len(list(manager.records())) == 3
 
 
-def test_directories_can_be_registered_many_at_once(manager: TempFileManager, base_dir: Path) -> None:
+def test_many_directories_can_be_registered_in_one_call(manager: TempFileManager, base_dir: Path) -> None:
     for name in ("a", "b"):
         (base_dir / name).mkdir()
     records = manager.register_many([base_dir / "a", base_dir / "b"], directory=True)

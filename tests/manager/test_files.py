@@ -1,4 +1,4 @@
-"""``manager.files``: a live mapping; nothing is kept in it, and no assignment can leak a file."""
+"""``manager.files`` is a view of the registry. It stores nothing, and no assignment to it can leak a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MakeManager = Callable[..., TempFileManager]
 
 @pytest.fixture
 def paths(manager: TempFileManager, base_dir: Path) -> list[str]:
-    """Three registered files."""
+    """Returns three registered files."""
     paths = [str(base_dir.resolve() / name) for name in "abc"]
     for path in paths:
         Path(path).touch()
@@ -28,7 +28,7 @@ def paths(manager: TempFileManager, base_dir: Path) -> list[str]:
     return paths
 
 
-def test_it_is_a_mapping_of_paths_to_registration_times(
+def test_files_is_a_mapping_of_paths_to_registration_times(
     manager: TempFileManager, paths: list[str], clock: FakeClock
 ) -> None:
     assert isinstance(manager.files, MutableMapping)
@@ -45,14 +45,16 @@ def test_it_is_a_mapping_of_paths_to_registration_times(
     assert repr(manager.files) == f"<3 temporary files {manager.volume.in_words}>"
 
 
-def test_it_is_live(manager: TempFileManager, make_manager: MakeManager, paths: list[str]) -> None:
+def test_files_shows_changes_at_once(
+    manager: TempFileManager, make_manager: MakeManager, paths: list[str]
+) -> None:
     files = manager.files
     make_manager().unregister(paths[0])
     assert len(files) == 2
     assert paths[0] not in files
 
 
-def test_paths_are_normalised_as_everywhere(
+def test_paths_are_normalised_as_in_every_other_call(
     manager: TempFileManager, base_dir: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(base_dir)
@@ -64,10 +66,10 @@ def test_paths_are_normalised_as_everywhere(
 
 def test_iterating_loads_a_page_at_a_time(real_client: redis.Redis, base_dir: Path) -> None:
     manager = TempFileManager(base_dir, client=real_client)
-    many = [base_dir / str(n) for n in range(3000)]
-    for path in many:
+    paths = [base_dir / str(n) for n in range(3000)]
+    for path in paths:
         path.touch()
-    manager.register_many(many)
+    manager.register_many(paths)
 
     def pages() -> int:
         return int(real_client.info("commandstats").get("cmdstat_hscan", {}).get("calls", 0))
@@ -135,7 +137,7 @@ def test_a_wrong_clock_of_this_host_never_makes_an_assigned_file_older(
         assert manager.cleanup() == 0
 
 
-def test_assigning_an_entry_of_what_is_not_there_is_refused(manager: TempFileManager, base_dir: Path) -> None:
+def test_an_entry_of_a_missing_file_cannot_be_assigned(manager: TempFileManager, base_dir: Path) -> None:
     with pytest.raises(FileMissing):
         manager.files[str(base_dir / "nothing")] = time.time()
     with pytest.raises(UnsafePath):
@@ -143,7 +145,7 @@ def test_assigning_an_entry_of_what_is_not_there_is_refused(manager: TempFileMan
     assert len(manager.files) == 0
 
 
-def test_assigning_files_drops_only_records_of_files_that_are_neither_wanted_nor_there(
+def test_assigning_files_drops_only_records_of_missing_files_that_are_not_assigned(
     manager: TempFileManager, paths: list[str]
 ) -> None:
     os.remove(paths[0])
@@ -163,16 +165,16 @@ def test_assigning_files_to_itself_changes_nothing(manager: TempFileManager, pat
     assert len(manager.files) == 3
 
 
-def test_emptying_it_lets_everything_go_and_deletes_nothing(
-    manager: TempFileManager, paths: list[str]
-) -> None:
+def test_clear_unregisters_all_files_and_deletes_none(manager: TempFileManager, paths: list[str]) -> None:
     manager.files.clear()
     assert len(manager.files) == 0
     assert all(os.path.exists(path) for path in paths)
     assert_balanced(manager)
 
 
-def test_on_a_disk_that_is_away_no_record_is_dropped(manager: TempFileManager, base_dir: Path) -> None:
+def test_no_record_is_dropped_while_the_base_directory_is_missing(
+    manager: TempFileManager, base_dir: Path
+) -> None:
     path = base_dir / "a"
     path.touch()
     manager.register(path)
@@ -183,7 +185,7 @@ def test_on_a_disk_that_is_away_no_record_is_dropped(manager: TempFileManager, b
     assert manager.is_temp_file(path)
 
 
-def test_below_a_root_that_is_away_no_record_is_dropped(make_manager: MakeManager, tmp_path: Path) -> None:
+def test_no_record_is_dropped_while_its_root_is_missing(make_manager: MakeManager, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir(0o700)
     manager = make_manager(allowed_roots=(str(root),))

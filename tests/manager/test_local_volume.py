@@ -15,7 +15,7 @@ from tempfleet.registry.store import Store
 ENGINES = ("registry", "cleaner", "admission", "evictor", "compressor", "announcer", "unregistered")
 
 
-def test_threads_that_build_at_the_same_time_get_one_result_and_none_waits_for_another() -> None:
+def test_threads_that_build_at_the_same_time_share_one_result_and_do_not_wait() -> None:
     first_is_inside, second_is_done = threading.Event(), threading.Event()
     names = {"first": first_is_inside, "second": threading.Event()}
 
@@ -39,14 +39,15 @@ def test_threads_that_build_at_the_same_time_get_one_result_and_none_waits_for_a
     second = threading.Thread(target=use, name="second")
     second.start()
     second.join(10)
-    assert "second" in results  # though the first is still inside, as a forked child would see it
+    # The first thread is still inside. A forked child would see the same.
+    assert "second" in results
     second_is_done.set()
     first.join(10)
     assert results["first"] is results["second"] is owner.engine
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_every_engine_is_refused_on_a_redis_that_may_evict_until_it_may_not(
+def test_an_engine_is_refused_while_redis_may_evict(
     name: str, manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policies = iter([{"maxmemory_policy": "allkeys-lru"}] * 2 + [{"maxmemory_policy": "noeviction"}])
@@ -57,7 +58,7 @@ def test_every_engine_is_refused_on_a_redis_that_may_evict_until_it_may_not(
     assert getattr(manager.local_volume, name) is getattr(manager.local_volume, name)
 
 
-def test_a_volume_beside_ours_shares_redis_and_policy_but_neither_roots_nor_engines(
+def test_two_volumes_of_a_host_share_redis_and_policy_but_not_roots_or_engines(
     make_manager: MakeManager, tmp_path: Path
 ) -> None:
     ours = make_manager(tmp_path / "one").local_volume

@@ -1,4 +1,4 @@
-"""TempFileManager: each call of the specification, and ours beside it."""
+"""TempFileManager: the calls of the specification, and the ones that Tempfleet adds."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ MakeManager = Callable[..., TempFileManager]
 
 @pytest.fixture
 def path(manager: TempFileManager, base_dir: Path) -> Path:
-    """A file in the base directory, not registered yet."""
+    """Returns a file in the base directory. It is not registered."""
     path = base_dir.resolve() / "file"
     path.write_text("content")
     return path
 
 
-def others(base_dir: Path, *names: str) -> list[Path]:
+def written(base_dir: Path, *names: str) -> list[Path]:
     paths = [base_dir.resolve() / name for name in names]
     for path in paths:
         path.write_text(path.name)
     return paths
 
 
-# -- making a manager
+# -- creating a manager
 
 
-def test_a_base_directory_is_made_private(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_base_directory_is_created_private(manager: TempFileManager, base_dir: Path) -> None:
     assert base_dir.stat().st_mode & 0o777 == 0o700
     assert manager.base_dir == str(base_dir)
 
 
-def test_a_base_directory_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:
+def test_a_base_directory_that_cannot_be_created_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         TempFileManager(tmp_path / "file" / "base", client=fakeredis.FakeRedis())
@@ -66,14 +66,14 @@ def test_a_base_directory_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> N
         TempFileManager(tmp_path / "file", client=fakeredis.FakeRedis())
 
 
-def test_the_attributes_of_the_specification(make_manager: MakeManager, base_dir: Path) -> None:
+def test_a_manager_has_the_attributes_of_the_specification(make_manager: MakeManager, base_dir: Path) -> None:
     manager = make_manager(max_age=1800)
     assert (manager.base_dir, manager.max_age, len(manager.files)) == (str(base_dir), 1800, 0)
     assert isinstance(manager.lock, type(threading.Lock()))
     assert repr(manager) == f"TempFileManager({str(base_dir)!r}, max_age=1800, host='web-1')"
 
 
-def test_the_lock_is_the_callers_and_nothing_here_takes_it(manager: TempFileManager, path: Path) -> None:
+def test_the_lock_is_for_callers_and_no_method_takes_it(manager: TempFileManager, path: Path) -> None:
     with manager.lock:
         manager.register_file(path)
         assert manager.is_temp_file(path)
@@ -82,20 +82,20 @@ def test_the_lock_is_the_callers_and_nothing_here_takes_it(manager: TempFileMana
 
 
 @pytest.mark.parametrize("max_age", [0, -1, float("nan"), LONGEST_TTL_SECONDS + 1, "3600", True])
-def test_a_max_age_that_is_no_time_to_live_is_refused_at_once(tmp_path: Path, max_age: float) -> None:
+def test_an_invalid_max_age_is_refused_before_anything_is_created(tmp_path: Path, max_age: float) -> None:
     with pytest.raises(InvalidTTL):
         TempFileManager(tmp_path / "base", max_age, client=fakeredis.FakeRedis())
     assert not (tmp_path / "base").exists()
 
 
-def test_max_age_may_be_changed_and_holds_for_what_comes_after(manager: TempFileManager, path: Path) -> None:
+def test_a_changed_max_age_counts_for_later_registrations(manager: TempFileManager, path: Path) -> None:
     manager.max_age = 60
     record = manager.register(path)
     assert record.deadline_ms - record.registered_ms == 60_000
     assert manager.health_check()["max_age"] == 60
 
 
-def test_arguments_go_before_settings_and_settings_before_defaults(tmp_path: Path) -> None:
+def test_arguments_override_settings_and_settings_override_defaults(tmp_path: Path) -> None:
     settings = Settings.load(base_dir=str(tmp_path / "a"), max_age_seconds=5, host="web-1")
     manager = TempFileManager(tmp_path / "b", settings=settings, client=fakeredis.FakeRedis())
     assert (manager.base_dir, manager.max_age) == (str(tmp_path / "b"), 5)
@@ -116,29 +116,29 @@ def test_two_names_of_one_directory_are_one_volume(
 def test_managers_of_two_base_directories_never_see_each_others_files(
     make_manager: MakeManager, tmp_path: Path
 ) -> None:
-    one, two = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
-    with one.create() as mine, two.create() as theirs:
-        mine.close()
-        assert one.is_temp_file(mine)
-        assert not one.is_temp_file(theirs)
-        assert (len(one.files), len(two.files)) == (1, 1)
-        mine.close()  # an open file would be kept
-        assert one.clear_all() == 1
-        assert os.path.exists(theirs)
+    first, second = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
+    with first.create() as file, second.create() as other_file:
+        # Close it, because an open file would be kept.
+        file.close()
+        assert first.is_temp_file(file)
+        assert not first.is_temp_file(other_file)
+        assert (len(first.files), len(second.files)) == (1, 1)
+        assert first.clear_all() == 1
+        assert os.path.exists(other_file)
 
 
-def test_a_manager_that_is_dropped_holds_no_descriptor(tmp_path: Path) -> None:
+def test_a_dropped_manager_leaves_no_descriptor_open(tmp_path: Path) -> None:
     if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("no /proc here to count descriptors in")
+        pytest.skip("needs /proc to count descriptors")
     client = fakeredis.FakeRedis()
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    count = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         TempFileManager(tmp_path, client=client)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == count
 
 
-def test_a_closed_manager_says_so_and_loses_nothing(
+def test_a_closed_manager_raises_and_loses_nothing(
     manager: TempFileManager, make_manager: MakeManager, path: Path
 ) -> None:
     manager.register(path)
@@ -153,7 +153,7 @@ def test_a_closed_manager_says_so_and_loses_nothing(
     assert make_manager().cleanup(force=True) == 1
 
 
-def test_a_directory_with_another_volumes_base_directory_in_it_is_refused(
+def test_a_directory_that_contains_another_base_directory_is_refused(
     make_manager: MakeManager, base_dir: Path
 ) -> None:
     inner = make_manager(base_dir / "tree" / "inner")
@@ -161,13 +161,13 @@ def test_a_directory_with_another_volumes_base_directory_in_it_is_refused(
     (base_dir / "tree" / "inner-but-not").mkdir()
     outer = make_manager()
     for path in (base_dir / "tree", base_dir / "tree" / "inner"):
-        with pytest.raises(UnsafePath) as refused:
+        with pytest.raises(UnsafePath) as error:
             outer.register(path, directory=True)
-        assert refused.value.reason == "root"
+        assert error.value.reason == "root"
     assert outer.register(base_dir / "tree" / "inner-but-not", directory=True).is_directory
 
 
-def test_a_redis_that_may_evict_is_refused_before_anything_is_entrusted_to_it(
+def test_a_redis_that_may_evict_is_refused_before_anything_is_stored_in_it(
     real_client: redis.Redis, tmp_path: Path
 ) -> None:
     real_client.config_set("maxmemory-policy", "allkeys-lru")
@@ -206,13 +206,13 @@ def test_registering_returns_the_record(manager: TempFileManager, path: Path, cl
 
 
 def test_a_path_may_be_text_bytes_or_a_path(manager: TempFileManager, path: Path) -> None:
-    for form in (str(path), os.fsencode(path), path):
-        manager.register_file(form)
-        assert manager.is_temp_file(form)
+    for argument in (str(path), os.fsencode(path), path):
+        manager.register_file(argument)
+        assert manager.is_temp_file(argument)
     assert len(manager.files) == 1
 
 
-def test_registering_again_restarts_the_age_and_never_shortens_the_promise(
+def test_registering_again_restarts_the_age_and_never_shortens_the_life(
     manager: TempFileManager, path: Path, clock: FakeClock
 ) -> None:
     manager.register(path, ttl=100)
@@ -238,8 +238,10 @@ def test_register_file_logs_the_specifications_lines(
     ]
 
 
-def test_a_time_to_live_of_its_own(manager: TempFileManager, base_dir: Path, clock: FakeClock) -> None:
-    short, long = others(base_dir, "short", "long")
+def test_a_file_can_have_its_own_time_to_live(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
+) -> None:
+    short, long = written(base_dir, "short", "long")
     manager.register_file(short, ttl=5)
     manager.register_file(long)
     clock.advance(5)
@@ -247,28 +249,28 @@ def test_a_time_to_live_of_its_own(manager: TempFileManager, base_dir: Path, clo
     assert (short.exists(), long.exists()) == (False, True)
 
 
-def test_many_files_are_registered_at_once(manager: TempFileManager, base_dir: Path) -> None:
-    paths = others(base_dir, *(str(n) for n in range(1100)))
+def test_many_files_are_registered_in_one_call(manager: TempFileManager, base_dir: Path) -> None:
+    paths = written(base_dir, *(str(n) for n in range(1100)))
     records = manager.register_many(paths, ttl=60, tags=["batch"])
     assert [record.path for record in records] == [str(path) for path in paths]
     assert len(manager.files) == 1100
     assert manager.clear_all() == 1100
 
 
-def test_of_many_files_the_bad_ones_are_named_and_the_others_are_registered(
+def test_register_many_reports_bad_files_and_registers_the_written(
     manager: TempFileManager, base_dir: Path
 ) -> None:
-    good, also = others(base_dir, "good", "also")
+    first, second = written(base_dir, "first", "second")
     (base_dir / "directory").mkdir()
     with pytest.raises(BatchError) as error:
-        manager.register_many([good, base_dir / "missing", base_dir / "directory", also, "", "a\0b"])
-    assert [record.path for record in error.value.records] == [str(good), str(also)]
-    kinds = [type(why) for why in error.value.errors.values()]
-    assert kinds == [FileMissing, UnsafePath, UnsafePath, UnsafePath]
+        manager.register_many([first, base_dir / "missing", base_dir / "directory", second, "", "a\0b"])
+    assert [record.path for record in error.value.records] == [str(first), str(second)]
+    types = [type(reason) for reason in error.value.errors.values()]
+    assert types == [FileMissing, UnsafePath, UnsafePath, UnsafePath]
     assert len(manager.files) == 2
 
 
-def test_registering_a_directory_takes_saying_so(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_directory_is_registered_only_with_directory_true(manager: TempFileManager, base_dir: Path) -> None:
     (base_dir / "tree" / "deep").mkdir(parents=True)
     with pytest.raises(UnsafePath) as error:
         manager.register(base_dir / "tree")
@@ -278,7 +280,7 @@ def test_registering_a_directory_takes_saying_so(manager: TempFileManager, base_
     assert not (base_dir / "tree").exists()
 
 
-def test_another_file_under_the_name_replaces_the_record(
+def test_another_file_with_the_name_replaces_the_record(
     manager: TempFileManager, path: Path, clock: FakeClock
 ) -> None:
     manager.register(path, ttl=100)
@@ -292,7 +294,7 @@ def test_another_file_under_the_name_replaces_the_record(
     assert_balanced(manager)
 
 
-# -- keep, or let go
+# -- renew, hold, unregister
 
 
 def test_renewing_moves_the_deadline_later_and_never_earlier(
@@ -306,9 +308,7 @@ def test_renewing_moves_the_deadline_later_and_never_earlier(
     assert manager.get_file_age(path) == 60
 
 
-def test_a_held_file_stays_whatever_its_deadline(
-    manager: TempFileManager, path: Path, clock: FakeClock
-) -> None:
+def test_a_held_file_stays_after_its_deadline(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
     manager.register(path, ttl=1)
     manager.hold(path)
     clock.advance(10**6)
@@ -318,7 +318,7 @@ def test_a_held_file_stays_whatever_its_deadline(
     assert manager.cleanup() == 1
 
 
-def test_a_hold_ends_by_itself(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
+def test_a_hold_with_a_time_limit_ends(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
     manager.register(path, ttl=1)
     manager.hold(path, seconds=100)
     clock.advance(99)
@@ -327,7 +327,7 @@ def test_a_hold_ends_by_itself(manager: TempFileManager, path: Path, clock: Fake
     assert manager.cleanup() == 1
 
 
-def test_a_released_file_is_its_users_again(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
+def test_an_unregistered_file_is_not_deleted(manager: TempFileManager, path: Path, clock: FakeClock) -> None:
     manager.register(path, ttl=1)
     manager.unregister(path)
     assert not manager.is_temp_file(path)
@@ -337,7 +337,9 @@ def test_a_released_file_is_its_users_again(manager: TempFileManager, path: Path
     assert_balanced(manager)
 
 
-def test_what_is_not_registered_cannot_be_kept_or_let_go(manager: TempFileManager, path: Path) -> None:
+def test_a_file_that_is_not_registered_cannot_be_renewed_held_or_unregistered(
+    manager: TempFileManager, path: Path
+) -> None:
     for call in (manager.renew, manager.hold, manager.unhold, manager.unregister):
         with pytest.raises(NotRegistered) as error:
             call(path)
@@ -345,7 +347,7 @@ def test_what_is_not_registered_cannot_be_kept_or_let_go(manager: TempFileManage
     assert manager.stats().totals == {}
 
 
-def test_what_is_being_deleted_can_be_neither_registered_nor_kept_nor_let_go(
+def test_a_claimed_file_cannot_be_registered_renewed_held_or_unregistered(
     manager: TempFileManager, path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.register(path, ttl=1)
@@ -366,10 +368,10 @@ def test_what_is_being_deleted_can_be_neither_registered_nor_kept_nor_let_go(
     assert_balanced(manager)
 
 
-# -- ask
+# -- read
 
 
-def test_the_age_is_counted_from_registration_by_the_registrys_clock(
+def test_the_age_is_counted_from_registration_by_redis_time(
     manager: TempFileManager, path: Path, clock: FakeClock
 ) -> None:
     assert manager.get_file_age(path) is None
@@ -381,17 +383,17 @@ def test_the_age_is_counted_from_registration_by_the_registrys_clock(
     assert manager.get_file_age(path) == 0
 
 
-def test_being_registered_says_nothing_of_being_there(manager: TempFileManager, path: Path) -> None:
+def test_a_missing_file_can_still_be_registered(manager: TempFileManager, path: Path) -> None:
     manager.register_file(path)
     path.unlink()
     assert manager.is_temp_file(path)
 
 
-def test_files_that_fall_due_soon_come_soonest_first(
+def test_files_due_soon_are_listed_in_order_of_their_deadlines(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     for seconds in (30, 10, 20, 99):
-        (path,) = others(base_dir, str(seconds))
+        (path,) = written(base_dir, str(seconds))
         manager.register(path, ttl=seconds)
     assert [Path(record.path).name for record in manager.files_due_within(30)] == ["10", "20", "30"]
     assert [Path(record.path).name for record in manager.files_due_within(30, limit=1)] == ["10"]
@@ -399,22 +401,22 @@ def test_files_that_fall_due_soon_come_soonest_first(
     assert [Path(record.path).name for record in manager.files_due_within(0)] == ["10"]
 
 
-def test_a_file_is_near_expiry_after_80_percent_of_its_own_life(
+def test_a_file_is_near_expiry_after_80_percent_of_its_life(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     for seconds in (100, 40):
-        (path,) = others(base_dir, str(seconds))
+        (path,) = written(base_dir, str(seconds))
         manager.register(path, ttl=seconds)
     clock.advance(33)
     assert [Path(record.path).name for record in manager.near_expiry()] == ["40"]
     assert [Path(record.path).name for record in manager.near_expiry(0.3)] == ["40", "100"]
-    for nonsense in (-0.1, 1.1, float("nan")):
+    for fraction in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="from 0 to 1"):
-            manager.near_expiry(nonsense)
+            manager.near_expiry(fraction)
 
 
 def test_records_can_be_listed_by_state(manager: TempFileManager, base_dir: Path) -> None:
-    waiting, held = others(base_dir, "waiting", "held")
+    waiting, held = written(base_dir, "waiting", "held")
     manager.register_many([waiting, held])
     manager.hold(held)
     assert {Path(record.path).name for record in manager.records()} == {"waiting", "held"}
@@ -422,10 +424,8 @@ def test_records_can_be_listed_by_state(manager: TempFileManager, base_dir: Path
     assert list(manager.records(state=State.DEAD)) == []
 
 
-def test_stats_are_of_one_instant_and_balance(
-    manager: TempFileManager, base_dir: Path, clock: FakeClock
-) -> None:
-    paths = others(base_dir, *"abcd")
+def test_stats_are_consistent_and_balance(manager: TempFileManager, base_dir: Path, clock: FakeClock) -> None:
+    paths = written(base_dir, *"abcd")
     manager.register_many(paths, ttl=10)
     manager.hold(paths[0])
     manager.unregister(paths[1])
@@ -440,10 +440,10 @@ def test_stats_are_of_one_instant_and_balance(
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"1 2 3", b"1 a b c d e f\n", b"1 1 1 1 x - -1\n{"])
-def test_a_damaged_record_hides_no_other_and_deletes_nothing(
+def test_a_damaged_record_becomes_a_dead_letter_and_hides_no_other_record(
     manager: TempFileManager, base_dir: Path, redis_client: redis.Redis, clock: FakeClock, damage: bytes
 ) -> None:
-    good, bad = others(base_dir, "good", "bad")
+    good, bad = written(base_dir, "good", "bad")
     manager.register_many([good, bad])
     redis_client.hset(f"tempfleet:{{{manager.volume}}}:records", os.fsencode(bad), damage)
     assert str(good) in {record.path for record in manager.records()}
@@ -451,41 +451,42 @@ def test_a_damaged_record_hides_no_other_and_deletes_nothing(
     assert {str(good)} <= {deletion.path for deletion in manager.preview()}
     assert manager.cleanup() == 1
     assert (good.exists(), bad.exists()) == (False, True)
-    assert list(manager.registry.dead_paths()) == [[str(bad)]]  # for a person: dropped, its file would leak
+    # A dead letter, for a person: if the record were dropped, its file would leak.
+    assert list(manager.registry.dead_paths()) == [[str(bad)]]
     assert redis_client.hget(f"tempfleet:{{{manager.volume}}}:errors", os.fsencode(bad)) == b"no-identity"
 
 
 # -- context managers
 
 
-def test_leaving_the_block_deletes_what_this_object_registered_and_nothing_else(
+def test_leaving_the_block_deletes_only_the_files_registered_in_it(
     make_manager: MakeManager, base_dir: Path
 ) -> None:
-    mine, before, theirs = make_manager(), others(base_dir, "before")[0], make_manager()
-    inside, also, foreign = others(base_dir, "inside", "also", "foreign")
-    mine.register(before)
-    with mine as manager:
-        assert manager is mine
+    entered, other = make_manager(), make_manager()
+    before, inside, inside_too, foreign = written(base_dir, "before", "inside", "inside_too", "foreign")
+    entered.register(before)
+    with entered as manager:
+        assert manager is entered
         manager.register_file(inside)
-        manager.register_many([also])
-        theirs.register(foreign)
+        manager.register_many([inside_too])
+        other.register(foreign)
         created = manager.create(ttl=10**6)
         created.close()
-    assert [path.exists() for path in (inside, also, before, foreign)] == [False, False, True, True]
+    assert [path.exists() for path in (inside, inside_too, before, foreign)] == [False, False, True, True]
     assert not os.path.exists(created)
-    assert len(theirs.files) == 2
-    assert_balanced(theirs)
+    assert len(other.files) == 2
+    assert_balanced(other)
 
 
 def test_a_block_may_be_entered_again(manager: TempFileManager, base_dir: Path) -> None:
     for _ in range(2):
-        (path,) = others(base_dir, "file")
+        (path,) = written(base_dir, "file")
         with manager:
             manager.register(path)
         assert not path.exists()
 
 
-def test_a_manager_is_in_one_block_at_a_time(manager: TempFileManager, path: Path) -> None:
+def test_a_manager_cannot_enter_two_blocks_at_once(manager: TempFileManager, path: Path) -> None:
     with manager:
         manager.register(path)
         with pytest.raises(RuntimeError, match="already in a with block"), manager:
@@ -494,18 +495,18 @@ def test_a_manager_is_in_one_block_at_a_time(manager: TempFileManager, path: Pat
     assert not path.exists()
 
 
-def test_leaving_the_block_keeps_what_was_released_or_held_or_moved(
+def test_leaving_the_block_keeps_unregistered_held_moved_and_replaced_files(
     manager: TempFileManager, base_dir: Path
 ) -> None:
-    released, held, moved, replaced = others(base_dir, "released", "held", "moved", "replaced")
+    unregistered, held, moved, replaced = written(base_dir, "unregistered", "held", "moved", "replaced")
     with manager:
-        manager.register_many([released, held, moved, replaced])
-        manager.unregister(released)
+        manager.register_many([unregistered, held, moved, replaced])
+        manager.unregister(unregistered)
         manager.hold(held)
         moved.rename(base_dir / "elsewhere")
         replaced.unlink()
-        others(base_dir, "replaced")
-    assert released.exists()
+        written(base_dir, "replaced")
+    assert unregistered.exists()
     assert held.exists()
     assert (base_dir / "elsewhere").exists()
     assert replaced.exists()
@@ -513,7 +514,7 @@ def test_leaving_the_block_keeps_what_was_released_or_held_or_moved(
     assert_balanced(manager)
 
 
-def test_an_exception_in_the_block_deletes_as_well_and_comes_through(
+def test_an_exception_in_the_block_deletes_the_files_and_propagates(
     manager: TempFileManager, path: Path
 ) -> None:
     with pytest.raises(ZeroDivisionError), manager:
@@ -525,20 +526,20 @@ def test_an_exception_in_the_block_deletes_as_well_and_comes_through(
 # -- other volumes
 
 
-def test_the_engine_of_another_base_directory_of_this_host(
+def test_a_manager_can_clean_another_volume_of_its_host(
     make_manager: MakeManager, tmp_path: Path, clock: FakeClock
 ) -> None:
-    one, two = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
-    two.create(ttl=1).close()
+    first, second = make_manager(tmp_path / "one"), make_manager(tmp_path / "two")
+    second.create(ttl=1).close()
     clock.advance(60)
-    report = one.local_volume.beside(str(tmp_path / "two")).cleaner.clean_due()
+    report = first.local_volume.beside(str(tmp_path / "two")).cleaner.clean_due()
     assert report.counts[Outcome.DELETED] == 1
     with pytest.raises(VolumeUnavailable):
-        one.local_volume.beside(str(tmp_path / "three"))
+        first.local_volume.beside(str(tmp_path / "three"))
     assert not (tmp_path / "three").exists()
 
 
-def test_a_root_that_would_be_a_disaster_is_refused(tmp_path: Path) -> None:
+def test_the_root_and_home_directories_are_refused_as_base_directory(tmp_path: Path) -> None:
     for root in ("/", os.path.expanduser("~")):
         with pytest.raises(SettingsError):
             TempFileManager(root, client=fakeredis.FakeRedis())

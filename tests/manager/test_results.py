@@ -1,4 +1,4 @@
-"""A batch tells what became of entry file; the specification's own calls still return plain counts."""
+"""A batch reports the result of each file. The specification's calls still return plain counts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MakeManager = Callable[..., TempFileManager]
 
 @pytest.fixture
 def paths(manager: TempFileManager) -> list[Path]:
-    """Five files of three bytes."""
-    made = [Path(manager.base_dir) / name for name in ("a1", "a2", "b1", "b2", "c1")]
-    for path in made:
+    """Returns five files of three bytes."""
+    paths = [Path(manager.base_dir) / name for name in ("a1", "a2", "b1", "b2", "c1")]
+    for path in paths:
         path.write_bytes(b"xyz")
-    return made
+    return paths
 
 
-def test_a_batch_of_registrations_tells_of_each_file_and_in_total(
+def test_a_batch_registration_reports_each_file_and_totals(
     manager: TempFileManager, paths: list[Path], tmp_path: Path
 ) -> None:
     nowhere, link = Path(manager.base_dir) / "nowhere", Path(manager.base_dir) / "link"
@@ -44,19 +44,21 @@ def test_a_batch_of_registrations_tells_of_each_file_and_in_total(
     json.dumps(totals)
 
 
-def test_a_batch_that_is_all_well_has_nothing_to_explain(manager: TempFileManager, paths: list[Path]) -> None:
+def test_a_batch_without_errors_counts_no_failures(manager: TempFileManager, paths: list[Path]) -> None:
     result = manager.register_batch(paths)
     assert (result.registered, result.failed, result.missing) == (5, 0, 0)
     assert manager.register_batch([]).files == []
 
 
-def test_a_batch_of_questions_is_answered_in_its_order(manager: TempFileManager, paths: list[Path]) -> None:
+def test_get_records_returns_records_in_the_order_of_the_paths(
+    manager: TempFileManager, paths: list[Path]
+) -> None:
     manager.register(paths[1])
     records = manager.get_records([paths[0], paths[1], "/no/such/file"])
     assert [record and record.path for record in records] == [None, str(paths[1]), None]
 
 
-def test_a_batch_clean_up_tells_of_each_file_and_in_total(
+def test_a_batch_clean_up_reports_each_file_and_totals(
     make_manager: MakeManager, manager: TempFileManager, paths: list[Path]
 ) -> None:
     cleaner = make_manager(batch_size=2)
@@ -71,7 +73,7 @@ def test_a_batch_clean_up_tells_of_each_file_and_in_total(
     assert_balanced(manager)
 
 
-def test_a_clean_up_by_prefix_takes_what_is_due_and_begins_so(
+def test_a_clean_up_by_prefix_deletes_expired_files_with_the_prefix(
     manager: TempFileManager, paths: list[Path], clock: FakeClock
 ) -> None:
     manager.register_many(paths[:3], ttl=10)
@@ -84,19 +86,19 @@ def test_a_clean_up_by_prefix_takes_what_is_due_and_begins_so(
 
 
 @pytest.mark.parametrize("prefix", ["b", "./b", "../base/b", "../link/b"])
-def test_a_prefix_may_be_written_as_a_path_may(
+def test_a_prefix_is_normalised_as_a_path_is(
     prefix: str, manager: TempFileManager, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.register_many(paths)
     base = Path(manager.base_dir)
     base.with_name("link").symlink_to(base)
     monkeypatch.chdir(base)
-    would = [Path(deletion.path).name for deletion in manager.preview(force=True, prefix=prefix)]
-    assert sorted(would) == ["b1", "b2"]
+    names = [Path(deletion.path).name for deletion in manager.preview(force=True, prefix=prefix)]
+    assert sorted(names) == ["b1", "b2"]
     assert manager.cleanup_batch(force=True, prefix=prefix).deleted == 2
 
 
-def test_a_clean_up_by_tags_takes_files_that_have_all_of_them(
+def test_a_clean_up_by_tags_deletes_files_that_have_all_of_them(
     manager: TempFileManager, paths: list[Path]
 ) -> None:
     manager.register(paths[0], tags=["x"])
@@ -110,7 +112,7 @@ def test_a_clean_up_by_tags_takes_files_that_have_all_of_them(
     assert_balanced(manager)
 
 
-def test_what_is_set_aside_is_told_of_too(make_manager: MakeManager, paths: list[Path]) -> None:
+def test_quarantined_files_are_reported(make_manager: MakeManager, paths: list[Path]) -> None:
     manager = make_manager(quarantine_seconds=60)
     manager.register_many(paths)
     result = manager.cleanup_batch(force=True)

@@ -1,4 +1,4 @@
-"""The first and the last thing a process does, where that was asked for: delete what is due, and what it registered."""
+"""With these settings a process deletes expired files at its start, and the files it registered at its end."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def make():
     return TempFileManager(settings=Settings.load(
         base_dir=base, redis_url=url, host="web-1", clear_on_shutdown=how != "off"))
 if how == "in a thread":
-    made = []
-    thread = threading.Thread(target=lambda: made.append(make()))
+    managers = []
+    thread = threading.Thread(target=lambda: managers.append(make()))
     thread.start()
     thread.join()
-    manager = made[0]
+    manager = managers[0]
 else:
     manager = make()
 for n in range(40):
@@ -57,7 +57,7 @@ sys.stdin.readline()
 def beside(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> Iterator[TempFileManager]:
-    """Another manager of the same directory, with a file that is nobody else's to delete."""
+    """Another manager of the same directory, with a file that no other process may delete."""
     with TempFileManager(base_dir, host="web-1", redis_url=real_server.unix_url) as manager:
         (base_dir / "other").touch()
         manager.register(base_dir / "other")
@@ -71,12 +71,12 @@ Life = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def life(beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path) -> Iterator[Life]:
-    """``life(how)``: a process that has registered forty files, and holds one of them."""
-    lives: list[subprocess.Popen[str]] = []
+    """``life(how)`` starts a process that registers forty files and holds one of them."""
+    processes: list[subprocess.Popen[str]] = []
 
     def start(how: str) -> subprocess.Popen[str]:
         process = python(LIFE, base_dir, real_server.unix_url, how, stderr=subprocess.PIPE)
-        lives.append(process)
+        processes.append(process)
         assert process.stdout is not None
         if how == "fork":
             assert process.stdout.readline() == "True\n"
@@ -84,68 +84,66 @@ def life(beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path) -
         return process
 
     yield start
-    for process in lives:
+    for process in processes:
         process.kill()
         process.communicate()
 
 
-def left(base_dir: Path) -> set[str]:
+def names_in(base_dir: Path) -> set[str]:
     return {path.name for path in base_dir.iterdir() if not path.name.startswith(".")}
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("how", ["asked", "fork", "in a thread"])
-def test_what_a_process_registered_goes_at_its_exit_and_nothing_else(
-    how: str, life: Life, base_dir: Path
-) -> None:
+@pytest.mark.parametrize("how", ["plain", "fork", "in a thread"])
+def test_a_process_deletes_at_exit_only_the_files_it_registered(how: str, life: Life, base_dir: Path) -> None:
     process = life(how)
     _, err = process.communicate("\n", timeout=30)
     assert (process.returncode, err) == (0, "")
-    assert left(base_dir) == {"f0", "other"}
+    assert names_in(base_dir) == {"f0", "other"}
 
 
 @pytest.mark.process
-def test_sigterm_clears_and_then_ends_the_process_as_it_would_have(life: Life, base_dir: Path) -> None:
-    process = life("asked")
+def test_sigterm_deletes_the_files_and_then_ends_the_process(life: Life, base_dir: Path) -> None:
+    process = life("plain")
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (-signal.SIGTERM, "")
-    assert left(base_dir) == {"f0", "other"}
+    assert names_in(base_dir) == {"f0", "other"}
 
 
 @pytest.mark.process
-def test_an_applications_own_handler_runs_after_the_clearing(life: Life, base_dir: Path) -> None:
+def test_the_applications_sigterm_handler_runs_after_the_deletion(life: Life, base_dir: Path) -> None:
     process = life("own handler")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (7, "mine\n", "")
-    assert left(base_dir) == {"f0", "other"}
+    assert names_in(base_dir) == {"f0", "other"}
 
 
 @pytest.mark.process
-def test_a_signal_that_is_ignored_stays_so(life: Life, base_dir: Path) -> None:
+def test_an_ignored_signal_stays_ignored(life: Life, base_dir: Path) -> None:
     process = life("ignored")
     process.send_signal(signal.SIGTERM)
     process.communicate("\n", timeout=30)
     assert process.returncode == 0
-    assert left(base_dir) == {"f0", "other"}
+    assert names_in(base_dir) == {"f0", "other"}
 
 
 @pytest.mark.process
-def test_unless_asked_files_live_on(life: Life, base_dir: Path) -> None:
+def test_files_outlive_the_process_by_default(life: Life, base_dir: Path) -> None:
     process = life("off")
     process.communicate("\n", timeout=30)
-    assert len(left(base_dir)) == 41
+    assert len(names_in(base_dir)) == 41
 
 
 @pytest.mark.process
-def test_a_worker_registers_for_others_and_clears_nothing_at_its_end(
+def test_a_worker_registers_files_of_others_and_deletes_none_at_exit(
     beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path
 ) -> None:
     code = (
         "import sys\nfrom tempfleet import Settings\nfrom tempfleet_tasks import make_app\n"
-        "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], host='web-1', clear_on_shutdown=True)\n"
-        "make_app(Settings.load(**given)).tasks['tempfleet.register'](sys.argv[3], host='web-1')\n"
+        "values = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], host='web-1', clear_on_shutdown=True)\n"
+        "make_app(Settings.load(**values)).tasks['tempfleet.register'](sys.argv[3], host='web-1')\n"
     )
     report = base_dir / "report"
     report.touch()
@@ -156,7 +154,7 @@ def test_a_worker_registers_for_others_and_clears_nothing_at_its_end(
 
 
 @pytest.mark.parametrize("command", [["cleanup", "--dry-run"], ["ls"], ["health"]], ids=" ".join)
-def test_the_console_deletes_nothing_for_being_started(
+def test_starting_the_console_deletes_nothing(
     command: list[str], beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -169,7 +167,7 @@ def test_the_console_deletes_nothing_for_being_started(
     assert Path(due.path).exists()
 
 
-def test_a_new_manager_first_deletes_what_is_due_if_asked(
+def test_cleanup_on_start_deletes_expired_files(
     make_manager: Callable[..., TempFileManager], manager: TempFileManager, clock: FakeClock
 ) -> None:
     due, young = Path(manager.base_dir) / "due", Path(manager.base_dir) / "young"
@@ -183,7 +181,7 @@ def test_a_new_manager_first_deletes_what_is_due_if_asked(
     assert not due.exists() and young.exists()
 
 
-def test_a_start_does_not_fail_for_a_redis_that_is_not_there(
+def test_a_manager_starts_without_redis(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_CLEANUP_ON_START", "1")
@@ -191,15 +189,15 @@ def test_a_start_does_not_fail_for_a_redis_that_is_not_there(
     assert "The clean-up at the start failed" in caplog.text
 
 
-def test_where_no_thread_can_start_any_more_the_work_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So it is at the end of an interpreter, from Python 3.12 on."""
+def test_without_new_threads_the_work_is_done_on_the_calling_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on, no thread can start while the interpreter ends."""
 
-    def none_left(*_args: object) -> int:
+    def refuse(*_args: object) -> int:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr("_thread.start_new_thread", none_left)
-    done: list[int] = []
-    hand = SignalSafeCall(lambda: done.append(1))
-    hand.start()
-    assert done == [1]
-    assert hand.wait() and hand.failure is None
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    calls: list[int] = []
+    call = SignalSafeCall(lambda: calls.append(1))
+    call.start()
+    assert calls == [1]
+    assert call.wait() and call.failure is None

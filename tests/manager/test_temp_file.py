@@ -1,4 +1,4 @@
-"""create() and create_dir(): registered before they exist, gone after their block, and nothing leaks in between."""
+"""create() and create_dir() register a file before it exists, and the end of their block deletes it. Nothing leaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tempfleet.testing import FakeClock
 MakeManager = Callable[..., TempFileManager]
 
 
-def test_a_created_file_is_private_in_the_base_directory_and_registered(
+def test_a_created_file_is_private_registered_and_in_the_base_directory(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     with manager.create(prefix="report-", suffix=".csv", ttl=5, tags=["nightly"]) as file:
@@ -59,15 +59,15 @@ def test_names_are_never_used_twice(manager: TempFileManager) -> None:
         file.close()
 
 
-def test_the_permission_mask_holds_whatever_the_umask(make_manager: MakeManager) -> None:
+def test_the_permission_mask_does_not_depend_on_the_umask(make_manager: MakeManager) -> None:
     manager = make_manager(permission_mask="0640")
-    before = os.umask(0o077)
+    umask = os.umask(0o077)
     try:
         with manager.create() as file, manager.create_dir() as directory:
             assert stat.S_IMODE(os.stat(file).st_mode) == 0o640
             assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
     finally:
-        os.umask(before)
+        os.umask(umask)
 
 
 def test_a_created_file_is_a_file_object(manager: TempFileManager) -> None:
@@ -86,7 +86,7 @@ def test_a_created_file_is_a_file_object(manager: TempFileManager) -> None:
         _ = file.no_such_thing
 
 
-def test_closing_leaves_the_file_until_its_time_has_come(manager: TempFileManager, clock: FakeClock) -> None:
+def test_a_closed_file_stays_until_its_deadline(manager: TempFileManager, clock: FakeClock) -> None:
     file = manager.create(ttl=60)
     file.write(b"data")
     file.close()
@@ -97,7 +97,7 @@ def test_closing_leaves_the_file_until_its_time_has_come(manager: TempFileManage
     assert not os.path.exists(file)
 
 
-def test_a_created_directory_goes_with_everything_in_it(manager: TempFileManager) -> None:
+def test_a_created_directory_is_deleted_with_its_content(manager: TempFileManager) -> None:
     with manager.create_dir(prefix="job-") as directory:
         part = Path(os.path.join(directory, "deep", "part.csv"))
         part.parent.mkdir()
@@ -108,15 +108,13 @@ def test_a_created_directory_goes_with_everything_in_it(manager: TempFileManager
     assert len(manager.files) == 0
 
 
-def test_the_block_deletes_also_when_it_fails_and_lets_the_failure_through(manager: TempFileManager) -> None:
+def test_the_block_deletes_the_file_after_an_exception_and_propagates_it(manager: TempFileManager) -> None:
     with pytest.raises(ZeroDivisionError), manager.create() as file:
         raise ZeroDivisionError
     assert not os.path.exists(file.path)
 
 
-def test_a_file_that_was_moved_out_of_the_block_stays_where_it_was_moved(
-    manager: TempFileManager, base_dir: Path
-) -> None:
+def test_a_file_that_is_moved_in_the_block_stays(manager: TempFileManager, base_dir: Path) -> None:
     with manager.create() as file:
         file.write(b"result")
         file.flush()
@@ -126,7 +124,7 @@ def test_a_file_that_was_moved_out_of_the_block_stays_where_it_was_moved(
     assert manager.stats().total("missing") == 1
 
 
-def test_a_released_file_outlives_its_block(manager: TempFileManager) -> None:
+def test_an_unregistered_file_outlives_its_block(manager: TempFileManager) -> None:
     with manager.create() as file:
         manager.unregister(file)
     assert os.path.exists(file.path)
@@ -135,7 +133,7 @@ def test_a_released_file_outlives_its_block(manager: TempFileManager) -> None:
 @pytest.mark.parametrize(
     "arguments", [{"mode": "w+q"}, {"mode": "w+b", "encoding": "utf-8"}, {"mode": "w", "encoding": "no-such"}]
 )
-def test_a_mode_that_cannot_be_leaves_neither_file_nor_record(
+def test_an_invalid_mode_leaves_no_file_and_no_record(
     manager: TempFileManager, base_dir: Path, arguments: dict[str, str]
 ) -> None:
     open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -148,7 +146,7 @@ def test_a_mode_that_cannot_be_leaves_neither_file_nor_record(
         assert len(os.listdir("/proc/self/fd")) == open_files
 
 
-def test_a_file_that_cannot_be_made_leaves_no_record(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_file_that_cannot_be_created_leaves_no_record(manager: TempFileManager, base_dir: Path) -> None:
     for create in (manager.create, manager.create_dir):
         with pytest.raises(OSError, match="File name too long"):
             create(prefix="x" * 300)
@@ -158,7 +156,7 @@ def test_a_file_that_cannot_be_made_leaves_no_record(manager: TempFileManager, b
 
 
 @pytest.mark.parametrize("part", ["a/b", "../x", "a\0b", "\ud800"])
-def test_a_prefix_that_is_no_part_of_a_name_is_refused_before_anything_happens(
+def test_an_invalid_prefix_or_suffix_is_refused_before_registration(
     manager: TempFileManager, base_dir: Path, part: str
 ) -> None:
     for kwargs in ({"prefix": part}, {"suffix": part}):
@@ -168,13 +166,13 @@ def test_a_prefix_that_is_no_part_of_a_name_is_refused_before_anything_happens(
     assert entries(base_dir) == []
 
 
-def test_a_time_to_live_that_cannot_be_creates_nothing(manager: TempFileManager, base_dir: Path) -> None:
+def test_an_invalid_time_to_live_creates_nothing(manager: TempFileManager, base_dir: Path) -> None:
     with pytest.raises(InvalidTTL):
         manager.create(ttl=-1)
     assert entries(base_dir) == []
 
 
-def test_without_the_base_directory_nothing_is_made_or_registered(
+def test_without_the_base_directory_nothing_is_created_or_registered(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     base_dir.rename(base_dir.with_name("away"))
@@ -185,7 +183,7 @@ def test_without_the_base_directory_nothing_is_made_or_registered(
     assert manager.stats().total("registered") == 0
 
 
-def test_without_redis_nothing_is_made(tmp_path: Path) -> None:
+def test_without_redis_nothing_is_created(tmp_path: Path) -> None:
     with EmbeddedServer.start(tmp_path / "server") as server:
         manager = TempFileManager(tmp_path / "base", redis_url=server.unix_url)
         manager.create().close()
@@ -195,7 +193,7 @@ def test_without_redis_nothing_is_made(tmp_path: Path) -> None:
     manager.close()
 
 
-def test_what_a_created_file_holds_counts_from_its_close_on(manager: TempFileManager) -> None:
+def test_a_created_file_is_measured_when_it_is_closed(manager: TempFileManager) -> None:
     file = manager.create(tags=["report"])
     file.write(b"12345")
     assert manager.stats().bytes == 0
@@ -209,7 +207,7 @@ def test_what_a_created_file_holds_counts_from_its_close_on(manager: TempFileMan
     assert_balanced(manager)
 
 
-def test_what_the_files_of_create_hold_counts_against_a_limit(make_manager: MakeManager) -> None:
+def test_the_bytes_of_created_files_count_against_a_limit(make_manager: MakeManager) -> None:
     manager = make_manager(max_bytes=10, quota="reject")
     file = manager.create()
     file.write(bytes(11))
@@ -220,7 +218,7 @@ def test_what_the_files_of_create_hold_counts_against_a_limit(make_manager: Make
         manager.register(other)
 
 
-def test_a_file_that_ends_with_its_block_is_not_measured_first(manager: TempFileManager) -> None:
+def test_a_file_that_is_deleted_at_the_end_of_its_block_is_not_measured(manager: TempFileManager) -> None:
     def round_trips(close: bool) -> int:
         before = manager.registry.store.round_trips
         with manager.create() as file:
@@ -228,13 +226,12 @@ def test_a_file_that_ends_with_its_block_is_not_measured_first(manager: TempFile
                 file.close()
         return manager.registry.store.round_trips - before
 
-    round_trips(close=False)  # connected
+    # The first call also connects.
+    round_trips(close=False)
     assert round_trips(close=True) == round_trips(close=False) + 1
 
 
-def test_a_file_closes_though_nobody_can_be_told_its_size(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_can_be_closed_without_redis(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with EmbeddedServer.start(tmp_path / "server") as server:
         manager = TempFileManager(tmp_path / "base", redis_url=server.unix_url)
         file = manager.create()
@@ -245,7 +242,7 @@ def test_a_file_closes_though_nobody_can_be_told_its_size(
     manager.close()
 
 
-def test_a_mode_in_which_nobody_could_write_is_refused_and_registers_nothing(
+def test_a_read_only_mode_is_refused_and_registers_nothing(
     manager: TempFileManager,
 ) -> None:
     with pytest.raises(ValueError, match="only reads"):
@@ -257,7 +254,7 @@ def test_a_mode_in_which_nobody_could_write_is_refused_and_registers_nothing(
 
 
 def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> TempFile[bytes]:
-    """A created file, with something that happens after its registration and before it exists."""
+    """Creates a file, and calls *meanwhile* after its registration and before it exists."""
     new = manager._creator.new_file("", "", 3600, (), flags="c")
 
     def make(name: str) -> io.BufferedRandom:
@@ -273,7 +270,7 @@ def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> Temp
     )
 
 
-def test_a_clean_up_before_the_file_exists_does_not_forget_it(
+def test_a_clean_up_before_the_file_exists_keeps_its_record(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     other = make_manager()
@@ -286,7 +283,7 @@ def test_a_clean_up_before_the_file_exists_does_not_forget_it(
     assert_balanced(manager)
 
 
-def test_dropping_missing_records_before_the_file_exists_does_not_forget_it(
+def test_dropping_missing_records_before_the_file_exists_keeps_its_record(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     other = make_manager()
@@ -299,7 +296,7 @@ def test_dropping_missing_records_before_the_file_exists_does_not_forget_it(
     assert manager.is_temp_file(file)
 
 
-def test_a_maker_that_was_held_up_registers_again(
+def test_a_delayed_creator_registers_again(
     manager: TempFileManager, make_manager: MakeManager, clock: FakeClock
 ) -> None:
     other = make_manager()
@@ -319,7 +316,7 @@ def test_a_maker_that_was_held_up_registers_again(
     assert_balanced(manager)
 
 
-def test_an_exception_between_registration_and_creation_leaves_nothing(
+def test_an_exception_during_creation_leaves_no_file_and_no_record(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     class TimeIsUp(BaseException):
@@ -362,7 +359,7 @@ else:
 
 @pytest.mark.process
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_process_that_is_killed_around_creation_leaks_nothing(
+def test_a_process_that_is_killed_during_creation_leaks_nothing(
     real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Path, when: str
 ) -> None:
     creator = python(CREATOR, base_dir, real_server.unix_url, when, stderr=subprocess.PIPE)
@@ -385,19 +382,19 @@ def test_creating_takes_one_round_trip(
     manager = TempFileManager(base_dir, client=real_client)
     manager.create().close()
 
-    def asked() -> int:
+    def script_calls() -> int:
         stats = real_client.info("commandstats")
         return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
-    before = asked()
+    before = script_calls()
     files = [manager.create() for _ in range(10)]
-    assert asked() - before == 10
+    assert script_calls() - before == 10
     for file in files:
         file.close()
     manager.close()
 
 
-def test_a_record_of_a_created_file_can_be_described(manager: TempFileManager) -> None:
+def test_a_created_file_has_its_record(manager: TempFileManager) -> None:
     with manager.create() as file:
         assert isinstance(file.record, FileRecord)
         assert file.record.as_dict()["path"] == file.path

@@ -1,6 +1,4 @@
-"""
-The known traps of the original temporary file manager, one by one. Each was reproduced there; none may return.
-"""
+"""The known traps of the original temporary file manager. Each was reproduced there, and none may return."""
 
 from __future__ import annotations
 
@@ -45,12 +43,12 @@ def test_failures_and_missing_files_are_not_counted_as_cleaned(
     paths[0].unlink()
     clock.advance(3600)
 
-    tried: list[str] = []
+    attempts: list[str] = []
 
     def fail_once(point: str) -> None:
         if point == "guarded.found":
-            tried.append(point)
-            if len(tried) == 1:
+            attempts.append(point)
+            if len(attempts) == 1:
                 raise PermissionError(13, "denied")
 
     hook(fail_once)
@@ -59,7 +57,7 @@ def test_failures_and_missing_files_are_not_counted_as_cleaned(
     assert len(manager.files) == 1
 
 
-def test_registering_never_waits_for_a_clean_up(
+def test_registration_never_waits_for_a_clean_up(
     manager: TempFileManager, make_manager: MakeManager, base_dir: Path, hook: Callable[..., None]
 ) -> None:
     manager.register(write(base_dir / "slow"))
@@ -106,7 +104,8 @@ LATER = """
 import sys, time
 step = float(sys.argv[3])
 real = time.time
-time.time = lambda: real() + step          # as if somebody had set the clock of this host
+# As if the clock of this host had been set wrong.
+time.time = lambda: real() + step
 from tempfleet import TempFileManager
 manager = TempFileManager(sys.argv[1], 3600, redis_url=sys.argv[2], host="web-1")
 manager.register_file(sys.argv[4])
@@ -118,7 +117,7 @@ print(len(manager.files_due_within(3700)))
 
 @pytest.mark.process
 @pytest.mark.parametrize("step", [-(10**7), 10**7])
-def test_a_step_of_the_wall_clock_neither_deletes_a_fresh_file_nor_keeps_one_for_ever(
+def test_a_wrong_wall_clock_does_not_change_when_a_file_expires(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path, step: int
 ) -> None:
     base_dir.mkdir(mode=0o700)
@@ -128,7 +127,7 @@ def test_a_step_of_the_wall_clock_neither_deletes_a_fresh_file_nor_keeps_one_for
     assert path.exists()
 
 
-def test_a_lease_is_counted_on_the_monotonic_clock(manager: TempFileManager, clock: FakeClock) -> None:
+def test_a_clock_set_back_only_delays_deletion(manager: TempFileManager, clock: FakeClock) -> None:
     for _ in range(3):
         manager.create().close()
     clock.advance(-(10**6))
@@ -167,7 +166,8 @@ from tempfleet.registry import connect
 
 client = connect(sys.argv[2])
 with TempFileManager(sys.argv[3], client=client, host="root") as manager, manager.create():
-    manager.cleanup()                      # everything is connected and loaded as the user who may do that
+    # Connect and load the scripts now, as a user who may do that.
+    manager.cleanup()
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -198,13 +198,13 @@ def test_a_parent_directory_that_cannot_be_searched_keeps_the_record(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:
     if not os.access("/tmp", os.W_OK):
-        pytest.skip("needs a /tmp that every user may write to")
+        pytest.skip("needs a /tmp that every user can write to")
     process = python(UNPRIVILEGED, "-", real_server.unix_url, tmp_path / "base", stderr=subprocess.PIPE)
     out, err = process.communicate(timeout=30)
     assert out.split("\n")[:3] == ["0 1 EACCES", "True", "1 0 False"], err
 
 
-def test_a_symlink_is_refused_and_its_target_does_not_leak_unseen(
+def test_a_symlink_is_refused_with_a_warning_and_its_target_stays(
     manager: TempFileManager, base_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = write(base_dir / "target")
@@ -217,9 +217,7 @@ def test_a_symlink_is_refused_and_its_target_does_not_leak_unseen(
     assert target.exists()
 
 
-def test_a_file_that_became_a_symlink_takes_no_other_file_with_it(
-    manager: TempFileManager, base_dir: Path
-) -> None:
+def test_the_target_of_a_file_that_became_a_symlink_stays(manager: TempFileManager, base_dir: Path) -> None:
     path, precious = write(base_dir / "file"), write(base_dir / "precious")
     manager.register(path)
     path.unlink()
@@ -243,22 +241,22 @@ def test_a_new_file_under_a_used_name_stays(
         assert not manager.is_temp_file(path)
 
 
-def test_a_relative_path_means_what_it_meant_when_it_was_registered(
+def test_a_relative_path_is_resolved_when_it_is_registered(
     manager: TempFileManager, base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    mine, other = write(base_dir / "name"), write(elsewhere / "name")
+    path, namesake = write(base_dir / "name"), write(elsewhere / "name")
     monkeypatch.chdir(base_dir)
     manager.register_file("name")
     monkeypatch.chdir(elsewhere)
     assert not manager.is_temp_file("name")
-    assert manager.is_temp_file(mine)
+    assert manager.is_temp_file(path)
     assert manager.clear_all() == 1
-    assert (mine.exists(), other.exists()) == (False, True)
+    assert (path.exists(), namesake.exists()) == (False, True)
 
 
-def test_a_relative_base_directory_stays_where_it_was(
+def test_a_relative_base_directory_is_resolved_when_the_manager_is_created(
     make_manager: MakeManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -269,7 +267,7 @@ def test_a_relative_base_directory_stays_where_it_was(
     assert manager.cleanup() == 0
 
 
-def test_a_newline_in_a_name_forges_no_log_line(
+def test_a_newline_in_a_name_cannot_forge_a_log_line(
     manager: TempFileManager, base_dir: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -305,21 +303,21 @@ def clear(number, frame):
         inside -= 1
 
 signal.signal(signal.SIGALRM, clear)
-made = 0
+created = 0
 for round in range(15):
     for _ in range(40):
         manager.create().close()
-        made += 1
+        created += 1
     signal.setitimer(signal.ITIMER_REAL, 0.0002 + 0.0004 * round, 0.0013)
     counts.append(manager.clear_all())
     signal.setitimer(signal.ITIMER_REAL, 0)
 counts.append(manager.clear_all())
-print(made, sum(counts), manager.stats().leased, sum(not name.startswith(".") for name in os.listdir(sys.argv[1])))
+print(created, sum(counts), manager.stats().leased, sum(not name.startswith(".") for name in os.listdir(sys.argv[1])))
 """
 
 
 @pytest.mark.process
-def test_a_signal_handler_that_clears_all_on_top_of_a_clean_up_does_not_deadlock(
+def test_a_clean_up_inside_a_signal_handler_does_not_deadlock(
     real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
 ) -> None:
     process = python(INTERRUPTED, base_dir, real_server.unix_url, stderr=subprocess.PIPE)
@@ -327,7 +325,7 @@ def test_a_signal_handler_that_clears_all_on_top_of_a_clean_up_does_not_deadlock
         out, err = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         process.kill()
-        raise AssertionError("the clean-up and its signal handler wait for each other") from None
+        raise AssertionError("deadlock of the clean-up and its signal handler") from None
     assert out.split() == ["600", "600", "0", "0"], err
 
 
@@ -335,7 +333,7 @@ def test_a_soft_time_limit_is_not_swallowed(
     manager: TempFileManager, clock: FakeClock, hook: Callable[..., None]
 ) -> None:
     class SoftTimeLimitExceeded(Exception):
-        """As Celery's: an Exception, raised in the main thread by a signal handler."""
+        """Like Celery's exception of this name: a signal handler raises it in the main thread."""
 
     for _ in range(100):
         manager.create().close()
@@ -346,25 +344,25 @@ def test_a_soft_time_limit_is_not_swallowed(
         raised.set()
         raise SoftTimeLimitExceeded
 
-    def at(point: str) -> None:
+    def reach(point: str) -> None:
         if point == "direct.found" and next(steps) == 10:
             os.kill(os.getpid(), signal.SIGUSR1)
             assert raised.wait(10)
 
-    hook(at)
-    before = signal.signal(signal.SIGUSR1, limit)
+    hook(reach)
+    handler = signal.signal(signal.SIGUSR1, limit)
     try:
         with pytest.raises(SoftTimeLimitExceeded):
             manager.cleanup()
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR1, handler)
     stats = manager.stats()
     assert (stats.leased, stats.retrying) == (0, 0)
     assert stats.waiting == 100 - stats.total("deleted") > 0
     assert_balanced(manager)
 
 
-def test_a_record_is_never_dropped_because_deleting_failed(
+def test_a_failed_deletion_never_drops_the_record(
     make_manager: MakeManager, base_dir: Path, clock: FakeClock, hook: Callable[..., None]
 ) -> None:
     manager = make_manager(max_attempts=3)
@@ -384,7 +382,7 @@ def test_a_record_is_never_dropped_because_deleting_failed(
     assert (record.state, record.attempts, record.last_error) == (State.DEAD, 3, "EIO")
 
 
-def test_nothing_here_reads_the_wall_clock_to_decide_what_is_old(
+def test_the_mtime_of_a_file_does_not_change_when_it_expires(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     path = write(base_dir / "file")

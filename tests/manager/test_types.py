@@ -1,4 +1,4 @@
-"""Type checkers and editors see enough of the library to complete names and to refuse wrong calls."""
+"""The type hints let type checkers and editors complete names and report wrong calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ manager.create(prefx="a")
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mypy's results for the library, which take most of its time."""
+    """Returns a cache for mypy's results, because checking the library takes most of its time."""
     return tmp_path_factory.mktemp("mypy")
 
 
@@ -48,7 +48,7 @@ def checked(cache: Path, path: Path, code: str) -> tuple[str, int]:
     return output, status
 
 
-def test_create_returns_a_file_of_the_type_that_its_mode_names(cache: Path, tmp_path: Path) -> None:
+def test_the_mode_of_create_sets_the_type_of_the_file(cache: Path, tmp_path: Path) -> None:
     output, status = checked(cache, tmp_path / "right.py", RIGHT)
     assert status == 0, output
     types = [
@@ -61,7 +61,7 @@ def test_create_returns_a_file_of_the_type_that_its_mode_names(cache: Path, tmp_
     ]  # fmt: skip
 
 
-def test_a_type_checker_refuses_wrong_calls(cache: Path, tmp_path: Path) -> None:
+def test_a_type_checker_reports_wrong_calls(cache: Path, tmp_path: Path) -> None:
     output, status = checked(cache, tmp_path / "wrong.py", WRONG)
     assert status == 1
     for message in (
