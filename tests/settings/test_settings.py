@@ -1,4 +1,4 @@
-"""Every variable: its default, its bounds, and what is said of a value that it cannot have."""
+"""Every variable: its default, its bounds, and the error that an invalid value raises."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ OLDER_NAMES = {
     "MAX_TEMP_FILES", "LOG_LEVEL", "LOG_FORMAT", "LOG_FILE",
     "ENABLE_TEMP_FILE_METRICS", "METRICS_BACKEND", "PROMETHEUS_PORT",
 }  # fmt: skip
-"""The specification's own, which have no prefix."""
+"""The variables of the specification that have no prefix."""
 
 
 def value_of(settings: Settings, variable: str) -> object:
@@ -193,7 +193,7 @@ def test_every_variable_is_tested_here() -> None:
     assert all(name.startswith("TEMP_FILE_") or name in OLDER_NAMES for name in GOOD)
 
 
-def test_what_is_neither_on_nor_off_is_refused_in_these_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_must_be_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMP_FILE_OWNER_CHECK", "sometimes")
     with pytest.raises(SettingsError, match="TEMP_FILE_OWNER_CHECK='sometimes': must be on or off"):
         Settings.load()
@@ -215,7 +215,7 @@ def test_an_inline_comment_is_removed_before_a_value_is_read(
     assert value_of(Settings.load(), variable) == GOOD[variable][1]
 
 
-def test_a_url_that_is_not_given_comes_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_that_is_not_set_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("redis", "broker"):
         (tmp_path / name).write_text(f"redis://me:secret@{name}/0\n")
         monkeypatch.setenv(f"TEMP_FILE_{name.upper()}_URL_FILE", str(tmp_path / name))
@@ -229,7 +229,7 @@ def test_a_url_that_is_not_given_comes_from_its_file(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize(("variable", "default"), DEFAULTS.items())
-def test_without_an_environment_there_are_defaults(variable: str, default: object) -> None:
+def test_an_unset_variable_has_its_default(variable: str, default: object) -> None:
     assert value_of(Settings.load(), variable) == default
 
 
@@ -243,19 +243,19 @@ def test_a_variable_is_read(variable: str, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("variable", "text"), [(variable, text) for variable, texts in BAD.items() for text in texts]
 )
-def test_a_value_that_cannot_be_stops_the_start_and_names_the_variable(
+def test_an_invalid_value_stops_the_start_and_names_the_variable(
     variable: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, text)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         Settings.load()
-    assert refused.value.variable == variable
-    assert refused.value.value == text
-    assert str(refused.value).startswith(f"{variable}={text!r}: ")
-    assert len(str(refused.value).splitlines()) == 1
+    assert error.value.variable == variable
+    assert error.value.value == text
+    assert str(error.value).startswith(f"{variable}={text!r}: ")
+    assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_mask_that_is_no_mask_is_answered_with_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_an_invalid_mask_shows_a_valid_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMP_FILE_PERMISSION_MASK", "rw-------")
     with pytest.raises(SettingsError, match="octal permissions such as 0600"):
         Settings.load()
@@ -268,7 +268,7 @@ def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("mark", ["TEMP_FILE_EVICT", "TEMP_FILE_EVICT_MEMORY"])
-def test_a_low_mark_lies_below_its_high_mark(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_low_mark_must_be_below_its_high_mark(mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"{mark}_ABOVE", "70")
     with pytest.raises(SettingsError, match=rf"^{mark}_DOWN_TO \(80\) must be lower than {mark}_ABOVE$"):
         Settings.load()
@@ -284,7 +284,7 @@ def test_a_low_mark_lies_below_its_high_mark(mark: str, monkeypatch: pytest.Monk
         ("TEMP_FILE_CLEANUP_THREAD", "TEMP_FILE_CLEANUP_THREADS"),
     ],
 )
-def test_an_unknown_variable_is_warned_about_with_what_was_probably_meant(
+def test_the_warning_about_an_unknown_variable_suggests_the_closest_name(
     typed: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(typed, "1")
@@ -296,25 +296,27 @@ def test_the_warning_points_at_the_line_that_loaded_the_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_MAXAGE", "1")
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning) as warnings:
         Settings.load()
-    assert warned[0].filename == __file__
+    assert warnings[0].filename == __file__
 
 
-def test_a_variable_like_no_other_is_warned_about_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_warning_about_an_unknown_variable_suggests_nothing_if_no_name_is_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TEMP_FILE_QZXKJVWQ", "1")
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning) as warnings:
         Settings.load()
-    assert "did you mean" not in str(warned[0].message)
+    assert "did you mean" not in str(warnings[0].message)
 
 
-def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMP_FILE_MAX_AGE", "100")
     assert Settings.load(max_age_seconds=5).max_age_seconds == 5
     assert Settings.load(max_age_seconds=None).max_age_seconds == 100
 
 
-def test_a_relative_base_directory_stays_where_it_was_named(
+def test_a_relative_base_directory_is_resolved_when_settings_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -324,21 +326,21 @@ def test_a_relative_base_directory_stays_where_it_was_named(
     assert settings.roots == (str(tmp_path / "data"), str(tmp_path / "more"))
 
 
-def test_settings_are_frozen_and_can_go_to_another_process() -> None:
+def test_settings_are_frozen_and_can_be_pickled() -> None:
     settings = Settings.load(host="web-1")
     with pytest.raises(ValidationError):
         settings.host = "web-2"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-def test_messages_are_confined_to_the_base_directory_unless_told_otherwise() -> None:
+def test_messages_are_confined_to_the_base_directory_by_default() -> None:
     settings = Settings.load(base_dir="/srv/temp")
     assert settings.confined_roots == ("/srv/temp",)
     assert settings.roots == ("/srv/temp", tempfile.gettempdir())
     assert Settings.load(message_roots="/srv/a").confined_roots == ("/srv/a",)
 
 
-def test_the_broker_is_the_registrys_redis_unless_told_otherwise() -> None:
+def test_the_broker_is_the_registrys_redis_by_default() -> None:
     assert Settings.load(redis_url="redis://a").effective_broker_url == "redis://a"
     assert Settings.load(redis_url="redis://a", broker_url="amqp://b").effective_broker_url == "amqp://b"
 
@@ -364,24 +366,22 @@ def test_settings_never_show_a_password(url: str) -> None:
         "redis//:secret@h",
     ],
 )
-def test_a_redis_url_that_is_none_is_a_settings_error(url: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as refused:
+def test_an_invalid_redis_url_is_a_settings_error(url: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
         TempFileManager(tmp_path, redis_url=url)
-    assert refused.value.variable == "TEMP_FILE_REDIS_URL"
-    assert "secret" not in str(refused.value)
-    assert "redis://" in str(refused.value)
+    assert error.value.variable == "TEMP_FILE_REDIS_URL"
+    assert "secret" not in str(error.value)
+    assert "redis://" in str(error.value)
 
 
-def test_a_misspelt_name_is_refused_with_what_was_probably_meant() -> None:
+def test_the_error_of_a_misspelt_name_suggests_the_closest_name() -> None:
     with pytest.raises(SettingsError, match=r"max_agee is not a setting .*; did you mean max_age_seconds"):
         Settings.load(max_agee=3)
     with pytest.raises(ValidationError):
         Settings(base_dirr="/x")
 
 
-def test_a_tilde_is_the_home_directory_though_no_shell_saw_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_tilde_is_expanded_to_the_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TEMP_FILE_BASE_DIR", "~/files")
     monkeypatch.setenv("TEMP_FILE_ALLOWED_ROOTS", f"~/more{os.pathsep}/srv")
@@ -392,7 +392,7 @@ def test_a_tilde_is_the_home_directory_though_no_shell_saw_it(
     assert settings.log_file == str(tmp_path / "log")
 
 
-def test_words_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_may_be_in_upper_or_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METRICS_BACKEND", "Prometheus")
     monkeypatch.setenv("LOG_FORMAT", "JSON")
     settings = Settings.load()

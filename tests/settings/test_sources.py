@@ -1,4 +1,4 @@
-"""A setting can be set in several places; the strongest counts, and `tempfleet config` shows which it was."""
+"""A setting can be set in several places. The strongest source wins, and `tempfleet config` shows which it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tempfleet.settings.units import size_bytes
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory whose .env is read, as it is by default."""
+    """Returns the working directory. Its .env is read, as by default."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TEMP_FILE_ENV_FILE")
     return tmp_path
@@ -29,30 +29,30 @@ def explained(variable: str, **values: object) -> SettingInfo:
 
 
 def config(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         main([*args])
     out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
+    return int(error.value.code or 0), out, err
 
 
-def test_an_option_goes_before_the_environment_before_an_env_file_before_toml_before_the_default(
+def test_the_order_of_sources_is_option_environment_env_file_toml_default(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def seen(**values: object) -> tuple[float, str]:
+    def loaded(**values: object) -> tuple[float, str]:
         return Settings.load(**values).max_age_seconds, explained("TEMP_FILE_MAX_AGE", **values).origin
 
-    assert seen() == (3600, "default")
+    assert loaded() == (3600, "default")
     (home / "t.toml").write_text("max_age = 1\n")
     monkeypatch.setenv("TEMP_FILE_CONFIG", "t.toml")
-    assert seen() == (1, "t.toml")
+    assert loaded() == (1, "t.toml")
     (home / ".env").write_text("TEMP_FILE_MAX_AGE=2\n")
-    assert seen() == (2, ".env")
+    assert loaded() == (2, ".env")
     monkeypatch.setenv("TEMP_FILE_MAX_AGE", "3")
-    assert seen() == (3, "environment")
-    assert seen(max_age_seconds=4) == (4, "option")
+    assert loaded() == (3, "environment")
+    assert loaded(max_age_seconds=4) == (4, "option")
 
 
-def test_an_env_file_may_name_the_toml_file_and_both_may_be_named(
+def test_the_env_file_can_be_chosen_and_can_name_the_toml_file(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "other").write_text("TEMP_FILE_CONFIG=t.toml\n")
@@ -63,7 +63,7 @@ def test_an_env_file_may_name_the_toml_file_and_both_may_be_named(
     assert (settings.threads, settings.host) == (3, "web-7")
 
 
-def test_an_inline_comment_in_an_env_file_is_no_part_of_the_value(home: Path) -> None:
+def test_an_inline_comment_in_an_env_file_is_removed(home: Path) -> None:
     (home / ".env").write_text(
         "TEMP_FILE_QUARANTINE_MAX_BYTES=104857600  # 100MB\n"
         "export TEMP_FILE_MAX_AGE=60 # a minute\n"
@@ -75,7 +75,7 @@ def test_an_inline_comment_in_an_env_file_is_no_part_of_the_value(home: Path) ->
     assert settings.redis_url == "redis://h/0#part"
 
 
-def test_a_comment_that_another_reader_left_on_a_number_is_no_part_of_it(
+def test_an_inline_comment_after_a_number_or_a_switch_is_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE_MAX_BYTES", "104857600  # 100MB")
@@ -96,7 +96,7 @@ def test_a_size_is_a_number_or_has_a_unit_of_1024(text: object, amount: int) -> 
     assert size_bytes(text) == amount
 
 
-def test_toml_has_lists_numbers_and_truths(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_toml_values_can_be_lists_numbers_and_booleans(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "t.toml").write_text(
         'allowed_roots = ["/srv/a", "/srv/b"]\npermission_mask = 0o640\nsecure_delete = true\nlease = 2.5\n'
     )
@@ -109,13 +109,15 @@ def test_toml_has_lists_numbers_and_truths(home: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "key", ["max_age", "size_limit", "max_temp_files", "prometheus_port", "permission_mask"]
 )
-@pytest.mark.parametrize("truth", ["true", "false"])
-def test_a_truth_is_no_number(key: str, truth: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "t.toml").write_text(f"{key} = {truth}\n")
+@pytest.mark.parametrize("boolean", ["true", "false"])
+def test_a_boolean_is_refused_as_a_number(
+    key: str, boolean: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "t.toml").write_text(f"{key} = {boolean}\n")
     monkeypatch.setenv("TEMP_FILE_CONFIG", "t.toml")
-    with pytest.raises(SettingsError, match=r"must not be true or false \(from t\.toml\)") as refused:
+    with pytest.raises(SettingsError, match=r"must not be true or false \(from t\.toml\)") as error:
         Settings.load()
-    assert str(refused.value.variable).endswith(key.upper())
+    assert str(error.value.variable).endswith(key.upper())
 
 
 @pytest.mark.parametrize("variable", ["TEMP_FILE_CONFIG", "TEMP_FILE_ENV_FILE"])
@@ -123,48 +125,50 @@ def test_a_named_file_that_cannot_be_read_stops_the_start(
     variable: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "nowhere")
-    with pytest.raises(SettingsError, match="'nowhere': cannot be read: No such file") as refused:
+    with pytest.raises(SettingsError, match="'nowhere': cannot be read: No such file") as error:
         Settings.load()
-    assert refused.value.variable == variable
+    assert error.value.variable == variable
 
 
-def test_a_toml_file_that_is_none_stops_the_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_toml_file_stops_the_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "t.toml").write_text("max_age: 5\n")
     monkeypatch.setenv("TEMP_FILE_CONFIG", "t.toml")
     with pytest.raises(SettingsError, match=r"TEMP_FILE_CONFIG='t.toml': cannot be read: "):
         Settings.load()
 
 
-def test_a_wrong_value_in_a_file_is_told_with_the_file(home: Path) -> None:
+def test_the_error_of_an_invalid_value_names_its_file(home: Path) -> None:
     (home / ".env").write_text("TEMP_FILE_MAX_AGE=soon\n")
     with pytest.raises(SettingsError, match=r"TEMP_FILE_MAX_AGE='soon': .* \(from \.env\)"):
         Settings.load()
     assert Settings.load(max_age_seconds=5).max_age_seconds == 5
 
 
-def test_a_strangers_env_file_in_the_working_directory_is_not_obeyed(home: Path) -> None:
+def test_an_env_file_that_others_can_write_to_is_not_read_by_default(home: Path) -> None:
     (home / ".env").write_text("TEMP_FILE_MAX_AGE=1\n")
     os.chmod(home / ".env", 0o666)
-    with pytest.warns(UserWarning, match="others can write to it") as warned:
+    with pytest.warns(UserWarning, match="others can write to it") as records:
         assert Settings.load().max_age_seconds == 3600
-    assert warned[0].filename == __file__
+    assert records[0].filename == __file__
 
 
-def test_a_named_env_file_is_the_callers_word(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_env_file_is_read_even_if_others_can_write_to_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (home / "shared").write_text("TEMP_FILE_MAX_AGE=1\n")
     os.chmod(home / "shared", 0o666)
     monkeypatch.setenv("TEMP_FILE_ENV_FILE", "shared")
     assert Settings.load().max_age_seconds == 1
 
 
-def test_a_foreign_variable_in_an_env_file_is_nobodys_business(home: Path) -> None:
+def test_foreign_variables_in_an_env_file_cause_no_warning(home: Path) -> None:
     (home / ".env").write_text("DATABASE_URL=x\nEMPTY\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Settings.load()
 
 
-def test_config_tells_value_origin_and_bounds_of_every_setting_and_no_password(
+def test_config_prints_value_origin_and_bounds_of_every_setting_and_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_REDIS_URL", "redis://bob:secret@h:1/0")
@@ -183,7 +187,7 @@ def test_config_tells_value_origin_and_bounds_of_every_setting_and_no_password(
     assert all(info["allowed"] for info in shown.values())
 
 
-def test_config_shows_what_is_in_force_where_a_setting_follows_from_others(
+def test_config_shows_defaults_that_follow_from_other_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     base = str(tmp_path / "base")
@@ -201,14 +205,14 @@ def test_config_shows_what_is_in_force_where_a_setting_follows_from_others(
     assert value("TEMP_FILE_AUDIT_LOG") == f"{base}/.tempfleet-{os.geteuid()}/audit.log"
 
 
-def test_config_tells_what_would_be_in_force_without_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_shows_the_default_of_a_changed_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMP_FILE_METRICS_ADDRESS", "0.0.0.0")
     monkeypatch.setenv("TEMP_FILE_STATUS_PAGE", "on")
     page = explained("TEMP_FILE_STATUS_PAGE")
     assert (page.value, page.default, page.origin) == ("on", "off", "environment")
 
 
-def test_config_for_people_shows_what_was_changed(
+def test_config_changed_lists_only_changed_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_IN_USE", "strict")
@@ -228,7 +232,7 @@ def test_config_for_people_shows_what_was_changed(
     ]
 
 
-def test_a_wrong_value_ends_config_with_one_sentence(
+def test_an_invalid_value_ends_config_with_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_CLEANUP_THREADS", "none")
@@ -237,7 +241,7 @@ def test_a_wrong_value_ends_config_with_one_sentence(
     assert err.startswith("tempfleet: TEMP_FILE_CLEANUP_THREADS='none': ") and err.count("\n") == 1
 
 
-def test_a_line_of_an_env_file_that_says_nothing_stops_the_start_with_its_number(
+def test_an_invalid_line_of_an_env_file_stops_the_start_with_its_number(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.env"
@@ -248,7 +252,7 @@ def test_a_line_of_an_env_file_that_says_nothing_stops_the_start_with_its_number
     assert str(broken) in str(error.value)
 
 
-def test_what_others_write_into_the_working_directorys_env_file_stops_nothing(
+def test_an_invalid_line_with_a_foreign_variable_does_not_stop_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Durations and sizes are read as people write them, and nothing else is."""
+"""Durations are read as people write them, and everything else is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_units_add_up(days: int, hours: int, minutes: int, seconds: int) -> None
 @pytest.mark.parametrize(
     "text", ["", " ", "soon", "-5", "1w", "nan", "5 5", "1h30", "30m1h", "1h1h", "h", "1.m"]
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a duration such as 90, 90s, 15m, 1h30m or 7d"):
         parse_seconds(text)
 
@@ -44,15 +44,15 @@ def test_every_setting_that_is_a_duration_may_have_units(field: str) -> None:
     assert getattr(Settings.load(**{field: f"{default:g}s"}), field) == default
 
 
-def test_a_setting_takes_either_and_keeps_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_age_may_have_units_and_keeps_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, seconds in (("7d", 7 * DAY), ("3600", 3600), ("0.5", 0.5), ("1h30m  # as agreed", 1.5 * HOUR)):
         monkeypatch.setenv("TEMP_FILE_MAX_AGE", text)
         assert Settings.load().max_age_seconds == seconds
-    for text, why in (
+    for text, reason in (
         ("soon", "must be a duration such as"),
         ("367d", "less than or equal to 31622400"),
         ("0s", "greater than 0"),
     ):
         monkeypatch.setenv("TEMP_FILE_MAX_AGE", text)
-        with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{text}': .*{why}"):
+        with pytest.raises(SettingsError, match=f"TEMP_FILE_MAX_AGE='{text}': .*{reason}"):
             Settings.load()
