@@ -1,5 +1,5 @@
 """
-The documents are true: every snippet runs, in order, on a real Redis. The reference matches the code. No link is dead.
+The documents are true: every snippet runs in order on a real Redis, the reference matches the code, no link is dead.
 
 A page is one shell session. Its ``sh`` blocks run as they stand. Its ``python`` blocks run between them, or are saved
 if they name a file. Blocks marked ``docker`` and ``kubernetes`` run in tests/system/deploy if an engine or kubectl is
@@ -46,7 +46,7 @@ DOCUMENTS = [
     *sorted(ROOT.glob("examples/**/*.md")),
 ]
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-ELSEWHERE = ("docker", "kubernetes")
+RUN_ELSEWHERE = ("docker", "kubernetes")
 PRELUDE = """set -eu -o pipefail
 trap 'test -z "$(jobs -p)" || kill $(jobs -p); wait' EXIT
 """
@@ -55,7 +55,7 @@ trap 'test -z "$(jobs -p)" || kill $(jobs -p); wait' EXIT
 def script_of(page: Path) -> str:
     parts = [PRELUDE]
     for language, info, code in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "sh" and info not in ELSEWHERE:
+        if language == "sh" and info not in RUN_ELSEWHERE:
             parts.append(code)
         elif language == "python" and info.startswith("file="):
             parts.append(f"cat > {info.removeprefix('file=')} <<'END-OF-FILE'\n{code}END-OF-FILE\n")
@@ -86,7 +86,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     home, log = tmp_path / "reader", tmp_path / "log"
     home.mkdir()
-    if page.stem == "tutorial":  # it brings its own Redis
+    # The tutorial starts its own Redis.
+    if page.stem == "tutorial":
         del environment["TEMP_FILE_BROKER_URL"]
     with log.open("wb") as output:
         session = subprocess.Popen(
@@ -112,7 +113,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
         if not link.startswith("http"):
             name, _, anchor = link.partition("#")
@@ -120,18 +121,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert target.exists() and (not anchor or anchor in anchors(target)), link
 
 
-def named(words: list[str]) -> click.Command:
+def command_of(words: list[str]) -> click.Command:
     """Returns the command that *words* name. Fails if the command does not have one of their options."""
-    found: click.Command = celery_commands.tempfleet if words[0] == "celery" else main
-    options = set(found.get_help_option_names(click.Context(found)))
+    command: click.Command = celery_commands.tempfleet if words[0] == "celery" else main
+    options = set(command.get_help_option_names(click.Context(command)))
     for word in words[words.index("tempfleet") + 1 :]:
-        if isinstance(found, click.Group) and not word.startswith("-"):
-            below = found.get_command(click.Context(found), word)
-            assert below is not None, word
-            found = below
-        options.update(option for param in found.params for option in param.opts)
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            subcommand = command.get_command(click.Context(command), word)
+            assert subcommand is not None, word
+            command = subcommand
+        options.update(option for param in command.params for option in param.opts)
         assert not word.startswith("-") or word in options, word
-    return found
+    return command
 
 
 @pytest.mark.parametrize(
@@ -139,38 +140,39 @@ def named(words: list[str]) -> click.Command:
     [page for page in DOCUMENTS if page.parent.name != "reference"],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_every_command_that_is_named_does_something(page: Path) -> None:
-    told = re.findall(r"`((?:celery -A \w+ )?tempfleet\s[^`]+)`", page.read_text(encoding="utf-8"))
-    for command in told:
-        found = named(command.split())
-        leads = isinstance(found, click.Group) and not found.invoke_without_command
-        assert not leads or "--help" in command, command
+def test_every_command_in_a_document_exists(page: Path) -> None:
+    lines = re.findall(r"`((?:celery -A \w+ )?tempfleet\s[^`]+)`", page.read_text(encoding="utf-8"))
+    for line in lines:
+        command = command_of(line.split())
+        needs_subcommand = isinstance(command, click.Group) and not command.invoke_without_command
+        assert not needs_subcommand or "--help" in line, line
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_document_opens_flower_to_the_world(page: Path) -> None:
-    for said in re.findall(r"celery -A \w+ flower[^`\n#]*", page.read_text(encoding="utf-8")):
-        assert "--address=127.0.0.1" in said
+def test_no_document_opens_flower_to_other_hosts(page: Path) -> None:
+    for command in re.findall(r"celery -A \w+ flower[^`\n#]*", page.read_text(encoding="utf-8")):
+        assert "--address=127.0.0.1" in command
 
 
-def test_what_the_runbook_says_adopts_lost_files_and_corrects_the_totals(
+def test_the_commands_of_the_runbook_adopt_lost_files_and_correct_the_totals(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
     environment |= {"TEMP_FILE_BASE_DIR": str(base), "TEMP_FILE_HOST": "web-1"}
-    environment["TEMP_FILE_MAX_AGE"] = "0.001"  # files that have not changed for so long are adopted
+    # A file is adopted if it has not changed for this time.
+    environment["TEMP_FILE_MAX_AGE"] = "0.001"
     with TempFileManager(base, host="web-1", redis_url=environment["TEMP_FILE_REDIS_URL"]) as manager:
-        lost = manager.create(ttl=600)
-        lost.close()
+        file = manager.create(ttl=600)
+        file.close()
         client = redis.Redis.from_url(environment["TEMP_FILE_REDIS_URL"])
         client.unlink(*client.keys("*:registry"), *client.keys("*:records"))
         assert manager.stats().imbalance == 1
         (adopt,) = re.findall(r"^```sh\n(.*?)^```$", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
         subprocess.run(["bash", "-euc", adopt], env=environment, check=True)
-        assert list(manager.files) == [lost.path]
+        assert list(manager.files) == [file.path]
         (correct,) = re.findall(r"`(HINCRBY [^`]+)`", RUNBOOK.read_text())
-        wrong_by = manager.stats().imbalance
-        for word, value in {"HOST": "web-1", "BASE_DIR": manager.base_dir, "NUMBER": str(-wrong_by)}.items():
+        imbalance = manager.stats().imbalance
+        for word, value in {"HOST": "web-1", "BASE_DIR": manager.base_dir, "NUMBER": str(-imbalance)}.items():
             correct = correct.replace(word, value)
         client.execute_command(*correct.split())
         client.close()
@@ -183,18 +185,7 @@ def test_every_page_is_in_the_index() -> None:
         assert page.name == "index.md" or str(page.relative_to(DOCS)) in index
 
 
-def test_every_place_that_the_layout_names_is_there() -> None:
-    layout = (DOCS / "layout.md").read_text()
-    places = re.findall(r"`([a-z_/]+(?:/|\.(?:py|lua|toml)))`", layout)
-    tops = (ROOT, ROOT / "manager/tempfleet", ROOT / "tasks/tempfleet_tasks")
-    assert len(places) > 50
-    assert [place for place in places if not any((top / place).exists() for top in tops)] == []
-    rooms = {path.parent.name for path in (ROOT / "manager/tempfleet").glob("*/__init__.py")}
-    table = layout.partition("## The rooms")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z]+)/` \|", table, re.MULTILINE)) == rooms
-
-
-def test_every_test_that_a_guarantee_names_is_there() -> None:
+def test_every_test_that_a_guarantee_names_exists() -> None:
     for name in re.findall(r"`(tests/\S+)`", (DOCS / "guarantees.md").read_text()):
         assert (ROOT / name).exists(), name
 
@@ -205,19 +196,19 @@ def test_the_reference_is_what_the_code_says() -> None:
         assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run make docs"
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
+def test_the_table_of_settings_lists_every_variable() -> None:
     page = (DOCS / "reference/settings.md").read_text()
     assert sorted(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == sorted(variables().values())
 
 
-def test_every_metric_that_is_shown_is_in_the_reference(store: Store, clock: FakeClock) -> None:
+def test_every_exported_metric_is_in_the_reference(store: Store, clock: FakeClock) -> None:
     fleet = Fleet(store)
     fleet.registry(Volume("web-1", "/base")).register([NewFile("/base/a", 1)])
     fleet.heartbeat("web-1")
     clock.advance(100)
     fleet.record_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
     text = generate_latest(prometheus_registry(FleetCollector(fleet, host=None))).decode()
-    told = (DOCS / "reference/metrics.md").read_text()
+    reference = (DOCS / "reference/metrics.md").read_text()
     for family in text_string_to_metric_families(text):
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        assert f"`{name}`" in told or name.startswith("process_")
+        assert f"`{name}`" in reference or name.startswith("process_")

@@ -27,21 +27,21 @@ def without_times(text: str) -> str:
 
 
 def run(*command: str, env: dict[str, str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), command
-    return done.stdout
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert (result.returncode, result.stderr) == (0, ""), command
+    return result.stdout
 
 
 @pytest.mark.process
-def test_the_quick_start_runs_and_the_console_answers_as_shown(tmp_path: Path) -> None:
+def test_the_quick_start_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
     env = {"PYTHONPATH": ":".join(sys.path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     code = block("python").replace("/tmp/", f"{tmp_path}/")
     assert run(sys.executable, "-W", "error", "-c", code, env=env) == ""
     session = block("console").replace("/tmp/", f"{tmp_path}/")
     commands = re.findall(r"^\$ (.*)$", session, re.MULTILINE)
-    shown = re.sub(r"^\$ .*\n", "", session, flags=re.MULTILINE)
+    output = re.sub(r"^\$ .*\n", "", session, flags=re.MULTILINE)
     printed = run("bash", "-euc", "\n".join(commands), env=env)
-    assert without_times(printed) == without_times(shown)
+    assert without_times(printed) == without_times(output)
     assert {path.name for path in tmp_path.glob("quick/files/[!.]*")} == {"chart.svg", "report.pdf"}
 
 
@@ -55,5 +55,5 @@ def test_the_guarantees_are_on_the_second_screen() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^    tempfleet ([a-z]+)", README, re.MULTILINE))))
-def test_the_commands_that_are_shown_exist(command: str) -> None:
+def test_every_command_shown_exists(command: str) -> None:
     assert main.get_command(click.Context(main), command)
