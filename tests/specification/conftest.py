@@ -1,4 +1,4 @@
-"""Managers as the specification's examples create them, and a directory for the files that those leave behind."""
+"""Managers as the specification's examples create them, and a directory for the files that the examples leave."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def new(
     redis_client: redis.Redis, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[New]:
     """
-    ``TempFileManager(base_dir, max_age)``, on the test's Redis and clock; settings by field name may follow. Without
-    arguments the base directory is ``tmp_path / "base"``.
+    Creates ``TempFileManager(base_dir, max_age)`` on the test's Redis and clock. Settings can follow by field name.
+    Without arguments the base directory is ``tmp_path / "base"``.
     """
     (tmp_path / "tmp").mkdir(mode=0o700)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # the examples leave files in it
-    made = []
+    # The examples leave files in it.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    managers = []
 
     def make(
         base_dir: str | Path = tmp_path / "base", max_age: float | None = None, **settings: object
@@ -36,9 +37,9 @@ def new(
             client=redis_client,
             clock=clock,
         )
-        made.append(manager)
+        managers.append(manager)
         return manager
 
     yield make
-    for manager in made:
+    for manager in managers:
         manager.close()

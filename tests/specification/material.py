@@ -15,14 +15,14 @@ New = Callable[..., TempFileManager]
 
 
 def temporary_file(suffix: str = ".txt", content: str = "") -> str:
-    """Create a file as every example does: by the standard library, outside the base directory, kept when closed."""
+    """Creates a file as every example does: by the standard library, outside the base directory, kept when closed."""
     with tempfile.NamedTemporaryFile(mode="w", suffix=suffix, delete=False) as file:
         file.write(content)
     return os.path.realpath(file.name)
 
 
 def registered(manager: TempFileManager, count: int, suffix: str = ".txt", content: str = "") -> list[Path]:
-    """Create *count* files as ``temporary_file`` does, and register them one by one."""
+    """Creates *count* files as ``temporary_file`` does, and registers them one by one."""
     paths = [temporary_file(f"_{i}{suffix}", content) for i in range(count)]
     for path in paths:
         manager.register_file(path)
@@ -36,12 +36,12 @@ def exist(paths: list[Path]) -> int:
 
 @contextmanager
 def undeletable(times: int = -1) -> Iterator[None]:
-    """Let the system refuse the deletion of the first *count* files."""
-    left = [times]
+    """Makes the first *times* deletions fail with EACCES; by default, every deletion."""
+    remaining = [times]
 
     def refuse(point: str) -> None:
-        if point == "guarded.found" and left[0]:
-            left[0] -= 1
+        if point == "guarded.found" and remaining[0]:
+            remaining[0] -= 1
             raise PermissionError(13, "denied")
 
     faults.install(refuse)

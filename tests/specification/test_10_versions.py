@@ -31,9 +31,10 @@ def test_10_1_0_files_are_registered_tracked_and_cleaned_by_age(new: New, clock:
     assert (manager.cleanup(), path.exists()) == (1, False)
 
 
-def test_10_1_0_the_registry_is_a_dictionary_to_its_users_and_outlives_the_process(new: New) -> None:
+def test_10_1_0_the_registry_is_used_like_a_dictionary_and_outlives_the_process(new: New) -> None:
     (path,) = registered(new(), 1)
-    files = new().files  # as another process would have it
+    # A new manager has no state of the first one, like a manager in another process.
+    files = new().files
     assert (str(path) in files, len(files), list(files)) == (True, 1, [str(path)])
 
 
@@ -51,7 +52,7 @@ def test_10_1_0_operations_are_safe_among_threads(new: New) -> None:
 # -- 1.1.0
 
 
-def test_10_1_1_state_can_be_asked_for_one_file_and_for_many(new: New) -> None:
+def test_10_1_1_the_state_of_one_file_or_of_many_can_be_read(new: New) -> None:
     manager = new()
     paths = registered(manager, 3)
     assert all(record is not None for record in manager.get_records(paths))
@@ -82,14 +83,14 @@ def test_10_1_1_errors_keep_records_and_everything_is_logged(
 # -- 1.2.0
 
 
-def test_10_1_2_force_cleans_and_tells_its_result_in_figures(new: New) -> None:
+def test_10_1_2_a_forced_clean_up_reports_its_result_in_numbers(new: New) -> None:
     manager = new()
     registered(manager, 3, content="x" * 5000)
     report = manager.cleanup_report(force=True)
     assert (report.deleted, report.kept, report.freed_bytes >= 15_000, report.finished) == (3, 0, True, True)
 
 
-def test_10_1_2_parameters_come_from_a_file_too(
+def test_10_1_2_settings_can_come_from_a_file(
     new: New, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tempfleet.toml").write_text('max_age = 120\nquota = "reject"\n')
@@ -98,21 +99,21 @@ def test_10_1_2_parameters_come_from_a_file_too(
     assert (manager.max_age, manager.settings.quota) == (120, "reject")
 
 
-def test_10_1_2_metrics_are_counted_whoever_did_the_work(new: New) -> None:
+def test_10_1_2_metrics_count_the_work_of_every_process(new: New) -> None:
     registered(new(), 2)
     new().clear_all()
     stats = new().stats()
     assert (stats.total("registered"), stats.total("deleted"), stats.histogram("age").count) == (2, 2, 2)
 
 
-def test_10_1_2_health_is_asked_with_one_call(new: New) -> None:
+def test_10_1_2_one_call_checks_the_health(new: New) -> None:
     assert new().health_check()["status"] == "healthy"
 
 
 # -- 1.3.0
 
 
-def test_10_1_3_files_beyond_a_size_are_not_taken_and_stay_their_callers(new: New) -> None:
+def test_10_1_3_a_file_over_the_size_limit_is_refused_and_stays(new: New) -> None:
     manager = new(size_limit_bytes=10)
     path = temporary_file(content="x" * 11)
     with pytest.raises(QuotaExceeded):
@@ -124,28 +125,28 @@ def test_10_1_3_files_of_several_hosts_are_in_one_redis_and_each_host_deletes_it
     new: New, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
     """With real workers and messages: tests/system/stories/test_two_hosts.py."""
-    here, there = new(), type(new())(tmp_path / "base", host="web-2", client=redis_client)
-    ours, theirs = registered(here, 2), [Path(temporary_file())]
-    there.register_many(theirs)
-    assert (here.clear_all(), exist(ours), exist(theirs)) == (2, 0, 1)
-    assert (there.clear_all(), exist(theirs)) == (1, 0)
-    there.close()
+    web_1, web_2 = new(), type(new())(tmp_path / "base", host="web-2", client=redis_client)
+    files_1, files_2 = registered(web_1, 2), [Path(temporary_file())]
+    web_2.register_many(files_2)
+    assert (web_1.clear_all(), exist(files_1), exist(files_2)) == (2, 0, 1)
+    assert (web_2.clear_all(), exist(files_2)) == (1, 0)
+    web_2.close()
 
 
-@pytest.mark.parametrize(("policy", "goes"), [("oldest", "old"), ("largest", "large")])
-def test_10_1_3_what_makes_room_is_chosen_by_a_strategy_with_a_name(
-    new: New, clock: FakeClock, policy: str, goes: str
+@pytest.mark.parametrize(("policy", "evicted"), [("oldest", "old"), ("largest", "large")])
+def test_10_1_3_a_named_policy_chooses_the_files_to_evict(
+    new: New, clock: FakeClock, policy: str, evicted: str
 ) -> None:
-    """Every policy, on disks that are really full: tests/capacity/test_evictor.py."""
+    """Every policy, on full disks: tests/capacity/test_evictor.py."""
     manager = new(max_files=2, quota="evict", eviction_policy=policy)
     for name, size in (("old", 10), ("large", 1000), ("new", 1)):
         manager.register(temporary_file(f"-{name}", "x" * size))
         clock.advance(1)
-    left = {str(path).rpartition("-")[2] for path in manager.files}
-    assert left == {"old", "large", "new"} - {goes}
+    names = {str(path).rpartition("-")[2] for path in manager.files}
+    assert names == {"old", "large", "new"} - {evicted}
 
 
-def test_10_1_3_idle_files_are_compressed_and_read_as_before(new: New, clock: FakeClock) -> None:
+def test_10_1_3_idle_files_are_compressed_and_can_be_read_as_before(new: New, clock: FakeClock) -> None:
     manager = new(compress_after_seconds=60, compression="all")
     text = "the same line\n" * 10_000
     (path,) = registered(manager, 1, content=text)
@@ -167,7 +168,7 @@ KEEPER = """
 """
 
 
-def test_10_1_3_a_plug_in_is_asked_before_a_deletion_and_may_say_no(new: New, packages: Packages) -> None:
+def test_10_1_3_a_plug_in_can_veto_a_deletion(new: New, packages: Packages) -> None:
     """Plug-ins that raise or hang, and the other hooks: tests/plugins/test_hooks.py."""
     packages.install("keeper", KEEPER)
     manager = new()
@@ -179,29 +180,31 @@ def test_10_1_3_a_plug_in_is_asked_before_a_deletion_and_may_say_no(new: New, pa
 
 
 @pytest.mark.parametrize("command", main.list_commands(main.make_context("tempfleet", ["version"])))
-def test_10_1_3_every_command_has_json_and_an_exit_status_for_machines(command: str) -> None:
+def test_10_1_3_every_command_has_json_output_and_an_exit_status(command: str) -> None:
     """Manifests, probes and metrics for a cluster: tests/system/deploy/test_kubernetes.py."""
-    said = CliRunner().invoke(main, [command, "--json", "--no-such-option"])
-    assert (said.exit_code, said.stdout) == (2, "")
-    *warnings, error = map(json.loads, said.stderr.splitlines())  # beat reports that there is no Redis
-    assert error["error"] == "NoSuchOption" and all("warning" in each for each in warnings)
+    result = CliRunner().invoke(main, [command, "--json", "--no-such-option"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    # There can be warnings: beat reports that there is no Redis.
+    *warnings, error = map(json.loads, result.stderr.splitlines())
+    assert error["error"] == "NoSuchOption" and all("warning" in line for line in warnings)
 
 
 @pytest.mark.parametrize(
     "command",
     ["cleanup --dry-run", "config", "dead ls", "doctor --all", "health", "hosts", "ls", "plugins", "status", "version"],
 )  # fmt: skip
-def test_10_1_3_what_is_asked_is_answered_with_one_json_document(
+def test_10_1_3_a_reading_command_prints_one_json_document(
     command: str, tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     (tmp_path / "base").mkdir(mode=0o700)
     common = ["--base-dir", str(tmp_path / "base"), "--redis-url", real_server.unix_url, "--json"]
-    said = CliRunner().invoke(main, [*common, *command.split()])
-    assert isinstance(json.loads(said.stdout), dict)
-    assert said.exit_code == 0 or command == "doctor --all"  # it may find that the disk is full
+    result = CliRunner().invoke(main, [*common, *command.split()])
+    assert isinstance(json.loads(result.stdout), dict)
+    # The doctor may find that the disk is full.
+    assert result.exit_code == 0 or command == "doctor --all"
 
 
-def test_10_1_3_health_is_an_exit_status(
+def test_10_1_3_the_exit_status_of_health_is_the_health(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = tmp_path / "base"
@@ -210,8 +213,8 @@ def test_10_1_3_health_is_an_exit_status(
     common = ["--base-dir", str(base), "--redis-url", real_server.unix_url, "--json"]
 
     def health() -> tuple[int, str]:
-        said = CliRunner().invoke(main, [*common, "health"])
-        return said.exit_code, json.loads(said.stdout)["status"]
+        result = CliRunner().invoke(main, [*common, "health"])
+        return result.exit_code, json.loads(result.stdout)["status"]
 
     assert health() == (0, "healthy")
     for name in "ab":

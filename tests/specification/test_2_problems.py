@@ -17,7 +17,7 @@ from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.testing import FakeClock
 
-FORGETFUL = """
+KILLED = """
 import os, sys
 from tempfleet import Settings, TempFileManager
 manager = TempFileManager(settings=Settings.load(base_dir=sys.argv[1], redis_url=sys.argv[2], host="web-1"))
@@ -27,10 +27,10 @@ os.kill(os.getpid(), 9)
 
 
 @pytest.mark.process
-def test_2_1_storage_what_a_killed_process_forgot_does_not_leak(
+def test_2_1_storage_files_of_a_killed_process_do_not_leak(
     real_server: EmbeddedServer, real_client: object, base_dir: Path
 ) -> None:
-    with python(FORGETFUL, base_dir, real_server.unix_url) as process:
+    with python(KILLED, base_dir, real_server.unix_url) as process:
         assert process.wait(30) == -9
     assert len(list(base_dir.glob("[!.]*"))) == 1
     settings = Settings.load(base_dir=str(base_dir), redis_url=real_server.unix_url, host="web-1")
@@ -39,7 +39,7 @@ def test_2_1_storage_what_a_killed_process_forgot_does_not_leak(
     assert list(base_dir.glob("[!.]*")) == []
 
 
-def test_2_1_conflicts_threads_that_register_and_clean_at_once_keep_the_counts_right(new: New) -> None:
+def test_2_1_conflicts_concurrent_registration_and_clean_up_keep_the_counts_right(new: New) -> None:
     manager, counts = new(), list[int]()
 
     def work() -> None:
@@ -56,7 +56,7 @@ def test_2_1_conflicts_threads_that_register_and_clean_at_once_keep_the_counts_r
     assert_balanced(manager)
 
 
-def test_2_1_management_a_block_needs_no_call_to_clean(new: New) -> None:
+def test_2_1_management_a_block_deletes_its_files_without_a_call(new: New) -> None:
     manager = new()
     with manager.create(suffix=".csv") as file, manager.create_dir() as directory:
         Path(directory, "part").write_text("1")
@@ -76,7 +76,7 @@ def test_2_1_performance_many_files_cost_few_round_trips(new: New, tmp_path: Pat
     assert manager.store.round_trips - before < 30
 
 
-def test_2_1_debugging_who_asks_is_told_what_became_of_a_file(new: New, tmp_path: Path) -> None:
+def test_2_1_debugging_the_fate_of_a_file_can_be_read(new: New, tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     manager = new(audit_log=str(log))
     (path,) = registered(manager, 1)
@@ -86,7 +86,7 @@ def test_2_1_debugging_who_asks_is_told_what_became_of_a_file(new: New, tmp_path
     assert (json.loads(line)["path"], json.loads(line)["outcome"]) == (str(path), "deleted")
 
 
-def test_2_1_security_others_lose_their_rights_to_a_registered_file(new: New) -> None:
+def test_2_1_security_registration_removes_the_rights_of_other_users(new: New) -> None:
     path = temporary_file(content="secret")
     os.chmod(path, 0o666)
     new().register_file(path)
@@ -96,7 +96,8 @@ def test_2_1_security_others_lose_their_rights_to_a_registered_file(new: New) ->
 def test_2_2_automated_a_clean_up_needs_no_list_of_files(new: New, clock: FakeClock) -> None:
     paths = registered(new(max_age=60), 3)
     clock.advance(60)
-    assert (new().cleanup(), exist(paths)) == (3, 0)  # another manager; it registered none of the files
+    # Another manager deletes them. It registered none of the files.
+    assert (new().cleanup(), exist(paths)) == (3, 0)
 
 
 def test_2_2_isolated_two_base_directories_never_see_each_others_files(new: New, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_2_2_isolated_two_base_directories_never_see_each_others_files(new: New,
 
 
 @pytest.mark.parametrize("quota", ["soft", "reject", "evict"])
-def test_2_2_configurable_place_and_strategy_are_settings(new: New, tmp_path: Path, quota: str) -> None:
+def test_2_2_configurable_directory_and_strategy_are_settings(new: New, tmp_path: Path, quota: str) -> None:
     manager = new(tmp_path / "elsewhere", max_files=10, quota=quota)
     with manager.create() as file:
         assert file.path.startswith(str(tmp_path / "elsewhere"))
@@ -115,7 +116,7 @@ def test_2_2_configurable_place_and_strategy_are_settings(new: New, tmp_path: Pa
     assert len(manager.files) == {"soft": 11, "reject": 10, "evict": 10}[quota]
 
 
-def test_2_2_fault_tolerant_what_did_not_go_keeps_its_record_and_goes_later(
+def test_2_2_fault_tolerant_a_failed_deletion_keeps_its_record_and_is_retried(
     new: New, clock: FakeClock
 ) -> None:
     manager = new(max_age=10)
@@ -123,6 +124,7 @@ def test_2_2_fault_tolerant_what_did_not_go_keeps_its_record_and_goes_later(
     clock.advance(10)
     with undeletable():
         assert manager.cleanup() == 0
-    assert (manager.is_temp_file(path), manager.cleanup()) == (True, 0)  # too early for the next try
+    # The next try is not due yet.
+    assert (manager.is_temp_file(path), manager.cleanup()) == (True, 0)
     clock.advance(5)
     assert (manager.cleanup(), path.exists()) == (1, False)

@@ -1,4 +1,4 @@
-"""Section 3.3: the way of a file through the manager, step by step."""
+"""Section 3.3: what the manager does with a file, step by step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfleet.testing import FakeClock
 from tempfleet_tasks import make_app
 
 
-def test_3_3_registered_looked_at_recorded_logged_then_aged_deleted_logged_and_told(
+def test_3_3_a_file_is_inspected_recorded_logged_then_expires_is_deleted_logged_and_counted(
     new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "tempfleet")
@@ -25,11 +25,12 @@ def test_3_3_registered_looked_at_recorded_logged_then_aged_deleted_logged_and_t
     clock.advance(1)
     assert manager.cleanup() == 1
     steps = ("Attempted to register non-existent", "Registered", "Removed", "Cleaned up 1 ")
-    told = iter(caplog.messages)
-    assert all(any(line.startswith(step) for line in told) for step in steps)  # in this order
+    # One iterator for all steps, so that they must be in this order.
+    lines = iter(caplog.messages)
+    assert all(any(line.startswith(step) for line in lines) for step in steps)
 
 
-def test_3_3_the_periodic_look_is_beats_and_each_workers_own(new: New) -> None:
+def test_3_3_beat_and_every_worker_check_periodically(new: New) -> None:
     """With a real worker and beat: tests/system/stories/test_two_hosts.py."""
     app = make_app(new().settings)
     app.finalize()

@@ -24,7 +24,7 @@ def test_4_1_the_example_registers_a_file_and_tracks_it(new: New) -> None:
     assert f"{age:.2f}" == "0.00"
 
 
-def test_4_1_a_path_is_normalised_however_it_is_written(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_4_1_every_spelling_of_a_path_is_normalised(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     manager, path = new(), temporary_file()
     directory, name = os.path.split(path)
     monkeypatch.chdir(directory)
@@ -34,14 +34,14 @@ def test_4_1_a_path_is_normalised_however_it_is_written(new: New, monkeypatch: p
 
 
 def test_4_1_a_file_must_exist_to_be_registered(new: New) -> None:
-    manager, nothing = new(), f"{temporary_file()}.gone"
-    manager.register_file(nothing)
+    manager, path = new(), f"{temporary_file()}.gone"
+    manager.register_file(path)
     with pytest.raises(FileMissing):
-        manager.register(nothing)
+        manager.register(path)
     assert len(manager.files) == 0
 
 
-def test_4_1_threads_may_register_the_same_and_other_files_at_once(new: New) -> None:
+def test_4_1_threads_can_register_the_same_and_other_files_at_once(new: New) -> None:
     manager, shared = new(), temporary_file()
 
     def work() -> None:
@@ -56,7 +56,7 @@ def test_4_1_threads_may_register_the_same_and_other_files_at_once(new: New) -> 
     assert len(manager.files) == manager.stats().total("registered") == 51
 
 
-def test_4_1_each_registration_is_a_line_in_the_log(new: New, caplog: pytest.LogCaptureFixture) -> None:
+def test_4_1_every_registration_is_a_line_in_the_log(new: New, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "tempfleet")
     (path,) = registered(new(), 1)
     assert f"Registered temporary file: {path}" in caplog.messages
@@ -65,7 +65,7 @@ def test_4_1_each_registration_is_a_line_in_the_log(new: New, caplog: pytest.Log
 # -- use cases
 
 
-def test_4_1_intermediate_results_go_by_their_tag_when_the_job_is_done(new: New) -> None:
+def test_4_1_intermediate_results_are_deleted_by_their_tag_after_the_job(new: New) -> None:
     manager = new()
     steps = [Path(temporary_file(f".{step}.parquet", "rows")) for step in ("extract", "clean", "join")]
     for path in steps:
@@ -75,17 +75,18 @@ def test_4_1_intermediate_results_go_by_their_tag_when_the_job_is_done(new: New)
     assert (exist(steps), other.exists()) == (0, True)
 
 
-def test_4_1_a_chart_is_made_where_nobody_can_guess_it_and_goes_in_time(new: New, clock: FakeClock) -> None:
+def test_4_1_a_chart_has_an_unguessable_path_and_is_deleted_on_time(new: New, clock: FakeClock) -> None:
     manager = new()
     with manager.create(prefix="chart-", suffix=".png", ttl=600) as chart:
         chart.write(b"\x89PNG")
-        manager.unregister(chart.path)  # given to its user, so the block does not delete it
+        # The block must not delete it, because a user gets it.
+        manager.unregister(chart.path)
     manager.register(chart.path, ttl=600)
     clock.advance(600)
     assert (manager.cleanup(), os.path.exists(chart.path)) == (1, False)
 
 
-def test_4_1_a_report_is_tracked_and_prolonged_while_it_is_read(new: New, clock: FakeClock) -> None:
+def test_4_1_a_report_is_tracked_and_renewed_while_it_is_read(new: New, clock: FakeClock) -> None:
     manager = new(max_age=100)
     (report,) = registered(manager, 1, ".pdf")
     clock.advance(90)
@@ -96,10 +97,11 @@ def test_4_1_a_report_is_tracked_and_prolonged_while_it_is_read(new: New, clock:
     assert manager.cleanup() == 1
 
 
-def test_4_1_a_cache_file_lives_for_as_long_as_it_is_used(new: New, clock: FakeClock) -> None:
+def test_4_1_a_cache_file_lives_as_long_as_it_is_used(new: New, clock: FakeClock) -> None:
     manager: TempFileManager = new(max_age=100)
     used, unused = registered(manager, 2, ".cache")
     clock.advance(60)
-    manager.register_file(used)  # a cache hit: its age starts again
+    # A cache hit restarts the age of the file.
+    manager.register_file(used)
     clock.advance(60)
     assert (manager.cleanup(), used.exists(), unused.exists()) == (1, True, False)

@@ -14,7 +14,7 @@ from tempfleet import State
 from tempfleet.testing import FakeClock
 
 
-def test_4_2_the_example_cleans_what_expired_and_then_the_rest_by_force(new: New, clock: FakeClock) -> None:
+def test_4_2_the_example_deletes_expired_files_and_then_the_rest_by_force(new: New, clock: FakeClock) -> None:
     manager = new(max_age=300)
     paths = registered(manager, 5)
     assert manager.cleanup() == 0
@@ -27,7 +27,7 @@ def test_4_2_the_example_cleans_what_expired_and_then_the_rest_by_force(new: New
     assert_balanced(manager)
 
 
-def test_4_2_a_file_is_kept_until_its_age_and_not_a_moment_longer(new: New, clock: FakeClock) -> None:
+def test_4_2_a_file_is_kept_exactly_until_its_maximum_age(new: New, clock: FakeClock) -> None:
     manager = new(max_age=300)
     registered(manager, 1)
     clock.advance(299.999)
@@ -36,7 +36,7 @@ def test_4_2_a_file_is_kept_until_its_age_and_not_a_moment_longer(new: New, cloc
     assert manager.cleanup() == 1
 
 
-def test_4_2_force_does_not_ask_for_the_age_but_respects_a_hold(new: New) -> None:
+def test_4_2_force_ignores_the_age_and_respects_a_hold(new: New) -> None:
     manager = new()
     paths = registered(manager, 3)
     manager.hold(paths[0], 3600, reason="being looked at")
@@ -53,19 +53,19 @@ def test_4_2_files_are_cleaned_in_batches(new: New, clock: FakeClock) -> None:
     assert (report.deleted, report.batches, exist(paths)) == (35, 4, 0)
 
 
-def test_4_2_one_file_that_does_not_go_stops_no_other_and_is_tried_again(new: New, clock: FakeClock) -> None:
+def test_4_2_a_failed_deletion_stops_no_other_and_is_retried(new: New, clock: FakeClock) -> None:
     manager = new(max_age=10)
     paths = registered(manager, 5)
     clock.advance(10)
     with undeletable(times=1):
         assert manager.cleanup() == 4
-    (left,) = manager.records()
-    assert (left.attempts, left.last_error, exist(paths)) == (1, "EACCES", 1)
+    (record,) = manager.records()
+    assert (record.attempts, record.last_error, exist(paths)) == (1, "EACCES", 1)
     clock.advance(5)
     assert (manager.cleanup(), exist(paths)) == (1, 0)
 
 
-def test_4_2_what_never_goes_is_buried_for_a_person_and_not_lost(new: New, clock: FakeClock) -> None:
+def test_4_2_a_file_that_cannot_be_deleted_becomes_a_dead_letter(new: New, clock: FakeClock) -> None:
     manager = new(max_age=10, max_attempts=3)
     (path,) = registered(manager, 1)
     with undeletable():
@@ -80,8 +80,8 @@ def test_4_2_what_never_goes_is_buried_for_a_person_and_not_lost(new: New, clock
 # -- use cases
 
 
-def test_4_2_a_timer_of_ones_own_cleans_regularly(new: New, clock: FakeClock) -> None:
-    """The same with processes, by a worker's timer and beat's sweeps: tests/system/stories/test_two_hosts.py."""
+def test_4_2_a_callers_timer_can_clean_regularly(new: New, clock: FakeClock) -> None:
+    """With processes, by a worker's timer and beat's sweeps: tests/system/stories/test_two_hosts.py."""
     manager, ticks = new(max_age=30), []
     for _ in range(6):
         registered(manager, 1)
@@ -90,27 +90,30 @@ def test_4_2_a_timer_of_ones_own_cleans_regularly(new: New, clock: FakeClock) ->
     assert ticks == [0, 0, 1, 1, 1, 1]
 
 
-def test_4_2_under_memory_pressure_everything_goes_at_once_also_out_of_a_signal_handlers_thread(
+def test_4_2_under_memory_pressure_a_second_thread_can_delete_everything_while_the_lock_is_held(
     new: New,
 ) -> None:
     manager = new()
     paths = registered(manager, 4)
     emergency = threading.Thread(target=manager.clear_all)
-    with manager.lock:  # the interrupted code may hold the lock
+    # The code that a signal handler interrupted may hold the lock.
+    with manager.lock:
         emergency.start()
         emergency.join(30)
     assert exist(paths) == 0
 
 
-def test_4_2_maintenance_cleans_all_managers_files_of_the_directory(new: New) -> None:
+def test_4_2_maintenance_deletes_the_files_of_all_managers_of_the_directory(new: New) -> None:
     paths = registered(new(), 2) + registered(new(), 2)
     maintenance = new()
-    would = {deletion.path for deletion in maintenance.preview(force=True)}
-    assert would == set(map(str, paths))
+    previewed = {deletion.path for deletion in maintenance.preview(force=True)}
+    assert previewed == set(map(str, paths))
     assert (maintenance.clear_all(), exist(paths)) == (4, 0)
 
 
-def test_4_2_a_full_disk_may_trigger_a_clean_up_that_frees_what_it_says(new: New, tmp_path: Path) -> None:
+def test_4_2_a_full_disk_can_trigger_a_clean_up_that_reports_the_freed_bytes(
+    new: New, tmp_path: Path
+) -> None:
     manager = new()
     paths = [Path(temporary_file(content="x" * 100_000)) for _ in range(5)]
     for path in paths:

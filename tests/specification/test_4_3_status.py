@@ -12,7 +12,7 @@ from tempfleet.registry.fleet import Fleet
 from tempfleet.testing import FakeClock
 
 
-def test_4_3_the_example_asks_state_and_age_while_time_goes_by(new: New, clock: FakeClock) -> None:
+def test_4_3_the_example_reads_state_and_age_as_time_passes(new: New, clock: FakeClock) -> None:
     manager = new(max_age=1800)
     (path,) = registered(manager, 1, ".log")
     assert manager.is_temp_file(path)
@@ -31,7 +31,7 @@ def test_4_3_the_example_asks_state_and_age_while_time_goes_by(new: New, clock: 
     assert [record.path for record in manager.near_expiry()] == [str(path)]
 
 
-def test_4_3_files_near_their_end_are_asked_for_each_by_its_own_life(new: New, clock: FakeClock) -> None:
+def test_4_3_files_near_expiry_are_listed_each_by_its_own_time_to_live(new: New, clock: FakeClock) -> None:
     manager = new()
     short, long = temporary_file(), temporary_file()
     manager.register(short, ttl=100)
@@ -50,7 +50,7 @@ def test_4_3_the_age_is_counted_from_registration_to_the_millisecond(new: New, c
     assert manager.get_file_age(path) == pytest.approx(0.001)
 
 
-def test_4_3_being_registered_is_asked_without_looking_at_the_disk(new: New) -> None:
+def test_4_3_is_temp_file_does_not_read_the_disk(new: New) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     assert not manager.is_temp_file(temporary_file())
@@ -58,7 +58,7 @@ def test_4_3_being_registered_is_asked_without_looking_at_the_disk(new: New) -> 
     assert manager.is_temp_file(path)
 
 
-def test_4_3_a_relative_path_is_as_good(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_4_3_relative_paths_are_accepted(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     monkeypatch.chdir(path.parent)
@@ -66,12 +66,12 @@ def test_4_3_a_relative_path_is_as_good(new: New, monkeypatch: pytest.MonkeyPatc
     assert manager.get_file_age(os.path.join(".", path.name)) == 0
 
 
-def test_4_3_what_one_manager_does_another_sees_at_once(new: New) -> None:
-    one, other = new(), new()
-    (path,) = registered(one, 1)
-    assert other.is_temp_file(path)
-    other.unregister(path)
-    assert not one.is_temp_file(path)
+def test_4_3_a_change_by_one_manager_is_visible_to_another_at_once(new: New) -> None:
+    first, second = new(), new()
+    (path,) = registered(first, 1)
+    assert second.is_temp_file(path)
+    second.unregister(path)
+    assert not first.is_temp_file(path)
 
 
 # -- use cases
@@ -82,12 +82,12 @@ def test_4_3_lifetimes_are_monitored(new: New, clock: FakeClock) -> None:
     registered(manager, 3)
     clock.advance(90)
     collector = FleetCollector(Fleet(manager.store), host="web-1")
-    shown = {sample.name: sample.value for family in collector.collect() for sample in family.samples}
-    assert (shown["temp_files_active"], shown["temp_files_due"]) == (3, 3)
-    assert shown["temp_file_overdue_seconds"] == 30
+    samples = {sample.name: sample.value for family in collector.collect() for sample in family.samples}
+    assert (samples["temp_files_active"], samples["temp_files_due"]) == (3, 3)
+    assert samples["temp_file_overdue_seconds"] == 30
 
 
-def test_4_3_the_oldest_are_found_to_be_treated_first(new: New, clock: FakeClock) -> None:
+def test_4_3_files_can_be_ordered_by_age(new: New, clock: FakeClock) -> None:
     manager = new()
     paths = []
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_4_3_the_oldest_are_found_to_be_treated_first(new: New, clock: FakeClock
     assert [path for path, _ in by_age] == list(map(str, paths))
 
 
-def test_4_3_who_debugs_is_told_what_will_happen_to_a_file_when_and_why(new: New, clock: FakeClock) -> None:
+def test_4_3_explain_shows_what_will_happen_to_a_file_when_and_why(new: New, clock: FakeClock) -> None:
     manager = new(max_age=60)
     (path,) = registered(manager, 1)
     assert "is due in 1 min" in str(manager.explain(path))
@@ -106,7 +106,7 @@ def test_4_3_who_debugs_is_told_what_will_happen_to_a_file_when_and_why(new: New
     assert "is not registered" in str(manager.explain(path.parent / "another"))
 
 
-def test_4_3_resources_are_planned_on_counts_bytes_and_what_falls_due(new: New) -> None:
+def test_4_3_counts_bytes_and_a_forecast_help_to_plan_resources(new: New) -> None:
     manager = new(max_age=90)
     registered(manager, 4, content="x" * 1000)
     stats = manager.stats()

@@ -9,7 +9,7 @@ from support import assert_balanced
 from tempfleet.testing import FakeClock
 
 
-def test_4_4_the_example_registers_asks_and_cleans_ten(new: New, clock: FakeClock) -> None:
+def test_4_4_the_example_registers_reads_and_cleans_ten_files(new: New, clock: FakeClock) -> None:
     manager = new(max_age=600)
     paths = registered(manager, 10)
     managed = [(path, manager.get_file_age(path)) for path in paths if manager.is_temp_file(path)]
@@ -20,12 +20,12 @@ def test_4_4_the_example_registers_asks_and_cleans_ten(new: New, clock: FakeCloc
     assert manager.cleanup() == 10
 
 
-def test_4_4_a_list_is_registered_in_one_call(new: New) -> None:
+def test_4_4_a_list_of_files_is_registered_in_one_call(new: New) -> None:
     manager, paths = new(), [temporary_file() for _ in range(10)]
     assert [record.path for record in manager.register_many(paths)] == paths
 
 
-def test_4_4_a_list_is_asked_for_in_one_round_trip(new: New, clock: FakeClock) -> None:
+def test_4_4_a_list_of_files_is_read_in_one_round_trip(new: New, clock: FakeClock) -> None:
     manager = new()
     paths = registered(manager, 10)
     clock.advance(7)
@@ -42,25 +42,25 @@ def test_4_4_files_are_cleaned_by_tag_or_by_prefix(new: New, clock: FakeClock) -
     manager.register(b, tags=["night"])
     assert manager.cleanup_batch(force=True, tags=["night", "reports"]).deleted == 1
     assert manager.cleanup_batch(force=True, prefix="/elsewhere").files == []
-    assert [each.path for each in manager.cleanup_batch(force=True, prefix=b).files] == [b]
+    assert [file.path for file in manager.cleanup_batch(force=True, prefix=b).files] == [b]
 
 
 def test_4_4_a_batch_has_statistics(new: New) -> None:
     manager, paths = new(), [temporary_file(content="abc") for _ in range(3)]
-    came = manager.register_batch([*paths, f"{paths[0]}.gone"])
-    assert (came.registered, came.missing, came.failed, came.bytes) == (3, 1, 0, 9)
+    result = manager.register_batch([*paths, f"{paths[0]}.gone"])
+    assert (result.registered, result.missing, result.failed, result.bytes) == (3, 1, 0, 9)
     Path(paths[0]).unlink()
-    went = manager.cleanup_batch(force=True)
-    assert (went.deleted, went.missing, went.failed) == (2, 1, 0)
-    assert went.bytes > 0
-    assert went.seconds >= 0
-    assert {each.path: each.outcome for each in went.files}[paths[0]] == "missing"
+    result = manager.cleanup_batch(force=True)
+    assert (result.deleted, result.missing, result.failed) == (2, 1, 0)
+    assert result.bytes > 0
+    assert result.seconds >= 0
+    assert {file.path: file.outcome for file in result.files}[paths[0]] == "missing"
 
 
 # -- use cases
 
 
-def test_4_4_large_numbers_of_data_files_take_a_round_trip_for_each_batch(new: New, tmp_path: Path) -> None:
+def test_4_4_large_numbers_of_data_files_take_one_round_trip_per_batch(new: New, tmp_path: Path) -> None:
     manager = new(batch_size=1000)
     parts = [tmp_path / "tmp" / f"part-{i}" for i in range(3000)]
     for part in parts:
@@ -72,7 +72,7 @@ def test_4_4_large_numbers_of_data_files_take_a_round_trip_for_each_batch(new: N
     assert_balanced(manager)
 
 
-def test_4_4_a_starting_system_first_cleans_what_is_old(new: New, clock: FakeClock) -> None:
+def test_4_4_a_starting_system_first_deletes_expired_files(new: New, clock: FakeClock) -> None:
     paths = registered(new(max_age=60), 3)
     clock.advance(60)
     new(cleanup_on_start=True)
@@ -80,7 +80,7 @@ def test_4_4_a_starting_system_first_cleans_what_is_old(new: New, clock: FakeClo
 
 
 def test_4_4_storage_is_kept_clean_by_repeated_batches(new: New, clock: FakeClock) -> None:
-    """The same with processes, by workers and beat: tests/system/stories/test_two_hosts.py."""
+    """With processes, by workers and beat: tests/system/stories/test_two_hosts.py."""
     manager = new(max_age=10, batch_size=10)
     for _ in range(3):
         registered(manager, 25)
@@ -89,7 +89,7 @@ def test_4_4_storage_is_kept_clean_by_repeated_batches(new: New, clock: FakeCloc
         assert manager.stats().active == 0
 
 
-def test_4_4_a_test_environment_cleans_what_it_registered_and_nothing_else(new: New) -> None:
+def test_4_4_a_test_environment_deletes_only_the_files_it_registered(new: New) -> None:
     (foreign,) = registered(new(), 1)
     with new() as manager:
         ours = registered(manager, 5)

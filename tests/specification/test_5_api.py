@@ -26,26 +26,28 @@ FIRST_PARAMETERS = {
 
 
 @pytest.mark.parametrize("method", FIRST_PARAMETERS)
-def test_5_1_the_methods_have_these_names_and_parameters_and_need_no_others(method: str) -> None:
-    wanted = FIRST_PARAMETERS[method]
-    _, *found = inspect.signature(getattr(TempFileManager, method)).parameters.values()
-    assert [param.name for param in found][: len(wanted)] == wanted
-    assert all(param.default is not param.empty for param in found[len(wanted) :])
+def test_5_1_the_methods_have_the_names_and_parameters_of_the_specification(method: str) -> None:
+    names = FIRST_PARAMETERS[method]
+    _, *params = inspect.signature(getattr(TempFileManager, method)).parameters.values()
+    assert [param.name for param in params][: len(names)] == names
+    assert all(param.default is not param.empty for param in params[len(names) :])
 
 
-def test_5_1_the_constructor_makes_the_directory_and_has_an_hour_as_default(new: New, tmp_path: Path) -> None:
+def test_5_1_the_constructor_creates_the_directory_and_has_an_hour_as_default(
+    new: New, tmp_path: Path
+) -> None:
     base_dir = str(tmp_path / "deep" / "base")
     assert (new(base_dir).max_age, os.path.isdir(base_dir)) == (3600, True)
     assert new(base_dir, 60).max_age == 60
 
 
-def test_5_1_a_directory_that_cannot_be_made_is_an_oserror(new: New, tmp_path: Path) -> None:
+def test_5_1_a_directory_that_cannot_be_created_is_an_oserror(new: New, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         new(tmp_path / "file" / "base")
 
 
-def test_5_1_register_file_takes_a_relative_path_records_the_time_and_says_so(
+def test_5_1_register_file_accepts_a_relative_path_records_the_time_and_logs_it(
     new: New, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "tempfleet")
@@ -56,13 +58,13 @@ def test_5_1_register_file_takes_a_relative_path_records_the_time_and_says_so(
     assert f"Registered temporary file: {path}" in caplog.messages
 
 
-def test_5_1_register_file_warns_of_what_is_not_there_and_raises_nothing(
+def test_5_1_register_file_logs_a_warning_about_a_missing_file_and_does_not_raise(
     new: New, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manager, nothing = new(), f"{temporary_file()}.gone"
-    manager.register_file(nothing)
-    assert caplog.messages[-1] == f"Attempted to register non-existent file: {nothing}"
-    assert not manager.is_temp_file(nothing)
+    manager, path = new(), f"{temporary_file()}.gone"
+    manager.register_file(path)
+    assert caplog.messages[-1] == f"Attempted to register non-existent file: {path}"
+    assert not manager.is_temp_file(path)
 
 
 def test_5_1_register_file_may_be_called_from_many_threads(new: New) -> None:
@@ -75,7 +77,7 @@ def test_5_1_register_file_may_be_called_from_many_threads(new: New) -> None:
     assert len(manager.files) == 40
 
 
-def test_5_1_cleanup_goes_by_age_and_with_force_takes_everything(new: New, clock: FakeClock) -> None:
+def test_5_1_cleanup_deletes_by_age_and_with_force_deletes_everything(new: New, clock: FakeClock) -> None:
     manager = new(max_age=100)
     (old,) = registered(manager, 1)
     clock.advance(60)
@@ -85,7 +87,7 @@ def test_5_1_cleanup_goes_by_age_and_with_force_takes_everything(new: New, clock
     assert (manager.cleanup(True), young.exists()) == (1, False)
 
 
-def test_5_1_cleanup_returns_how_many_it_removed_as_a_plain_number(new: New) -> None:
+def test_5_1_cleanup_returns_the_number_of_deleted_files(new: New) -> None:
     manager = new()
     paths = registered(manager, 3)
     paths[0].unlink()
@@ -113,7 +115,7 @@ def test_5_1_cleanup_logs_its_result(new: New, caplog: pytest.LogCaptureFixture)
     assert caplog.messages[-1].startswith("Cleaned up 2 temporary files")
 
 
-def test_5_1_what_could_not_be_cleaned_keeps_its_record(new: New, caplog: pytest.LogCaptureFixture) -> None:
+def test_5_1_a_failed_deletion_keeps_its_record(new: New, caplog: pytest.LogCaptureFixture) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     with undeletable():
@@ -123,7 +125,7 @@ def test_5_1_what_could_not_be_cleaned_keeps_its_record(new: New, caplog: pytest
     assert manager.clear_all() == 1
 
 
-def test_5_1_get_file_age_is_a_float_of_a_registered_file_and_none_of_another(
+def test_5_1_get_file_age_returns_a_float_or_none_if_the_file_is_not_registered(
     new: New, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = new()
@@ -135,7 +137,7 @@ def test_5_1_get_file_age_is_a_float_of_a_registered_file_and_none_of_another(
     assert manager.get_file_age(temporary_file()) is None
 
 
-def test_5_1_is_temp_file_says_whether_it_is_registered_not_whether_it_is_there(
+def test_5_1_is_temp_file_returns_whether_a_file_is_registered_also_if_it_is_missing(
     new: New, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = new()
@@ -159,15 +161,15 @@ def test_5_2_base_dir_and_max_age_have_their_types(new: New, tmp_path: Path) -> 
     assert (type(manager.base_dir), type(manager.max_age)) == (str, int)
 
 
-def test_5_2_files_maps_paths_to_the_times_they_were_registered_at(new: New, clock: FakeClock) -> None:
+def test_5_2_files_maps_paths_to_their_registration_times(new: New, clock: FakeClock) -> None:
     manager = new()
-    one, other = registered(manager, 2)
-    assert dict(manager.files) == dict.fromkeys(map(str, (one, other)), clock.now_ms / 1000)
-    del manager.files[str(one)]
-    assert (list(manager.files), one.exists()) == ([str(other)], True)
+    first, second = registered(manager, 2)
+    assert dict(manager.files) == dict.fromkeys(map(str, (first, second)), clock.now_ms / 1000)
+    del manager.files[str(first)]
+    assert (list(manager.files), first.exists()) == ([str(second)], True)
 
 
-def test_5_2_lock_is_a_lock_of_threading_and_guards_what_a_caller_does(new: New) -> None:
+def test_5_2_lock_is_a_threading_lock_for_callers(new: New) -> None:
     manager = new()
     assert type(manager.lock) is type(threading.Lock())
     with manager.lock:

@@ -16,7 +16,7 @@ from tempfleet.testing import FakeClock
 
 
 def test_6_1_every_change_is_safe_without_the_lock_and_with_it(new: New) -> None:
-    """Each change is one atomic script, so no order of threads or processes can break a count."""
+    """Every change is one atomic script, so no order of threads or processes can break a count."""
     manager = new()
 
     def work(locked: bool) -> None:
@@ -36,14 +36,14 @@ def test_6_1_every_change_is_safe_without_the_lock_and_with_it(new: New) -> None
     assert_balanced(manager)
 
 
-def test_6_1_the_lock_is_released_when_its_block_fails(new: New) -> None:
+def test_6_1_the_lock_is_released_after_an_exception_in_its_block(new: New) -> None:
     manager = new()
     with pytest.raises(ZeroDivisionError), manager.lock:
         raise ZeroDivisionError
     assert not manager.lock.locked()
 
 
-def test_6_1_who_holds_the_lock_may_call_everything_so_nothing_deadlocks(new: New) -> None:
+def test_6_1_no_call_deadlocks_while_the_caller_holds_the_lock(new: New) -> None:
     manager = new()
     with manager.lock:
         (path,) = registered(manager, 1)
@@ -51,9 +51,7 @@ def test_6_1_who_holds_the_lock_may_call_everything_so_nothing_deadlocks(new: Ne
         assert (len(manager.files), manager.clear_all()) == (1, 1)
 
 
-def test_6_2_one_file_is_registered_once_under_whatever_name(
-    new: New, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_6_2_a_file_is_registered_once_under_all_its_names(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     monkeypatch.chdir(path.parent)
@@ -65,7 +63,7 @@ def test_6_2_one_file_is_registered_once_under_whatever_name(
 
 
 @pytest.mark.parametrize("kind", ["nothing", "directory", "symlink", "fifo"])
-def test_6_2_what_is_no_file_is_not_registered(new: New, kind: str) -> None:
+def test_6_2_only_regular_files_are_registered(new: New, kind: str) -> None:
     manager, target = new(), temporary_file()
     path = f"{target}.{kind}"
     if kind == "directory":
@@ -78,14 +76,15 @@ def test_6_2_what_is_no_file_is_not_registered(new: New, kind: str) -> None:
     assert len(manager.files) == 0
 
 
-def test_6_3_the_time_is_redis_s_to_the_millisecond_and_never_runs_backwards(
+def test_6_3_ages_use_redis_time_in_milliseconds_and_are_never_negative(
     new: New, clock: FakeClock, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     clock.advance(0.25)
-    for wrong in (0.0, 4e9):  # independent of this host's clock
-        monkeypatch.setattr(time, "time", lambda wrong=wrong: wrong)
+    # The age does not depend on this host's clock.
+    for seconds in (0.0, 4e9):
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: seconds)
         assert manager.get_file_age(path) == pytest.approx(0.25)
     clock.advance(-10)
     assert manager.get_file_age(path) == 0
@@ -102,7 +101,7 @@ def test_6_3_a_time_zone_changes_nothing(new: New, monkeypatch: pytest.MonkeyPat
     time.tzset()
 
 
-def test_6_4_a_failure_keeps_its_record_logs_and_stops_no_other_file(
+def test_6_4_a_failure_keeps_its_record_is_logged_and_stops_no_other_file(
     new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "tempfleet")
@@ -118,14 +117,16 @@ def test_6_4_a_failure_keeps_its_record_logs_and_stops_no_other_file(
     assert (manager.clear_all(), exist(paths)) == (1, 0)
 
 
-def test_6_4_a_file_that_is_gone_already_is_no_failure(new: New) -> None:
+def test_6_4_a_missing_file_is_not_a_failure(new: New) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     path.unlink()
     assert (manager.clear_all(), manager.stats().total("missing"), len(manager.files)) == (0, 1, 0)
 
 
-def test_6_5_a_record_is_small_and_holds_nothing_of_the_file(new: New, redis_client: redis.Redis) -> None:
+def test_6_5_a_record_is_small_and_contains_no_content_of_the_file(
+    new: New, redis_client: redis.Redis
+) -> None:
     manager = new()
     path = temporary_file(content="secret " * 10_000)
     manager.register_file(path)
@@ -135,17 +136,18 @@ def test_6_5_a_record_is_small_and_holds_nothing_of_the_file(new: New, redis_cli
     assert b"secret" not in record
 
 
-def test_6_5_nothing_is_kept_of_a_file_that_was_deleted(new: New, redis_client: redis.Redis) -> None:
+def test_6_5_no_record_of_a_deleted_file_is_kept(new: New, redis_client: redis.Redis) -> None:
     manager = new()
     registered(manager, 20)
     manager.clear_all()
-    left = {key.rpartition(b":")[2] for key in redis_client.keys(b"tempfleet:{*")}
-    assert left == {b"stats", b"meta"}  # totals and the identity of the registry, nothing about single files
+    # The totals and the identity of the registry stay, nothing about single files.
+    keys = {key.rpartition(b":")[2] for key in redis_client.keys(b"tempfleet:{*")}
+    assert keys == {b"stats", b"meta"}
 
 
-def test_6_5_the_process_keeps_no_list_so_going_through_many_takes_a_page_at_a_time(new: New) -> None:
+def test_6_5_the_process_keeps_no_list_and_reads_paths_a_page_at_a_time(new: New) -> None:
     manager = new()
     registered(manager, 5)
     pages = list(manager.registry.paths(page=2))
     assert sum(map(len, pages)) == 5
-    assert not any(isinstance(kept, list | set) and kept for kept in vars(manager).values())
+    assert not any(isinstance(value, list | set) and value for value in vars(manager).values())

@@ -48,12 +48,12 @@ def set_(monkeypatch: pytest.MonkeyPatch) -> Set:
     return set_all
 
 
-def test_7_1_all_seventeen_are_settings() -> None:
+def test_7_1_all_seventeen_variables_are_settings() -> None:
     assert len(VARIABLES) == 17
     assert set(VARIABLES) <= set(variables().values())
 
 
-def test_7_1_the_values_that_are_shown_are_accepted(set_: Set) -> None:
+def test_7_1_the_values_of_the_specification_are_accepted(set_: Set) -> None:
     set_(TEMP_FILE_MAX_AGE="3600", TEMP_FILE_CLEANUP_INTERVAL="300", LOG_LEVEL="INFO", LOG_FORMAT="json")
     set_(MAX_TEMP_FILES="10000", TEMP_FILE_SIZE_LIMIT="104857600", TEMP_FILE_CLEANUP_BATCH_SIZE="100")
     set_(TEMP_FILE_CLEANUP_THREADS="4", TEMP_FILE_CLEANUP_TIMEOUT="30", TEMP_FILE_SECURE_DELETE="true")
@@ -65,13 +65,13 @@ def test_7_1_the_values_that_are_shown_are_accepted(set_: Set) -> None:
     assert (settings.secure_delete, settings.permission_mask, settings.owner_check) == (True, 0o600, True)
 
 
-def test_7_1_base_dir_is_where_created_files_go(new: New, set_: Set, tmp_path: Path) -> None:
+def test_7_1_base_dir_is_the_directory_of_created_files(new: New, set_: Set, tmp_path: Path) -> None:
     set_(TEMP_FILE_BASE_DIR=str(tmp_path / "tmp" / "from-environment"))
     with new(None).create() as file:
         assert Path(file.path).parent == tmp_path / "tmp" / "from-environment"
 
 
-def test_7_1_max_age_is_how_long_a_file_lives(new: New, set_: Set, clock: FakeClock) -> None:
+def test_7_1_max_age_is_the_time_to_live_of_a_file(new: New, set_: Set, clock: FakeClock) -> None:
     set_(TEMP_FILE_MAX_AGE="42")
     manager = new()
     registered(manager, 1)
@@ -81,7 +81,7 @@ def test_7_1_max_age_is_how_long_a_file_lives(new: New, set_: Set, clock: FakeCl
     assert manager.cleanup() == 1
 
 
-def test_7_1_cleanup_interval_is_how_often_beat_sends_a_sweep(set_: Set, tmp_path: Path) -> None:
+def test_7_1_cleanup_interval_is_the_interval_of_beats_sweeps(set_: Set, tmp_path: Path) -> None:
     set_(TEMP_FILE_CLEANUP_INTERVAL="17", TEMP_FILE_BASE_DIR=str(tmp_path / "base"))
     app = make_app()
     app.finalize()
@@ -89,7 +89,7 @@ def test_7_1_cleanup_interval_is_how_often_beat_sends_a_sweep(set_: Set, tmp_pat
     assert (entry["schedule"], entry["options"]["expires"]) == (17, 17)
 
 
-def test_7_1_log_file_log_format_and_log_level(
+def test_7_1_log_file_log_format_and_log_level_set_up_the_log(
     set_: Set, tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     (tmp_path / "base").mkdir(mode=0o700)
@@ -104,13 +104,14 @@ def test_7_1_log_file_log_format_and_log_level(
 
     (line,) = lines("DEBUG", "text", "register", str(tmp_path / "base" / "a"))
     assert " - tempfleet - DEBUG - Registered temporary file: " in line
-    (line,) = lines("INFO", "json", "cleanup", "--force")  # the removed file is logged at DEBUG
+    # The deleted file itself is logged at DEBUG.
+    (line,) = lines("INFO", "json", "cleanup", "--force")
     assert json.loads(line)["message"].startswith("Cleaned up 1 temporary files")
     assert lines("ERROR", "text", "cleanup") == []
     assert logger.handlers[1:] == []
 
 
-def test_7_1_max_temp_files_degrades_health_or_refuses(new: New, set_: Set) -> None:
+def test_7_1_max_temp_files_degrades_health_or_refuses_files(new: New, set_: Set) -> None:
     set_(MAX_TEMP_FILES="2")
     manager = new()
     registered(manager, 3)
@@ -120,11 +121,11 @@ def test_7_1_max_temp_files_degrades_health_or_refuses(new: New, set_: Set) -> N
         new().register(temporary_file())
 
 
-@pytest.mark.parametrize("said", ["1024", "1KB", "1024  # a kilobyte"])
-def test_7_1_size_limit_refuses_a_larger_file_and_may_have_a_comment_in_an_env_file(
-    new: New, set_: Set, tmp_path: Path, said: str
+@pytest.mark.parametrize("text", ["1024", "1KB", "1024  # a kilobyte"])
+def test_7_1_size_limit_refuses_a_larger_file_and_can_have_a_unit_and_a_comment(
+    new: New, set_: Set, tmp_path: Path, text: str
 ) -> None:
-    (tmp_path / "env").write_text(f"TEMP_FILE_SIZE_LIMIT={said}\n")
+    (tmp_path / "env").write_text(f"TEMP_FILE_SIZE_LIMIT={text}\n")
     set_(TEMP_FILE_ENV_FILE=str(tmp_path / "env"))
     manager = new()
     manager.register(temporary_file(content="x" * 1024))
@@ -134,44 +135,45 @@ def test_7_1_size_limit_refuses_a_larger_file_and_may_have_a_comment_in_an_env_f
     assert os.path.exists(large)
 
 
-def test_7_1_cleanup_batch_size_is_how_many_are_claimed_at_once(
+def test_7_1_cleanup_batch_size_is_the_number_of_files_per_claim(
     new: New, set_: Set, clock: FakeClock
 ) -> None:
     set_(TEMP_FILE_CLEANUP_BATCH_SIZE="4")
     manager = new(max_age=10)
     registered(manager, 10)
     clock.advance(10)
-    seen = []
-    manager.cleanup_report(progress=lambda report: seen.append(len(report.latest)))
-    assert seen == [4, 4, 2]
+    sizes = []
+    manager.cleanup_report(progress=lambda report: sizes.append(len(report.latest)))
+    assert sizes == [4, 4, 2]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_7_1_cleanup_threads_is_how_many_unlink_where_the_disk_is_slow(
+def test_7_1_cleanup_threads_is_the_number_of_deleting_threads_if_the_disk_is_slow(
     new: New, set_: Set, clock: FakeClock, threads: int
 ) -> None:
     set_(TEMP_FILE_CLEANUP_THREADS=str(threads), TEMP_FILE_CLEANUP_BATCH_SIZE="96")
-    manager, crowds, crowd = new(max_age=10), list[int](), set[threading.Thread]()
+    manager, counts, active = new(max_age=10), list[int](), set[threading.Thread]()
     registered(manager, 2 * 96)
     clock.advance(10)
 
     def slow_disk(point: str) -> None:
-        crowd.add(threading.current_thread())
+        active.add(threading.current_thread())
         time.sleep(0.0005)
 
     def count(_report: object) -> None:
-        crowds.append(len(crowd))
-        crowd.clear()
+        counts.append(len(active))
+        active.clear()
 
     faults.install(slow_disk)
     try:
         manager.cleanup_report(progress=count)
     finally:
         faults.install(None)
-    assert crowds == [1, threads]  # the first batch measures how slow it is
+    # The first batch measures how slow the disk is.
+    assert counts == [1, threads]
 
 
-def test_7_1_cleanup_timeout_ends_a_tasks_clean_up_with_the_rest_handed_back(
+def test_7_1_cleanup_timeout_ends_a_clean_up_and_hands_back_the_remaining_files(
     set_: Set, tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     set_(TEMP_FILE_CLEANUP_TIMEOUT="0.000001", TEMP_FILE_REDIS_URL=real_server.unix_url)
@@ -187,7 +189,7 @@ def test_7_1_cleanup_timeout_ends_a_tasks_clean_up_with_the_rest_handed_back(
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_7_1_secure_delete_overwrites_what_a_file_held(new: New, set_: Set, secure: bool) -> None:
+def test_7_1_secure_delete_overwrites_the_content_of_a_file(new: New, set_: Set, secure: bool) -> None:
     set_(TEMP_FILE_SECURE_DELETE=str(secure), TEMP_FILE_IN_USE="delete")
     manager = new()
     path = temporary_file(content="secret")
@@ -211,9 +213,7 @@ def test_7_1_permission_mask_is_the_widest_mode_of_a_managed_file(new: New, set_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize("check", [True, False])
-def test_7_1_owner_check_keeps_a_file_that_was_given_to_somebody_else(
-    new: New, set_: Set, check: bool
-) -> None:
+def test_7_1_owner_check_keeps_a_file_whose_owner_changed(new: New, set_: Set, check: bool) -> None:
     set_(TEMP_FILE_OWNER_CHECK=str(check))
     manager = new()
     (path,) = registered(manager, 1)
@@ -224,7 +224,7 @@ def test_7_1_owner_check_keeps_a_file_that_was_given_to_somebody_else(
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_7_1_enable_metrics_decides_whether_a_worker_serves_them(
+def test_7_1_enable_metrics_decides_whether_a_worker_serves_metrics(
     set_: Set, tmp_path: Path, enabled: bool
 ) -> None:
     """With a real worker: tests/system/operate/test_worker_pages.py."""
@@ -248,7 +248,7 @@ def test_7_1_prometheus_is_the_metrics_backend_and_another_stops_the_start(new: 
         new()
 
 
-def test_7_1_prometheus_port_is_where_they_are_served(
+def test_7_1_prometheus_port_is_the_port_of_the_metrics(
     set_: Set, tmp_path: Path, real_server: EmbeddedServer
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

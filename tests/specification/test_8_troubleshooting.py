@@ -22,13 +22,13 @@ from tempfleet.testing import FakeClock
 
 
 def finding(manager: TempFileManager, check: str) -> Finding:
-    return next(found for found in manager.examine() if found.check == check)
+    return next(finding for finding in manager.examine() if finding.check == check)
 
 
 # -- 8.1
 
 
-def test_8_1_the_five_key_figures_are_counted(new: New, clock: FakeClock) -> None:
+def test_8_1_the_five_key_metrics_are_counted(new: New, clock: FakeClock) -> None:
     """With a real Prometheus and the specification's queries: tests/system/deploy/test_prometheus.py."""
     manager = new(max_age=60)
     registered(manager, 4)
@@ -36,17 +36,17 @@ def test_8_1_the_five_key_figures_are_counted(new: New, clock: FakeClock) -> Non
     with undeletable(times=1):
         manager.cleanup()
     stats = manager.stats()
-    age, took = stats.histogram("age"), stats.histogram("duration")
+    age, duration = stats.histogram("age"), stats.histogram("duration")
     assert (stats.total("registered"), stats.total("deleted")) == (4, 3)
     assert age.sum_seconds / age.count == 60
-    assert (took.count, took.sum_seconds >= 0) == (1, True)
+    assert (duration.count, duration.sum_seconds >= 0) == (1, True)
     assert stats.total("failed") / (stats.total("failed") + stats.total("deleted")) == 0.25
 
 
 # -- 8.2.1: files are not cleaned
 
 
-def test_8_2_1_the_symptoms_are_a_log_line_a_growing_count_and_a_degraded_health(
+def test_8_2_1_a_failed_deletion_is_logged_keeps_the_count_and_degrades_health(
     new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = new(max_age=10, max_attempts=1)
@@ -58,7 +58,7 @@ def test_8_2_1_the_symptoms_are_a_log_line_a_growing_count_and_a_degraded_health
     assert (manager.stats().active, manager.health_check()["status"]) == (1, "degraded")
 
 
-def test_8_2_1_the_doctor_looks_at_permissions_and_disk_and_says_what_to_do(new: New) -> None:
+def test_8_2_1_the_doctor_checks_permissions_and_disk_and_advises(new: New) -> None:
     manager = new()
     assert finding(manager, "permissions").todo == ""
     os.chmod(manager.base_dir, 0o777)
@@ -66,7 +66,7 @@ def test_8_2_1_the_doctor_looks_at_permissions_and_disk_and_says_what_to_do(new:
     assert finding(manager, "disk space").said
 
 
-def test_8_2_1_who_holds_a_file_is_told(new: New, clock: FakeClock) -> None:
+def test_8_2_1_the_doctor_names_the_process_that_uses_a_file(new: New, clock: FakeClock) -> None:
     manager = new(max_age=10)
     (path,) = registered(manager, 1)
     clock.advance(10)
@@ -77,7 +77,7 @@ def test_8_2_1_who_holds_a_file_is_told(new: New, clock: FakeClock) -> None:
     assert manager.cleanup() == 1
 
 
-def test_8_2_1_a_mode_that_somebody_widened_keeps_no_file_from_going(new: New) -> None:
+def test_8_2_1_a_file_with_a_changed_mode_is_deleted(new: New) -> None:
     manager = new()
     (path,) = registered(manager, 1)
     assert stat.filemode(path.stat().st_mode) == "-rw-------"
@@ -85,7 +85,7 @@ def test_8_2_1_a_mode_that_somebody_widened_keeps_no_file_from_going(new: New) -
     assert (manager.cleanup(force=True), path.exists()) == (1, False)
 
 
-def test_8_2_1_forcing_in_a_loop_gets_its_count_at_the_first_try(new: New) -> None:
+def test_8_2_1_a_forced_clean_up_with_retries_needs_one_try(new: New) -> None:
     manager = new()
     registered(manager, 3)
 
@@ -104,7 +104,7 @@ def test_8_2_1_forcing_in_a_loop_gets_its_count_at_the_first_try(new: New) -> No
 # -- 8.2.2: too much memory
 
 
-def test_8_2_2_the_registrys_size_is_told(new: New) -> None:
+def test_8_2_2_the_size_of_the_registry_can_be_read(new: New) -> None:
     manager = new()
     paths = registered(manager, 4)
     assert len(manager.files) == 4
@@ -112,7 +112,7 @@ def test_8_2_2_the_registrys_size_is_told(new: New) -> None:
     assert "4" in finding(manager, "registry").said
 
 
-def test_8_2_2_old_entries_are_dropped_by_hand_and_their_files_stay(new: New, clock: FakeClock) -> None:
+def test_8_2_2_old_records_can_be_dropped_by_hand_and_their_files_stay(new: New, clock: FakeClock) -> None:
     """No record is dropped because of its age: an old record is a file whose deletion failed."""
     manager = new(max_age=100)
     clock.now_ms = round((time.time() - 300) * 1000)
@@ -121,7 +121,9 @@ def test_8_2_2_old_entries_are_dropped_by_hand_and_their_files_stay(new: New, cl
     (young,) = registered(manager, 1)
     old[0].unlink()
     now = time.time()
-    stale = [path for path, made in manager.files.items() if now - made > manager.max_age * 2]
+    stale = [
+        path for path, registered_at in manager.files.items() if now - registered_at > manager.max_age * 2
+    ]
     assert sorted(stale) == sorted(map(str, old))
     for path in stale:
         del manager.files[path]
@@ -133,7 +135,7 @@ def test_8_2_2_old_entries_are_dropped_by_hand_and_their_files_stay(new: New, cl
 # -- 8.2.3: concurrent access
 
 
-def test_8_2_3_ten_threads_register_a_hundred_files_each_and_none_is_lost(new: New, tmp_path: Path) -> None:
+def test_8_2_3_ten_threads_register_a_thousand_files_and_none_is_lost(new: New, tmp_path: Path) -> None:
     manager = new()
 
     def work(thread_id: int) -> None:
@@ -152,7 +154,7 @@ def test_8_2_3_ten_threads_register_a_hundred_files_each_and_none_is_lost(new: N
     assert_balanced(manager)
 
 
-def test_8_2_3_counts_that_do_not_agree_are_found(new: New) -> None:
+def test_8_2_3_the_doctor_finds_totals_that_do_not_balance(new: New) -> None:
     manager = new()
     registered(manager, 1)
     assert finding(manager, "balance").todo == ""
@@ -160,10 +162,10 @@ def test_8_2_3_counts_that_do_not_agree_are_found(new: New) -> None:
     assert finding(manager, "balance").todo
 
 
-# -- 8.3: faster
+# -- 8.3: performance
 
 
-def test_8_3_a_hand_made_batch_clean_up_under_the_lock(new: New, clock: FakeClock) -> None:
+def test_8_3_a_caller_can_clean_a_batch_by_hand_under_the_lock(new: New, clock: FakeClock) -> None:
     manager = new(max_age=100)
     clock.now_ms = round((time.time() - 150) * 1000)
     old = registered(manager, 7)
@@ -174,8 +176,8 @@ def test_8_3_a_hand_made_batch_clean_up_under_the_lock(new: New, clock: FakeCloc
     def clean_batch(batch_size: int = 100) -> int:
         now, expired = time.time(), []
         with manager.lock:
-            for path, made in list(manager.files.items()):
-                if now - made > manager.max_age:
+            for path, registered_at in list(manager.files.items()):
+                if now - registered_at > manager.max_age:
                     expired.append(path)
                     if len(expired) >= batch_size:
                         break
@@ -190,7 +192,7 @@ def test_8_3_a_hand_made_batch_clean_up_under_the_lock(new: New, clock: FakeCloc
     assert_balanced(manager)
 
 
-def test_8_3_the_managers_own_clean_up_is_such_a_batch(new: New, clock: FakeClock) -> None:
+def test_8_3_a_clean_up_works_in_batches(new: New, clock: FakeClock) -> None:
     manager = new(max_age=100, batch_size=3)
     registered(manager, 7)
     clock.advance(100)
@@ -198,13 +200,13 @@ def test_8_3_the_managers_own_clean_up_is_such_a_batch(new: New, clock: FakeCloc
     assert (report.deleted, report.batches) == (7, 3)
 
 
-def test_8_3_records_of_files_that_are_gone_are_dropped_by_assigning_the_rest(new: New) -> None:
+def test_8_3_assigning_the_existing_files_drops_records_of_missing_ones(new: New) -> None:
     manager = new()
     paths = registered(manager, 5)
     for path in paths[:2]:
         path.unlink()
-    there = {path: when for path, when in manager.files.items() if os.path.exists(path)}
-    manager.files = there  # type: ignore[assignment]
+    existing = {path: seconds for path, seconds in manager.files.items() if os.path.exists(path)}
+    manager.files = existing  # type: ignore[assignment]
     assert sorted(manager.files) == sorted(map(str, paths[2:]))
     assert_balanced(manager)
 
@@ -214,24 +216,22 @@ def test_8_3_records_of_files_that_are_gone_are_dropped_by_assigning_the_rest(ne
 
 @contextmanager
 def logged_to(file: Path) -> Iterator[None]:
-    """As the specification shows: the user's own handler on the logger of that name."""
+    """Adds a user's handler to the logger, as the specification shows."""
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
     logger = logging.getLogger("tempfleet")
-    before = logger.level
+    level = logger.level
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(level)
         handler.close()
 
 
-def test_8_4_an_application_adds_a_handler_of_its_own_and_finds_the_key_lines(
-    new: New, tmp_path: Path
-) -> None:
+def test_8_4_an_applications_log_handler_gets_the_key_lines(new: New, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with logged_to(log):
         manager = new()
@@ -239,13 +239,13 @@ def test_8_4_an_application_adds_a_handler_of_its_own_and_finds_the_key_lines(
         with undeletable(times=1):
             assert manager.clear_all() == 1
     lines = log.read_text().splitlines()
-    for pattern, times in (("Registered temporary file", 2), ("Failed to remove", 1), ("Cleaned up", 1)):
-        assert sum(pattern in line for line in lines) == times
-    form = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tempfleet - [A-Z]+ - \S")
-    assert all(form.match(line) for line in lines)
+    for text, times in (("Registered temporary file", 2), ("Failed to remove", 1), ("Cleaned up", 1)):
+        assert sum(text in line for line in lines) == times
+    pattern = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - tempfleet - [A-Z]+ - \S")
+    assert all(pattern.match(line) for line in lines)
 
 
-def test_8_4_an_event_is_one_line_whatever_a_file_is_called(new: New, tmp_path: Path) -> None:
+def test_8_4_an_event_is_one_line_for_any_file_name(new: New, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with logged_to(log):
         manager = new()

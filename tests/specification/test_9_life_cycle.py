@@ -1,4 +1,4 @@
-"""Section 9: the drawings. The arrows of the life cycle, the layers, two threads at once, and the count over time."""
+"""Section 9: the diagrams. The arrows of the life cycle, the layers, two threads at once, and the count over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tempfleet.monitoring.metrics import FleetCollector
 from tempfleet.registry.fleet import Fleet
 from tempfleet.testing import FakeClock
 
-# -- 9.1: from one box to the next
+# -- 9.1: the life cycle
 
 
 def test_9_1_creation_leads_to_registration(new: New) -> None:
@@ -34,17 +34,17 @@ def test_9_1_registration_leads_to_a_recorded_time(new: New, clock: FakeClock) -
     assert manager.files[str(path)] == clock.now_ms / 1000
 
 
-def test_9_1_a_recorded_file_is_looked_at_at_every_check(new: New, clock: FakeClock) -> None:
+def test_9_1_a_recorded_file_is_counted_once_it_has_expired(new: New, clock: FakeClock) -> None:
     manager = new(max_age=30)
     registered(manager, 1)
-    looks = []
+    counts = []
     for _ in range(3):
         clock.advance(10)
-        looks.append(manager.stats().due)
-    assert looks == [0, 0, 1]
+        counts.append(manager.stats().due)
+    assert counts == [0, 0, 1]
 
 
-def test_9_1_a_file_that_has_not_expired_is_watched_on(new: New, clock: FakeClock) -> None:
+def test_9_1_a_file_that_has_not_expired_stays_registered(new: New, clock: FakeClock) -> None:
     manager = new(max_age=30)
     (path,) = registered(manager, 1)
     for _ in range(2):
@@ -52,46 +52,47 @@ def test_9_1_a_file_that_has_not_expired_is_watched_on(new: New, clock: FakeCloc
         assert (manager.cleanup(), path.exists(), manager.is_temp_file(path)) == (0, True, True)
 
 
-def test_9_1_a_file_that_has_expired_is_cleaned_deleted_forgotten_and_logged_in_this_order(
+def test_9_1_an_expired_file_is_deleted_then_unrecorded_then_logged(
     new: New, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "tempfleet")
     manager = new(max_age=30)
     (path,) = registered(manager, 1)
     clock.advance(30)
-    seen: list[tuple[str, bool, bool]] = []
-    faults.install(lambda point: seen.append((point, path.exists(), manager.is_temp_file(path))))
+    steps: list[tuple[str, bool, bool]] = []
+    faults.install(lambda point: steps.append((point, path.exists(), manager.is_temp_file(path))))
     try:
         assert manager.cleanup() == 1
     finally:
         faults.install(None)
-    assert seen[0] == ("guarded.found", True, True)  # the deletion begins while the file is registered
-    assert seen[-1] == ("guarded.unlinked", False, True)  # and ends before the record is removed
+    # The deletion begins while the file is registered, and ends before the record is removed.
+    assert steps[0] == ("guarded.found", True, True)
+    assert steps[-1] == ("guarded.unlinked", False, True)
     assert not manager.is_temp_file(path)
     removed, cleaned = caplog.messages[-2:]
     assert removed == f"Removed temporary file: {path}"
     assert cleaned.startswith("Cleaned up 1 ")
 
 
-def test_9_1_force_leads_straight_to_cleaning(new: New) -> None:
+def test_9_1_force_deletes_at_once(new: New) -> None:
     manager = new()
     paths = registered(manager, 2)
     assert (manager.cleanup(force=True), exist(paths)) == (2, 0)
 
 
 @pytest.mark.process
-def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_asked_for(
+def test_9_1_a_shutdown_deletes_the_files_of_the_process_if_it_is_set_so(
     base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     """On SIGTERM and at exit, with the application's own handlers: tests/manager/test_shutdown.py."""
-    life = (
+    code = (
         "import sys\nfrom tempfleet import Settings, TempFileManager\n"
-        "given = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], clear_on_shutdown=True)\n"
-        "manager = TempFileManager(settings=Settings.load(**given))\n"
+        "values = dict(base_dir=sys.argv[1], redis_url=sys.argv[2], clear_on_shutdown=True)\n"
+        "manager = TempFileManager(settings=Settings.load(**values))\n"
         "[manager.create().close() for _ in range(3)]\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
     )
-    with python(life, base_dir, real_server.unix_url) as process:
+    with python(code, base_dir, real_server.unix_url) as process:
         assert process.stdout.readline() == "ready\n"  # type: ignore[union-attr]
         assert len(list(base_dir.glob("[!.]*"))) == 3
         process.send_signal(signal.SIGTERM)
@@ -102,18 +103,18 @@ def test_9_1_a_shutdown_leads_to_cleaning_what_the_process_registered_if_it_was_
 # -- 9.2: the layers
 
 
-def test_9_2_a_tool_reaches_registry_disk_and_figures_through_its_manager_alone(new: New) -> None:
+def test_9_2_a_tool_needs_only_the_manager_for_registry_disk_and_metrics(new: New) -> None:
     manager = new()
     paths = registered(manager, 2)
     assert sorted(manager.files) == sorted(map(str, paths))
     assert manager.health_check()["active_files"] == 2
     collector = FleetCollector(Fleet(manager.store), host="web-1")
-    shown = {sample.name: sample.value for family in collector.collect() for sample in family.samples}
-    assert shown["temp_files_active"] == 2
+    samples = {sample.name: sample.value for family in collector.collect() for sample in family.samples}
+    assert samples["temp_files_active"] == 2
     assert manager.clear_all() == 2
 
 
-def test_9_2_data_cache_and_log_files_are_all_the_same_to_it(new: New, clock: FakeClock) -> None:
+def test_9_2_data_cache_and_log_files_are_treated_alike(new: New, clock: FakeClock) -> None:
     manager = new(max_age=10)
     paths = [Path(temporary_file(suffix, "x")) for suffix in (".parquet", ".cache", ".log")]
     manager.register_many(paths)
@@ -121,18 +122,18 @@ def test_9_2_data_cache_and_log_files_are_all_the_same_to_it(new: New, clock: Fa
     assert (manager.cleanup(), exist(paths)) == (3, 0)
 
 
-# -- 9.3: at once
+# -- 9.3: concurrency
 
 
-def test_9_3_two_threads_register_and_a_clean_up_runs_and_each_sees_whole_steps_only(
+def test_9_3_concurrent_registrations_and_clean_ups_are_seen_in_whole_steps(
     new: New, clock: FakeClock
 ) -> None:
-    manager, stop, seen = new(max_age=3600), threading.Event(), list[int]()
+    manager, stop, imbalances = new(max_age=3600), threading.Event(), list[int]()
     writers = [threading.Thread(target=registered, args=(manager, 30)) for _ in range(2)]
 
     def watch() -> None:
         while not stop.is_set():
-            seen.append(manager.stats().imbalance)
+            imbalances.append(manager.stats().imbalance)
 
     watcher = threading.Thread(target=watch)
     for thread in (watcher, *writers):
@@ -143,14 +144,14 @@ def test_9_3_two_threads_register_and_a_clean_up_runs_and_each_sees_whole_steps_
     cleaned += manager.clear_all()
     stop.set()
     watcher.join()
-    assert (cleaned, set(seen)) == (60, {0})
+    assert (cleaned, set(imbalances)) == (60, {0})
     assert_balanced(manager)
 
 
-# -- 9.4: over time
+# -- 9.4: the count over time
 
 
-def test_9_4_the_count_over_time_is_drawn(new: New) -> None:
+def test_9_4_the_dashboard_shows_the_count_over_time(new: New) -> None:
     """With data of a real worker: tests/system/deploy/test_prometheus.py."""
     dashboard = ROOT / "deploy" / "grafana" / "dashboards" / "tempfleet.json"
     panels = json.loads(dashboard.read_text())["panels"]

@@ -1,4 +1,4 @@
-"""docs/specification.md is true: its tests and files exist, and it omits no section and none of our tests."""
+"""docs/specification.md is true: its tests and files exist, and it omits no section and no test of this folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECTIONS = (
     "10", "1.0.0", "1.1.0", "1.2.0", "1.3.0",
 )  # fmt: skip
 
-OURS = {
+TESTS_HERE = {
     name
     for file in HERE.glob("test_*.py")
     if file.name != Path(__file__).name
@@ -48,7 +48,7 @@ def test_every_test_that_is_named_exists() -> None:
         for name in re.findall(r"`([^`]+)`", tests):
             file, _, function = name.partition("::")
             if not file.startswith(("tests/", "examples/")):
-                assert name in OURS, name
+                assert name in TESTS_HERE, name
             else:
                 text = (ROOT / file).read_text()
                 assert not function or f"def {function}(" in text, name
@@ -56,7 +56,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_every_test_of_this_folder_is_named() -> None:
     named = set(re.findall(r"`(test_\w+)`", PAGE))
-    assert sorted(OURS - named) == []
+    assert sorted(TESTS_HERE - named) == []
 
 
 def test_every_place_exists() -> None:
