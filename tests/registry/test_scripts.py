@@ -1,4 +1,4 @@
-"""The scripts' form: headers that match the code, names that are bound, declared keys, bounded commands."""
+"""The form of the scripts: headers match the code, names are bound, keys are declared, commands are bounded."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ NEVER = {
     "SMEMBERS",
 }
 FIRST_ADDS = {"amend", "register", "renew", "observe", "take_over"}
-"""Scripts whose first write adds: at maxmemory Redis refuses the whole call."""
+"""Scripts whose first write adds data, so that Redis at maxmemory refuses the whole call."""
 ADDING = {"ZADD", "HSET", "HINCRBY"}
 REMOVING = {"ZREM", "HDEL", "ZREMRANGEBYRANK"}
 
 KEYWORDS = "and break do else elseif end false for function if in local nil not or repeat return then true until while"
 LUA = {"redis", "string", "math", "ipairs", "pairs", "tonumber", "unpack"}
-"""The names of the language, and of Redis, that scripts use."""
+"""The names of Lua and of Redis that scripts use."""
 
 every_script = pytest.mark.parametrize("name", scripts.names())
 every_part = pytest.mark.parametrize("part", scripts.names("lib"))
 
 
 def code(body: str) -> str:
-    """A body without its comments and texts; a text in quotes becomes ''."""
-    return re.sub(r"--[^\n]*|'[^'\n]*'", lambda found: "" if found[0].startswith("--") else "''", body)
+    """Returns a body without its comments and strings: a string becomes ''."""
+    return re.sub(r"--[^\n]*|'[^'\n]*'", lambda match: "" if match[0].startswith("--") else "''", body)
 
 
 def functions(body: str) -> dict[str, str]:
-    """Name -> text of each function of the top level."""
+    """Returns the functions of the top level: name -> text."""
     return {
-        found[1]: found[0] for found in re.finditer(r"^local function (\w+)\(.*?^end$", body, re.M | re.S)
+        match[1]: match[0] for match in re.finditer(r"^local function (\w+)\(.*?^end$", body, re.M | re.S)
     }
 
 
 def defined(body: str) -> set[str]:
-    """The names that are local to the top level of a body."""
+    """Returns the names that are local to the top level of a body."""
     lists = re.findall(r"^local (?!function)(\w+(?:, \w+)*)", body, re.MULTILINE)
     return {name for names in lists for name in names.split(", ")} | set(functions(body))
 
 
 def declared(body: str) -> set[str]:
-    """The names that a body gives itself, at any level: locals, functions, parameters and the variables of loops."""
+    """Returns the names that a body declares at any level: locals, functions, parameters and loop variables."""
     text = code(body)
     lists = re.findall(r"\blocal (?!function)(\w+(?:, \w+)*)|\bfor (\w+(?:, \w+)*) (?:=|in)", text)
-    found = {name for pair in lists for names in pair for name in names.split(", ")}
+    declarations = {name for pair in lists for names in pair for name in names.split(", ")}
     for function, parameters in re.findall(r"\bfunction ?(\w*)\(([\w, ]*)\)", text):
-        found |= {function, *parameters.split(", ")}
-    return found
+        declarations |= {function, *parameters.split(", ")}
+    return declarations
 
 
 def needed(body: str) -> set[str]:
-    """The names that a body uses and does not declare. A function's own names count inside that function only."""
+    """Returns the names that a body uses and does not declare. A function's names count inside that function only."""
     inner = functions(body).values()
     outer = body
     for function in inner:
@@ -76,30 +76,30 @@ def needed(body: str) -> set[str]:
 
 def used(body: str) -> set[str]:
     text = code(body)
-    # the keys of a table are not variables
+    # The keys of a table are not variables.
     while re.search(r"\{[^{}]*\w = ", text):
         text = re.sub(r"(\{(?:[^{}]*[,\s])?)\w+ = ", r"\1", text)
     return set(re.findall(r"(?<!\w)(?<![^.]\.)[A-Za-z_]\w*", text)) - set(KEYWORDS.split()) - LUA
 
 
 def line(header: str, word: str) -> set[str]:
-    """The names behind *word* in a header."""
-    found = re.search(rf"^  {word} +(.+)$", header, re.MULTILINE)
-    return set(found[1].split(", ")) if found else set()
+    """Returns the names after *word* in a header."""
+    match = re.search(rf"^  {word} +(.+)$", header, re.MULTILINE)
+    return set(match[1].split(", ")) if match else set()
 
 
 def sources(name: str) -> list[tuple[str, str]]:
-    """Header and body of each shared part of a script, in the order of its text, and of the script itself."""
+    """Returns header and body of the shared parts of a script, in the order of its text, and of the script itself."""
     return [*(scripts.source(f"lib/{part}") for part in scripts.load(name).uses), scripts.source(name)]
 
 
 def calls(body: str) -> list[tuple[str, str]]:
-    """(command, first argument) of each redis.call, in the order of the text."""
+    """Returns (command, first argument) of every redis.call, in the order of the text."""
     return re.findall(r"redis\.call\('(\w+)'(?:,\s*([\w\[\]]+))?", body)
 
 
 def writes(name: str) -> list[str]:
-    """The commands that write, in the order of the text; a function's commands count where it is called."""
+    """Returns the writing commands in the order of the text. The commands of a function count at its calls."""
     text = "\n".join(body for _, body in sources(name))
     called = functions(text)
 
@@ -119,13 +119,13 @@ def writes(name: str) -> list[str]:
 def test_every_slot_of_the_header_is_used_and_every_used_name_is_bound(name: str) -> None:
     script = scripts.load(name)
     slots = {*script.keys, *script.args, *(["MORE"] if script.takes_more else [])}
-    bound, found = set(slots), set()
+    bound, names = set(slots), set()
     for header, body in sources(name):
         assert needed(body) <= bound, header
         assert not re.search(r"\b(KEYS|ARGV)\b", code(body))
-        found |= needed(body)
+        names |= needed(body)
         bound |= defined(body)
-    assert slots <= found
+    assert slots <= names
 
 
 @every_part
@@ -137,7 +137,7 @@ def test_a_shared_part_declares_what_it_needs_and_what_it_defines(part: str) -> 
 
 
 @every_script
-def test_the_shared_parts_that_a_header_names_exist_and_are_used(name: str) -> None:
+def test_the_shared_parts_in_a_header_exist_and_are_used(name: str) -> None:
     texts = sources(name)
     uses = scripts.load(name).uses
     assert set(uses) <= set(scripts.names("lib"))
@@ -160,7 +160,7 @@ def test_the_slots_of_a_header_are_numbered_in_order(name: str) -> None:
 
 
 @every_script
-def test_a_header_says_what_it_returns_keeps_atomic_and_costs(name: str) -> None:
+def test_a_header_documents_result_atomicity_and_cost(name: str) -> None:
     header, _ = scripts.source(name)
     assert re.match(rf"--\[\[\n  {name}: \w", header)
     for word in ("Returns", "Atomic", "Cost"):
@@ -168,12 +168,12 @@ def test_a_header_says_what_it_returns_keeps_atomic_and_costs(name: str) -> None
 
 
 @every_script
-def test_a_script_touches_only_keys_that_it_was_given(name: str) -> None:
+def test_a_script_uses_only_the_keys_of_its_header(name: str) -> None:
     keys = set(scripts.load(name).keys)
     for _, body in sources(name):
         assert not keys & declared(body)
         assert not re.search(rf"\b({'|'.join(keys)})\b(, \w+)* = ", code(body))
-        # take_over writes to several keys in a loop
+        # take_over writes to several keys in a loop.
         loops = re.findall(r"\bfor \w+, key in ipairs\(\{([\w, ]+)\}\) do", body)
         assert body.count(", key in ") == len(loops)
         assert {key for loop in loops for key in loop.split(", ")} <= keys
@@ -186,8 +186,8 @@ def test_a_script_uses_no_unbounded_command(name: str) -> None:
     for _, body in sources(name):
         assert len(calls(body)) == body.count("redis.call")
         assert not {command for command, _ in calls(body)} & NEVER
-        for ranged in re.findall(r"redis\.call\('ZRE?V?RANGE\w*'[^)]*\)", body):
-            assert "'LIMIT'" in ranged or ", 0, 0, " in ranged, ranged
+        for call in re.findall(r"redis\.call\('ZRE?V?RANGE\w*'[^)]*\)", body):
+            assert "'LIMIT'" in call or ", 0, 0, " in call, call
 
 
 @every_script
@@ -197,17 +197,17 @@ def test_a_script_that_cleans_removes_before_it_adds(name: str) -> None:
 
 
 @every_script
-def test_a_script_reads_the_servers_clock_unless_it_is_given_one(name: str) -> None:
+def test_a_script_reads_the_clock_of_redis_unless_it_gets_the_time(name: str) -> None:
     script = scripts.load(name)
     assert ("now_ms" in script.args) == ("clock" in script.uses)
     assert script.text.count("'TIME'") == ("clock" in script.uses)
 
 
-def test_no_function_is_written_twice() -> None:
+def test_no_function_is_defined_twice() -> None:
     files = [*scripts.names(), *(f"lib/{part}" for part in scripts.names("lib"))]
-    found = Counter(function for file in files for function in functions(scripts.source(file)[1]))
-    assert found["count_tags"] == 1
-    assert [function for function, n in found.items() if n > 1] == []
+    counts = Counter(function for file in files for function in functions(scripts.source(file)[1]))
+    assert counts["count_tags"] == 1
+    assert [function for function, n in counts.items() if n > 1] == []
 
 
 def test_a_call_that_does_not_fit_the_header_is_refused_before_it_is_sent() -> None:
@@ -217,7 +217,7 @@ def test_a_call_that_does_not_fit_the_header_is_refused_before_it_is_sent() -> N
         scripts.load("extend").arguments({"now_ms": "", "token": 1, "lease_ms": 1}, ["extra"])
 
 
-def test_every_key_of_a_script_is_a_declared_one() -> None:
+def test_every_key_of_a_script_is_declared() -> None:
     declared = {*VOLUME_KEYS, *FLEET_KEYS}
     for name in scripts.names():
         assert set(scripts.load(name).keys) <= declared, name
