@@ -17,7 +17,8 @@ class Entry:
     deadline: int
     identity: str
     size: int
-    due: int | None = None  # in the registry: the next try; held: the end of the hold; None means for ever
+    # Waiting: the time of the next try. Held: the end of the hold. None means never.
+    due: int | None = None
     attempts: int = 0
     error: str = ""
     token: int = 0
@@ -38,7 +39,8 @@ class Entry:
 class Model:
     now: int
     files: dict[str, Entry] = field(default_factory=dict)
-    leases: dict[int, int] = field(default_factory=dict)  # token -> lease deadline
+    # token -> lease deadline
+    leases: dict[int, int] = field(default_factory=dict)
     last_token: int = 0
     totals: dict[str, int] = field(default_factory=dict)
 
@@ -140,7 +142,7 @@ class Model:
         return entry is not None and entry.state == "leased" and entry.token == token
 
     def _succeed(self, path: str) -> bool:
-        """Enter the file that waited behind this one. Returns False if there is none."""
+        """Registers the file that waited behind this one. Returns False if there is none."""
         behind = self.files.pop(path).behind
         if behind is None:
             return False
@@ -209,7 +211,7 @@ class Model:
         entry.state, entry.due, entry.attempts, entry.error = "waiting", self.now, 0, ""
         return "revived"
 
-    # -- questions of the state machine
+    # -- what the state machine reads
 
     def instants(self) -> list[int]:
         """Returns every future time at which something happens."""

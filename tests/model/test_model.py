@@ -1,5 +1,5 @@
 """
-Random walks through the life of files, against a plain dictionary, with every invariant after every step.
+Random walks through the life of files, compared with a plain dictionary. Every invariant is checked after every step.
 
 A walk also moves the clock exactly onto deadlines, because there "<" and "<=" differ.
 """
@@ -56,15 +56,19 @@ class Walk(RuleBasedStateMachine):
     @rule(path=PATHS, ttl=TTLS, identity=IDENTITIES, size=st.sampled_from([0, 7]), tag=st.booleans())
     def register(self, path: str, ttl: int, identity: str, size: int, tag: bool) -> None:
         tags = ("a tag",) if tag else ()
-        (done,) = self.registry.register([NewFile(path, ttl, size_bytes=size, identity=identity, tags=tags)])
-        assert done.code == self.model.register(path, ttl, identity, size, tag=tag)
+        (result,) = self.registry.register(
+            [NewFile(path, ttl, size_bytes=size, identity=identity, tags=tags)]
+        )
+        assert result.code == self.model.register(path, ttl, identity, size, tag=tag)
 
     @rule(files=st.lists(st.tuples(PATHS, TTLS, IDENTITIES), max_size=4))
     def register_many(self, files: list[tuple[str, int, str]]) -> None:
-        done = self.registry.register(
+        results = self.registry.register(
             [NewFile(path, ttl, size_bytes=3, identity=i) for path, ttl, i in files]
         )
-        assert [d.code for d in done] == [self.model.register(path, ttl, i, 3) for path, ttl, i in files]
+        assert [result.code for result in results] == [
+            self.model.register(path, ttl, i, 3) for path, ttl, i in files
+        ]
 
     @rule(path=PATHS, ttl=TTLS)
     def renew(self, path: str, ttl: int) -> None:
@@ -100,7 +104,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(path=PATHS, marks=st.sampled_from(["", "z"]), size=st.sampled_from([None, 5]))
     def exchange(self, path: str, marks: str, size: int | None) -> None:
-        """Change the form completely. ``amend`` takes single steps, so that other moves come between them."""
+        """Changes the form completely. ``amend`` takes single steps, so that other moves come between them."""
         entry = self.model.files.get(path)
         if entry is None or "+" in entry.identity:
             return
@@ -167,7 +171,8 @@ class Walk(RuleBasedStateMachine):
         token = data.draw(self._a_token())
         record = data.draw(st.sampled_from(self.claimed[token]))
         if record.is_quarantined:
-            return  # its time in quarantine ended: it is deleted, not quarantined again
+            # Its time in quarantine is over, so it is deleted, not quarantined again.
+            return
         aside = f"/b/.aside/{os.path.basename(record.path)}.{token}"
         new = NewFile(
             aside, grace, size_bytes=size, identity=record.identity, flags="q", uid=0, tags=record.tags
@@ -263,7 +268,7 @@ class Walk(RuleBasedStateMachine):
         assert self.registry.audit() == []
 
     def _deleted_by_name(self) -> list[str]:
-        """Returns a path outside the quarantine, because nobody registers names in it."""
+        """Returns the claimed paths outside the quarantine, because nobody registers names in it."""
         return [path for path in self.model.leased() if not self.model.files[path].is_quarantined]
 
     def _a_token(self) -> st.SearchStrategy[int]:
