@@ -109,7 +109,7 @@ def test_the_timer_evicts_files_after_all_volumes_were_cleaned(
 ) -> None:
     """Two volumes share a memory that is never all free. All expired files are deleted before any file is evicted."""
     if not Path("/dev/shm").is_dir():
-        pytest.skip("there is no /dev/shm")
+        pytest.skip("needs /dev/shm")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
         allowed = Path(shared)
         settings = Settings.load(
@@ -122,7 +122,7 @@ def test_the_timer_evicts_files_after_all_volumes_were_cleaned(
         )
         app = make_app(settings)
         runtime: Runtime = app.tempfleet()
-        other = runtime.manager.local_volume.beside(str(_made(allowed / "other")))
+        other = runtime.manager.local_volume.beside(str(_directory(allowed / "other")))
         for directory, registry in (
             (allowed / "base", runtime.manager.registry),
             (allowed / "other", other.registry),
@@ -145,7 +145,7 @@ def test_the_timer_evicts_files_after_all_volumes_were_cleaned(
         app.close()
 
 
-def _made(directory: Path) -> Path:
+def _directory(directory: Path) -> Path:
     directory.mkdir(mode=0o700)
     return directory
 

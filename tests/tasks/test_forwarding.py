@@ -57,7 +57,7 @@ Silence = Callable[..., Runtime]
 
 @pytest.fixture
 def silent(make_runtime: MakeRuntime, here: Runtime, real_client: redis.Redis) -> Silence:
-    """Makes the runtime of web-2, a host that is silent now; a test uses it as the host that returns."""
+    """Creates the runtime of web-2, a silent host. A test uses it as the host that returns."""
 
     def make(**values: Any) -> Runtime:
         runtime = make_runtime("web-2", **values)
@@ -79,7 +79,7 @@ def file_in(directory: Path, name: str = "a") -> Path:
 
 
 def returns_and_cleans(runtime: Runtime, *, after_ms: int = 0) -> None:
-    """The host returns: one pass of its timer, after everything recorded so far has expired."""
+    """Runs one pass of the timer of a host that returns, after *after_ms*."""
     wait_until(lambda: runtime.manager.registry.now_ms() >= after_ms)
     clean_host(runtime, threading.Event())
 
@@ -96,63 +96,63 @@ def deadline_of(manager: TempFileManager, path: Path) -> int:
 def test_a_message_cannot_bring_the_deadline_of_a_silent_hosts_file_forward(
     here: Runtime, silent: Silence
 ) -> None:
-    other = silent()
-    path = file_in(Path(other.settings.base_dir))
-    promised = other.manager.register(path, ttl=86400, tags=("mine",)).deadline_ms
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    deadline_ms = returning.manager.register(path, ttl=86400, tags=("mine",)).deadline_ms
     send(here, "register", str(path), host="web-2", ttl=0.001)
-    assert deadline_of(other.manager, path) == promised
-    returns_and_cleans(other)
+    assert deadline_of(returning.manager, path) == deadline_ms
+    returns_and_cleans(returning)
     assert path.exists()
-    record = other.manager.get_record(path)
+    record = returning.manager.get_record(path)
     assert record is not None and not record.is_unverified and record.tags == ("mine",)
-    assert 0 <= record.deadline_ms - promised < 1000
+    assert 0 <= record.deadline_ms - deadline_ms < 1000
 
 
-def test_a_message_renews_a_file_that_a_silent_host_has_already(here: Runtime, silent: Silence) -> None:
-    other = silent()
-    path = file_in(Path(other.settings.base_dir))
-    promised = other.manager.register(path, ttl=60).deadline_ms
+def test_a_message_renews_a_file_that_a_silent_host_has_registered(here: Runtime, silent: Silence) -> None:
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    deadline_ms = returning.manager.register(path, ttl=60).deadline_ms
     send(here, "register", str(path), host="web-2", ttl=86400)
-    assert deadline_of(other.manager, path) > promised + 80_000_000
-    returns_and_cleans(other)
-    assert deadline_of(other.manager, path) > promised + 80_000_000
+    assert deadline_of(returning.manager, path) > deadline_ms + 80_000_000
+    returns_and_cleans(returning)
+    assert deadline_of(returning.manager, path) > deadline_ms + 80_000_000
 
 
 def test_a_message_cannot_take_a_silent_hosts_file_outside_its_message_roots_out_of_management(
     here: Runtime, silent: Silence, tmp_path: Path
 ) -> None:
     base = tmp_path / "web-2"
-    other = silent(message_roots=(str(base / "incoming"),))
+    returning = silent(message_roots=(str(base / "incoming"),))
     path = file_in(base)
-    other.manager.register(path, ttl=86400)
+    returning.manager.register(path, ttl=86400)
     send(here, "register", str(path), host="web-2", ttl=0.001)
-    returns_and_cleans(other)
-    assert path.exists() and other.manager.is_temp_file(path)
+    returns_and_cleans(returning)
+    assert path.exists() and returning.manager.is_temp_file(path)
 
 
 def test_a_name_that_was_used_again_while_its_host_was_silent_is_taken_as_the_new_file(
     here: Runtime, silent: Silence
 ) -> None:
-    other = silent()
-    path = file_in(Path(other.settings.base_dir))
-    other.manager.register(path, ttl=60)
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    returning.manager.register(path, ttl=60)
     path.unlink()
     path.write_text("another")
     send(here, "register", str(path), host="web-2", ttl=600)
-    returns_and_cleans(other)
-    record = other.manager.get_record(path)
+    returns_and_cleans(returning)
+    record = returning.manager.get_record(path)
     assert record is not None and not record.is_unverified
-    assert record.identity == other.manager.inspect(path).identity
+    assert record.identity == returning.manager.inspect(path).identity
 
 
 def test_a_created_file_keeps_its_record_whatever_a_message_says_while_its_host_is_silent(
     here: Runtime, silent: Silence
 ) -> None:
-    other = silent()
-    with other.manager.create(ttl=60).file as file:
+    returning = silent()
+    with returning.manager.create(ttl=60).file as file:
         path = Path(file.name)
     send(here, "register", str(path), host="web-2", ttl=600)
-    record = other.manager.get_record(path)
+    record = returning.manager.get_record(path)
     assert record is not None and record.is_created and not record.is_unverified
     assert record.deadline_ms - record.registered_ms >= 600_000 - 1000
 
@@ -163,9 +163,9 @@ def test_only_the_message_roots_of_a_host_that_returns_count_in_all_of_its_volum
     another = tmp_path / "another"
     library = TempFileManager(another, host="web-2", redis_url=real_server.unix_url)
     library.register(file_in(another, "registered"), ttl=600)
-    other, victim = silent(), file_in(another, "victim")
+    returning, victim = silent(), file_in(another, "victim")
     send(here, "register", str(victim), host="web-2", ttl=0.001)
-    returns_and_cleans(other, after_ms=deadline_of(library, victim))
+    returns_and_cleans(returning, after_ms=deadline_of(library, victim))
     assert victim.exists()
     library.close()
 
@@ -173,50 +173,52 @@ def test_only_the_message_roots_of_a_host_that_returns_count_in_all_of_its_volum
 def test_a_file_younger_than_its_unverified_registration_is_not_adopted(
     here: Runtime, silent: Silence, real_client: redis.Redis
 ) -> None:
-    other = silent()
-    path = Path(other.settings.base_dir) / "later"
+    returning = silent()
+    path = Path(returning.settings.base_dir) / "later"
     send(here, "register", str(path), host="web-2", ttl=86400)
     # Make the registration a minute older, instead of waiting.
-    key = f"tempfleet:{{{other.manager.volume}}}:records"
+    key = f"tempfleet:{{{returning.manager.volume}}}:records"
     record = real_client.hget(key, str(path))
     assert record is not None
     version, registered, rest = record.split(b" ", 2)
     real_client.hset(key, str(path), b" ".join((version, b"%d" % (int(registered) - 60_000), rest)))
     path.write_text("made a minute after")
-    returns_and_cleans(other)
-    assert path.exists() and not other.manager.is_temp_file(path)
+    returns_and_cleans(returning)
+    assert path.exists() and not returning.manager.is_temp_file(path)
 
 
 def test_an_unverified_file_is_quarantined_and_verified_there(here: Runtime, silent: Silence) -> None:
-    other = silent(quarantine_seconds=600)
-    path = file_in(Path(other.settings.base_dir))
+    returning = silent(quarantine_seconds=600)
+    path = file_in(Path(returning.settings.base_dir))
     send(here, "register", str(path), host="web-2", ttl=0.001)
-    wait_until(lambda: other.manager.registry.now_ms() >= deadline_of(other.manager, path))
-    assert other.manager.cleanup_report().set_aside == 1
-    assert other.manager.verify_unverified() == 0
-    (quarantined,) = other.manager.quarantined()
-    record = other.manager.get_record(quarantined.aside_path)
+    wait_until(lambda: returning.manager.registry.now_ms() >= deadline_of(returning.manager, path))
+    assert returning.manager.cleanup_report().set_aside == 1
+    assert returning.manager.verify_unverified() == 0
+    (quarantined,) = returning.manager.quarantined()
+    record = returning.manager.get_record(quarantined.aside_path)
     assert record is not None and record.is_quarantined and not record.is_unverified
 
 
 def test_a_message_does_not_change_the_record_of_a_file_that_a_silent_host_is_deleting(
     here: Runtime, silent: Silence
 ) -> None:
-    other = silent()
-    path = file_in(Path(other.settings.base_dir))
-    other.manager.register(path)
-    registry = other.manager.registry
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    returning.manager.register(path)
+    registry = returning.manager.registry
     claim = registry.claim_paths([str(path)], lease_ms=60_000, until_ms=registry.now_ms())
     with pytest.raises(AlreadyClaimed):
         send(here, "register", str(path), host="web-2")
     send(here, "register_many", [str(path)], host="web-2")
     assert registry.stats().behind == 0
     assert registry.nack(claim.token, [Nack(str(path), counts=False)]) == 1
-    record = other.manager.get_record(path)
+    record = returning.manager.get_record(path)
     assert record is not None and not record.is_unverified
 
 
-def test_a_message_names_nothing_in_a_silent_hosts_private_directory(here: Runtime, silent: Silence) -> None:
+def test_a_message_cannot_name_a_file_in_a_silent_hosts_private_directory(
+    here: Runtime, silent: Silence
+) -> None:
     base = silent().settings.base_dir
     for task in ("register", "renew", "unregister"):
         with pytest.raises(UnsafePath):
@@ -226,7 +228,7 @@ def test_a_message_names_nothing_in_a_silent_hosts_private_directory(here: Runti
 # -- a live host's files
 
 
-def test_a_message_can_have_no_directory_deleted(make_runtime: MakeRuntime) -> None:
+def test_a_message_cannot_delete_a_directory(make_runtime: MakeRuntime) -> None:
     runtime = make_runtime("web-1")
     inside = file_in(Path(runtime.settings.base_dir) / "tree")
     with pytest.raises(UnsafePath):
@@ -237,17 +239,17 @@ def test_a_message_can_have_no_directory_deleted(make_runtime: MakeRuntime) -> N
 
 
 @pytest.mark.parametrize("task", ["register", "renew", "unregister"])
-def test_a_symlink_in_a_message_root_leads_no_message_out_of_it(
+def test_a_symlink_does_not_lead_a_message_outside_its_message_roots(
     make_runtime: MakeRuntime, tmp_path: Path, task: str
 ) -> None:
     runtime = make_runtime("web-1", allowed_roots=(str(tmp_path),))
     path = file_in(tmp_path / "elsewhere")
-    promised = runtime.manager.register(path, ttl=60).deadline_ms
+    deadline_ms = runtime.manager.register(path, ttl=60).deadline_ms
     os.symlink(path.parent, Path(runtime.settings.base_dir) / "link")
     with pytest.raises(UnsafePath) as refused:
         send(runtime, task, f"{runtime.settings.base_dir}/link/a", host="web-1")
     assert refused.value.reason == "outside-message-roots"
-    assert deadline_of(runtime.manager, path) == promised
+    assert deadline_of(runtime.manager, path) == deadline_ms
 
 
 @pytest.mark.parametrize("task", ["register", "renew", "unregister"])

@@ -110,7 +110,7 @@ def test_the_default_time_to_live_is_the_hosts(app: Celery, manager: TempFileMan
     assert record is not None and record.deadline_ms - record.registered_ms == 3_600_000
 
 
-def test_one_message_registers_many_files_and_names_those_it_could_not(
+def test_one_message_registers_many_files_and_reports_those_it_could_not(
     app: Celery, manager: TempFileManager, base_dir: Path
 ) -> None:
     paths = [str(make(base_dir, f"{i}")) for i in range(3)]
@@ -234,28 +234,29 @@ def test_a_message_for_a_silent_host_is_recorded_and_verified_when_it_returns(
     app: Celery, runtime: Runtime, real_client: redis.Redis, real_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     base = tmp_path / "base2"
-    there, gone = make(base, "there"), base / "gone"
-    returning = make_app(settings_of(real_server, base, host="web-2"))
-    other: Runtime = returning.tempfleet()
-    runtime.fleet.announce(other.manager.volume)
-    real_client.zadd("tempfleet:hosts", {"web-2": 1})  # silent: its last heartbeat was in 1970
+    existing, missing = make(base, "existing"), base / "missing"
+    returning: Runtime = make_app(settings_of(real_server, base, host="web-2")).tempfleet()
+    manager = returning.manager
+    runtime.fleet.announce(manager.volume)
+    # The host is silent: its last heartbeat was in 1970.
+    real_client.zadd("tempfleet:hosts", {"web-2": 1})
 
-    app.tasks["tempfleet.register"](str(there), host="web-2", ttl=600)
-    app.tasks["tempfleet.register_many"]([str(gone)], host="web-2", ttl=600)
+    app.tasks["tempfleet.register"](str(existing), host="web-2", ttl=600)
+    app.tasks["tempfleet.register_many"]([str(missing)], host="web-2", ttl=600)
     with pytest.raises(UnsafePath):
         app.tasks["tempfleet.register"]("/etc/passwd", host="web-2")
     assert waiting(app, "tempfleet.host.web-2") == 0
-    before = other.manager.get_record(there)
+    before = manager.get_record(existing)
     assert before is not None and before.is_unverified
 
-    assert other.manager.verify_unverified() == 1
-    record = other.manager.get_record(there)
+    assert manager.verify_unverified() == 1
+    record = manager.get_record(existing)
     assert record is not None and not record.is_unverified and record.identity != before.identity
     assert abs(record.deadline_ms - before.deadline_ms) < 1000
-    assert not other.manager.is_temp_file(gone)
-    assert other.manager.verify_unverified() == 0
-    assert other.manager.stats().imbalance == 0
-    other.manager.close()
+    assert not manager.is_temp_file(missing)
+    assert manager.verify_unverified() == 0
+    assert manager.stats().imbalance == 0
+    manager.close()
 
 
 def test_a_message_waits_while_the_registry_is_away(
@@ -268,9 +269,9 @@ def test_a_message_waits_while_the_registry_is_away(
     server.stop()
     task = app.tasks["tempfleet.register"]
     task.push_request(called_directly=False, id="1", retries=0, delivery_info={}, is_eager=False)
-    with pytest.raises(Retry) as retried:
+    with pytest.raises(Retry) as error:
         task.run(str(path), host="web-1")
-    assert isinstance(retried.value.exc, RegistryUnavailable)
+    assert isinstance(error.value.exc, RegistryUnavailable)
     assert waiting(app, "tempfleet") == 1
     app.tempfleet().manager.close()
 
@@ -332,7 +333,8 @@ def test_a_sweep_that_the_broker_lost_is_sent_again(
 ) -> None:
     sweep = app.tasks["tempfleet.sweep"]
     sweep.apply_async()
-    real_client.delete("tempfleet")  # the broker's list
+    # The broker's list.
+    real_client.delete("tempfleet")
     assert sweep.apply_async() is not None
     assert waiting(app, "tempfleet") == 1
 
@@ -377,7 +379,7 @@ def test_a_worker_serves_the_other_volumes_of_its_host_that_lie_inside_its_roots
     other.close()
 
 
-def test_a_volume_outside_the_roots_is_not_claimed_from(
+def test_a_worker_does_not_clean_a_volume_outside_its_roots(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path
 ) -> None:
     base, allowed, foreign = tmp_path / "base", tmp_path / "allowed", tmp_path / "foreign"
@@ -438,7 +440,7 @@ def test_clearing_by_message_is_refused_unless_the_host_allows_it(
 # -- install
 
 
-def test_installing_leaves_the_apps_own_settings_alone_and_other_apps_without_our_tasks(
+def test_installing_does_not_change_the_apps_settings_or_other_apps(
     settings: Settings,
 ) -> None:
     app, bystander = Celery("theirs", set_as_current=False), Celery("bystander", set_as_current=False)
@@ -450,7 +452,7 @@ def test_installing_leaves_the_apps_own_settings_alone_and_other_apps_without_ou
     assert not NAMES & set(bystander.tasks)
 
 
-def test_installing_twice_is_installing_once(settings: Settings) -> None:
+def test_installing_twice_changes_nothing(settings: Settings) -> None:
     app = Celery("theirs", set_as_current=False)
     assert install(app, settings) is install(app, settings)
     assert len([step for step in app.steps["worker"] if step.__name__ == "TempfleetHost"]) == 1
@@ -469,7 +471,7 @@ def test_the_timetable_has_the_sweep_whenever_the_app_is_configured(settings: Se
     assert (entry["task"], entry["schedule"], entry["options"]["expires"]) == ("tempfleet.sweep", 300, 300)
 
 
-def test_only_json_goes_over_the_broker(app: Celery) -> None:
+def test_only_json_messages_are_sent_and_accepted(app: Celery) -> None:
     assert app.conf.accept_content == ["json"]
     assert {app.tasks[name].serializer for name in NAMES} == {"json"}
 
@@ -480,7 +482,7 @@ def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Pat
     import sys
 
     code = "import tempfleet, tempfleet_tasks; print('imported')"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
@@ -488,5 +490,5 @@ def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Pat
         env={"PYTHONPATH": ":".join(sys.path), "PATH": "", "TEMP_FILE_MAX_AGE": "nonsense"},
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("imported\n", "")
+    assert (result.stdout, result.stderr) == ("imported\n", "")
     assert list(tmp_path.iterdir()) == []

@@ -17,13 +17,14 @@ def test_a_channel_whose_connection_was_closed_raises_a_connection_error(
         channel = connection.default_channel
         assert isinstance(channel, transport.Channel)
         expected = connection.connection_errors
-        channel.connection.client = None  # as kombu does with a broken connection
+        # kombu does this to a broken connection.
+        channel.connection.client = None
         with pytest.raises(expected, match="was closed"):
             channel._connparams()
         channel.connection.client = connection
 
 
-def test_it_is_used_for_every_redis_url_of_our_app(real_server: EmbeddedServer) -> None:
+def test_the_transport_is_used_for_every_redis_url(real_server: EmbeddedServer) -> None:
     transport.use()
     for url in ("redis://localhost/0", "rediss://localhost/0", broker_url(real_server.unix_url)):
         assert Connection(url).transport_cls in ("redis", "rediss")
