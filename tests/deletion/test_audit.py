@@ -1,4 +1,4 @@
-"""The audit log: a line for each decision, which no file name can forge."""
+"""The audit log contains one line for each decision. No file name can forge a line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lines_of(text: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_each_decision_is_one_line_whatever_the_name(tmp_path: Path, roots: Roots) -> None:
+def test_every_decision_is_one_line_for_any_file_name(tmp_path: Path, roots: Roots) -> None:
     records = [record_for(roots, tmp_path / "data" / name) for name in NAMES]
     (tmp_path / "data" / "plain").unlink()
     done = list(Deleter(roots, roots.settings).delete(records, token=42, may_go_on=lambda: True))
@@ -57,7 +57,7 @@ def test_each_decision_is_one_line_whatever_the_name(tmp_path: Path, roots: Root
     assert last["lag_ms"] == last["at_ms"] - 1000  # type: ignore[operator]
 
 
-def test_it_is_rotated_and_two_older_ones_are_kept(
+def test_the_log_is_rotated_and_two_old_ones_are_kept(
     tmp_path: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "_ROTATE_BYTES", 1000)
@@ -88,7 +88,7 @@ def test_a_log_that_cannot_be_rotated_is_still_written(
     assert "cannot be rotated: EISDIR" in caplog.text
 
 
-def test_a_log_that_cannot_be_written_never_stops_cleaning(
+def test_a_log_that_cannot_be_written_stops_no_deletion(
     tmp_path: Path, roots: Roots, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = tmp_path / "no" / "log"
@@ -112,7 +112,7 @@ def test_a_log_that_cannot_be_written_never_stops_cleaning(
     assert len(caplog.messages) == 2, "it could be written meanwhile, so that is news"
 
 
-def test_a_usual_log_that_cannot_be_written_is_named_by_its_path(
+def test_the_warning_about_an_unwritable_default_log_contains_its_path(
     tmp_path: Path, roots: Roots, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Path(audit.usual_path(roots.base.path))
@@ -123,7 +123,7 @@ def test_a_usual_log_that_cannot_be_written_is_named_by_its_path(
     assert f"The audit log {log} cannot be written (EISDIR" in caplog.text
 
 
-def test_a_named_log_is_appended_to(tmp_path: Path, roots: Roots) -> None:
+def test_a_log_at_a_configured_path_is_appended_to(tmp_path: Path, roots: Roots) -> None:
     settings = roots.settings.model_copy(update={"audit_log": str(tmp_path / "log")})
     for name in "ab":
         record = record_for(roots, tmp_path / "data" / name)

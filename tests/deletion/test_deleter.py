@@ -1,4 +1,4 @@
-"""The public face: what is registered, what is deleted, and what stays."""
+"""The public calls of deletion: which files can be registered, which are deleted, and which stay."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_new_file_under_a_used_name_stays(file: Path, roots: Roots) -> None:
         assert file.read_text() == "another"
 
 
-def test_a_file_that_is_written_to_and_renamed_around_keeps_its_identity(file: Path, roots: Roots) -> None:
+def test_a_file_that_is_written_to_and_renamed_keeps_its_identity(file: Path, roots: Roots) -> None:
     record = registered(roots, file)
     file.rename(file.with_name("else")).rename(file)
     with file.open("a") as growing:
@@ -87,7 +87,7 @@ def test_a_file_that_is_written_to_and_renamed_around_keeps_its_identity(file: P
 
 
 @pytest.mark.parametrize("half_done", [False, True])
-def test_a_worker_that_cannot_tell_the_identity_leaves_the_file_to_one_that_can(
+def test_a_worker_that_cannot_compare_the_identity_leaves_the_file_to_one_that_can(
     settings: Settings, file: Path, roots: Roots, half_done: bool
 ) -> None:
     if not Capabilities.probe().statx:
@@ -107,7 +107,7 @@ def test_a_worker_that_cannot_tell_the_identity_leaves_the_file_to_one_that_can(
 
 
 @pytest.mark.parametrize("swap", ["symlink", "fifo", "directory"])
-def test_something_else_under_the_name_is_not_ours(file: Path, roots: Roots, swap: str) -> None:
+def test_another_kind_of_file_with_the_name_stays(file: Path, roots: Roots, swap: str) -> None:
     record = registered(roots, file)
     file.rename(file.with_name("kept"))
     make = {
@@ -148,7 +148,7 @@ def test_a_created_record_outside_the_base_directory_is_refused(file: Path, root
     assert file.exists()
 
 
-def test_a_directory_goes_with_everything_in_it(tmp_path: Path, roots: Roots) -> None:
+def test_a_directory_is_deleted_with_its_content(tmp_path: Path, roots: Roots) -> None:
     name = new_name()
     create_directory(roots, name, mode=0o700)
     made = tmp_path / "data" / "tree"
@@ -164,7 +164,7 @@ def test_a_directory_goes_with_everything_in_it(tmp_path: Path, roots: Roots) ->
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "socket", "directory", "not-a-directory"])
-def test_what_can_never_be_deleted_is_refused_at_registration(file: Path, roots: Roots, kind: str) -> None:
+def test_special_files_are_refused_at_registration(file: Path, roots: Roots, kind: str) -> None:
     path = file.with_name("odd")
     if kind == "symlink":
         path.symlink_to(file)
@@ -182,12 +182,14 @@ def test_what_can_never_be_deleted_is_refused_at_registration(file: Path, roots:
 
 
 @pytest.mark.parametrize("path", ["", "/tmp/", "..", "/tmp/..", ".", "a\0b", b"", "/", "\ud800/x"])
-def test_a_path_that_names_nothing_is_refused(path: str | bytes) -> None:
+def test_an_impossible_path_is_refused(path: str | bytes) -> None:
     with pytest.raises(UnsafePath):
         normalise(path)
 
 
-def test_the_parent_is_resolved_and_the_name_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normalising_resolves_the_parent_and_not_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real" / "name").symlink_to("nowhere")
@@ -199,7 +201,7 @@ def test_the_parent_is_resolved_and_the_name_is_not(tmp_path: Path, monkeypatch:
     assert normalise(b"link/\xff") == str(tmp_path.resolve() / "real" / "\udcff")
 
 
-def test_outside_every_root_is_refused(tmp_path: Path, roots: Roots) -> None:
+def test_a_path_outside_every_root_is_refused(tmp_path: Path, roots: Roots) -> None:
     outside = tmp_path / "outside"
     outside.touch()
     with pytest.raises(UnsafePath, match="ALLOWED_ROOTS"):
@@ -209,7 +211,7 @@ def test_outside_every_root_is_refused(tmp_path: Path, roots: Roots) -> None:
     assert outside.exists()
 
 
-def test_a_message_is_confined(file: Path, roots: Roots) -> None:
+def test_an_inspection_can_be_confined_to_the_message_roots(file: Path, roots: Roots) -> None:
     assert registered(roots, file, confined=[str(file.parent)])
     with pytest.raises(UnsafePath, match="MESSAGE_ROOTS"):
         registered(roots, file, confined=[roots.base.path])
@@ -222,13 +224,13 @@ def test_a_missing_file_cannot_be_inspected(tmp_path: Path, roots: Roots) -> Non
         registered(roots, tmp_path / "data" / "no" / "thing")
 
 
-def test_the_permission_mask_narrows_at_registration(file: Path, roots: Roots) -> None:
+def test_registration_narrows_the_mode_to_the_permission_mask(file: Path, roots: Roots) -> None:
     file.chmod(0o664)
     registered(roots, file)
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_no_new_registrations_below_our_own_directory(roots: Roots) -> None:
+def test_a_path_in_the_private_directory_is_refused(roots: Roots) -> None:
     private = Path(roots.base.path, f".tempfleet-{os.geteuid()}")
     private.mkdir(mode=0o700)
     (private / "f").touch()
@@ -236,7 +238,7 @@ def test_no_new_registrations_below_our_own_directory(roots: Roots) -> None:
         registered(roots, private / "f")
 
 
-def test_a_root_that_was_swapped_is_unavailable(tmp_path: Path, file: Path, roots: Roots) -> None:
+def test_a_replaced_root_is_unavailable(tmp_path: Path, file: Path, roots: Roots) -> None:
     record = registered(roots, file)
     file.parent.rename(tmp_path / "moved")
     assert list(roots.check()) == [str(tmp_path.resolve() / "data")]
@@ -247,7 +249,7 @@ def test_a_root_that_was_swapped_is_unavailable(tmp_path: Path, file: Path, root
         inspect(record.path, roots, ttl_ms=1)
 
 
-def test_a_missing_extra_root_is_unavailable_and_no_error(tmp_path: Path) -> None:
+def test_a_missing_extra_root_is_unavailable_without_an_error(tmp_path: Path) -> None:
     gone = str(tmp_path.resolve() / "gone")
     with Roots.open(Settings(base_dir=str(tmp_path / "base"), allowed_roots=(gone,))) as roots:
         assert roots.unavailable == {gone: "ENOENT"}
@@ -255,7 +257,7 @@ def test_a_missing_extra_root_is_unavailable_and_no_error(tmp_path: Path) -> Non
         assert delete(roots, record)[0].outcome is Outcome.UNAVAILABLE
 
 
-def test_a_missing_root_inside_another_one_is_not_taken_for_a_deleted_directory(tmp_path: Path) -> None:
+def test_a_missing_root_inside_another_root_is_unavailable(tmp_path: Path) -> None:
     inner = str(tmp_path.resolve() / "data" / "volume")
     (tmp_path / "data").mkdir()
     roots_of = (str(tmp_path / "data"), inner)
@@ -266,7 +268,7 @@ def test_a_missing_root_inside_another_one_is_not_taken_for_a_deleted_directory(
             inspect(record.path, roots, ttl_ms=1)
 
 
-def test_a_missing_base_directory_is_made_private_or_reported(tmp_path: Path) -> None:
+def test_a_missing_base_directory_is_created_private_or_reported(tmp_path: Path) -> None:
     settings = Settings(base_dir=str(tmp_path / "a" / "base"), allowed_roots=(str(tmp_path),))
     with pytest.raises(VolumeUnavailable):
         Roots.open(settings, create=False)
@@ -277,14 +279,14 @@ def test_a_missing_base_directory_is_made_private_or_reported(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "root", ["/", os.path.expanduser("~"), "/etc", "/etc/ssl", "/proc/self", "/usr", "/var", "/dev"]
 )
-def test_a_root_that_would_be_a_disaster_is_refused(tmp_path: Path, root: str) -> None:
+def test_system_and_home_directories_are_refused_as_roots(tmp_path: Path, root: str) -> None:
     with pytest.raises(SettingsError):
         Roots.open(Settings(base_dir=str(tmp_path / "base"), allowed_roots=(root,)))
     with pytest.raises(SettingsError):
         Roots.open(Settings(base_dir=root))
 
 
-def test_a_root_that_others_may_write_to_needs_the_sticky_bit(tmp_path: Path) -> None:
+def test_a_root_that_others_can_write_to_needs_the_sticky_bit(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     data.chmod(0o777)
@@ -295,7 +297,7 @@ def test_a_root_that_others_may_write_to_needs_the_sticky_bit(tmp_path: Path) ->
     Roots.open(settings).close()
 
 
-def test_nothing_more_is_touched_once_it_may_not_go_on(tmp_path: Path, roots: Roots) -> None:
+def test_no_file_is_deleted_after_may_go_on_returns_false(tmp_path: Path, roots: Roots) -> None:
     paths = [tmp_path / "data" / str(n) for n in range(5)]
     for path in paths:
         path.touch()

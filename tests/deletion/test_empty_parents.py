@@ -1,4 +1,4 @@
-"""Directories that deleting emptied: which go, which stay."""
+"""Which of the directories that a deletion emptied are removed, and which stay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def registered(manager: TempFileManager, path: Path, **how: object) -> Path:
     return path
 
 
-def test_directories_that_are_empty_then_go_up_to_the_base_directory(
+def test_emptied_directories_are_removed_up_to_the_base_directory(
     manager: TempFileManager, base_dir: Path
 ) -> None:
     registered(manager, base_dir / "job" / "deep" / "er" / "a")
@@ -37,21 +37,21 @@ def test_directories_that_are_empty_then_go_up_to_the_base_directory(
     assert [name for name in os.listdir(base_dir) if not name.startswith(".tempfleet")] == []
 
 
-def test_unless_asked_they_stay(make_manager: MakeManager, base_dir: Path) -> None:
+def test_emptied_directories_stay_by_default(make_manager: MakeManager, base_dir: Path) -> None:
     manager = make_manager()
     registered(manager, base_dir / "job" / "a")
     manager.clear_all()
     assert (base_dir / "job").is_dir()
 
 
-def test_one_with_anything_in_it_stays(manager: TempFileManager, base_dir: Path) -> None:
+def test_a_directory_that_is_not_empty_stays(manager: TempFileManager, base_dir: Path) -> None:
     registered(manager, base_dir / "job" / "deep" / "a")
     (base_dir / "job" / "other").touch()
     manager.clear_all()
     assert os.listdir(base_dir / "job") == ["other"]
 
 
-def test_a_registered_directory_lives_as_long_as_it_was_promised(
+def test_a_registered_directory_stays_until_its_deadline(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     made = manager.create_dir(ttl=1000)
@@ -75,7 +75,7 @@ def test_another_volumes_base_directory_stays(
     assert os.listdir(base_dir / "inner") == []
 
 
-def test_a_link_is_neither_removed_nor_followed(
+def test_a_symlink_is_not_removed_and_not_followed(
     manager: TempFileManager, base_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "outside" / "empty").mkdir(parents=True)
@@ -95,7 +95,7 @@ def test_a_quarantined_file_can_return_to_its_directory(
     assert path.exists()
 
 
-def test_outside_the_base_directory_nothing_but_the_file_goes(
+def test_outside_the_base_directory_emptied_directories_stay(
     make_manager: MakeManager, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"

@@ -35,7 +35,7 @@ def blocks(*paths: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in paths)
 
 
-def test_the_footprint_of_a_file_is_its_blocks_and_not_its_holes(data: Path, roots: Roots) -> None:
+def test_the_footprint_of_a_file_is_its_blocks_without_holes(data: Path, roots: Roots) -> None:
     file = data / "f"
     with file.open("wb") as opened:
         opened.write(b"x" * 10_000)
@@ -53,14 +53,14 @@ def test_a_file_with_another_link_has_an_empty_footprint(data: Path, roots: Root
     assert (found.size_bytes, found.files) == (0, 0)
 
 
-def test_a_file_was_used_when_it_was_last_read_or_written(data: Path, roots: Roots) -> None:
+def test_the_last_use_of_a_file_is_its_last_read_or_write(data: Path, roots: Roots) -> None:
     for name, read, written in (("read", 200, 100), ("written", 100, 200)):
         (data / name).touch()
         os.utime(data / name, (read, written))
         assert footprint(roots, data / name).used_ms == 200_000
 
 
-def test_the_footprint_of_a_directory_contains_all_in_it_and_follows_no_link(
+def test_the_footprint_of_a_directory_includes_its_content_and_follows_no_link(
     data: Path, roots: Roots
 ) -> None:
     top = data / "tree"
@@ -79,7 +79,7 @@ def test_the_footprint_of_a_directory_contains_all_in_it_and_follows_no_link(
     assert found.size_bytes == blocks(top, top / "sub", *inside) + (top / "link").lstat().st_blocks * 512
 
 
-def test_a_file_that_cannot_be_seen_has_no_footprint(data: Path, roots: Roots) -> None:
+def test_a_missing_file_has_no_footprint(data: Path, roots: Roots) -> None:
     (data / "f").touch()
     record = registered(roots, data / "f")
     (data / "f").unlink()

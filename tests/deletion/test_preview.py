@@ -1,4 +1,4 @@
-"""A dry run and a real run are one plan: what the preview says is what the deletion does, and nothing is held open."""
+"""A dry run and a real run use one plan: the preview predicts what the deletion does, and leaves nothing open."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def unverified(data: Path, roots: Roots) -> FileRecord:
 
 
 def half_deleted(data: Path, roots: Roots) -> FileRecord:
-    """An earlier claim moved it into the private directory and died."""
+    """Returns the record of a file that an earlier claim moved into the private directory before it died."""
     record = named(data, roots)
     root = roots.find(record.path)
     assert root is not None
@@ -127,7 +127,7 @@ def half_deleted_beside_another_file(data: Path, roots: Roots) -> FileRecord:
 
 
 def quarantined_and_not_reported(data: Path, roots: Roots) -> FileRecord:
-    """An earlier claim moved it into quarantine and died before the registry heard of it."""
+    """Returns the record of a file whose claim moved it into quarantine and died before it reported that."""
     return _quarantined(named(data, roots), roots).record
 
 
@@ -183,7 +183,7 @@ def descriptors() -> int:
     ids=["delete", "quarantine", "full quarantine"],
 )
 @pytest.mark.parametrize("make", RECORDS, ids=lambda make: make.__name__)
-def test_a_preview_changes_nothing_and_says_what_is_done(
+def test_a_preview_changes_nothing_and_predicts_the_deletion(
     tmp_path: Path, make: MakeRecord, quarantine: bool, full: bool, in_use: InUse
 ) -> None:
     with Roots.open(settings_for(tmp_path, in_use=in_use, quarantine_seconds=60)) as roots:
@@ -208,7 +208,7 @@ def test_a_preview_changes_nothing_and_says_what_is_done(
 @pytest.mark.parametrize("in_use", [InUse.KEEP, InUse.STRICT])
 @pytest.mark.parametrize("make", [named, named_tree, created, created_tree], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("quarantine", [False, True], ids=["delete", "quarantine"])
-def test_a_preview_of_a_file_that_is_open_says_busy(
+def test_a_preview_of_an_open_file_is_busy(
     tmp_path: Path, make: MakeRecord, quarantine: bool, in_use: InUse
 ) -> None:
     with Roots.open(settings_for(tmp_path, in_use=in_use, quarantine_seconds=60)) as roots:
@@ -226,7 +226,7 @@ def test_a_preview_of_a_file_that_is_open_says_busy(
         assert (predicted.outcome, path.exists()) == (Outcome.BUSY, True)
 
 
-def test_the_write_lock_of_a_plan_is_given_back_when_it_is_dropped(tmp_path: Path) -> None:
+def test_a_dropped_plan_releases_its_write_lock(tmp_path: Path) -> None:
     with Roots.open(settings_for(tmp_path, in_use=InUse.KEEP)) as roots:
         data = tmp_path.resolve() / "data"
         with Session(roots, roots.settings, [], token=7, may_go_on=lambda: True) as session:
@@ -244,9 +244,7 @@ def test_the_write_lock_of_a_plan_is_given_back_when_it_is_dropped(tmp_path: Pat
 
 
 @pytest.mark.parametrize("quarantine", [False, True], ids=["delete", "quarantine"])
-def test_a_file_that_only_its_handle_tells_apart_is_predicted_to_stay(
-    tmp_path: Path, quarantine: bool
-) -> None:
+def test_a_preview_compares_file_handles_as_the_deletion_does(tmp_path: Path, quarantine: bool) -> None:
     with Roots.open(settings_for(tmp_path, quarantine_seconds=60)) as roots:
         record = named(tmp_path.resolve() / "data", roots)
         if not Identity(record.identity).handles:

@@ -1,4 +1,4 @@
-"""The quarantine: files in it are restored and purged; and what a crash leaves."""
+"""Quarantined files are restored and purged. After a crash the next claim finishes the work."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_restoring_never_overwrites(deleter: Deleter, roots: Roots, file: Path) 
     assert file.stat().st_size == 100
 
 
-def test_the_record_of_a_quarantined_file_deletes_it_and_nothing_else(
+def test_the_record_of_a_quarantined_file_deletes_only_that_file(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     one = record_of(moved(deleter, registered(roots, file)).new)
@@ -107,7 +107,7 @@ def test_the_record_of_a_quarantined_file_deletes_it_and_nothing_else(
     assert [d.outcome for d in deleter.delete([one], token=9, may_go_on=lambda: True)] == [Outcome.MISSING]
 
 
-def test_a_claim_after_a_crash_reports_the_quarantined_file_once_more(
+def test_the_next_claim_after_a_crash_reports_the_quarantined_file(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     record = registered(roots, file)
@@ -118,7 +118,7 @@ def test_a_claim_after_a_crash_reports_the_quarantined_file_once_more(
     assert file.read_text() == "another"
 
 
-def test_what_a_claimer_without_a_quarantine_left_half_deleted_is_deleted_beside_a_new_file(
+def test_a_half_deleted_file_is_deleted_and_a_new_file_with_its_name_stays(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     record = registered(roots, file)
@@ -143,7 +143,9 @@ def test_a_new_file_at_the_old_path_is_not_mixed_up_with_the_quarantined_one(
     assert len(list(deleter.quarantined_files())) == 1
 
 
-def test_beyond_its_bytes_a_file_is_deleted_at_once(deleter: Deleter, roots: Roots, file: Path) -> None:
+def test_a_file_is_deleted_at_once_if_the_quarantine_is_full(
+    deleter: Deleter, roots: Roots, file: Path
+) -> None:
     paths = [file.with_name(str(n)) for n in range(12)]
     for path in paths:
         path.write_bytes(b"y" * 100)
@@ -172,7 +174,7 @@ def test_a_created_file_and_a_directory_are_quarantined_too(
     assert [d.outcome for d in deleter.delete([one], token=1, may_go_on=lambda: True)] == [Outcome.DELETED]
 
 
-def test_nothing_else_in_the_private_directory_can_be_deleted_by_a_record(
+def test_a_record_cannot_delete_other_files_of_the_private_directory(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     moved(deleter, registered(roots, file))
