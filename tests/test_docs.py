@@ -185,6 +185,17 @@ def test_every_page_is_in_the_index() -> None:
         assert page.name == "index.md" or str(page.relative_to(DOCS)) in index
 
 
+def test_every_place_that_the_layout_names_exists() -> None:
+    layout = (DOCS / "layout.md").read_text()
+    places = re.findall(r"`([a-z_/]+(?:/|\.(?:py|lua|toml)))`", layout)
+    tops = (ROOT, ROOT / "manager/tempfleet", ROOT / "tasks/tempfleet_tasks")
+    assert len(places) > 50
+    assert [place for place in places if not any((top / place).exists() for top in tops)] == []
+    rooms = {path.parent.name for path in (ROOT / "manager/tempfleet").glob("*/__init__.py")}
+    table = layout.partition("## The rooms")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z]+)/` \|", table, re.MULTILINE)) == rooms
+
+
 def test_every_test_that_a_guarantee_names_exists() -> None:
     for name in re.findall(r"`(tests/\S+)`", (DOCS / "guarantees.md").read_text()):
         assert (ROOT / name).exists(), name
