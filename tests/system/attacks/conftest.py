@@ -1,4 +1,4 @@
-"""Every attack runs with the calls of this kernel and with the portable stand-ins for them."""
+"""Every attack runs with the calls of this kernel and with their portable replacements."""
 
 from __future__ import annotations
 

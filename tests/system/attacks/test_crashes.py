@@ -1,7 +1,4 @@
-"""
-kill -9 between every two system calls: nothing is lost, nothing is deleted twice, and the next claim
-finishes.
-"""
+"""kill -9 between every two system calls: nothing is lost or deleted twice, and the next claim finishes the work."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def killed_at(point: str, roots: Roots, records: list[FileRecord], *, quarantine: bool = False) -> bool:
-    """Delete *records* in a process that kills itself at *point*; False if it never came there."""
+    """Deletes *records* in a process that kills itself at *point*. Returns False if it did not reach the point."""
 
     def die(reached: str) -> None:
         if reached == point:
@@ -62,7 +59,9 @@ def left_over(roots: Roots) -> list[str]:
 
 @pytest.mark.parametrize("recovers", [False, True], ids=["claimed again", "recovered first"])
 @pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_the_next_claim_finishes(data: Path, roots: Roots, point: str, recovers: bool) -> None:
+def test_the_next_claim_finishes_the_deletion_of_a_killed_process(
+    data: Path, roots: Roots, point: str, recovers: bool
+) -> None:
     file, tree, bystander = data / "file", data / "tree", data / "bystander"
     file.write_text("x" * 10)
     (tree / "a" / "b").mkdir(parents=True)
@@ -83,7 +82,7 @@ def test_after_a_kill_the_next_claim_finishes(data: Path, roots: Roots, point: s
 
 
 @pytest.mark.parametrize("point", ["guarded.moved", "guarded.put-back"])
-def test_a_stranger_moved_by_a_killed_process_gets_its_name_back(
+def test_recovery_returns_a_foreign_file_that_a_killed_process_moved(
     data: Path, roots: Roots, point: str
 ) -> None:
     path = data / "name"
@@ -113,7 +112,7 @@ def test_a_stranger_moved_by_a_killed_process_gets_its_name_back(
     assert left_over(roots) == []
 
 
-def test_the_next_claim_alone_gives_a_stranger_its_name_back(data: Path, roots: Roots) -> None:
+def test_the_next_claim_returns_a_foreign_file_without_recovery(data: Path, roots: Roots) -> None:
     path = data / "name"
     path.write_text("temporary")
     record = registered(roots, path)
@@ -128,7 +127,7 @@ def test_the_next_claim_alone_gives_a_stranger_its_name_back(data: Path, roots: 
     assert path.read_text() == "precious"
 
 
-def test_recovery_leaves_alone_what_a_living_process_is_deleting(data: Path, roots: Roots) -> None:
+def test_recovery_does_not_touch_the_files_of_a_living_process(data: Path, roots: Roots) -> None:
     path = data / "name"
     path.write_text("x")
     record = registered(roots, path)
@@ -147,7 +146,7 @@ def test_recovery_leaves_alone_what_a_living_process_is_deleting(data: Path, roo
 
 
 @pytest.mark.parametrize("point", ["set-aside.noted", "guarded.moved", "guarded.compared", "set-aside.moved"])
-def test_after_a_kill_on_the_way_into_quarantine_the_next_claim_finishes(
+def test_the_next_claim_finishes_the_quarantine_of_a_killed_process(
     data: Path, roots: Roots, point: str
 ) -> None:
     path = data / "file"
@@ -162,7 +161,7 @@ def test_after_a_kill_on_the_way_into_quarantine_the_next_claim_finishes(
     assert path.read_text() == "x"
 
 
-def test_a_lease_that_ends_in_a_tree_leaves_it_to_the_next_claim(
+def test_a_tree_that_outlasts_its_lease_is_left_to_the_next_claim(
     tmp_path: Path, data: Path, system: System
 ) -> None:
     tree = data / "tree"

@@ -1,4 +1,4 @@
-"""Mounts, file systems, trees and limits as they are in the world."""
+"""Attacks with real mounts, file systems, trees and limits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_bind_mount_is_never_crossed(data: Path, roots: Roots, tmp_path: Path)
 
 @needs_root
 @needs_linux
-def test_a_mount_point_itself_is_refused(data: Path, roots: Roots, tmp_path: Path) -> None:
+def test_a_mount_point_is_refused(data: Path, roots: Roots, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     file = data / "file"
@@ -121,7 +121,7 @@ def test_a_root_that_was_unmounted_or_covered_is_unavailable(tmp_path: Path, sys
 @needs_root
 @needs_linux
 @pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
-def test_all_outcomes_on_a_file_system_of_its_own(tmp_path: Path, system: System, kind: str) -> None:
+def test_every_outcome_works_on_every_file_system(tmp_path: Path, system: System, kind: str) -> None:
     with file_system(kind, tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve()), system=system) as roots:
@@ -146,7 +146,7 @@ def test_all_outcomes_on_a_file_system_of_its_own(tmp_path: Path, system: System
 
 @needs_root
 @needs_linux
-def test_deleting_goes_on_when_the_disk_is_full(tmp_path: Path) -> None:
+def test_files_can_be_deleted_on_a_full_disk(tmp_path: Path) -> None:
     with file_system("ext4", tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve())) as roots:
@@ -161,7 +161,7 @@ def test_deleting_goes_on_when_the_disk_is_full(tmp_path: Path) -> None:
 
 @needs_root
 @needs_linux
-def test_without_a_free_inode_a_named_file_waits_and_is_not_to_blame(tmp_path: Path) -> None:
+def test_without_a_free_inode_the_deletion_of_a_file_is_postponed(tmp_path: Path) -> None:
     with mounted(["-t", "tmpfs", "-o", "nr_inodes=20", "tmpfs"], tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve())) as roots:
@@ -204,7 +204,7 @@ def test_an_immutable_file_fails_with_its_errno_and_keeps_its_name(tmp_path: Pat
 
 @needs_root
 @needs_linux
-def test_an_error_of_the_system_is_predicted(tmp_path: Path) -> None:
+def test_a_preview_predicts_errors_of_the_system(tmp_path: Path) -> None:
     with file_system("ext4", tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve())) as roots:
@@ -233,7 +233,7 @@ def test_an_error_of_the_system_is_predicted(tmp_path: Path) -> None:
                 assert (predicted.outcome, predicted.reason) == (done.outcome, done.reason) == expected
 
 
-def test_a_directory_that_may_not_be_written_to_is_predicted(data: Path, roots: Roots) -> None:
+def test_a_preview_predicts_a_missing_write_permission(data: Path, roots: Roots) -> None:
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere")
     path = data / "closed" / "f"
@@ -248,7 +248,7 @@ def test_a_directory_that_may_not_be_written_to_is_predicted(data: Path, roots: 
     assert (predicted.outcome, predicted.reason) == (done.outcome, done.reason) == (Outcome.FAILED, "EACCES")
 
 
-def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roots: Roots) -> None:
+def test_deleting_one_of_two_hard_links_frees_nothing(data: Path, roots: Roots) -> None:
     (data / "f").write_text("x" * 100)
     (data / "other").hardlink_to(data / "f")
     record = registered(roots, data / "f")
@@ -258,7 +258,7 @@ def test_a_hard_link_elsewhere_keeps_its_bytes_and_frees_nothing(data: Path, roo
 
 
 @pytest.mark.parametrize("created", [False, True])
-def test_secure_delete_of_a_file_too_large_for_one_budget_is_done_in_several(
+def test_secure_delete_of_a_large_file_continues_in_the_next_claim(
     tmp_path: Path, data: Path, system: System, created: bool
 ) -> None:
     with Roots.open(settings_for(tmp_path, secure_delete=True), system=system) as roots:
@@ -279,7 +279,7 @@ def test_secure_delete_of_a_file_too_large_for_one_budget_is_done_in_several(
         assert delete(roots, record)[0].outcome is Outcome.MISSING
 
 
-def test_secure_delete_overwrites_one_name_and_spares_a_linked_one(tmp_path: Path, data: Path) -> None:
+def test_secure_delete_does_not_overwrite_a_file_with_another_link(tmp_path: Path, data: Path) -> None:
     with Roots.open(settings_for(tmp_path, secure_delete=True)) as roots:
         for name in ("single", "linked"):
             (data / name).write_bytes(b"secret" * 1000)
@@ -293,7 +293,7 @@ def test_secure_delete_overwrites_one_name_and_spares_a_linked_one(tmp_path: Pat
         assert (data / "other").read_bytes() == b"secret" * 1000
 
 
-def test_a_full_file_table_is_not_the_files_fault(data: Path, roots: Roots) -> None:
+def test_a_process_without_free_descriptors_postpones_the_deletion(data: Path, roots: Roots) -> None:
     (data / "sub").mkdir()
     (data / "sub" / "f").touch()
     record = registered(roots, data / "sub" / "f")
@@ -316,7 +316,7 @@ def test_a_full_file_table_is_not_the_files_fault(data: Path, roots: Roots) -> N
 
 
 def test_a_tree_20000_deep_needs_no_recursion_and_few_descriptors(tmp_path: Path, system: System) -> None:
-    """On tmpfs where there is one: removing a directory can cost a disk a millisecond, whoever does it."""
+    """Uses tmpfs if there is one, because removing a directory from a disk can take a millisecond."""
     place = "/dev/shm" if os.path.isdir("/dev/shm") else tmp_path
     with (
         tempfile.TemporaryDirectory(dir=place) as at,
@@ -335,7 +335,7 @@ def test_a_tree_20000_deep_needs_no_recursion_and_few_descriptors(tmp_path: Path
         assert not tree.exists()
 
 
-def test_asking_about_a_deep_tree_looks_down_only_so_far(tmp_path: Path, data: Path, system: System) -> None:
+def test_a_preview_of_a_deep_tree_reads_a_limited_depth(tmp_path: Path, data: Path, system: System) -> None:
     tree = data / "tree"
     tree.mkdir(parents=True)
     _make_deep(tree, 500)
@@ -360,7 +360,7 @@ def _make_deep(tree: Path, levels: int) -> None:
 
 
 @pytest.mark.parametrize("in_use", [InUse.DELETE, InUse.KEEP])
-def test_a_wide_tree_is_emptied_at_flat_memory(tmp_path: Path, data: Path, in_use: InUse) -> None:
+def test_a_wide_tree_is_deleted_with_constant_memory(tmp_path: Path, data: Path, in_use: InUse) -> None:
     tree = data / "tree"
     (tree / "sub").mkdir(parents=True)
     for n in range(50_000):
@@ -437,7 +437,7 @@ def test_an_unverified_record_is_compared_with_the_age_of_the_file(tmp_path: Pat
         assert [d.record for d in done] == [link, elsewhere, old]
 
 
-def test_the_in_use_setting_has_no_say_in_what_is_missing(tmp_path: Path, data: Path) -> None:
+def test_a_missing_file_is_missing_under_every_in_use_setting(tmp_path: Path, data: Path) -> None:
     with Roots.open(settings_for(tmp_path, in_use=InUse.STRICT)) as roots:
         (data / "f").touch()
         record = registered(roots, data / "f")

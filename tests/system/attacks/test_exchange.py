@@ -1,6 +1,6 @@
 """
-Compressing in place while everything else happens: a kill -9 between every two steps, readers, deleters, strangers.
-The laws: a whole file under its name at every moment, a record that deletes it, nothing left over, no stranger touched.
+Compression in place is attacked: kill -9 between every two steps, readers, deletions, foreign files with the name.
+The laws: the file is whole at every moment, its record deletes it, nothing is left over, no foreign file is changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MakeManager = Callable[..., TempFileManager]
 
 @pytest.fixture
 def make(real_server: EmbeddedServer, real_client: object, tmp_path: Path) -> Iterator[MakeManager]:
-    """Managers of one volume on a real Redis; a forked child makes one of its own."""
+    """Creates managers of one volume on a real Redis. A forked child creates its own."""
     (tmp_path / "data").mkdir()
     made: list[TempFileManager] = []
 
@@ -94,7 +94,7 @@ def an_idle_created_file(manager: TempFileManager) -> FileRecord:
 
 
 def assert_compressed(manager: TempFileManager, path: Path) -> None:
-    """Once, with everything that is known of it right."""
+    """Checks that the file was compressed once, and that its record and the totals are right."""
     assert content_of(manager, path) == CONTENT
     assert path.stat().st_size < len(CONTENT) // 10
     assert left_over(manager) == []
@@ -118,7 +118,7 @@ def left_over(manager: TempFileManager) -> list[str]:
 
 
 def in_a_child(work: Callable[[], object]) -> int | None:
-    """Runs *work* in a process of its own; its exit code."""
+    """Runs *work* in a child process and returns its exit code."""
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()
     process.join(20)
@@ -139,7 +139,7 @@ def killed_at(point: str, make: MakeManager, work: Callable[[TempFileManager], o
 
 @contextmanager
 def at(point: str, work: Callable[[], object]) -> Iterator[list[str]]:
-    """Does *work* once, when *point* is reached."""
+    """Calls *work* once, when *point* is reached."""
     reached: list[str] = []
 
     def hook(here: str) -> None:
@@ -157,7 +157,7 @@ def at(point: str, work: Callable[[], object]) -> Iterator[list[str]]:
 @at_every_point
 @pytest.mark.parametrize("created", [False, True], ids=["registered", "created"])
 @pytest.mark.parametrize("next_comes", ["a deletion", "a compressor"])
-def test_a_kill_leaves_a_whole_file_that_is_still_deleted_in_time(
+def test_a_killed_compressor_leaves_a_whole_file_that_is_still_deleted(
     make: MakeManager, manager: TempFileManager, path: Path, point: str, created: bool, next_comes: str
 ) -> None:
     record = an_idle_created_file(manager) if created else an_idle_file(manager, path)
@@ -181,7 +181,7 @@ def test_a_kill_leaves_a_whole_file_that_is_still_deleted_in_time(
 
 
 @at_every_point
-def test_a_kill_while_decompressing_leaves_a_whole_file_that_can_still_be_released(
+def test_a_killed_decompression_leaves_a_whole_file_that_can_be_unregistered(
     make: MakeManager, manager: TempFileManager, path: Path, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -200,7 +200,7 @@ def test_a_kill_while_decompressing_leaves_a_whole_file_that_can_still_be_releas
 
 
 @at_every_point
-def test_a_deletion_at_any_moment_deletes_once_and_for_all(
+def test_a_deletion_during_compression_deletes_the_file_once(
     make: MakeManager, manager: TempFileManager, path: Path, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -217,7 +217,7 @@ def test_a_deletion_at_any_moment_deletes_once_and_for_all(
 
 
 @at_every_point
-def test_a_deletion_that_keeps_what_is_in_use_comes_back_for_it(
+def test_a_deletion_that_keeps_files_in_use_deletes_the_file_later(
     make: MakeManager, manager: TempFileManager, path: Path, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -234,7 +234,7 @@ def test_a_deletion_that_keeps_what_is_in_use_comes_back_for_it(
 
 
 @at_every_point
-def test_nobody_who_renews_holds_or_registers_meanwhile_is_refused(
+def test_a_file_can_be_renewed_held_and_registered_during_compression(
     make: MakeManager, manager: TempFileManager, path: Path, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -260,7 +260,7 @@ def test_nobody_who_renews_holds_or_registers_meanwhile_is_refused(
 @pytest.mark.parametrize("point", ["exchange.written", "exchange.promised", "exchange.swapped"])
 @needs_root
 @pytest.mark.parametrize("what", ["mode", "times", "owner"])
-def test_what_is_changed_of_a_file_meanwhile_is_not_undone(
+def test_changed_attributes_of_a_file_are_kept_during_compression(
     manager: TempFileManager, path: Path, point: str, what: str
 ) -> None:
     an_idle_file(manager, path)
@@ -286,7 +286,7 @@ def test_what_is_changed_of_a_file_meanwhile_is_not_undone(
 
 
 @at_every_point
-def test_a_stranger_who_takes_the_name_keeps_it(
+def test_a_foreign_file_that_takes_the_name_stays(
     make: MakeManager, manager: TempFileManager, path: Path, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -304,7 +304,7 @@ def test_a_stranger_who_takes_the_name_keeps_it(
     assert (report.deleted, path.read_bytes()) == (0, b"precious")
 
 
-def test_a_file_that_has_the_name_for_an_instant_is_not_taken_for_the_registered_one(
+def test_a_file_that_has_the_name_for_an_instant_is_not_compressed(
     manager: TempFileManager, path: Path
 ) -> None:
     an_idle_file(manager, path)
@@ -333,7 +333,7 @@ def test_a_file_that_has_the_name_for_an_instant_is_not_taken_for_the_registered
 
 
 def killed_with_a_stranger_in_hand(make: MakeManager, path: Path) -> None:
-    """A compressor dies just after it swapped names with what a stranger had put at *path* meanwhile."""
+    """Kills a compressor after it exchanged names with a foreign file that replaced *path* in the meantime."""
 
     def child() -> None:
         def reached(point: str) -> None:
@@ -349,7 +349,7 @@ def killed_with_a_stranger_in_hand(make: MakeManager, path: Path) -> None:
     assert in_a_child(child) == -signal.SIGKILL
 
 
-def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
+def test_a_foreign_file_moved_by_a_killed_compressor_is_returned(
     make: MakeManager, manager: TempFileManager, path: Path
 ) -> None:
     an_idle_file(manager, path)
@@ -360,7 +360,7 @@ def test_a_stranger_caught_by_a_killed_compressor_gets_its_name_back(
     assert left_over(manager) == []
 
 
-def test_a_stranger_whose_directory_is_away_gets_its_name_back_when_that_returns(
+def test_a_foreign_file_is_returned_once_its_directory_is_back(
     make: MakeManager, manager: TempFileManager, path: Path
 ) -> None:
     inside = path.with_name("directory") / "file"
@@ -397,7 +397,7 @@ def test_a_file_that_a_process_uses_is_never_compressed(
     assert manager.compress_idle().compressed == 1
 
 
-def test_who_opens_a_file_as_it_is_compressed_comes_first(
+def test_opening_a_file_stops_its_compression(
     make: MakeManager, manager: TempFileManager, path: Path
 ) -> None:
     an_idle_file(manager, path)
@@ -425,7 +425,7 @@ def _waits_for_a_lease(pid: int) -> bool:
     return "lease" in Path(f"/proc/{pid}/wchan").read_text()
 
 
-def test_readers_never_see_anything_but_the_content(
+def test_readers_see_the_same_content_at_every_moment(
     make: MakeManager, manager: TempFileManager, path: Path
 ) -> None:
     an_idle_file(manager, path)
@@ -457,7 +457,7 @@ def test_readers_never_see_anything_but_the_content(
     assert_balanced(manager)
 
 
-def test_two_compressors_at_once_compress_a_file_once(
+def test_two_concurrent_compressors_compress_a_file_once(
     make: MakeManager, manager: TempFileManager, path: Path
 ) -> None:
     an_idle_file(manager, path)
@@ -469,7 +469,7 @@ def test_two_compressors_at_once_compress_a_file_once(
     assert_compressed(manager, path)
 
 
-def test_a_file_system_that_cannot_exchange_names_is_left_alone(
+def test_without_exchange_of_names_no_file_is_compressed(
     manager: TempFileManager, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     an_idle_file(manager, path)
@@ -489,7 +489,7 @@ def _capabilities() -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("point", ["exchange.written", "exchange.promised", "exchange.swapped"])
-def test_a_redis_that_refuses_in_the_middle_leaves_a_whole_file_and_a_record_that_deletes_it(
+def test_an_error_of_redis_leaves_a_whole_file_and_a_record_that_deletes_it(
     manager: TempFileManager, path: Path, real_client: redis.Redis, point: str
 ) -> None:
     an_idle_file(manager, path)
@@ -511,7 +511,7 @@ def test_a_redis_that_refuses_in_the_middle_leaves_a_whole_file_and_a_record_tha
 
 @needs_root
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
-def test_a_file_is_compressed_on_this_file_system(make: MakeManager, tmp_path: Path, kind: str) -> None:
+def test_a_file_is_compressed_on_every_file_system(make: MakeManager, tmp_path: Path, kind: str) -> None:
     with file_system(kind, tmp_path / "disk") as disk:
         manager = make(allowed_roots=(str(disk),))
         path = disk / "file"
@@ -529,10 +529,10 @@ def test_a_file_is_compressed_on_this_file_system(make: MakeManager, tmp_path: P
 
 
 @pytest.mark.parametrize("attack", ["exchange", "rename", "link"])
-def test_whoever_swaps_names_meanwhile_loses_neither_file(
+def test_swapping_names_during_compression_loses_no_file(
     manager: TempFileManager, path: Path, attack: str
 ) -> None:
-    """A real process, as fast as it can; the other file is never touched, the registered one is always whole."""
+    """A real process swaps as fast as it can. The other file never changes, and the registered one is always whole."""
     other, away = path.with_name("other"), path.with_name("away")
     other.write_bytes(b"precious" * 100_000)
     precious = os.open(other, os.O_PATH)
@@ -567,10 +567,8 @@ def test_whoever_swaps_names_meanwhile_loses_neither_file(
 
 
 @needs_root
-def test_a_file_that_says_it_is_larger_than_the_disk_is_not_begun_with(
-    make: MakeManager, tmp_path: Path
-) -> None:
-    """Its owner may write into it what he likes: a few bytes that unpack to many must not fill the disk."""
+def test_a_compression_bomb_does_not_fill_the_disk(make: MakeManager, tmp_path: Path) -> None:
+    """The owner of a file controls its content, so a few bytes that decompress to many must not fill the disk."""
     with file_system("tmpfs", tmp_path / "disk") as disk:
         manager = make(allowed_roots=(str(disk),))
         path = disk / "file"

@@ -1,6 +1,6 @@
 """
-Directories that somebody else prepared for us: the base directory's name, our own directory's, the audit log's. What
-the attacker would have made as another user is made here and given to that user, which takes root.
+Another user prepares the paths of the base directory, the private directory or the audit log. The tests create the
+attacker's files and give them to that user, which needs root.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A directory like /tmp."""
+    """Returns a directory with the mode of /tmp."""
     at = tmp_path / "shared"
     at.mkdir()
     at.chmod(0o1777)
@@ -45,7 +45,9 @@ def open_roots(base_dir: Path) -> Roots:
 
 @needs_root
 @pytest.mark.parametrize("below", ["", "sub"])
-def test_another_users_symlink_leads_no_base_directory_away(shared: Path, tmp_path: Path, below: str) -> None:
+def test_a_symlink_of_another_user_in_the_base_directorys_path_is_refused(
+    shared: Path, tmp_path: Path, below: str
+) -> None:
     precious = tmp_path / "precious"
     (precious / "sub").mkdir(parents=True, mode=0o700)
     link = shared / "tempfleet"
@@ -62,7 +64,7 @@ def test_another_users_symlink_leads_no_base_directory_away(shared: Path, tmp_pa
 
 
 @needs_root
-def test_the_default_base_directory_made_by_another_user_is_refused(
+def test_a_default_base_directory_of_another_user_is_refused(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
@@ -77,13 +79,13 @@ def test_the_default_base_directory_made_by_another_user_is_refused(
 
 
 @pytest.mark.parametrize("name", [".tempfleet-0", ".tempfleet-0/base", ".tempfleet-x/y"])
-def test_a_root_inside_what_is_taken_for_our_own_directory_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_root_inside_a_private_directory_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=r"\.tempfleet-"):
         open_roots(tmp_path / name)
     assert os.listdir(tmp_path) == []
 
 
-def test_no_name_that_we_make_is_taken_for_our_own_directory() -> None:
+def test_a_created_file_cannot_have_the_name_of_a_private_directory() -> None:
     with pytest.raises(UnsafePath) as refused:
         new_name(".tempfleet-")
     assert refused.value.reason == "private"
@@ -102,7 +104,7 @@ for done in Deleter(Roots.open(settings), settings).delete([record], token=1, ma
 """
 
 
-def test_a_fifo_in_the_audit_logs_place_stops_no_deletion(tmp_path: Path) -> None:
+def test_a_fifo_at_the_path_of_the_audit_log_stops_no_deletion(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "audit")
     with python(LOGGING, tmp_path / "base", tmp_path / "audit", stderr=subprocess.DEVNULL) as process:
         try:
@@ -111,7 +113,7 @@ def test_a_fifo_in_the_audit_logs_place_stops_no_deletion(tmp_path: Path) -> Non
             process.kill()
 
 
-def test_registering_one_of_two_hard_links_narrows_no_mode_of_the_other(tmp_path: Path) -> None:
+def test_registering_a_file_with_another_link_does_not_change_its_mode(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("bytes")
     other.chmod(0o644)
@@ -126,7 +128,7 @@ def test_registering_one_of_two_hard_links_narrows_no_mode_of_the_other(tmp_path
 
 
 @pytest.mark.parametrize("when", ["between two calls", "in the middle of one"])
-def test_a_private_directory_that_somebody_removed_costs_no_record(tmp_path: Path, when: str) -> None:
+def test_a_removed_private_directory_loses_no_record(tmp_path: Path, when: str) -> None:
     settings = settings_for(tmp_path)
     with Roots.open(settings) as roots:
         records = []
@@ -149,7 +151,7 @@ def test_a_private_directory_that_somebody_removed_costs_no_record(tmp_path: Pat
         assert not (tmp_path / "data" / "second").exists()
 
 
-def test_below_a_root_that_hands_down_its_group_files_are_deleted_too(tmp_path: Path) -> None:
+def test_files_below_a_setgid_root_are_deleted(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     path = tmp_path / "data" / "file"
     path.parent.chmod(0o2750)
@@ -161,7 +163,7 @@ def test_below_a_root_that_hands_down_its_group_files_are_deleted_too(tmp_path: 
 
 @needs_root
 @pytest.mark.parametrize("raced", [False, True])
-def test_what_the_owner_of_a_volume_quarantined_is_purged_by_root_too(tmp_path: Path, raced: bool) -> None:
+def test_root_purges_files_quarantined_by_the_owner_of_the_volume(tmp_path: Path, raced: bool) -> None:
     settings = settings_for(tmp_path, quarantine_seconds=60)
     path = tmp_path / "data" / "file"
     path.write_text("x")

@@ -1,8 +1,7 @@
 """
-Somebody swaps names while we delete. A victim is a file that goes though it was not the registered one.
+Names are swapped during a deletion. No file but the registered one may be deleted.
 
-First with a real process that swaps as fast as it can, then with the swap put exactly between two system
-calls.
+Some tests swap in a real process as fast as it can. The others swap exactly between two system calls.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ def data(tmp_path: Path) -> Path:
 
 
 @needs_linux
-def test_exchanging_the_name_never_costs_the_other_file(data: Path, roots: Roots) -> None:
+def test_exchanging_the_name_never_deletes_the_other_file(data: Path, roots: Roots) -> None:
     name, other = data / "name", data / "other"
     _race(data, roots, name, (name, other), lambda: exchange(name, other))
 
 
 @needs_linux
-def test_exchanging_the_parent_never_costs_a_file_of_that_name_elsewhere(data: Path, roots: Roots) -> None:
+def test_exchanging_the_parent_never_deletes_a_file_of_that_name_elsewhere(data: Path, roots: Roots) -> None:
     ours, theirs = data / "ours", data / "theirs"
     ours.mkdir()
     theirs.mkdir()
@@ -59,9 +58,7 @@ def test_exchanging_the_parent_never_costs_a_file_of_that_name_elsewhere(data: P
 def _race(
     data: Path, roots: Roots, target: Path, names: tuple[Path, Path], attack: Callable[[], None]
 ) -> None:
-    """
-    A temporary and a precious file change places all the time; the record is always of the temporary one.
-    """
+    """Deletes a temporary file that changes places with a precious file all the time. The record is the temporary's."""
     names[1].write_text("precious")
     precious = os.open(names[1], os.O_RDONLY)
     outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
@@ -83,7 +80,7 @@ def _race(
 
 
 def _fresh(data: Path, roots: Roots, target: Path, names: tuple[Path, Path]) -> FileRecord:
-    """A new temporary file under whichever of *names* is free, with its record for *target*."""
+    """Creates a temporary file with the free one of *names*, and returns its record with the path *target*."""
     fresh = data / "fresh"
     fresh.write_text("temporary")
     record = replace(registered(roots, fresh), path=str(target))
@@ -96,9 +93,7 @@ def _fresh(data: Path, roots: Roots, target: Path, names: tuple[Path, Path]) -> 
     raise AssertionError("both names stay taken")
 
 
-def test_a_symlink_in_the_place_of_a_parent_is_never_followed(
-    data: Path, roots: Roots, tmp_path: Path
-) -> None:
+def test_a_symlink_instead_of_a_parent_is_never_followed(data: Path, roots: Roots, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     names = [f"f{n}" for n in range(ROUNDS // 3)]
@@ -134,7 +129,7 @@ def test_a_symlink_in_the_place_of_a_parent_is_never_followed(
     assert sorted(os.listdir(outside)) == sorted(names)
 
 
-def test_a_stale_record_never_costs_the_new_file_with_the_old_inode(data: Path, roots: Roots) -> None:
+def test_a_stale_record_never_deletes_a_new_file_with_the_old_inode(data: Path, roots: Roots) -> None:
     path = data / "name"
     for _ in range(ROUNDS):
         path.write_text("first")
@@ -152,7 +147,7 @@ def test_a_stale_record_never_costs_the_new_file_with_the_old_inode(data: Path, 
 
 
 def _swap(kind: str, path: Path) -> None:
-    """Put something else under the name of a registered file."""
+    """Replaces a registered file by another one of this kind."""
     precious = path.with_name("precious")
     if kind == "renamed over":
         precious.write_text("precious")
@@ -173,7 +168,7 @@ def _swap(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["recreated", "renamed over", "symlink", "fifo", "directory", "hard link"])
-def test_a_swap_between_the_look_and_the_move_is_put_back(data: Path, roots: Roots, kind: str) -> None:
+def test_a_file_swapped_in_before_the_move_is_put_back(data: Path, roots: Roots, kind: str) -> None:
     path = data / "name"
     path.write_text("temporary")
     (data / "kept").write_text("kept")
@@ -194,7 +189,7 @@ def test_a_swap_between_the_look_and_the_move_is_put_back(data: Path, roots: Roo
     assert (data / "kept").read_text() == "kept"
 
 
-def test_a_name_taken_meanwhile_is_not_overwritten_by_putting_back(data: Path, roots: Roots) -> None:
+def test_putting_a_file_back_never_overwrites_another_file(data: Path, roots: Roots) -> None:
     path = data / ("\u00e9" * 127)  # as long as a name can be
     path.write_text("temporary")
     record = registered(roots, path)
@@ -220,7 +215,7 @@ def test_a_name_taken_meanwhile_is_not_overwritten_by_putting_back(data: Path, r
     assert second or not roots.system.can.statx  # a weak identity is compared once more before the move
 
 
-def test_a_tree_swapped_for_another_is_put_back_whole(data: Path, roots: Roots) -> None:
+def test_a_tree_swapped_in_before_the_move_is_put_back_whole(data: Path, roots: Roots) -> None:
     tree, other = data / "tree", data / "other"
     for at in (tree, other):
         (at / "sub").mkdir(parents=True)
@@ -269,7 +264,7 @@ def test_a_subdirectory_swapped_for_a_symlink_is_not_followed(
 
 
 @needs_linux
-def test_a_fifo_in_the_place_of_a_file_keeps_no_reader_waiting(data: Path, roots: Roots) -> None:
+def test_a_fifo_instead_of_a_file_does_not_block_a_reader(data: Path, roots: Roots) -> None:
     path, fifo = data / "file", data / "fifo"
     path.write_text("content")
     os.mkfifo(fifo)
@@ -284,8 +279,8 @@ def test_a_fifo_in_the_place_of_a_file_keeps_no_reader_waiting(data: Path, roots
     assert seen == {b"content", "fifo"}
 
 
-def test_a_complete_journal_is_never_taken_for_a_dead_process_s(roots: Roots) -> None:
-    """Between the making and the locking of a journal, a recovery scan may see it; then it must not count as whole."""
+def test_a_journal_removed_by_recovery_does_not_count_as_whole(roots: Roots) -> None:
+    """A recovery scan may find a journal before it is locked. A journal that it removed must not count as whole."""
     private = roots.base.private.open()
     lost = 0
     with attacker(lambda: [recover(roots) for _ in range(50)] and None):
@@ -297,7 +292,7 @@ def test_a_complete_journal_is_never_taken_for_a_dead_process_s(roots: Roots) ->
 
 
 @needs_linux
-def test_a_journal_that_cannot_be_removed_stops_nothing(data: Path, roots: Roots) -> None:
+def test_a_journal_that_cannot_be_removed_stops_no_deletion(data: Path, roots: Roots) -> None:
     records = []
     for name in "ab":
         (data / name).write_text(name)
@@ -316,8 +311,8 @@ def test_a_journal_that_cannot_be_removed_stops_nothing(data: Path, roots: Roots
     assert len(log.read_text().splitlines()) == 2
 
 
-def test_a_recovery_scan_outlives_whoever_purges_at_the_same_time(roots: Roots) -> None:
-    """The note of a file's origin stands alone for an instant: before the file comes, and after it went."""
+def test_a_recovery_scan_works_during_a_purge(roots: Roots) -> None:
+    """The link to a file's origin exists alone for an instant: before the file arrives, and after it is purged."""
     private = roots.base.private.open()
     names = [f"{'0' * 32}.{n:x}.1.{FROM}" for n in range(8)]
 
