@@ -24,18 +24,18 @@ QUIET = (
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Returns the document that the browser built, and the messages of its console."""
+class RenderedPage:
+    """The document that the browser built, and the messages of its console."""
 
     dom: str
     console: list[str]
 
 
-def look(url: str, *, profile: Path, wait_ms: int = 0, size: str = "1280,800") -> Seen:
-    """Open *url*. With *wait_ms*, scripts run for that long."""
+def look(url: str, *, profile: Path, wait_ms: int = 0, size: str = "1280,800") -> RenderedPage:
+    """Opens *url* and returns what the browser made of it. With *wait_ms*, scripts run for that long."""
     waiting = [f"--virtual-time-budget={wait_ms}"] if wait_ms else []
-    done = _chromium("--dump-dom", f"--window-size={size}", *waiting, url, profile=profile)
-    return Seen(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
+    result = _chromium("--dump-dom", f"--window-size={size}", *waiting, url, profile=profile)
+    return RenderedPage(result.stdout, [line for line in result.stderr.splitlines() if "CONSOLE" in line])
 
 
 def screenshot(url: str, to: Path, *, profile: Path, size: str = "1280,1420") -> None:

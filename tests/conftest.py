@@ -155,7 +155,7 @@ MakeManager = Callable[..., TempFileManager]
 @pytest.fixture
 def make_manager(redis_client: redis.Redis, clock: FakeClock, base_dir: Path) -> Iterator[MakeManager]:
     """Creates managers on the test's Redis and clock: ``make_manager(max_age=5, host="web-2", batch_size=10)``."""
-    made: list[TempFileManager] = []
+    managers: list[TempFileManager] = []
 
     def make(directory: Path | None = None, max_age: float = 3600, **settings: object) -> TempFileManager:
         values = {"host": "web-1", "audit_log": "", **settings}
@@ -166,11 +166,11 @@ def make_manager(redis_client: redis.Redis, clock: FakeClock, base_dir: Path) ->
             client=redis_client,
             clock=clock,
         )
-        made.append(manager)
+        managers.append(manager)
         return manager
 
     yield make
-    for manager in made:
+    for manager in managers:
         manager.close()
 
 

@@ -57,7 +57,7 @@ class Process:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"it did not stop:\n{self.output[-4000:]}") from None
+            raise AssertionError(f"the process did not stop:\n{self.output[-4000:]}") from None
 
     def __enter__(self) -> Process:
         return self
@@ -126,5 +126,6 @@ def files_in(base_dir: Path) -> list[Path]:
     """Returns the files that are left, including those in the manager's private directory, without its audit log."""
     if not base_dir.exists():
         return []
-    found = [path for path in base_dir.rglob("*") if not path.name.startswith((".tempfleet-", "audit.log"))]
-    return sorted(found)
+    return sorted(
+        path for path in base_dir.rglob("*") if not path.name.startswith((".tempfleet-", "audit.log"))
+    )

@@ -59,10 +59,10 @@ class Worker:
 
     def samples(self) -> dict[str, float]:
         """Returns sample name -> value, without labels, summed over volumes."""
-        found: dict[str, float] = {}
+        totals: dict[str, float] = {}
         for name, value in re.findall(r"^(\w+)(?:\{[^}]*\})? (\S+)$", self.get("/metrics"), re.MULTILINE):
-            found[name] = found.get(name, 0) + float(value)
-        return found
+            totals[name] = totals.get(name, 0) + float(value)
+        return totals
 
     def manager(self) -> TempFileManager:
         """Returns a manager of the worker's volume."""
@@ -137,16 +137,19 @@ class Stack:
             "worker", "--loglevel=INFO", "-n", f"celery@{host}", *args, env=settings, name=host
         )
         worker = Worker(process, settings, Path(settings["TEMP_FILE_BASE_DIR"]))
-        wait_until(lambda: self.said(process, r"(celery@\S+ ready)"), timeout=60)
+        wait_until(lambda: self.first_match(process, r"(celery@\S+ ready)"), timeout=60)
         if web:
-            worker.url = wait_until(lambda: self.said(process, r"etrics are at (\S+)/metrics"), timeout=30)
+            worker.url = wait_until(
+                lambda: self.first_match(process, r"etrics are at (\S+)/metrics"), timeout=30
+            )
             wait_until(lambda: fetch(worker.url + "/readyz")[0] == 200, timeout=30)
         return worker
 
-    def said(self, process: Process, pattern: str) -> str:
+    def first_match(self, process: Process, pattern: str) -> str:
+        """Returns the first group of *pattern* in the output of a running process, or ""."""
         assert process.popen.poll() is None, process.output
-        found = re.search(pattern, process.output)
-        return found[1] if found else ""
+        match = re.search(pattern, process.output)
+        return match[1] if match else ""
 
 
 @contextmanager

@@ -48,8 +48,8 @@ def snapshot(client: redis.Redis) -> dict[bytes, object]:
 
 def tree(top: Path) -> dict[str, tuple[int, int, int]]:
     """Returns inode, mode and size of each entry below *top*."""
-    found = {str(path): path.lstat() for path in top.rglob("*")}
-    return {path: (stat.st_ino, stat.st_mode, stat.st_size) for path, stat in found.items()}
+    stats = {str(path): path.lstat() for path in top.rglob("*")}
+    return {path: (stat.st_ino, stat.st_mode, stat.st_size) for path, stat in stats.items()}
 
 
 def assert_balanced(manager: TempFileManager) -> None:
@@ -118,7 +118,7 @@ def console(*args: str, env: dict[str, str], **options: Any) -> subprocess.Popen
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether the process has ended. A zombie counts as ended."""
+    """Returns whether the process has ended. A zombie counts as ended."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

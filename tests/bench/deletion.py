@@ -88,10 +88,10 @@ def _measure(at: Path, way: str, use: InUse, threads: int, size: int) -> tuple[f
     return statistics.median(ratios), statistics.median(mosts), statistics.median(rates)
 
 
-def _timed(work: Callable[[list], object], given: list) -> float:
+def _timed(work: Callable[[list], object], items: list) -> float:
     os.sync()
     began = time.perf_counter()
-    work(given)
+    work(items)
     return time.perf_counter() - began
 
 
@@ -100,15 +100,15 @@ def _delete(deleter: Deleter, records: list[FileRecord], threads: int) -> None:
     chunk_size = BATCH // threads
     chunks = [records[n : n + chunk_size] for n in range(0, len(records), chunk_size)]
 
-    def one(chunk: list[FileRecord]) -> int:
-        done = deleter.delete(chunk, token=1, may_go_on=lambda: time.monotonic() < end)
-        return sum(deletion.outcome is Outcome.DELETED for deletion in done)
+    def delete(chunk: list[FileRecord]) -> int:
+        deletions = deleter.delete(chunk, token=1, may_go_on=lambda: time.monotonic() < end)
+        return sum(deletion.outcome is Outcome.DELETED for deletion in deletions)
 
     if threads == 1:
-        deleted = sum(map(one, chunks))
+        deleted = sum(map(delete, chunks))
     else:
         with ThreadPoolExecutor(threads) as pool:
-            deleted = sum(pool.map(one, chunks))
+            deleted = sum(pool.map(delete, chunks))
     assert deleted == len(records), f"{deleted} of {len(records)} deleted"
 
 

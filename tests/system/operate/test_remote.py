@@ -59,7 +59,7 @@ def test_one_exporter_shows_every_volume_and_ends_by_sigterm(stack: Stack) -> No
     process = stack.run(
         sys.executable, "-m", "tempfleet.cli", "exporter", "--port=0", env=stack.env("desk"), name="exporter"
     )
-    url = wait_until(lambda: stack.said(process, r"Metrics are at (\S+)/metrics"), timeout=30)
+    url = wait_until(lambda: stack.first_match(process, r"Metrics are at (\S+)/metrics"), timeout=30)
     assert 'temp_files_active{host="web-2"' in fetch(url + "/metrics")[1]
     assert fetch(url + "/readyz")[0] == 200
     os.kill(process.popen.pid, signal.SIGTERM)
