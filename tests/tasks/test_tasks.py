@@ -137,7 +137,8 @@ def test_a_message_may_only_name_files_below_its_roots(
 ) -> None:
     outside = tmp_path / "outside"
     outside.write_text("mine")
-    manager.register(outside, ttl=60)  # code may: it is below an allowed root
+    # Code can register the file, because it is below an allowed root.
+    manager.register(outside, ttl=60)
     for name, arguments in {
         "tempfleet.register": {"ttl": 1},
         "tempfleet.renew": {"ttl": 1},
@@ -198,7 +199,8 @@ MALFORMED: list[tuple[str, list[Any], dict[str, Any]]] = [
 def test_a_malformed_message_is_a_clear_error_and_counted(
     app: Celery, manager: TempFileManager, task: str, args: list[Any], kwargs: dict[str, Any]
 ) -> None:
-    manager.store.client.zadd("tempfleet:hosts", {"web-2": 1})  # silent
+    # web-2 is silent: its last heartbeat was in 1970.
+    manager.store.client.zadd("tempfleet:hosts", {"web-2": 1})
     with pytest.raises((MalformedMessage, InvalidTag, InvalidTTL)):
         app.tasks[task](*args, **kwargs)
     assert sum(rejected(manager).values()) == 1
