@@ -49,28 +49,28 @@ def in_a_fork(work: Callable[[], object]) -> object:
             os.write(writer, json.dumps(repr(exc)).encode())
             os._exit(1)
     os.close(writer)
-    with os.fdopen(reader) as answer:
-        said = answer.read()
-    assert os.waitpid(child, 0)[1] == 0, said
-    return json.loads(said)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0, text
+    return json.loads(text)
 
 
 def test_a_manager_that_was_used_before_a_fork_works_on_both_sides(shared: TempFileManager) -> None:
-    mine = shared.create()
-    mine.close()
+    parents = shared.create()
+    parents.close()
 
     def child() -> tuple[bool, str, int]:
-        theirs = shared.create()
-        theirs.close()
-        return shared.is_temp_file(mine), theirs.path, len(shared.files)
+        childs = shared.create()
+        childs.close()
+        return shared.is_temp_file(parents), childs.path, len(shared.files)
 
     for count in (2, 3, 4):
-        sees_mine, path, files = in_a_fork(child)  # type: ignore[misc]
-        assert (sees_mine, files) == (True, count)
+        is_registered, path, files = in_a_fork(child)  # type: ignore[misc]
+        assert (is_registered, files) == (True, count)
         assert shared.is_temp_file(path)
     assert in_a_fork(shared.clear_all) == 4
     assert shared.clear_all() == 0
-    assert not os.path.exists(mine)
+    assert not os.path.exists(parents)
 
 
 def test_a_manager_that_was_never_used_before_a_fork_works_on_both_sides(shared: TempFileManager) -> None:
@@ -83,21 +83,21 @@ def test_a_manager_that_was_never_used_before_a_fork_works_on_both_sides(shared:
     assert child() == 5
 
 
-def test_forked_at_once_from_several_threads_work(shared: TempFileManager) -> None:
+def test_children_forked_by_several_threads_can_use_the_manager(shared: TempFileManager) -> None:
     shared.create().close()
-    seen: list[object] = []
+    counts: list[object] = []
     threads = [
-        threading.Thread(target=lambda: seen.append(in_a_fork(lambda: len(shared.files)))) for _ in range(4)
+        threading.Thread(target=lambda: counts.append(in_a_fork(lambda: len(shared.files)))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [1] * 4
+    assert counts == [1] * 4
     shared.clear_all()
 
 
-def test_a_child_that_falls_out_of_its_parents_block_deletes_only_its_own(
+def test_a_child_that_leaves_its_parents_block_deletes_only_its_own_files(
     shared: TempFileManager, base_dir: Path
 ) -> None:
     own = base_dir / "own"
@@ -108,7 +108,8 @@ def test_a_child_that_falls_out_of_its_parents_block_deletes_only_its_own(
         created.close()
 
         def child() -> bool:
-            with pytest.raises(ZeroDivisionError):  # as if an exception unwound the child's stack
+            # An exception unwinds the child's stack.
+            with pytest.raises(ZeroDivisionError):
                 try:
                     own.touch()
                     shared.register(own)
@@ -132,7 +133,7 @@ def register_there(manager: TempFileManager, path: str) -> int:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_manager_goes_to_another_process_by_multiprocessing(
+def test_a_manager_can_be_sent_to_another_process(
     shared: TempFileManager, base_dir: Path, method: str
 ) -> None:
     path = base_dir / "file"
@@ -161,7 +162,7 @@ def test_a_pickled_manager_is_the_same_manager(shared: TempFileManager) -> None:
         assert len(shared.files) == 1
 
 
-def test_a_manager_with_a_client_of_its_own_says_why_it_cannot_be_pickled(tmp_path: Path) -> None:
+def test_the_error_of_pickling_a_manager_with_a_client_gives_the_reason(tmp_path: Path) -> None:
     manager = TempFileManager(tmp_path / "base", client=fakeredis.FakeRedis(), clock=FakeClock())
     with pytest.raises(TypeError, match="give it a redis_url instead"):
         pickle.dumps(manager)
@@ -205,9 +206,9 @@ def test_8_threads_in_4_processes_share_a_base_directory_and_the_counts_balance(
     shared: TempFileManager, base_dir: Path, real_server: EmbeddedServer
 ) -> None:
     workers = [python(WORKER, base_dir, real_server.unix_url, 8, stderr=subprocess.PIPE) for _ in range(4)]
-    said = [worker.communicate(timeout=120) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, said
-    totals = [[int(word) for word in out.split()] for out, _ in said]
+    outputs = [worker.communicate(timeout=120) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 4, outputs
+    totals = [[int(word) for word in out.split()] for out, _ in outputs]
     cleaned, registered = (sum(column) for column in zip(*totals, strict=True))
     assert registered == 4 * 8 * 8 * 2
 
@@ -241,10 +242,10 @@ def test_cleaners_that_are_killed_in_the_middle_lose_nothing(
 ) -> None:
     for _ in range(600):
         shared.create().close()
-    written = [base_dir / str(n) for n in range(300)]
-    for path in written:
+    paths = [base_dir / str(n) for n in range(300)]
+    for path in paths:
         path.touch()
-    shared.register_many(written)
+    shared.register_many(paths)
     deleted = 0
     for _ in range(4):
         cleaner = python(DYING, base_dir, real_server.unix_url)
@@ -263,9 +264,7 @@ def test_cleaners_that_are_killed_in_the_middle_lose_nothing(
     assert stats.total("failed") == 0
 
 
-def test_a_base_directory_that_went_away_in_another_process_is_told(
-    shared: TempFileManager, base_dir: Path
-) -> None:
+def test_a_child_process_reports_a_missing_base_directory(shared: TempFileManager, base_dir: Path) -> None:
     shared.create().close()
     base_dir.rename(base_dir.with_name("away"))
 
