@@ -1,6 +1,6 @@
 """
-The layout is held here: rooms are entered by their front doors, front doors say what they promise, and nothing grows
-too long to be read. That imports go downwards only is held by import-linter (pyproject.toml, `make lint`).
+The layout: rooms are imported through their front doors, front doors document what they promise, and files and
+functions stay short. import-linter checks that imports go downwards only (pyproject.toml, `make lint`).
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from support import ROOT
 SOURCES = {"tempfleet": ROOT / "manager" / "tempfleet", "tempfleet_tasks": ROOT / "tasks" / "tempfleet_tasks"}
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 40
-FACADE = "manager/tempfleet/manager/manager.py"  # one class with all public methods, each of them short
+# One class with all public methods, each of them short.
+FACADE = "manager/tempfleet/manager/manager.py"
 
 ROOMS = {top: sorted(path.parent.name for path in SOURCES[top].glob("*/__init__.py")) for top in SOURCES}
 FILES = sorted(path for top in SOURCES.values() for path in top.rglob("*.py"))
 
 
 def module_of(path: Path) -> list[str]:
-    """The dotted name of a source file, as a list; a package's own name for its __init__."""
+    """Returns the dotted name of a source file as a list. For an __init__ it is the name of the package."""
     top = next(top for top in SOURCES.values() if path.is_relative_to(top))
     parts = [top.name, *path.relative_to(top).with_suffix("").parts]
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
 def imported_modules(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Line, module and names of each import of our own code in *path*."""
+    """Yields line, module and names of each import of this project's code in *path*."""
     module = module_of(path)
     package = module if path.name == "__init__.py" else module[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -47,7 +48,7 @@ def imported_modules(path: Path) -> Iterator[tuple[int, list[str], list[str]]]:
 
 
 def room_of(module: list[str]) -> str:
-    """The room that *module* is in, with its package, or "" for a module of the top level."""
+    """Returns the room of *module* with its package, or "" for a module of the top level."""
     return ".".join(module[:2]) if len(module) > 1 and module[1] in ROOMS[module[0]] else ""
 
 
@@ -56,28 +57,28 @@ def short(path: Path) -> str:
 
 
 @pytest.mark.parametrize("top", SOURCES)
-def test_the_rooms_are_those_of_the_contract_on_layers(top: str) -> None:
+def test_the_layers_contract_lists_every_room(top: str) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract.get("containers") == [top])
-    named = {name for layer in layers for name in layer.split(" | ")}
+    names = {name for layer in layers for name in layer.split(" | ")}
     modules = {path.stem for path in SOURCES[top].glob("*.py")} - {"__init__", "__main__"}
-    assert named == modules | set(ROOMS[top])
+    assert names == modules | set(ROOMS[top])
     assert len(ROOMS[top]) == {"tempfleet": 14, "tempfleet_tasks": 4}[top]
 
 
 @pytest.mark.parametrize("path", FILES, ids=short)
-def test_another_room_is_entered_by_its_front_door_only(path: Path) -> None:
-    mine = room_of(module_of(path))
-    wrong = [
+def test_another_room_is_imported_through_its_front_door_only(path: Path) -> None:
+    own_room = room_of(module_of(path))
+    violations = [
         (line, ".".join(target))
         for line, target, _ in imported_modules(path)
-        if (room := room_of(target)) and room != mine and len(target) > 2
+        if (room := room_of(target)) and room != own_room and len(target) > 2
     ]
-    assert wrong == []
+    assert violations == []
 
 
 @pytest.mark.parametrize(("top", "room"), [(top, room) for top in ROOMS for room in ROOMS[top]])
-def test_a_front_door_says_what_its_room_promises_and_what_it_does_not_do(top: str, room: str) -> None:
+def test_a_front_door_documents_what_its_room_promises_and_does_not_do(top: str, room: str) -> None:
     front_door = ast.parse((SOURCES[top] / room / "__init__.py").read_text())
     text = ast.get_docstring(front_door) or ""
     assert len([sentence for sentence in text.replace("\n", " ").split(". ") if sentence.strip()]) >= 2
@@ -90,7 +91,7 @@ def test_a_front_door_says_what_its_room_promises_and_what_it_does_not_do(top: s
 
 
 @pytest.mark.parametrize("path", FILES, ids=short)
-def test_no_file_and_no_function_is_too_long_to_be_read(path: Path) -> None:
+def test_no_file_and_no_function_is_too_long(path: Path) -> None:
     text = path.read_text()
     if short(path) != FACADE:
         assert text.count("\n") <= LONGEST_FILE

@@ -1,4 +1,4 @@
-"""The error tree: caught by class, its data on the object, the same on the other side of a process boundary."""
+"""Errors are caught by class, have their data as attributes, and stay the same in another process."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_every_error_is_one_line_for_people(error: type[TempfleetError]) -> None
         BatchError(records=[1], errors={"/tmp/x": FileMissing("gone", path="/tmp/x", reason="missing")}),
     ],
 )
-def test_an_error_survives_the_way_to_another_process(error: TempfleetError) -> None:
+def test_an_error_can_be_pickled_with_its_data(error: TempfleetError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy)) == (type(error), str(error))
     data = {name: str(value) for name, value in vars(error).items()}
     assert {name: str(value) for name, value in vars(copy).items()} == data
 
 
-def test_what_callers_already_catch_catches_ours() -> None:
-    for ours, builtin in [
+def test_every_error_can_be_caught_by_its_builtin_or_base_class() -> None:
+    for error, base in [
         (FileMissing, FileNotFoundError),
         (UnsafePath, ValueError),
         (InvalidTTL, ValueError),
@@ -77,16 +77,16 @@ def test_what_callers_already_catch_catches_ours() -> None:
         (AlreadyClaimed, RegistryError),
         (RegistryUnavailable, RegistryError),
     ]:
-        assert issubclass(ours, builtin)
+        assert issubclass(error, base)
     assert all(issubclass(error, TempfleetError) for error in EVERY)
 
 
-def test_a_file_that_is_missing_reads_like_a_sentence_and_not_like_an_errno() -> None:
+def test_the_message_of_a_missing_file_is_the_plain_sentence() -> None:
     assert str(FileMissing("/tmp/x: there is none", path="/tmp/x")) == "/tmp/x: there is none"
     assert str(NotRegistered("/tmp/x is not registered")) == "/tmp/x is not registered"
 
 
-def test_an_error_about_a_path_builds_its_own_sentence_and_keeps_the_path_as_it_is() -> None:
+def test_an_error_about_a_path_builds_its_sentence_and_keeps_the_path() -> None:
     path = "/tmp/a\nb"
     for error, sentence in [
         (AlreadyClaimed.of(path), r"/tmp/a\nb is being deleted at this moment."),
@@ -104,13 +104,13 @@ def test_an_error_about_a_path_builds_its_own_sentence_and_keeps_the_path_as_it_
         assert (str(error), error.path) == (sentence, path)
 
 
-def test_a_batch_error_tells_how_many_and_shows_the_first() -> None:
+def test_a_batch_error_counts_the_failures_and_shows_the_first() -> None:
     error = BatchError(records=[1, 2], errors={"/a": FileMissing("no /a"), "/b": FileMissing("no /b")})
     assert str(error) == "2 files could not be registered, 2 could. The first: no /a"
     assert BatchError().errors == {}
 
 
-def test_all_that_callers_need_is_at_the_top() -> None:
+def test_the_package_exports_every_public_name_in_order() -> None:
     for name in tempfleet.__all__:
         assert getattr(tempfleet, name)
     assert sorted(tempfleet.__all__) == tempfleet.__all__

@@ -1,6 +1,6 @@
 """
-Sizes, durations and counts have one form, and it is the same on the console, on the page and in messages. A name is one
-line, and controls no terminal.
+Sizes, durations and counts have the same form on the console, on the page and in messages. A name is one line and
+cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def test_a_size_has_a_binary_unit(amount: int, text: str) -> None:
 
 
 @given(st.integers(0, 2**50))
-def test_a_size_is_read_by_settings_as_what_was_written(amount: int) -> None:
+def test_settings_can_read_a_formatted_size(amount: int) -> None:
     assert size_bytes(size(amount)) == pytest.approx(amount, rel=0.06)
 
 
@@ -45,14 +45,14 @@ def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
 
 
 @given(st.floats(0.001, 1e8))
-def test_a_duration_is_at_most_one_part_in_twenty_off(seconds: float) -> None:
+def test_a_formatted_duration_is_at_most_five_percent_off(seconds: float) -> None:
     units = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86_400}
     words = duration(seconds).split()
-    shown = sum(float(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
-    assert shown == pytest.approx(seconds, rel=0.05, abs=0.0005)
+    total = sum(float(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+    assert total == pytest.approx(seconds, rel=0.05, abs=0.0005)
 
 
-def test_words_agree_with_their_number() -> None:
+def test_nouns_agree_with_their_number() -> None:
     assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
     assert [counted(n, "file was", "files were") for n in (1, 2)] == ["1 file was", "2 files were"]
     assert count(1_234_567) == "1,234,567"
@@ -62,24 +62,25 @@ names = st.binary(min_size=1, max_size=60).map(os.fsdecode) | st.text(max_size=6
 
 
 @given(names)
-def test_a_printable_name_has_nothing_that_a_log_or_a_terminal_obeys(name: str) -> None:
-    shown = printable(name)
-    assert shown.isprintable()
-    assert len(f"{shown}.".splitlines()) == 1
-    shown.encode()  # and can be written anywhere: no surrogate is left
+def test_a_printable_name_has_no_line_breaks_and_no_control_characters(name: str) -> None:
+    text = printable(name)
+    assert text.isprintable()
+    assert len(f"{text}.".splitlines()) == 1
+    # It contains no surrogate, so every file and terminal can print it.
+    text.encode()
 
 
 @given(names, names)
-def test_two_different_names_never_print_alike(one: str, other: str) -> None:
-    assert (printable(one) == printable(other)) == (one == other)
+def test_different_names_have_different_printable_forms(name: str, other: str) -> None:
+    assert (printable(name) == printable(other)) == (name == other)
 
 
-def test_an_ordinary_name_stays_as_it_is() -> None:
+def test_an_ordinary_name_is_not_changed() -> None:
     for name in ("/tmp/report.pdf", "/tmp/größe 5 µm.csv", "/tmp/日本語.txt", '/tmp/it\'s "quoted"'):
         assert printable(name) == name
 
 
-def test_newlines_escapes_and_stray_bytes_come_out_as_escapes() -> None:
+def test_newlines_control_characters_and_invalid_bytes_are_escaped() -> None:
     assert printable("a\nb") == r"a\nb"
     assert printable("a\x1b[2Jb") == r"a\x1b[2Jb"
     assert printable(os.fsdecode(b"a\xffb")) == r"a\udcffb"

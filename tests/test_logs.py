@@ -1,4 +1,4 @@
-"""A log line is one line, whatever a file name contains; the log file and its handler."""
+"""An event is one line of the log for any file name. The log file and its handler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.logs import configure, logger, printable
 
 
-def test_no_handler_is_forced_on_a_host_application() -> None:
+def test_importing_the_library_adds_no_log_handler() -> None:
     assert logger.name == "tempfleet"
     assert [type(handler) for handler in logger.handlers] == [logging.NullHandler]
     assert logger.level == logging.NOTSET
@@ -31,7 +31,7 @@ def test_no_handler_is_forced_on_a_host_application() -> None:
 
 @pytest.fixture
 def log_to(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """``log_to(level="INFO", form="text")`` logs to a file until the test ends; returns the file."""
+    """``log_to(level="INFO", form="text")`` logs to a file until the test ends. It returns the file."""
     ends: list[Callable[[], None]] = []
 
     def start(level: str = "INFO", form: str = "text") -> Path:
@@ -54,7 +54,7 @@ def test_a_log_line_has_the_specifications_form(log_to: Callable[..., Path]) -> 
     )
 
 
-def test_a_log_file_begins_at_its_level(log_to: Callable[..., Path]) -> None:
+def test_a_log_file_contains_only_lines_of_its_level_and_above(log_to: Callable[..., Path]) -> None:
     file = log_to(level="WARNING")
     logger.info("not this")
     logger.warning("this")
@@ -63,9 +63,7 @@ def test_a_log_file_begins_at_its_level(log_to: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_an_event_is_one_line_whatever_a_name_or_a_traceback_holds(
-    form: str, log_to: Callable[..., Path]
-) -> None:
+def test_an_event_is_one_line_for_any_name_and_traceback(form: str, log_to: Callable[..., Path]) -> None:
     file = log_to(form=form)
     try:
         raise OSError("bad\nname \x1b[2J \u2028" + os.fsdecode(b"\xff"))
@@ -76,7 +74,7 @@ def test_an_event_is_one_line_whatever_a_name_or_a_traceback_holds(
     assert "Traceback" in line
 
 
-def test_a_json_line_says_when_where_and_what(log_to: Callable[..., Path]) -> None:
+def test_a_json_line_has_time_level_process_and_message(log_to: Callable[..., Path]) -> None:
     file = log_to(form="json")
     logger.warning("Kept temporary file %s for now", "/tmp/größe")
     event = json.loads(file.read_text())
@@ -87,7 +85,7 @@ def test_a_json_line_says_when_where_and_what(log_to: Callable[..., Path]) -> No
     }  # fmt: skip
 
 
-def test_a_log_file_that_is_rotated_is_opened_anew(log_to: Callable[..., Path]) -> None:
+def test_a_rotated_log_file_is_reopened(log_to: Callable[..., Path]) -> None:
     file = log_to()
     logger.info("before")
     file.rename(file.with_suffix(".1"))
@@ -97,13 +95,13 @@ def test_a_log_file_that_is_rotated_is_opened_anew(log_to: Callable[..., Path]) 
 
 
 def test_a_log_file_that_cannot_be_written_is_a_settings_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"LOG_FILE='.*': cannot be written: No such file") as refused:
+    with pytest.raises(SettingsError, match=r"LOG_FILE='.*': cannot be written: No such file") as error:
         configure(level="INFO", form="text", file=str(tmp_path / "no" / "log"))
-    assert refused.value.variable == "LOG_FILE"
+    assert error.value.variable == "LOG_FILE"
 
 
 @pytest.mark.process
-def test_the_console_logs_to_the_file_and_warns_on_stderr_as_before(
+def test_the_console_logs_to_the_file_and_prints_nothing_on_stderr(
     tmp_path: Path, real_server: EmbeddedServer, real_client: redis.Redis
 ) -> None:
     env = console_env(
@@ -128,8 +126,8 @@ def test_the_console_logs_to_the_file_and_warns_on_stderr_as_before(
 
 
 @pytest.mark.process
-def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> None:
-    """In a process of its own, because Celery's logging is the process's."""
+def test_the_log_file_of_a_worker_has_its_own_level_and_its_console_has_celerys(tmp_path: Path) -> None:
+    """Runs in a child process, because Celery sets up the logging of the whole process."""
     settings = f"log_file={str(tmp_path / 'log')!r}, log_format='json', log_level='DEBUG'"
     with python(
         "import logging\n"
@@ -143,13 +141,13 @@ def test_a_worker_logs_as_set_while_its_console_obeys_celery(tmp_path: Path) -> 
     ) as process:
         _, console_lines = process.communicate(timeout=30)
     assert process.returncode == 0, console_lines
-    in_file = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert in_file[-2:] == ["quiet", "loud"]
+    messages = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert messages[-2:] == ["quiet", "loud"]
     assert [json.loads(line)["message"] for line in console_lines.splitlines()] == ["loud"]
 
 
 @pytest.mark.process
-def test_a_worker_of_the_console_tells_an_event_once(tmp_path: Path, real_server: EmbeddedServer) -> None:
+def test_a_worker_of_the_console_logs_an_event_once(tmp_path: Path, real_server: EmbeddedServer) -> None:
     log, base = tmp_path / "log", tmp_path / "base"
     taken = socket.create_server(("127.0.0.1", 0))
     env = console_env(
@@ -167,6 +165,6 @@ def test_a_worker_of_the_console_tells_an_event_once(tmp_path: Path, real_server
     with taken, console("worker", "-P", "solo", env=env, stdout=-1, stderr=subprocess.STDOUT) as worker:
         wait_until(lambda: log.exists() and all(event in log.read_text() for event in events), timeout=60)
         worker.terminate()
-        shown, _ = worker.communicate(timeout=60)
+        output, _ = worker.communicate(timeout=60)
     assert [log.read_text().count(event) for event in events] == [1, 1, 1]
-    assert shown.count("is taken") == 1, shown
+    assert output.count("is taken") == 1, output

@@ -1,4 +1,4 @@
-"""What callers may pass as a time to live, and as the reason of a hold."""
+"""Which values callers can pass as a time to live and as the reason of a hold."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from tempfleet.validation import hold_reason, ttl_ms
         (LONGEST_TTL_SECONDS, 31_622_400_000),
     ],
 )
-def test_a_time_to_live_is_whole_milliseconds_and_never_shorter_than_asked(seconds: float, ms: int) -> None:
+def test_a_time_to_live_is_rounded_up_to_milliseconds(seconds: float, ms: int) -> None:
     assert ttl_ms(seconds) == ms
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "value",
     [0, -1, -0.0, float("nan"), float("inf"), float("-inf"), LONGEST_TTL_SECONDS + 1, 10**400, -(10**400)],
 )
-def test_a_time_to_live_that_is_no_length_of_time_is_refused(nonsense: float) -> None:
-    with pytest.raises(InvalidTTL) as refused:
-        ttl_ms(nonsense)
-    assert refused.value.value is nonsense
+def test_a_time_to_live_out_of_range_is_refused(value: float) -> None:
+    with pytest.raises(InvalidTTL) as error:
+        ttl_ms(value)
+    assert error.value.value is value
 
 
-@pytest.mark.parametrize("nonsense", ["60", None, True, b"1", [1], 1j, Decimal(1)])
-def test_a_time_to_live_that_is_no_number_is_refused(nonsense: object) -> None:
+@pytest.mark.parametrize("value", ["60", None, True, b"1", [1], 1j, Decimal(1)])
+def test_a_time_to_live_that_is_not_a_number_is_refused(value: object) -> None:
     with pytest.raises(InvalidTTL, match="number of seconds"):
-        ttl_ms(nonsense)
+        ttl_ms(value)
 
 
-def test_the_reason_of_a_hold_is_short() -> None:
+def test_the_reason_of_a_hold_has_at_most_500_characters() -> None:
     assert hold_reason("x" * 500) == "x" * 500
     with pytest.raises(ReasonTooLong):
         hold_reason("x" * 501)
