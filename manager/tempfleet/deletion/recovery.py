@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..filesystem import ASIDE, FROM, Identity, Root, Roots, digest_of
+from ..filesystem import ASIDE, FROM, Entry, Identity, Root, Roots, digest_of
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from . import exchange, guarded
 from . import failpoints as faults
 from .journal import JournalEntry, abandoned
+from .restore import forget_origin
 from .session import Session
 from .skip import Unchanged
 
@@ -55,10 +57,14 @@ def recover(roots: Roots) -> list[Recovered]:
         _forget_origins(private, names)
         for name, lines in abandoned(private, names):
             last = {line.path: line for line in lines}
+            # Listed after the journal is locked: before that, its process was perhaps still moving files.
+            quarantined = {
+                f"{entry.digest}.{entry.token:x}": entry for entry in root.private.entries() if entry.aside
+            }
             results = [
                 result
                 for line in last.values()
-                if (result := _recover_one(root, private, line, roots)) is not None
+                if (result := _recover_one(root, private, line, quarantined, roots)) is not None
             ]
             recovered += results
             stays = any(not result.back for result in results)
@@ -84,8 +90,13 @@ def _forget_origins(private: int, names: list[str]) -> None:
                 continue  # its maker, or another scan, was faster
 
 
-def _recover_one(root: Root, private: int, line: JournalEntry, roots: Roots) -> Recovered | None:
+def _recover_one(
+    root: Root, private: int, line: JournalEntry, quarantined: Mapping[str, Entry], roots: Roots
+) -> Recovered | None:
     entry = f"{digest_of(line.path)}.{line.token:x}"
+    in_quarantine = quarantined.get(entry)
+    if in_quarantine is not None:
+        entry = in_quarantine.name
     record = FileRecord(line.path, 0, 0, identity=line.identity)
     if not line.path.startswith(root.prefix):
         return None
@@ -95,11 +106,17 @@ def _recover_one(root: Root, private: int, line: JournalEntry, roots: Roots) -> 
             mode = os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode
             fd = session.parent(root, line.path)
             name = line.path[line.path.rindex("/") + 1 :]
+            if in_quarantine is not None and line.identity == NO_IDENTITY:
+                return None  # nothing to compare it with; nobody else can have replaced a created file
             ours = guarded.is_same(record, root, private, entry, session)
+            if ours and in_quarantine is not None:
+                return None
             if ours and _is_taken(fd, name):
                 flags = Flag.DIRECTORY.value if stat.S_ISDIR(mode) else ""
                 return Recovered(line.path, False, replace(record, flags=flags), line.token)
             guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
+            if in_quarantine is not None:
+                forget_origin(private, in_quarantine)
         except FileNotFoundError:
             return None
         except (OSError, guarded.NotPutBack, Unchanged) as exc:

@@ -14,10 +14,12 @@ from deletion_support import delete, registered, settings_for
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.plan import Quarantined
+from tempfleet.filesystem.creation import create_file
+from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.private_directory import digest_of
 from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import System
-from tempfleet.records import FileRecord, Outcome
+from tempfleet.records import Deletion, FileRecord, Outcome
 
 POINTS = [point for point in faults.POINTS if point.startswith(("guarded.", "tree.", "secure."))]
 
@@ -110,6 +112,51 @@ def test_recovery_returns_a_foreign_file_that_a_killed_process_moved(
     assert delete(roots, record)[0].outcome is Outcome.REPLACED
     assert path.read_text() == "precious"
     assert left_over(roots) == []
+
+
+@pytest.mark.parametrize("point", ["guarded.moved", "guarded.put-back"])
+def test_a_stranger_moved_into_quarantine_by_a_killed_process_gets_its_name_back(
+    data: Path, roots: Roots, point: str
+) -> None:
+    path = data / "name"
+    path.write_text("temporary")
+    record = registered(roots, path)
+
+    def child() -> None:
+        def at(reached: str) -> None:
+            if reached == "set-aside.noted":
+                path.unlink()
+                path.write_text("precious")
+            if reached == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        faults.install(at)
+        list(Deleter(roots, roots.settings).quarantine([record], token=7, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+    deleter = Deleter(roots, roots.settings)
+    recovered = deleter.recover()
+    assert [one.path for one in recovered if one.back] == ([str(path)] if point == "guarded.moved" else [])
+    assert path.read_text() == "precious"
+    assert list(deleter.quarantined_files()) == []
+    [result] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
+    assert isinstance(result, Deletion) and result.outcome is Outcome.REPLACED
+    assert path.read_text() == "precious"
+
+
+def test_recovery_leaves_in_quarantine_what_a_killed_process_moved_there(data: Path, roots: Roots) -> None:
+    path = data / "file"
+    path.write_text("x")
+    name = new_name()
+    os.close(create_file(roots, name, mode=0o600))
+    created = FileRecord(f"{roots.base.path}/{name}", 0, 0, flags="c", uid=os.geteuid())
+    assert killed_at("guarded.compared", roots, [created, registered(roots, path)], quarantine=True)
+    deleter = Deleter(roots, roots.settings)
+    assert deleter.recover() == []
+    assert sorted(file.path for file in deleter.quarantined_files()) == sorted([created.path, str(path)])
 
 
 def test_the_next_claim_returns_a_foreign_file_without_recovery(data: Path, roots: Roots) -> None:
