@@ -107,6 +107,21 @@ def test_the_record_of_a_quarantined_file_deletes_only_that_file(
     assert [d.outcome for d in deleter.delete([one], token=9, may_go_on=lambda: True)] == [Outcome.MISSING]
 
 
+def test_a_created_record_outside_the_base_directory_itself_is_refused_whatever_is_in_quarantine(
+    deleter: Deleter, roots: Roots
+) -> None:
+    path = Path(roots.base.path, "sub", "file")
+    path.parent.mkdir()
+    path.write_text("x")
+    one = moved(deleter, registered(roots, path))
+    record = FileRecord(str(path), 0, 0, flags="c", uid=os.geteuid())
+    refused = Deletion(record, Outcome.REFUSED, reason="not-private")
+    with deleter.preview(quarantine=True) as predict:
+        assert predict(record) == refused
+    assert quarantine(deleter, record, token=8) == [refused]
+    assert os.path.exists(one.new.path)
+
+
 def test_the_next_claim_after_a_crash_reports_the_quarantined_file(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:

@@ -33,14 +33,20 @@ def is_named_by_us(record: FileRecord) -> bool:
     return record.identity == NO_IDENTITY and _CREATED in record.flags
 
 
+def name_in_base(record: FileRecord, root: Root, session: Session) -> str:
+    """The name of the file in the base directory; "" if it is elsewhere, where names are not ours alone."""
+    name = record.path[len(root.prefix) :]
+    return name if root is session.roots.base and "/" not in name else ""
+
+
 class Direct:
     """The way for names that are ours alone."""
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        base = session.roots.base
-        name = record.path[len(root.prefix) :]
-        if root is not base or "/" in name:
+        name = name_in_base(record, root, session)
+        if not name:
             return Deletion(record, Outcome.REFUSED, reason="not-private")
+        base = session.roots.base
         fd = base.fd
         try:
             found = os.stat(name, dir_fd=fd, follow_symlinks=False)

@@ -68,8 +68,9 @@ class Quarantine:
         return plan
 
     def _plan_created(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        if (left := direct.left_in_quarantine(record, session)) is not None:
-            return self._plan_of_left(record, session.roots.base, left)
+        in_base = direct.name_in_base(record, root, session)
+        if in_base and (left := direct.left_in_quarantine(record, session)) is not None:
+            return self._plan_of_left(record, root, left)
         return _DIRECT.plan(record, root, session)
 
     def _plan_named(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
