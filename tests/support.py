@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -50,6 +51,11 @@ def tree(top: Path) -> dict[str, tuple[int, int, int]]:
     """Returns inode, mode and size of each entry below *top*."""
     stats = {str(path): path.lstat() for path in top.rglob("*")}
     return {path: (stat.st_ino, stat.st_mode, stat.st_size) for path, stat in stats.items()}
+
+
+def without_times(text: str) -> str:
+    """Replaces each duration by one word and repeated spaces by one, because durations set the width of columns."""
+    return re.sub(" +", " ", re.sub(r"\b\d+(\.\d+)? (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?", "TIME", text))
 
 
 def assert_balanced(manager: TempFileManager) -> None:

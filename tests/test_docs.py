@@ -2,8 +2,8 @@
 The documents are true: every snippet runs in order on a real Redis, the reference matches the code, no link is dead.
 
 A page is one shell session. Its ``sh`` blocks run as they stand. Its ``python`` blocks run between them, or are saved
-if they name a file. Blocks marked ``docker`` and ``kubernetes`` run in tests/system/deploy if an engine or kubectl is
-available.
+if they name a file. The session prints each line of the ``console`` blocks. Blocks marked ``docker`` and ``kubernetes``
+run in tests/system/deploy if an engine or kubectl is available.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import redis
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import ROOT
+from support import ROOT, without_times
 from tempfleet import TempFileManager, Volume
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
@@ -89,10 +89,10 @@ def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str],
     # The tutorial starts its own Redis.
     if page.stem == "tutorial":
         del environment["TEMP_FILE_BROKER_URL"]
-    with log.open("wb") as output:
+    with log.open("wb") as file:
         session = subprocess.Popen(
             ["bash", "-c", script_of(page)], cwd=home, env=environment,
-            stdout=output, stderr=output, start_new_session=True,
+            stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
     try:
         code = session.wait(120)
@@ -104,7 +104,21 @@ def test_every_snippet_of_the_page_runs(page: Path, environment: dict[str, str],
         except ProcessLookupError:
             pass
         session.wait()
-    assert code == 0, log.read_text(errors="replace")
+    output = log.read_text(errors="replace")
+    assert code == 0, output
+    lines = without_names(output.replace(str(home), "/home/me/fleet")).splitlines()
+    assert [line for line in expected_lines(page) if line not in lines] == []
+
+
+def expected_lines(page: Path) -> list[str]:
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    answers = "".join(code for language, _, code in blocks if language == "console")
+    return without_names(answers).splitlines()
+
+
+def without_names(text: str) -> str:
+    """Replaces durations and the random names of created files."""
+    return without_times(re.sub(r"\b[0-9a-f]{40}\b", "NAME", text))
 
 
 def anchors(page: Path) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from support import ROOT
+from support import ROOT, without_times
 from tempfleet.cli import main
 
 README = (ROOT / "README.md").read_text()
@@ -19,11 +19,6 @@ README = (ROOT / "README.md").read_text()
 def block(language: str) -> str:
     (code,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
     return str(code)
-
-
-def without_times(text: str) -> str:
-    """Replaces each duration by one word and repeated spaces by one, because durations set the width of columns."""
-    return re.sub(" +", " ", re.sub(r"\b\d+(\.\d+)? (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?", "TIME", text))
 
 
 def run(*command: str, env: dict[str, str]) -> str:
