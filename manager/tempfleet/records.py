@@ -100,6 +100,10 @@ class FileRecord:
         """Whether it has all of *tags* and its path begins with *prefix*."""
         return set(tags) <= set(self.tags) and self.path.startswith(prefix)
 
+    def has_ended_hold(self, now_ms: int) -> bool:
+        """Whether its hold has ended; the next clean-up makes it wait for its own deadline again."""
+        return self.state is State.HELD and self.due_ms is not None and self.due_ms <= now_ms
+
     def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
         """Whether more than *fraction* of its life is over. Only for waiting files outside the quarantine."""
         age_ms, life_ms = now_ms - self.registered_ms, self.deadline_ms - self.registered_ms

@@ -201,6 +201,14 @@ def test_ls_and_explain_show_the_reason_and_the_end_of_a_hold(console: Run, a_fi
     )
 
 
+def test_ls_shows_an_ended_hold_with_the_deadline_of_the_file(console: Run, a_file: Path) -> None:
+    console("register", str(a_file), "--ttl", "2h")
+    console("hold", str(a_file), "--for", "0.01s")
+    wait_until(lambda: "hold ended" in console("ls", "--state", "held").stdout)
+    assert console("ls").stdout.splitlines()[1].split()[:5] == ["hold", "ended", "in", "2", "h"]
+    assert answer(console("ls", "--json"))["files"][0]["state"] == "held"
+
+
 def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("cleanup", "--dry-run", "--json"))["files"] == []

@@ -147,12 +147,23 @@ def test_ended_leases_and_counts_that_do_not_balance_are_found(
     clock.advance(11)
     manager.registry.claim(limit=1, lease_ms=1000)
     clock.advance(2)
-    assert findings(manager, "leases")[0].said.startswith("1 file has a lease or a hold that has ended")
+    assert findings(manager, "leases")[0].said == "1 file has a lease that has expired"
     keys = {key.rpartition(b":")[2]: key for key in redis_client.keys("tempfleet:{*")}
     redis_client.hdel(keys[b"records"], str(Path(manager.base_dir) / "a"))
     assert [finding.level for finding in findings(manager, "record")] == [Level.ERROR]
     redis_client.hincrby(keys[b"stats"], "registered", 2)
     assert findings(manager, "balance")[0].said == "Counts do not balance by 2"
+
+
+def test_an_ended_hold_is_reported_without_a_warning(manager: TempFileManager, clock: FakeClock) -> None:
+    path = registered(manager, "a")
+    assert findings(manager, "holds") == []
+    manager.hold(path, 2)
+    clock.advance(2)
+    (finding,) = findings(manager, "holds")
+    assert (finding.level, finding.todo) == (Level.OK, "")
+    assert finding.said == "1 file has a hold that has ended; the next clean-up treats it as not held"
+    assert [finding.level for finding in findings(manager, "leases")] == [Level.OK]
 
 
 def test_a_silent_host_is_reported_with_the_files_that_wait_there(

@@ -21,6 +21,9 @@ from .output import Table, original_path, path_cell, records_document, when
 QUARANTINED = "quarantined"
 """The state that people see of quarantined files; in the registry they are waiting files."""
 
+HOLD_ENDED = "hold ended"
+"""Shown instead of the state "held" after the end of a hold, until the next clean-up."""
+
 Key = Callable[[FileRecord], tuple[float | str, str]]
 
 ORDERS: dict[str, Key] = {
@@ -144,7 +147,7 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
         ("State", "Due", "Size", "Tries", "Tags", "Reason", "Path"),
         [
             (
-                state_of(record),
+                HOLD_ENDED if record.has_ended_hold(now_ms) else state_of(record),
                 when(record, now_ms),
                 size(record.size_bytes),
                 record.attempts,

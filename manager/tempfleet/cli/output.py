@@ -83,12 +83,13 @@ def path_cell(record: FileRecord) -> Text:
 
 
 def when(record: FileRecord, now_ms: int) -> str:
-    """When the file falls due, as a cell of a table."""
+    """When the file falls due, as a cell of a table; of an ended hold, when the file itself does."""
     if record.state is State.LEASED:
         return "now"
-    if record.due_ms is None:
+    due_ms = record.deadline_ms if record.has_ended_hold(now_ms) else record.due_ms
+    if due_ms is None:
         return "never"
-    seconds = (record.due_ms - now_ms) / 1000
+    seconds = (due_ms - now_ms) / 1000
     return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 

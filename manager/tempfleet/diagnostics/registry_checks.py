@@ -78,12 +78,17 @@ def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
 
 
 def check_leases(registry: Registry) -> Iterator[Finding]:
-    expired = sum(len(page) for page in registry.reapable_paths())
+    if ended := sum(map(len, registry.ended_hold_paths())):
+        files = counted(ended, "file has", "files have")
+        them = "it" if ended == 1 else "them"
+        text = f"{files} a hold that has ended; the next clean-up treats {them} as not held"
+        yield Finding("holds", Level.OK, text)
+    expired = sum(map(len, registry.expired_lease_paths()))
     if not expired:
-        yield Finding("leases", Level.OK, "No lease and no hold has ended")
+        yield Finding("leases", Level.OK, "No lease has expired")
         return
     yield Finding(
-        "leases", Level.WARNING, f"{counted(expired, 'file has', 'files have')} a lease or a hold that has ended",
+        "leases", Level.WARNING, f"{counted(expired, 'file has', 'files have')} a lease that has expired",
         "A worker died. The next clean-up makes them due again. Does a worker of this host run?",
     )  # fmt: skip
 

@@ -94,10 +94,15 @@ class RegistryReader:
                     yield record
 
     def reapable_paths(self) -> Iterator[list[str]]:
-        """The paths that ``reap`` would give back now: those of expired claims and holds."""
-        now_ms = self.now_ms()
-        yield from self._range("held", "-inf", now_ms)
-        for tokens in self._range("claims", "-inf", now_ms):
+        """The paths that ``reap`` would give back now: those of ended holds and expired leases."""
+        yield from self.ended_hold_paths()
+        yield from self.expired_lease_paths()
+
+    def ended_hold_paths(self) -> Iterator[list[str]]:
+        yield from self._range("held", "-inf", self.now_ms())
+
+    def expired_lease_paths(self) -> Iterator[list[str]]:
+        for tokens in self._range("claims", "-inf", self.now_ms()):
             for token in tokens:
                 yield from self._range("leases", token, token)
 
