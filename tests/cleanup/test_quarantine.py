@@ -269,7 +269,7 @@ def test_a_dry_run_and_explain_show_which_files_fit_into_the_quarantine(
     Path(made, "inside").write_text("in")
     clock.advance(6)
     assert manager.explain(fits).verdict.reason == "quarantine"
-    assert "would be quarantined" in str(manager.explain(fits))
+    assert "will be quarantined" in str(manager.explain(fits))
     promised = list(manager.preview())
     assert [(preview.path, preview.outcome, preview.reason) for preview in promised] == [
         (str(fits), "deleted", "quarantine"),
@@ -361,6 +361,11 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     manager.register(path, ttl=60)
     text = str(manager.explain(path))
     assert "is due in 1 min" in text and "it would be quarantined" in text and "a\\nb" in text
+    manager.hold(path, 2)
+    clock.advance(2)
+    text = str(manager.explain(path))
+    assert "was held; the hold has ended, and it is due in 58 s." in text
+    assert "If it were due now, it would be quarantined" in text
     manager.hold(path)
     assert "held until tempfleet unhold" in str(manager.explain(path))
     manager.unhold(path)
@@ -370,10 +375,27 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     os.replace(base_dir / "moved", path)
     clock.advance(61)
     before = manager.stats().totals
-    assert "is due." in str(manager.explain(path))
+    text = str(manager.explain(path))
+    assert "is due.\nAt the next clean-up it will be quarantined" in text
     assert manager.stats().totals == before
+    manager.hold(path, 2)
+    clock.advance(2)
+    text = str(manager.explain(path))
+    assert "the hold has ended, and it is due.\nAt the next clean-up it will be quarantined" in text
     manager.cleanup()
-    assert "tempfleet restore" in str(manager.explain(path))
+    name = f"{base_dir}/a\\nb"
+    restorable = "tempfleet restore brings it back."
+    in_quarantine = f"{name} is in quarantine and will be deleted in 10 min; {restorable}"
+    assert str(manager.explain(path)) == in_quarantine
+    clock.advance(GRACE)
+    later = f"is in quarantine and will be deleted at the next clean-up; {restorable}"
+    assert str(manager.explain(path)) == f"{name} {later}"
+    path.write_text("another")
+    manager.register(path)
+    assert str(manager.explain(path)).endswith(f"A file that had this path {later}")
+    (aside,) = manager.quarantined()
+    manager.hold(aside.aside_path)
+    assert str(manager.explain(path)).endswith(f"is in quarantine; {restorable}")
 
 
 def test_a_file_that_is_being_created_is_explained_as_kept(

@@ -207,6 +207,20 @@ def test_ls_shows_an_ended_hold_with_the_deadline_of_the_file(console: Run, a_fi
     wait_until(lambda: "hold ended" in console("ls", "--state", "held").stdout)
     assert console("ls").stdout.splitlines()[1].split()[:5] == ["hold", "ended", "in", "2", "h"]
     assert answer(console("ls", "--json"))["files"][0]["state"] == "held"
+    assert "the hold has ended, and it is due in 2 h." in console("explain", str(a_file)).stdout
+
+
+def test_explain_reports_a_quarantined_file_by_its_original_path(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "2h")
+    assert console("explain", str(a_file)).exit_code == 1
+    console("register", str(a_file))
+    console("cleanup", "--force")
+    explained = console("explain", str(a_file))
+    restorable = "tempfleet restore brings it back."
+    assert explained.stdout == f"{a_file} is in quarantine and will be deleted in 2 h; {restorable}\n"
+    assert explained.exit_code == 0
 
 
 def test_a_dry_run_lists_what_would_be_deleted_and_changes_nothing(console: Run, a_file: Path) -> None:

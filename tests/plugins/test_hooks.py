@@ -243,7 +243,7 @@ def test_a_dry_run_shows_vetoes_and_changes_nothing(
     assert previews == {str(legal): (Outcome.BUSY, "veto:guard"), str(other): (Outcome.DELETED, "")}
     assert (snapshot(manager.store.client), tree(base_dir)) == before
     assert "because the plug-in guard wants it kept" in str(manager.explain(legal))
-    assert "it would be deleted" in str(manager.explain(other))
+    assert "it will be deleted" in str(manager.explain(other))
 
 
 # -- listeners

@@ -16,41 +16,43 @@ from ..logs import printable
 from ..plugins import FAILED, VETO
 from ..records import Deletion, FileRecord, Outcome, State
 
-IF_DUE = {
-    Outcome.DELETED: "it would be deleted",
-    Outcome.MISSING: "its record would be dropped, because the file is missing",
-    Outcome.REPLACED: "its record would be dropped and the file kept, because it is not the registered file",
-    Outcome.BUSY: "it would be kept and retried, because a process uses it",
-    Outcome.REFUSED: "it would be kept as a dead letter, because it may not be deleted",
-    Outcome.UNAVAILABLE: "it would be kept, because its root is not available",
-    Outcome.FAILED: "it would be kept and retried, because the system refuses the deletion",
+BY_OUTCOME = {
+    Outcome.DELETED: "it {will} be deleted",
+    Outcome.MISSING: "its record {will} be dropped, because the file is missing",
+    Outcome.REPLACED: "its record {will} be dropped and the file kept, because it is not the registered file",
+    Outcome.BUSY: "it {will} be kept and retried, because a process uses it",
+    Outcome.REFUSED: "it {will} be kept as a dead letter, because it may not be deleted",
+    Outcome.UNAVAILABLE: "it {will} be kept, because its root is not available",
+    Outcome.FAILED: "it {will} be kept and retried, because the system refuses the deletion",
 }
 
 CONDITION: dict[State | None, str] = {
     State.DEAD: "If it were retried now",
     State.HELD: "The hold keeps it. If it were due now without the hold",
 }
-"""The condition of the preview, in the states in which it is not only the deadline."""
+"""The condition of the preview for files that are not due, in the states in which it is not only the deadline."""
 
 BY_REASON = {
-    QUARANTINE: "it would be quarantined, so that tempfleet restore can bring it back",
-    NOT_CREATED: "it would be kept and retried, because its program may still be creating it",
-    "in-use-unknown": "it would be kept and retried, because it is unknown whether a process uses it",
+    QUARANTINE: "it {will} be quarantined, so that tempfleet restore can bring it back",
+    NOT_CREATED: "it {will} be kept and retried, because its program may still be creating it",
+    "in-use-unknown": "it {will} be kept and retried, because it is unknown whether a process uses it",
 }
 
 BY_PLUGIN = {
-    VETO: "it would be kept and retried, because the plug-in {} wants it kept",
-    FAILED: "it would be kept and retried, because the plug-in {} fails (tempfleet plugins)",
+    VETO: "it {will} be kept and retried, because the plug-in {plugin} wants it kept",
+    FAILED: "it {will} be kept and retried, because the plug-in {plugin} fails (tempfleet plugins)",
 }
 
 
-def _describe(verdict: Deletion) -> str:
+def _describe(verdict: Deletion, will: str) -> str:
+    """What a clean-up does; *will* is the auxiliary verb."""
     if verdict.reason in BY_REASON:
-        return BY_REASON[verdict.reason]
+        return BY_REASON[verdict.reason].format(will=will)
     kind, _, plugin = verdict.reason.partition(":")
     if kind in BY_PLUGIN:
-        return BY_PLUGIN[kind].format(plugin)
-    return IF_DUE[verdict.outcome] + (f" ({in_words(verdict.reason)})" if verdict.reason else "")
+        return BY_PLUGIN[kind].format(will=will, plugin=plugin)
+    cause = f" ({in_words(verdict.reason)})" if verdict.reason else ""
+    return BY_OUTCOME[verdict.outcome].format(will=will) + cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Explanation:
         record: the record of *path*, None if there is none.
         verdict: what a clean-up would do now if the file were due.
         aside: quarantined files that had this path and can be restored.
+        aside_records: their records, in the same order; None if a record is lost.
     """
 
     path: str
@@ -67,6 +70,7 @@ class Explanation:
     record: FileRecord | None
     verdict: Deletion | None
     aside: Sequence[QuarantinedFile] = ()
+    aside_records: Sequence[FileRecord | None] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -75,10 +79,9 @@ class Explanation:
         """Sentences for people, one fact each."""
         name, record, verdict = printable(self.path), self.record, self.verdict
         if record is None or verdict is None:
-            sentences = [f"{name} is not registered, so nothing will happen to it."]
+            sentences = [] if self.aside else [f"{name} is not registered, so nothing will happen to it."]
         else:
-            sentences = [f"{name} {self._describe_state(record)}."]
-            sentences.append(f"{CONDITION.get(record.state, 'If it were due now')}, {_describe(verdict)}.")
+            sentences = [f"{name} {self._describe_state(record)}.", self._preview(record, verdict)]
             if record.is_compressed:
                 sentences.append(
                     "It is compressed: manager.open reads it, and tempfleet decompress decompresses it."
@@ -89,9 +92,7 @@ class Explanation:
                 )
             for reason in dict.fromkeys((verdict.reason, record.last_error)):
                 sentences += [todo] if (todo := meaning_of(reason).todo) else []
-        if self.aside:
-            sentences.append("A file that had this path is in quarantine; tempfleet restore brings it back.")
-        return sentences
+        return sentences + self._quarantine_sentences()
 
     def as_dict(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -109,12 +110,40 @@ class Explanation:
             return "is being deleted at this moment"
         if record.state is State.DEAD:
             return "could not be deleted and is a dead letter (tempfleet dead retry, or dead forget)"
+        if record.has_ended_hold(self.now_ms):
+            return f"was held; the hold has ended, and it {self._describe_deadline(record.deadline_ms)}"
         if record.state is State.HELD:
             span = "until tempfleet unhold" if record.due_ms is None else f"for {self._in(record.due_ms)}"
             why = f", because: {printable(record.hold_reason)}" if record.hold_reason else ""
             return f"is held {span}{why}"
-        ahead = (record.due_ms or 0) - self.now_ms
-        return "is due" if ahead <= 0 else f"is due in {self._in(record.due_ms or 0)}"
+        return self._describe_deadline(record.due_ms or 0)
+
+    def _describe_deadline(self, due_ms: int) -> str:
+        return "is due" if due_ms <= self.now_ms else f"is due in {self._in(due_ms)}"
+
+    def _preview(self, record: FileRecord, verdict: Deletion) -> str:
+        """What the next clean-up will do to a due file, or would do to another one."""
+        has_ended_hold = record.has_ended_hold(self.now_ms)
+        due_ms = record.deadline_ms if has_ended_hold else record.due_ms or 0
+        if (has_ended_hold or record.state is State.WAITING) and due_ms <= self.now_ms:
+            return f"At the next clean-up {_describe(verdict, 'will')}."
+        state = State.WAITING if has_ended_hold else record.state
+        return f"{CONDITION.get(state, 'If it were due now')}, {_describe(verdict, 'would')}."
+
+    def _quarantine_sentences(self) -> list[str]:
+        is_alone = self.record is None and len(self.aside) == 1
+        subject = printable(self.path) if is_alone else "A file that had this path"
+        return [
+            f"{subject} is in quarantine{self._end_of_quarantine(record)}; tempfleet restore brings it back."
+            for record in self.aside_records
+        ]
+
+    def _end_of_quarantine(self, record: FileRecord | None) -> str:
+        if record is None or record.state is not State.WAITING or record.due_ms is None:
+            return ""
+        if record.due_ms <= self.now_ms:
+            return " and will be deleted at the next clean-up"
+        return f" and will be deleted in {self._in(record.due_ms)}"
 
     def _in(self, then_ms: int) -> str:
         return duration(max(then_ms - self.now_ms, 0) / 1000)

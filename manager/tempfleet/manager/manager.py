@@ -433,10 +433,10 @@ class TempFileManager:
     def explain(self, path: StrPath) -> Explanation:
         """Explain the record of *path*, and what would happen to the file if it expired now. Changes nothing."""
         absolute = normalise(path)
-        now_ms, (record,) = self.registry.read([absolute])
-        preview = None if record is None else self._preview_one(record, now_ms)
         quarantined = [file for file in self.quarantined() if file.path == absolute]
-        return Explanation(absolute, now_ms, record, preview, quarantined)
+        now_ms, (record, *others) = self.registry.read([absolute, *(file.aside_path for file in quarantined)])
+        preview = None if record is None else self._preview_one(record, now_ms)
+        return Explanation(absolute, now_ms, record, preview, quarantined, others)
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, read from the disk."""
