@@ -237,10 +237,30 @@ def test_a_dry_run_and_the_clean_up_count_quarantined_files_alike(
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
     console("register", str(a_file))
-    assert "1 would be quarantined" in console("cleanup", "--dry-run", "--force").output
+    shown = console("cleanup", "--dry-run", "--force").output
+    assert "1 would be quarantined" in shown
+    assert shown.splitlines()[1].split() == ["quarantined", "0", "B", str(a_file)], "no reason is shown"
     assert answer(console("cleanup", "--dry-run", "--force", "--json"))["counts"] == {"set_aside": 1}
     report = answer(console("cleanup", "--force", "--json"))
     assert (report["set_aside"], report["deleted"]) == (1, 0)
+    console("register", str(make(a_file)))
+    assert console("cleanup", "--force").output.startswith("Quarantined 1 file; deleted 0 files (0 B) in ")
+
+
+def test_a_dry_run_says_what_happens_to_files_that_would_not_be_deleted(
+    console: Run, base_dir: Path, a_file: Path
+) -> None:
+    replaced, missing = make(base_dir / "b.txt"), make(base_dir / "c.txt")
+    console("register", str(a_file), str(replaced), str(missing))
+    make(base_dir / "new").replace(replaced)
+    missing.unlink()
+    with a_file.open():
+        shown = console("cleanup", "--dry-run", "--force").stdout
+        would = answer(console("cleanup", "--dry-run", "--force", "--json"))
+    for words in ("kept (busy)", "kept (replaced)", "dropped (missing)"):
+        assert f"1 would be {words}" in shown.splitlines()[-1]
+        assert sum(line.startswith(words) for line in shown.splitlines()) == 1
+    assert would["counts"] == {"busy": 1, "replaced": 1, "missing": 1}, "the words for programs"
 
 
 def test_cleanup_force_reports_quarantined_files_and_a_purge_deletes_them(
@@ -287,6 +307,7 @@ def test_restore_lists_the_quarantined_files_with_the_time_left(
     monkeypatch.setenv("TEMP_FILE_QUARANTINE", "2h")
     console("register", str(a_file))
     console("cleanup", "--force")
+    assert console("restore").stdout.splitlines()[0].split() == ["DUE", "SIZE", "PATH"]
     assert console("restore").stdout.splitlines()[1].split() == ["in", "2", "h", "4", "B", str(a_file)]
     listed = answer(console("restore", "--json"))
     assert 0 < listed["files"][0]["due_ms"] - listed["now_ms"] <= 7200 * 1000

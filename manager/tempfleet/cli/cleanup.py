@@ -9,10 +9,13 @@ import click
 from ..cleanup import CleanupReport
 from ..deletion import QUARANTINE
 from ..formatting import counted, duration, size
-from ..records import Deletion
+from ..records import Deletion, Outcome
 from .console import Console, pass_console
 from .options import prefix_filter, tag_filter
 from .output import Table, origin_field, path_cell
+
+SET_ASIDE = "set_aside"
+"""The word of the JSON output for files that are, or would be, quarantined."""
 
 
 @click.command()
@@ -58,8 +61,8 @@ def cleanup(
     ]
     console.answer(
         {**report.as_dict(), "quarantined": quarantined},
-        f"Deleted {counted(report.deleted, 'file')} ({size(report.freed_bytes)}) in {duration(report.seconds)}"
-        + (f", {report.set_aside} quarantined" if report.set_aside else "")
+        (f"Quarantined {counted(report.set_aside, 'file')}; deleted" if report.set_aside else "Deleted")
+        + f" {counted(report.deleted, 'file')} ({size(report.freed_bytes)}) in {duration(report.seconds)}"
         + "".join(f", {part}" for part in others)
         + ".",
         *_quarantined_sentence(quarantined if force else 0),
@@ -104,7 +107,12 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
         ],
     }  # fmt: skip
     rows = [
-        (_words(outcome), deletion.reason, size(deletion.freed_bytes), path_cell(deletion.record))
+        (
+            _words(outcome),
+            "" if outcome == SET_ASIDE else deletion.reason,
+            size(deletion.freed_bytes),
+            path_cell(deletion.record),
+        )
         for deletion, outcome in zip(deletions, outcomes, strict=True)
     ]
     table = [Table(("Would be", "Reason", "Frees", "Path"), rows)] if rows else []
@@ -117,11 +125,16 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
 
 def _outcome(deletion: Deletion) -> str:
     """The outcome, for programs. Files to quarantine are counted apart, as in the report of a real clean-up."""
-    return "set_aside" if deletion.reason == QUARANTINE else deletion.outcome.value
+    return SET_ASIDE if deletion.reason == QUARANTINE else deletion.outcome.value
 
 
 def _words(outcome: str) -> str:
-    return "quarantined" if outcome == "set_aside" else outcome
+    """The outcome for people, after "would be"."""
+    if outcome == Outcome.DELETED:
+        return "deleted"
+    if outcome == SET_ASIDE:
+        return "quarantined"
+    return "dropped (missing)" if outcome == Outcome.MISSING else f"kept ({outcome})"
 
 
 COMMANDS: tuple[click.Command, ...] = (cleanup,)

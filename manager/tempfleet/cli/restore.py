@@ -17,7 +17,7 @@ def restore(console: Console, paths: tuple[str, ...]) -> int:
     """
     Restore quarantined files; without a PATH, list them.
 
-    The list shows when each file will be deleted. Restoring never overwrites another file. A restored file is not
+    The list shows when each file is due for deletion. Restoring never overwrites another file. A restored file is not
     registered any more, so Tempfleet does not delete it.
 
     Exits with 1 if any file could not be restored.
@@ -62,7 +62,7 @@ def _list(console: Console) -> int:
     ]
     console.answer(
         {"now_ms": now_ms, "files": documents},
-        Table(("Deleted", "Size", "Path"), rows) if rows else "No files are in quarantine.",
+        Table(("Due", "Size", "Path"), rows) if rows else "No files are in quarantine.",
     )
     return 0
 
