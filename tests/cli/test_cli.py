@@ -175,6 +175,17 @@ def test_renew_reports_that_the_deadline_is_already_later(console: Run, a_file: 
     assert answer(console("renew", str(a_file), "--ttl", "1h", "--json"))["moved"] is False
 
 
+def test_commands_for_one_file_print_the_absolute_path(
+    console: Run, a_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(a_file.parent)
+    for command in ("register", "renew", "hold", "unhold", "unregister"):
+        assert f"{a_file}" in console(command, a_file.name).stdout, command
+    console("register", a_file.name)
+    for command in ("renew", "hold", "unhold", "unregister"):
+        assert answer(console(command, a_file.name, "--json"))["path"] == str(a_file), command
+
+
 def test_a_held_file_survives_a_forced_cleanup_until_unhold(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["held_seconds"] == 3600

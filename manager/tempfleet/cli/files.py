@@ -112,6 +112,7 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
       tempfleet renew /tmp/report.pdf --ttl 1d
     """
     manager = console.manager
+    path = normalise(path)
     deadline = manager.renew(path, ttl=ttl)
     left = deadline - manager.registry.now_ms() / 1000
     wanted = manager.max_age if ttl is None else ttl
@@ -134,6 +135,7 @@ def unregister(console: Console, path: str) -> None:
     \b
       tempfleet unregister /tmp/report.pdf
     """
+    path = normalise(path)
     console.manager.unregister(path)
     console.answer(
         {"path": path, "released": True}, f"{printable(path)} is not managed any more; the file stays."
@@ -152,6 +154,7 @@ def hold(console: Console, path: str, seconds: float | None, reason: str) -> Non
     \b
       tempfleet hold /tmp/core.1234 --for 7d --reason "crash of Tuesday, ticket 117"
     """
+    path = normalise(path)
     console.manager.hold(path, seconds, reason=reason)
     span = "; tempfleet unhold ends the hold" if seconds is None else f" for {duration(seconds)}"
     document = {"path": path, "held_seconds": seconds, "reason": reason}
@@ -170,6 +173,7 @@ def unhold(console: Console, path: str) -> int:
     \b
       tempfleet unhold /tmp/core.1234
     """
+    path = normalise(path)
     was_held = console.manager.unhold(path)
     text = "is due at its own deadline again" if was_held else "was not held"
     console.answer({"path": path, "lifted": was_held}, f"{printable(path)} {text}.")
