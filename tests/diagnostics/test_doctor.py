@@ -118,6 +118,18 @@ def test_a_file_that_waits_for_its_retry_is_reported_with_the_processes_that_use
         assert manager.stats().due == 0
         (finding,) = findings(manager, "failures")
     assert finding.level is Level.WARNING
+    assert finding.said.startswith(f"{path} was kept at the last try (open); open in ")
+    (finding,) = findings(manager, "failures")
+    assert finding.said == f"{path} was kept at the last try (open)"
+    assert finding.todo == "It is retried automatically."
+
+
+def test_a_held_file_is_not_among_the_failures(manager: TempFileManager, clock: FakeClock) -> None:
+    path = registered(manager, "used")
+    clock.advance(11)
+    with path.open():
+        assert manager.cleanup() == 0
+        (finding,) = findings(manager, "failures")
     assert f"({os.getpid()})" in finding.said
     manager.hold(path)
     assert findings(manager, "failures")[0].level is Level.OK

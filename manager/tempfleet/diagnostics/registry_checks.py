@@ -130,7 +130,10 @@ def _retried(registry: Registry) -> Iterator[FileRecord]:
 
 def _failure(record: FileRecord, processes: list[str]) -> Finding:
     reason = record.last_error or "unknown"
-    text, todo = f"{printable(record.path)} cannot be deleted ({in_words(reason)})", meaning_of(reason).todo
+    # Only failures count as attempts: a busy file, or one whose root is away, has none.
+    has_failed = record.attempts > 0 or record.state is State.DEAD
+    verb = "cannot be deleted" if has_failed else "was kept at the last try"
+    text, todo = f"{printable(record.path)} {verb} ({in_words(reason)})", meaning_of(reason).todo
     if processes:
         return Finding(
             "failures",
@@ -143,7 +146,7 @@ def _failure(record: FileRecord, processes: list[str]) -> Finding:
             "failures", Level.ERROR, f"{text}; it is a dead letter",
             f"{todo or 'Remove the cause.'} Then run tempfleet dead retry, or tempfleet dead forget.",
         )  # fmt: skip
+    attempts = f"; {counted(record.attempts, 'attempt')}" if record.attempts else ""
     return Finding(
-        "failures", Level.WARNING, f"{text}; {counted(record.attempts, 'attempt')}",
-        f"{todo} It is retried automatically.".lstrip(),
-    )  # fmt: skip
+        "failures", Level.WARNING, text + attempts, f"{todo} It is retried automatically.".lstrip()
+    )
