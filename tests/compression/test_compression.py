@@ -591,3 +591,20 @@ def test_a_reason_from_another_module_keeps_its_word() -> None:
     assert (open_file.reason, open_file.word) == (Skip.OPEN, "open")
     error = _error_of("/base/file", mount)
     assert isinstance(error, UnsafePath) and error.reason == "mount"
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        (Skip.MISSING, "/base/file: there is no such file."),
+        (Skip.REPLACED, "/base/file: another file has its name now."),
+        (
+            Skip.OUTSIDE_ROOTS,
+            "/base/file cannot be decompressed: it is outside the directories that files may be deleted in "
+            "(TEMP_FILE_ALLOWED_ROOTS).",
+        ),
+        (Skip.NO_EXCHANGE, "/base/file cannot be decompressed: its file system cannot exchange two names."),
+    ],
+)
+def test_the_reason_not_to_decompress_is_a_sentence(reason: Skip, text: str) -> None:
+    assert str(_error_of("/base/file", Unchanged(reason))) == text

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..deletion import Agreement, NewForm, Session, Skip, Unchanged, recover
-from ..errors import AlreadyClaimed, FileMissing, TempfleetError, UnsafePath
-from ..filesystem import Root, Roots, name_of
+from ..errors import AlreadyClaimed, FileMissing, TempfleetError
+from ..filesystem import Root, Roots, name_of, unsafe
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
 from ..registry import Registry
@@ -254,7 +254,8 @@ class Compressor:
 
 
 def _missing(path: str, exc: Unchanged) -> TempfleetError:
-    return FileMissing.of(path, exc.word)
+    text = "there is no such file" if exc.reason is Skip.MISSING else "another file has its name now"
+    return FileMissing(f"{printable(path)}: {text}.", path=path, reason=exc.word)
 
 
 def _busy(path: str, _exc: Unchanged) -> TempfleetError:
@@ -275,8 +276,14 @@ _ERRORS = {
 }
 """What ``decompress`` raises. For every other reason it is UnsafePath."""
 
+_WHY = {
+    Skip.NO_EXCHANGE: "its file system cannot exchange two names",
+    Skip.NO_NOTE: "the journal for crashes cannot be written",
+}
+"""The words for people, if filesystem/paths.py has none."""
+
 
 def _error_of(path: str, exc: Unchanged) -> TempfleetError:
     if exc.reason in _ERRORS:
         return _ERRORS[exc.reason](path, exc)
-    return UnsafePath(f"{printable(path)} cannot be decompressed: {exc.word}.", path=path, reason=exc.word)
+    return unsafe(path, exc.word, _WHY.get(exc.reason, ""), action="decompressed")
