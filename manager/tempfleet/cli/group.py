@@ -69,11 +69,11 @@ JSON document on stdout, and an error is {"error": class, "message": text} on st
 \b
 Exit status:
   0    success; for health: healthy
-  1    the answer is no, or a part failed; for health: degraded
+  1    not found, nothing to do, or a part failed; for health: degraded
   2    wrong usage or a wrong setting; for health: unhealthy
   3    Redis cannot be reached or refuses access
-  130  interrupted; but up, exporter and status --watch run until Ctrl-C,
-       and then exit with 0
+  130  interrupted; but worker, beat, up, exporter and status --watch
+       run until Ctrl-C, and then exit with 0
 """
 
 Plugin = click.Group | Callable[[], click.Group | Sequence[click.Command]]

@@ -47,7 +47,7 @@ def worker(console: Console, loglevel: str | None, extra: tuple[str, ...]) -> in
     """
     Run a worker for this host. It deletes the expired files of the host.
 
-    Unknown options are passed to Celery.
+    Unknown options are passed to Celery. Ctrl-C lets the current tasks end.
 
     \b
       tempfleet worker

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from celery.signals import worker_shutting_down
+
 from tempfleet import Settings
 
 from ..app import make_app
@@ -13,14 +15,25 @@ def run_worker(
     settings: Settings, *, log_level: str = "INFO", quiet: bool = False, extra: Sequence[str] = ()
 ) -> int:
     """
-    Serve the settings' host until a signal ends it. Returns Celery's exit status.
+    Serve the settings' host until a signal ends it. Returns Celery's exit status, but 0 after one Ctrl-C.
 
     Args:
         quiet: do not print Celery's banner.
         extra: options of Celery.
     """
     name = f"tempfleet@{settings.host.replace('%', '%%')}"
-    return _run(settings, quiet, ["worker", "--hostname", name, "--loglevel", log_level, *extra])
+    shutdowns: list[str] = []
+
+    def add_shutdown(how: str, **_: object) -> None:
+        shutdowns.append(how)
+
+    worker_shutting_down.connect(add_shutdown, weak=False)
+    try:
+        status = _run(settings, quiet, ["worker", "--hostname", name, "--loglevel", log_level, *extra])
+    finally:
+        worker_shutting_down.disconnect(add_shutdown)
+    # Celery exits with 1 after SIGINT, even if all tasks have ended. After a second one it stops them: cold.
+    return 0 if shutdowns and set(shutdowns) == {"Warm"} else status
 
 
 def run_beat(

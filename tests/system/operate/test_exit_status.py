@@ -1,0 +1,42 @@
+"""The long-running commands end in order, with status 0, by each of the usual signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from celery.signals import worker_shutting_down
+
+from stack import Stack
+from support import console_env, wait_until
+from tempfleet import Settings
+from tempfleet_tasks.console import node
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("command", "ready"), [("worker", r"( ready\.)"), ("beat", "(beat: Starting)")])
+def test_a_signal_ends_a_worker_and_a_beat_with_status_0(
+    stack: Stack, tmp_path: Path, number: signal.Signals, command: str, ready: str
+) -> None:
+    env = console_env(tmp_path, **stack.env())
+    process = stack.run(sys.executable, "-P", "-m", "tempfleet.cli", command, env=env, name=command)
+    wait_until(lambda: stack.said(process, ready), timeout=60)
+    process.popen.send_signal(number)
+    assert process.popen.wait(30) == 0, process.output
+
+
+@pytest.mark.parametrize(
+    ("shutdowns", "status"), [([], 1), (["Warm"], 0), (["Warm", "Warm"], 0), (["Warm", "Cold"], 1)]
+)
+def test_a_worker_that_fails_or_is_stopped_at_once_keeps_celerys_status(
+    monkeypatch: pytest.MonkeyPatch, shutdowns: list[str], status: int
+) -> None:
+    def run(*_: object) -> int:
+        for how in shutdowns:
+            worker_shutting_down.send(sender="worker", sig="SIGINT", how=how, exitcode=1)
+        return 1
+
+    monkeypatch.setattr(node, "_run", run)
+    assert node.run_worker(Settings()) == status
