@@ -14,8 +14,8 @@ def accept_disk(console: Console) -> None:
     """
     Accept the current disk for this base directory, although its records were made on another disk.
 
-    Until then Tempfleet deletes nothing there, because the right disk may just not be mounted. Afterwards it drops the
-    records of missing files at their deadlines.
+    Until you run this, Tempfleet deletes nothing there, because the right disk may just not be mounted. Afterwards it
+    drops the records of missing files at their deadlines.
 
     Directories in memory (tmpfs) and below the system's temp directory do not need this, because they are expected to
     be created anew. Records of files that are gone with the old directory are dropped.

@@ -32,6 +32,8 @@ def adopt(
     """
     Register the files of the base directory that have no record.
 
+    Only files that have not changed for --idle, by default TEMP_FILE_MAX_AGE.
+
     Use it after Redis lost its data, or if programs left files behind. Their time to live starts now. Their modes are
     narrowed to TEMP_FILE_PERMISSION_MASK, as by register.
 

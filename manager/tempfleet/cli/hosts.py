@@ -93,8 +93,8 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     """
     Forget a host that does not come back.
 
-    Its records stay in the registry, and its files stay on its disk. The host is listed again if one of its workers
-    sends a heartbeat.
+    Only the host's entry in the list is dropped. Its records stay in the registry, and its files stay on its disk. The
+    host is listed again if one of its workers sends a heartbeat.
 
     \b
       tempfleet hosts retire batch-7 --dry-run

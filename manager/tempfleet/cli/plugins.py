@@ -21,8 +21,8 @@ def plugins(console: Console) -> int:
     """
     Show the installed plug-ins and whether they work.
 
-    It loads each plug-in. It also shows the hooks that workers of this base directory have switched off. Files that
-    these hooks decide about are kept.
+    It loads each plug-in. It also shows the hooks that workers of this base directory have switched off. Until a
+    hook is on again, the files that it decides about are kept.
 
     Exits with 1 if any plug-in does not work.
 
