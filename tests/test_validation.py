@@ -9,7 +9,7 @@ import pytest
 
 from tempfleet import InvalidTTL, ReasonTooLong
 from tempfleet.settings.settings import LONGEST_TTL_SECONDS
-from tempfleet.validation import hold_reason, ttl_ms
+from tempfleet.validation import hold_ms, hold_reason, ttl_ms
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,12 @@ def test_the_reason_of_a_hold_has_at_most_500_characters() -> None:
     assert hold_reason("x" * 500) == "x" * 500
     with pytest.raises(ReasonTooLong):
         hold_reason("x" * 501)
+
+
+def test_the_errors_for_zero_seconds_name_the_limits() -> None:
+    with pytest.raises(InvalidTTL, match=r"^A time to live must be more than zero seconds, not 0\.0\.$"):
+        ttl_ms(0.0)
+    with pytest.raises(
+        InvalidTTL, match=r"^A hold must be more than zero seconds and at most 366 days, not 0;"
+    ):
+        hold_ms(0)

@@ -21,17 +21,17 @@ def ttl_ms(seconds: object) -> int:
         InvalidTTL: *seconds* is not a number, NaN, zero or less, or longer than 366 days.
     """
     if not isinstance(seconds, numbers.Real) or isinstance(seconds, bool):
-        raise InvalidTTL(f"A time to live is a number of seconds, not {seconds!r}.", value=seconds)
+        raise InvalidTTL(f"A time to live must be a number of seconds, not {seconds!r}.", value=seconds)
     try:
         value = float(seconds)
     except OverflowError:
         # An integer of more than 308 digits.
         value = math.inf
     if math.isnan(value) or value <= 0:
-        raise InvalidTTL(f"A time to live is above zero seconds, not {seconds!r}.", value=seconds)
+        raise InvalidTTL(f"A time to live must be more than zero seconds, not {seconds!r}.", value=seconds)
     if value > LONGEST_TTL_SECONDS:
         raise InvalidTTL(
-            f"A time to live is at most {LONGEST_TTL_SECONDS} seconds (366 days), not {seconds!r}; "
+            f"A time to live must be at most {LONGEST_TTL_SECONDS} seconds (366 days), not {seconds!r}; "
             "hold() keeps a file for ever.",
             value=seconds,
         )
@@ -49,7 +49,8 @@ def hold_ms(seconds: object) -> int | None:
         return None if seconds is None else ttl_ms(seconds)
     except InvalidTTL:
         raise InvalidTTL(
-            f"A hold is above zero seconds and at most 366 days, not {seconds!r}; without a time it is for ever.",
+            f"A hold must be more than zero seconds and at most 366 days, not {seconds!r}; "
+            "without a time it is for ever.",
             value=seconds,
         ) from None
 
@@ -90,7 +91,7 @@ def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     checked = tuple(tags)
     for tag in checked:
         if not isinstance(tag, str):
-            raise TypeError(f"a tag is a string, not {tag!r:.200}")
+            raise TypeError(f"a tag must be a string, not {tag!r:.200}")
         if not 0 < len(tag) <= LONGEST_TAG or any(category(c) in ENDS_A_LINE for c in tag):
             raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is not a valid tag. {InvalidTag.__doc__}", value=tag)
     return checked

@@ -207,6 +207,19 @@ def test_a_malformed_message_is_a_clear_error_and_counted(
     assert len(manager.files) == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("files/a", "path must be absolute; got 'files/a'."),
+        ("/a\0b", r"path must not contain NUL; got '/a\x00b'."),
+    ],
+)
+def test_the_error_for_a_path_in_a_message_names_its_fault(app: Celery, path: str, text: str) -> None:
+    with pytest.raises(MalformedMessage) as error:
+        app.tasks["tempfleet.register"](path, host="web-1")
+    assert str(error.value) == text
+
+
 def test_a_missing_file_is_an_error_and_counted(
     app: Celery, manager: TempFileManager, base_dir: Path
 ) -> None:

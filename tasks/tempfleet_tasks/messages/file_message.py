@@ -68,7 +68,7 @@ class FileMessage(ABC):
 def check_life(ttl: object, tags: object = ()) -> None:
     """The checks of a time to live and of tags; raises the same errors as FileMessage.check."""
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
-        raise MalformedMessage(f"tags is a list of words, not {tags!r:.200}.")
+        raise MalformedMessage(f"tags must be a list of words; got {tags!r:.200}.")
     validate_tags(tags)
     if ttl is not None:
         ttl_ms(ttl)
@@ -79,8 +79,10 @@ def life_ms(ttl: float | None, settings: Settings) -> int:
 
 
 def _check_path(path: object) -> None:
-    if not isinstance(path, str) or not os.path.isabs(path) or "\0" in path:
-        raise MalformedMessage(f"path is an absolute path, not {path!r:.200}.")
+    if not isinstance(path, str) or not os.path.isabs(path):
+        raise MalformedMessage(f"path must be absolute; got {path!r:.200}.")
+    if "\0" in path:
+        raise MalformedMessage(f"path must not contain NUL; got {path!r:.200}.")
     try:
         length = len(os.fsencode(path))
     except UnicodeEncodeError:

@@ -72,7 +72,7 @@ class RegisterMany(FileMessage):
 
     def check(self) -> None:
         if not isinstance(self.paths, list | tuple):
-            raise MalformedMessage(f"paths is a list of paths, not {type(self.paths).__name__}.")
+            raise MalformedMessage(f"paths must be a list of paths, not {type(self.paths).__name__}.")
         if not self.paths:
             raise MalformedMessage("paths names no file.")
         super().check()

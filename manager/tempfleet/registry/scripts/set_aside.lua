@@ -23,7 +23,7 @@
 ]]
 local claim = tonumber(token)
 if not claim or #MORE % 9 ~= 0 then
-  return redis.error_reply('ERR setting aside takes a token, and nine arguments for each file')
+  return redis.error_reply('ERR set_aside takes a token, and nine arguments for each file')
 end
 for i = 1, #MORE, 9 do
   if not (tonumber(MORE[i + 2]) and tonumber(MORE[i + 4])) then
