@@ -68,15 +68,23 @@ class EvictionReport:
             "dry_run": self.dry_run,
             "before": [usage.as_dict() for usage in self.before],
             "after": [usage.as_dict() for usage in self.after],
-            "wanted_bytes": self.wanted_bytes, "wanted_files": self.wanted_files,
-            "freed_bytes": self.freed_bytes, "freed_files": self.freed_files,
-            "evicted": self.evicted, "stuck": self.is_stuck, "seconds": round(self.seconds, 3),
+            "wanted_bytes": self.wanted_bytes,
+            "wanted_files": self.wanted_files,
+            "freed_bytes": self.freed_bytes,
+            "freed_files": self.freed_files,
+            "evicted": self.evicted,
+            "stuck": self.is_stuck,
+            "seconds": round(self.seconds, 3),
             "files": [
-                {"path": file.record.path, "size_bytes": file.size_bytes, "age_seconds": file.age_ms / 1000,
-                 "quarantined": file.record.is_quarantined}
+                {
+                    "path": file.record.path,
+                    "size_bytes": file.size_bytes,
+                    "age_seconds": file.age_ms / 1000,
+                    "quarantined": file.record.is_quarantined,
+                }
                 for file in self.files
             ],
-        }  # fmt: skip
+        }
 
 
 class EvictionPass:

@@ -118,9 +118,13 @@ class Evictor:
         if report.evicted:
             logger.info(
                 "Evicted %d temporary files: wanted to free %d bytes and %d inodes, freed %d bytes and %d inodes; %s",
-                report.evicted, report.wanted_bytes, report.wanted_files, report.freed_bytes, report.freed_files,
+                report.evicted,
+                report.wanted_bytes,
+                report.wanted_files,
+                report.freed_bytes,
+                report.freed_files,
                 "; ".join(map(str, report.after)),
-            )  # fmt: skip
+            )
         if report.is_stuck and not self._recorded_stuck:
             high = "; ".join(str(usage) for usage in report.after if usage.is_high)
             logger.warning("Nothing more can be evicted, and %s", high)

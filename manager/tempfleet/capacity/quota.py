@@ -187,8 +187,10 @@ class Admission:
         report = self.cleaner.clean_paths([paths], Cause.QUOTA, until_ms=self.registry.now_ms())
         logger.info(
             "Made room: chose %d files, deleted %d and freed %d bytes",
-            len(paths), report.deleted, report.freed_bytes,
-        )  # fmt: skip
+            len(paths),
+            report.deleted,
+            report.freed_bytes,
+        )
         if self.host is not None:
             self.host.forget()
         return len(paths) - report.kept - report.handed_back

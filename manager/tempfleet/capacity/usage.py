@@ -69,9 +69,14 @@ class DiskUsage:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "path": self.path, "kind": self.kind, "used": self.used, "total": self.total,
-            "percent": round(self.percent, 2), "above": self.above, "down_to": self.down_to,
-        }  # fmt: skip
+            "path": self.path,
+            "kind": self.kind,
+            "used": self.used,
+            "total": self.total,
+            "percent": round(self.percent, 2),
+            "above": self.above,
+            "down_to": self.down_to,
+        }
 
 
 def is_watched(settings: Settings) -> bool:

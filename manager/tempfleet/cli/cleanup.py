@@ -101,11 +101,16 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
     document = {
         "counts": counts,
         "files": [
-            {"path": deletion.path, "outcome": outcome, "reason": deletion.reason,
-             "freed_bytes": deletion.freed_bytes, **origin_field(deletion.record)}
+            {
+                "path": deletion.path,
+                "outcome": outcome,
+                "reason": deletion.reason,
+                "freed_bytes": deletion.freed_bytes,
+                **origin_field(deletion.record),
+            }
             for deletion, outcome in zip(deletions, outcomes, strict=True)
         ],
-    }  # fmt: skip
+    }
     rows = [
         (
             _words(outcome),

@@ -222,8 +222,24 @@ def main(console: Console, /, **options: str | None) -> None:
 
 _add_json_option(main)
 MODULES = (
-    accept_disk, adopt, cleanup, compress, config, dead, doctor, evict, explain, exporter, files, health, hosts, ls,
-    plugins, restore, status, version,
-)  # fmt: skip
+    accept_disk,
+    adopt,
+    cleanup,
+    compress,
+    config,
+    dead,
+    doctor,
+    evict,
+    explain,
+    exporter,
+    files,
+    health,
+    hosts,
+    ls,
+    plugins,
+    restore,
+    status,
+    version,
+)
 for _command in (command for module in MODULES for command in module.COMMANDS):
     main.add_command(_command)

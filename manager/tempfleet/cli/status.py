@@ -52,7 +52,10 @@ def _status(console: Console) -> Answer:
         ("Base directory", text_cell(volume.base_dir + absent)),
         ("Registry", text_cell(console.fleet.store.address)),
         ("Managed", f"{counted(stats.active, 'file')}, {size(stats.bytes)}"),
-        ("Waiting", f"{_waiting(stats):,}" + (f" ({stats.retrying:,} to be retried)" if stats.retrying else "")),
+        (
+            "Waiting",
+            f"{_waiting(stats):,}" + (f" ({stats.retrying:,} to be retried)" if stats.retrying else ""),
+        ),
         ("Due", f"{stats.due:,}{overdue}"),
         ("In quarantine", f"{stats.quarantined:,}"),
         ("Being deleted", f"{stats.leased:,}"),
@@ -61,7 +64,7 @@ def _status(console: Console) -> Answer:
         ("Registered in total", f"{stats.total('registered'):,}"),
         ("Deleted in total", f"{stats.total('deleted'):,}, {size(stats.total('deleted_bytes'))} freed"),
         ("Balance", "ok" if not stats.imbalance else Text(f"off by {stats.imbalance}", "red")),
-    ]  # fmt: skip
+    ]
     document = {"host": volume.host, "base_dir": volume.base_dir, "here": not absent, **stats.as_dict()}
     return document, Table(("Status", ""), rows)
 
@@ -74,11 +77,21 @@ def _waiting(stats: VolumeStats) -> int:
 def _status_of_all(console: Console) -> Answer:
     all_stats = console.fleet.stats(console.fleet.volumes())
     rows = [
-        (text_cell(volume.host), text_cell(volume.base_dir), _waiting(stats), stats.quarantined, stats.due,
-         duration(stats.overdue_seconds) if stats.due else "", stats.leased, stats.held, stats.dead,
-         size(stats.bytes), stats.total("deleted"))
+        (
+            text_cell(volume.host),
+            text_cell(volume.base_dir),
+            _waiting(stats),
+            stats.quarantined,
+            stats.due,
+            duration(stats.overdue_seconds) if stats.due else "",
+            stats.leased,
+            stats.held,
+            stats.dead,
+            size(stats.bytes),
+            stats.total("deleted"),
+        )
         for volume, stats in all_stats.items()
-    ]  # fmt: skip
+    ]
     heads = (
         "Host",
         "Base directory",

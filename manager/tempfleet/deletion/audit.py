@@ -76,8 +76,9 @@ class AuditLog:
                 logger.warning(
                     "The audit log %s cannot be written (%s). Cleaning goes on without audit lines. Let this "
                     "user write there, or set TEMP_FILE_AUDIT_LOG to another file.",
-                    printable(self.where), in_words(name_of(exc)),
-                )  # fmt: skip
+                    printable(self.where),
+                    in_words(name_of(exc)),
+                )
             self._warned = True
 
     def _open(self) -> int:

@@ -21,7 +21,7 @@ SCARCE, EXHAUSTED = 0.10, 0.02
 
 def check_missing_directory(base_dir: str, stats: VolumeStats) -> Finding:
     if not stats.records:
-        return Finding("permissions", Level.OK, f"{printable(base_dir)} is created with its first file")
+        return Finding.ok("permissions", f"{printable(base_dir)} is created with its first file")
     if stats.meta.get(DISK, "").startswith(EPHEMERAL):
         todo = (
             "If it was moved, move it back before the next clean-up. In memory and in the temp directory it is created "
@@ -29,37 +29,42 @@ def check_missing_directory(base_dir: str, stats: VolumeStats) -> Finding:
         )
     else:
         todo = "Is its disk mounted? Mount it; until then no file is claimed."
-    return Finding(
-        "permissions", Level.ERROR,
-        f"{printable(base_dir)} is not there, but has {counted(stats.records, 'registered file')}", todo,
-    )  # fmt: skip
+    return Finding.error(
+        "permissions",
+        f"{printable(base_dir)} is not there, but has {counted(stats.records, 'registered file')}",
+        todo,
+    )
 
 
 def check_permissions(root: str) -> Finding:
     try:
         status = os.stat(root)
     except OSError as exc:
-        return Finding(
-            "permissions", Level.ERROR, f"{printable(root)}: {exc.strerror}",
+        return Finding.error(
+            "permissions",
+            f"{printable(root)}: {exc.strerror}",
             "Create it, mount it, or remove it from TEMP_FILE_ALLOWED_ROOTS.",
-        )  # fmt: skip
+        )
     if not stat.S_ISDIR(status.st_mode):
-        return Finding(
-            "permissions", Level.ERROR, f"{printable(root)} is not a directory",
+        return Finding.error(
+            "permissions",
+            f"{printable(root)} is not a directory",
             "Move that file away, or correct TEMP_FILE_BASE_DIR or TEMP_FILE_ALLOWED_ROOTS.",
-        )  # fmt: skip
+        )
     facts = f"{printable(root)} is {stat.filemode(status.st_mode)}, owned by uid {status.st_uid}"
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
-        return Finding(
-            "permissions", Level.ERROR, f"{facts}, and this user may not write to it",
+        return Finding.error(
+            "permissions",
+            f"{facts}, and this user may not write to it",
             "Run the worker as its owner, or make this user its owner.",
-        )  # fmt: skip
+        )
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return Finding(
-            "permissions", Level.ERROR, f"{facts}, so every user may rename files in it",
+        return Finding.error(
+            "permissions",
+            f"{facts}, so every user may rename files in it",
             f"chmod o-w {printable(root)}, or chmod +t.",
-        )  # fmt: skip
-    return Finding("permissions", Level.OK, facts)
+        )
+    return Finding.ok("permissions", facts)
 
 
 def check_free_space(root: str) -> Iterator[Finding]:
@@ -69,14 +74,16 @@ def check_free_space(root: str) -> Iterator[Finding]:
         return  # check_permissions reports it
     amounts = {
         "disk space": (
-            status.f_bavail, status.f_blocks,
+            status.f_bavail,
+            status.f_blocks,
             "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower TEMP_FILE_MAX_BYTES or TEMP_FILE_MAX_AGE.",
         ),
         "inodes": (
-            status.f_favail, status.f_files,
+            status.f_favail,
+            status.f_files,
             "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower MAX_TEMP_FILES or TEMP_FILE_MAX_AGE.",
         ),
-    }  # fmt: skip
+    }
     for check, (free, total, todo) in amounts.items():
         if total:  # 0 if the file system does not count inodes
             yield percentage(check, free / total, f"of the file system of {printable(root)}", todo)
@@ -99,26 +106,24 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
     except SettingsError:
         return  # the check of the settings reports it
     except VolumeUnavailable as exc:
-        yield Finding("disk", Level.ERROR, str(exc), "Mount the right disk, or run tempfleet accept-disk.")
+        yield Finding.error("disk", str(exc), "Mount the right disk, or run tempfleet accept-disk.")
         return
     except OSError as exc:
-        yield Finding(
-            "unregistered", Level.ERROR, f"The check failed: {exc}", "See the findings on permissions."
-        )
+        yield Finding.error("unregistered", f"The check failed: {exc}", "See the findings on permissions.")
         return
     if files and stats.total("registered"):
-        yield Finding(
-            "unregistered", Level.WARNING,
+        yield Finding.warning(
+            "unregistered",
             f"{counted(files, 'file')} in the base directory without a record",
             "tempfleet adopt --dry-run lists them; tempfleet adopt registers them, so that they expire.",
-        )  # fmt: skip
+        )
     elif files:
-        yield Finding(
-            "unregistered", Level.WARNING,
+        yield Finding.warning(
+            "unregistered",
             f"{counted(files, 'file')} in the base directory, where nothing was ever registered",
             "Is TEMP_FILE_BASE_DIR right? The directory must be for temporary files only.",
-        )  # fmt: skip
+        )
     else:
-        yield Finding(
-            "unregistered", Level.OK, "Every file that has not changed for TEMP_FILE_MAX_AGE is registered"
+        yield Finding.ok(
+            "unregistered", "Every file that has not changed for TEMP_FILE_MAX_AGE is registered"
         )

@@ -19,7 +19,7 @@ from ..plugins import Hooks, installed
 from ..registry import Registry
 from ..settings import Settings
 from .disk_checks import check_base_directory, check_free_space, check_missing_directory, check_permissions
-from .finding import Finding, Level
+from .finding import Finding
 from .fleet_checks import check_eviction, check_hosts, check_plugins
 from .registry_checks import check_clock, check_failures, check_leases, check_redis, check_registry
 
@@ -46,9 +46,7 @@ def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
         yield check_clock(registry, stats)
         yield from check_failures(registry)
     except TempfleetError as exc:
-        yield Finding(
-            "redis", Level.ERROR, str(exc), "Repair this first; the other checks need the registry."
-        )
+        yield Finding.error("redis", str(exc), "Repair this first; the other checks need the registry.")
 
 
 def check_settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
@@ -59,9 +57,10 @@ def check_settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
         if os.path.isdir(settings.base_dir):
             Roots.open(settings, create=False).close()
     except SettingsError as exc:
-        yield Finding("settings", Level.ERROR, str(exc), "Correct it. Workers do not start with it.")
+        yield Finding.error("settings", str(exc), "Correct it. Workers do not start with it.")
     if settings.compress_after_seconds and find_spec("zstandard") is None:
-        yield Finding(
-            "settings", Level.WARNING, "TEMP_FILE_COMPRESS_AFTER is set, but the compression library is missing",
+        yield Finding.warning(
+            "settings",
+            "TEMP_FILE_COMPRESS_AFTER is set, but the compression library is missing",
             "Run pip install 'tempfleet[compression]', or unset it.",
-        )  # fmt: skip
+        )

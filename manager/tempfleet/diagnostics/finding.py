@@ -29,3 +29,18 @@ class Finding:
     level: Level
     said: str
     todo: str = ""
+
+    @classmethod
+    def ok(cls, check: str, said: str) -> Finding:
+        """Returns a finding that needs no remedy."""
+        return cls(check, Level.OK, said)
+
+    @classmethod
+    def warning(cls, check: str, said: str, todo: str) -> Finding:
+        """Returns a finding that a person should look at."""
+        return cls(check, Level.WARNING, said, todo)
+
+    @classmethod
+    def error(cls, check: str, said: str, todo: str) -> Finding:
+        """Returns a finding that stops something from working."""
+        return cls(check, Level.ERROR, said, todo)

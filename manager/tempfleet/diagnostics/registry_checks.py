@@ -27,18 +27,19 @@ def check_redis(registry: Registry) -> Iterator[Finding]:
     store.check_policy()
     memory = Fleet(store).memory()
     if memory is None:
-        yield Finding("redis memory", Level.OK, "Redis does not report its memory")
+        yield Finding.ok("redis memory", "Redis does not report its memory")
     elif not memory.max_bytes:
-        yield Finding("redis memory", Level.OK, f"Redis uses {size(memory.used_bytes)}, without a limit")
+        yield Finding.ok("redis memory", f"Redis uses {size(memory.used_bytes)}, without a limit")
     else:
         yield percentage(
-            "redis memory", 1 - memory.used_bytes / memory.max_bytes,
+            "redis memory",
+            1 - memory.used_bytes / memory.max_bytes,
             f"of Redis's maxmemory ({size(memory.used_bytes)} of {size(memory.max_bytes)} are used)",
             "Raise maxmemory. If Redis is full, it refuses registrations.",
-        )  # fmt: skip
+        )
     info = store.info("persistence")
     if not info:
-        yield Finding("redis persistence", Level.OK, "Redis does not report whether it writes to a disk")
+        yield Finding.ok("redis persistence", "Redis does not report whether it writes to a disk")
     elif info.get("aof_enabled"):
         is_written = info.get("aof_last_write_status", "ok") == "ok"
         yield Finding(
@@ -48,10 +49,11 @@ def check_redis(registry: Registry) -> Iterator[Finding]:
             "" if is_written else "Look at Redis's disk and log.",
         )
     else:
-        yield Finding(
-            "redis persistence", Level.WARNING, "Redis has no append-only file, so a crash loses registrations",
+        yield Finding.warning(
+            "redis persistence",
+            "Redis has no append-only file, so a crash loses registrations",
             "Set appendonly yes. Files of lost records stay on the disk until tempfleet adopt registers them.",
-        )  # fmt: skip
+        )
 
 
 def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
@@ -63,18 +65,20 @@ def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
         f"{counted(stats.records, 'record')}, {size(stats.bytes)} of files, {in_redis}",
     )
     if stats.imbalance:
-        yield Finding(
-            "balance", Level.ERROR, f"Counts do not balance by {stats.imbalance}",
+        yield Finding.error(
+            "balance",
+            f"Counts do not balance by {stats.imbalance}",
             "The registry was edited or partly lost. Compare tempfleet ls with the directory.",
-        )  # fmt: skip
+        )
     broken = registry.audit()
     for path in broken[:FILES_CHECKED]:
-        yield Finding(
-            "record", Level.ERROR, f"{printable(path)} is in no set, in several sets, or has no record",
+        yield Finding.error(
+            "record",
+            f"{printable(path)} is in no set, in several sets, or has no record",
             "Register it again, or run tempfleet unregister.",
-        )  # fmt: skip
+        )
     if not (stats.imbalance or broken):
-        yield Finding("balance", Level.OK, "Every file that was ever registered is accounted for")
+        yield Finding.ok("balance", "Every file that was ever registered is accounted for")
 
 
 def check_leases(registry: Registry) -> Iterator[Finding]:
@@ -82,32 +86,35 @@ def check_leases(registry: Registry) -> Iterator[Finding]:
         files = counted(ended, "file has", "files have")
         them = "it" if ended == 1 else "them"
         text = f"{files} a hold that has ended; the next clean-up treats {them} as not held"
-        yield Finding("holds", Level.OK, text)
+        yield Finding.ok("holds", text)
     expired = sum(map(len, registry.expired_lease_paths()))
     if not expired:
-        yield Finding("leases", Level.OK, "No lease has expired")
+        yield Finding.ok("leases", "No lease has expired")
         return
-    yield Finding(
-        "leases", Level.WARNING, f"{counted(expired, 'file has', 'files have')} a lease that has expired",
+    yield Finding.warning(
+        "leases",
+        f"{counted(expired, 'file has', 'files have')} a lease that has expired",
         "A worker died. The next clean-up makes them due again. Does a worker of this host run?",
-    )  # fmt: skip
+    )
 
 
 def check_clock(registry: Registry, stats: VolumeStats) -> Finding:
     """A token is at least the time of its claim. If it is in the future, the clock went back."""
     back = int(stats.meta.get("token", 0)) / 1e6 - stats.now_ms / 1000
     if back > CLOCK_SECONDS:
-        return Finding(
-            "clock", Level.ERROR, f"Redis's clock went back by at least {duration(back)}",
+        return Finding.error(
+            "clock",
+            f"Redis's clock went back by at least {duration(back)}",
             "Correct it, and do not step it again. Deadlines are late until it has caught up.",
-        )  # fmt: skip
+        )
     difference = abs(time.time() - registry.now_ms() / 1000)
     if difference > CLOCK_SECONDS:
-        return Finding(
-            "clock", Level.WARNING, f"This host's clock and Redis's are {duration(difference)} apart",
+        return Finding.warning(
+            "clock",
+            f"This host's clock and Redis's are {duration(difference)} apart",
             "Synchronise both with the same time servers. Only Redis's clock counts, but logs have this host's time.",
-        )  # fmt: skip
-    return Finding("clock", Level.OK, "This host's clock agrees with Redis's")
+        )
+    return Finding.ok("clock", "This host's clock agrees with Redis's")
 
 
 def check_failures(registry: Registry) -> Iterator[Finding]:
@@ -117,7 +124,7 @@ def check_failures(registry: Registry) -> Iterator[Finding]:
     for record in failing:
         yield _failure(record, users.get(record.path, []))
     if not failing:
-        yield Finding("failures", Level.OK, "No deletion has failed")
+        yield Finding.ok("failures", "No deletion has failed")
 
 
 def _retried(registry: Registry) -> Iterator[FileRecord]:
@@ -142,11 +149,10 @@ def _failure(record: FileRecord, processes: list[str]) -> Finding:
             "End these processes, or wait.",
         )
     if record.state is State.DEAD:
-        return Finding(
-            "failures", Level.ERROR, f"{text}; it is a dead letter",
+        return Finding.error(
+            "failures",
+            f"{text}; it is a dead letter",
             f"{todo or 'Remove the cause.'} Then run tempfleet dead retry, or tempfleet dead forget.",
-        )  # fmt: skip
+        )
     attempts = f"; {counted(record.attempts, 'attempt')}" if record.attempts else ""
-    return Finding(
-        "failures", Level.WARNING, text + attempts, f"{todo} It is retried automatically.".lstrip()
-    )
+    return Finding.warning("failures", text + attempts, f"{todo} It is retried automatically.".lstrip())

@@ -174,9 +174,17 @@ def _from_os(status: os.stat_result) -> Stat:
     birth_us = 0 if birth is None else int(birth * 1_000_000)
     return Stat(
         0 if birth is None else _STATX_BTIME,
-        status.st_nlink, status.st_uid, status.st_mode, status.st_ino, status.st_size, status.st_blocks,
-        birth_us // 1_000_000, birth_us % 1_000_000 * 1000,
+        status.st_nlink,
+        status.st_uid,
+        status.st_mode,
+        status.st_ino,
+        status.st_size,
+        status.st_blocks,
+        birth_us // 1_000_000,
+        birth_us % 1_000_000 * 1000,
         *divmod(status.st_ctime_ns, 1_000_000_000),
         *divmod(status.st_mtime_ns, 1_000_000_000),
-        os.major(status.st_dev), os.minor(status.st_dev), 0,
-    )  # fmt: skip
+        os.major(status.st_dev),
+        os.minor(status.st_dev),
+        0,
+    )

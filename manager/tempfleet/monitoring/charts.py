@@ -59,9 +59,13 @@ def shares(parts: Sequence[tuple[str, int]]) -> Html:
                 element(
                     "rect",
                     element("title", f"{kind}: {number:,}"),
-                    x=f"{at:.2f}", y=0, width=f"{width:.2f}", height=8, class_=kind,
+                    x=f"{at:.2f}",
+                    y=0,
+                    width=f"{width:.2f}",
+                    height=8,
+                    class_=kind,
                 )
-            )  # fmt: skip
+            )
         at += width
     return element("svg", *cuts, viewBox="0 0 100 8", preserveAspectRatio="none", class_="shares")
 
@@ -71,6 +75,10 @@ def _bar(x: float, slot: float, share: float, title: str) -> Html:
     return element(
         "rect",
         element("title", title),
-        x=f"{x + slot * 0.08:.2f}", y=f"{FLOOR - height:.2f}", width=f"{slot * 0.84:.2f}",
-        height=f"{height:.2f}", rx=1.5, class_="bar",
-    )  # fmt: skip
+        x=f"{x + slot * 0.08:.2f}",
+        y=f"{FLOOR - height:.2f}",
+        width=f"{slot * 0.84:.2f}",
+        height=f"{height:.2f}",
+        rx=1.5,
+        class_="bar",
+    )

@@ -55,9 +55,15 @@ SETTLED = ("temp_files_settled", "Files that left the registry, by outcome")
 """Name and help of the counter with a row for each outcome in ``LEFT``."""
 
 REFUSALS = (
-    "BatchError", "ClearRefused", "FileMissing", "InvalidTTL", "MalformedMessage", "QuotaExceeded", "UnknownHost",
+    "BatchError",
+    "ClearRefused",
+    "FileMissing",
+    "InvalidTTL",
+    "MalformedMessage",
+    "QuotaExceeded",
+    "UnknownHost",
     "UnsafePath",
-)  # fmt: skip
+)
 """Errors for which messages are rejected. They start at 0, so that Prometheus sees the first increase."""
 
 GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {

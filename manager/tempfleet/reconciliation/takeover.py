@@ -44,9 +44,12 @@ class Takeover:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "host": self.host, "base_dir": self.base_dir, "entered": self.entered, "left": dict(self.left),
+            "host": self.host,
+            "base_dir": self.base_dir,
+            "entered": self.entered,
+            "left": dict(self.left),
             "taken": self.taken,
-        }  # fmt: skip
+        }
 
 
 def take_over(

@@ -90,9 +90,15 @@ def pack(file: NewFile) -> tuple[bytes, int, int, int, str, str, int, str]:
     """The arguments of scripts/register.lua for one file, in their order."""
     tail = json.dumps({"tags": "".join(f"{tag_token(tag)}," for tag in file.tags)}) if file.tags else ""
     return (
-        os.fsencode(file.path), file.ttl_ms, file.age_ms, file.size_bytes,
-        file.identity, file.flags or NO_FLAGS, file.uid, tail,
-    )  # fmt: skip
+        os.fsencode(file.path),
+        file.ttl_ms,
+        file.age_ms,
+        file.size_bytes,
+        file.identity,
+        file.flags or NO_FLAGS,
+        file.uid,
+        tail,
+    )
 
 
 def unpack(

@@ -15,9 +15,20 @@ from ..logs import printable
 SCHEMA = 1
 
 VOLUME_KEYS = (
-    "registry", "leases", "claims", "held", "dead", "records",
-    "retries", "errors", "next", "stats", "meta", "tags", "reasons",
-)  # fmt: skip
+    "registry",
+    "leases",
+    "claims",
+    "held",
+    "dead",
+    "records",
+    "retries",
+    "errors",
+    "next",
+    "stats",
+    "meta",
+    "tags",
+    "reasons",
+)
 FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
 
 DISK = "disk"

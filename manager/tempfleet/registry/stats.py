@@ -170,12 +170,20 @@ class VolumeStats:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "waiting": self.waiting, "leased": self.leased, "held": self.held, "dead": self.dead,
-            "active": self.active, "due": self.due, "overdue_seconds": self.overdue_seconds,
-            "retrying": self.retrying, "behind": self.behind, "quarantined": self.quarantined,
+            "waiting": self.waiting,
+            "leased": self.leased,
+            "held": self.held,
+            "dead": self.dead,
+            "active": self.active,
+            "due": self.due,
+            "overdue_seconds": self.overdue_seconds,
+            "retrying": self.retrying,
+            "behind": self.behind,
+            "quarantined": self.quarantined,
             "bytes": self.bytes,
-            "imbalance": self.imbalance, "totals": dict(sorted(self.totals.items())),
-        }  # fmt: skip
+            "imbalance": self.imbalance,
+            "totals": dict(sorted(self.totals.items())),
+        }
 
 
 def parse_stats(reply: Sequence[Any]) -> VolumeStats:
@@ -184,9 +192,16 @@ def parse_stats(reply: Sequence[Any]) -> VolumeStats:
     waiting, leased, claims, held, dead, records, failed, behind, due = counts
     return VolumeStats(
         now_ms=int(now_ms),
-        waiting=waiting, leased=leased, claims=claims, held=held, dead=dead,
-        records=records, retrying=max(failed - dead, 0), behind=behind, due=due,
+        waiting=waiting,
+        leased=leased,
+        claims=claims,
+        held=held,
+        dead=dead,
+        records=records,
+        retrying=max(failed - dead, 0),
+        behind=behind,
+        due=due,
         oldest_ms=int(float(oldest)) if oldest else None,
         totals={name.decode(): int(value) for name, value in groups(totals, 2)},
         meta={name.decode(): value.decode() for name, value in groups(meta, 2)},
-    )  # fmt: skip
+    )
