@@ -22,7 +22,7 @@ def test_a_signal_ends_a_worker_and_a_beat_with_status_0(
 ) -> None:
     env = console_env(tmp_path, **stack.env())
     process = stack.run(sys.executable, "-P", "-m", "tempfleet.cli", command, env=env, name=command)
-    wait_until(lambda: stack.said(process, ready), timeout=60)
+    wait_until(lambda: stack.first_match(process, ready), timeout=60)
     process.popen.send_signal(number)
     assert process.popen.wait(30) == 0, process.output
 
