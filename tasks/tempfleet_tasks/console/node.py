@@ -32,7 +32,15 @@ def run_worker(
         status = _run(settings, quiet, ["worker", "--hostname", name, "--loglevel", log_level, *extra])
     finally:
         worker_shutting_down.disconnect(add_shutdown)
-    # Celery exits with 1 after SIGINT, even if all tasks have ended. After a second one it stops them: cold.
+    return exit_status(status, shutdowns)
+
+
+def exit_status(status: int, shutdowns: Sequence[str]) -> int:
+    """
+    Returns 0 if only warm shutdowns ended the worker, otherwise Celery's *status*.
+
+    Celery exits with 1 after SIGINT, even if all tasks have ended. A second SIGINT stops the tasks: a cold shutdown.
+    """
     return 0 if shutdowns and set(shutdowns) == {"Warm"} else status
 
 

@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery.signals import worker_shutting_down
 
 from stack import Stack
 from support import console_env, wait_until
-from tempfleet import Settings
-from tempfleet_tasks.console import node
+from tempfleet_tasks.console.node import exit_status
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -31,12 +29,6 @@ def test_a_signal_ends_a_worker_and_a_beat_with_status_0(
     ("shutdowns", "status"), [([], 1), (["Warm"], 0), (["Warm", "Warm"], 0), (["Warm", "Cold"], 1)]
 )
 def test_a_worker_that_fails_or_is_stopped_at_once_keeps_celerys_status(
-    monkeypatch: pytest.MonkeyPatch, shutdowns: list[str], status: int
+    shutdowns: list[str], status: int
 ) -> None:
-    def run(*_: object) -> int:
-        for how in shutdowns:
-            worker_shutting_down.send(sender="worker", sig="SIGINT", how=how, exitcode=1)
-        return 1
-
-    monkeypatch.setattr(node, "_run", run)
-    assert node.run_worker(Settings()) == status
+    assert exit_status(1, shutdowns) == status
