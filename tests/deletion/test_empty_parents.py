@@ -69,7 +69,7 @@ def test_another_volumes_base_directory_stays(
     registered(manager, base_dir / "inner" / "ours")
     inner.clear_all()
     manager.clear_all()
-    shutil.rmtree(base_dir / "inner" / f".tempfleet-{os.geteuid()}")  # now it is empty but for the file
+    shutil.rmtree(base_dir / "inner" / f".tempfleet-{os.geteuid()}")  # now it contains only the file
     registered(manager, base_dir / "inner" / "ours")
     manager.clear_all()
     assert os.listdir(base_dir / "inner") == []

@@ -239,7 +239,7 @@ def test_a_dropped_plan_releases_its_write_lock(tmp_path: Path) -> None:
                 assert (plan.exclusive >= 0) == roots.system.can.write_locks
                 plan.close()
                 assert plan.exclusive == -1
-                with Path(record.path).open("r+b") as file:  # waits for whoever has the write lock
+                with Path(record.path).open("r+b") as file:  # waits for the process that has the write lock
                     assert len(file.read()) == 100
 
 

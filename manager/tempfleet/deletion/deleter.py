@@ -198,6 +198,7 @@ def _predicted(plan: Plan, session: Session) -> Deletion:
     try:
         code = checks.system_refusal(plan.fd, plan.name, session.reader)
     except OSError:
+        # The file is not under its name any more, so there is nothing to predict from. The plan's outcome stays.
         code = 0
     if code:
         outcome, reason = outcome_of(OSError(code, os.strerror(code)))

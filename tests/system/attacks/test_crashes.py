@@ -224,5 +224,5 @@ def test_a_tree_that_outlasts_its_lease_is_left_to_the_next_claim(
         tree.write_text("new")
         assert [d.outcome for d in delete(roots, record, token=8)] == [Outcome.DELETED]
         assert tree.read_text() == "new"
-        assert deleter.recover() == []  # nothing is left of it, so its note goes
+        assert deleter.recover() == []  # nothing is left of the file, so the journal is removed
         assert left_over(roots) == []

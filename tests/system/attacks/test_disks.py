@@ -265,7 +265,7 @@ def test_secure_delete_of_a_large_file_continues_in_the_next_claim(
         path = Path(roots.base.path) / new_name() if created else data / "large"
         with path.open("wb") as file:
             file.write(b"x" * (3 << 20))
-            file.seek(20 << 20)  # a hole, which costs nothing
+            file.seek(20 << 20)  # a hole, which takes no space
             file.write(b"x" * (5 << 20))
         record = registered(roots, path)
         if created:

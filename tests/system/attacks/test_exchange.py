@@ -78,7 +78,7 @@ def an_idle_file(manager: TempFileManager, path: Path, content: bytes = CONTENT)
     os.utime(path, (LONG_AGO, LONG_AGO))
     record = manager.register(path, compress=True, tags=["report"])
     while manager.registry.now_ms() <= record.registered_ms + 1:
-        pass  # registering is a use, too
+        pass  # registering also counts as a use
     return record
 
 

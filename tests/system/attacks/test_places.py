@@ -52,7 +52,7 @@ def test_a_symlink_of_another_user_in_the_base_directorys_path_is_refused(
     (precious / "sub").mkdir(parents=True, mode=0o700)
     link = shared / "tempfleet"
     link.symlink_to(precious)
-    open_roots(link / below).close()  # our own may
+    open_roots(link / below).close()  # a link of our own may be followed
     os.lchown(link, NOBODY, NOBODY)
     before = sorted(os.walk(precious))
     with pytest.raises(SettingsError, match="symlink of uid 65534"):
@@ -171,7 +171,7 @@ def test_root_purges_files_quarantined_by_the_owner_of_the_volume(tmp_path: Path
         deleter = Deleter(roots, settings)
         [moved] = deleter.quarantine([registered(roots, path)], token=7, may_go_on=lambda: True)
         assert isinstance(moved, Quarantined)
-    # as if NOBODY had done all that
+    # as if NOBODY had created all of it
     private = Path(moved.new.path).parent
     his = private.rename(private.with_name(f".tempfleet-{NOBODY}"))
     os.chown(his, NOBODY, NOBODY)

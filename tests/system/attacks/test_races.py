@@ -73,9 +73,9 @@ def _race(
             if deletion.outcome is Outcome.DELETED:
                 record = None
     os.close(precious)
-    # Both happened, so it was a race; how often each, the scheduler of a shared machine decides.
+    # Both outcomes happened, so it was a race. The scheduler decides how often each happens.
     assert outcomes[Outcome.REPLACED] > 0, outcomes
-    if roots.system.can.statx:  # else the identity is weak, and the renames alone make it another file
+    if roots.system.can.statx:  # otherwise the identity is weak, and a rename alone changes it
         assert outcomes[Outcome.DELETED] > 0, outcomes
 
 
@@ -190,7 +190,7 @@ def test_a_file_swapped_in_before_the_move_is_put_back(data: Path, roots: Roots,
 
 
 def test_putting_a_file_back_never_overwrites_another_file(data: Path, roots: Roots) -> None:
-    path = data / ("\u00e9" * 127)  # as long as a name can be
+    path = data / ("\u00e9" * 127)  # the longest possible name
     path.write_text("temporary")
     record = registered(roots, path)
 
@@ -247,7 +247,7 @@ def test_a_subdirectory_swapped_for_a_symlink_is_not_followed(
     (tree / "a" / "b" / "f").touch()
     (tree / "z").touch()
     record: FileRecord = registered(roots, tree, directory=True)
-    held = os.open(tree, os.O_RDONLY)  # whoever has the directory open can go on renaming in it
+    held = os.open(tree, os.O_RDONLY)  # a process that has the directory open can still rename in it
 
     def swap(point: str) -> None:
         if point == "guarded.compared":
@@ -304,7 +304,7 @@ def test_a_journal_that_cannot_be_removed_stops_no_deletion(data: Path, roots: R
     (private,) = {root.private.path for root in roots if root.private.name and root.path == str(data)}
     (note,) = Path(private).glob("note.*")
     note.unlink()
-    note.mkdir()  # what the disk says otherwise: that it has become read-only
+    note.mkdir()  # any other error of the disk: it has become read-only
     assert [*outcomes, *(each.outcome for each in steps)] == [Outcome.DELETED] * 2
     assert psutil.Process().num_fds() < open_before
     log = Path(roots.base.private.path, "audit.log")
