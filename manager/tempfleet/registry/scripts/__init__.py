@@ -5,8 +5,9 @@ Callers name keys and arguments. The loader reads from the header which slot eac
 caller cannot differ: a name that is not in the header cannot be sent, and tests compare the header with the body.
 
 A script is put together once, when it is loaded: its header, one ``local`` for each slot, the shared parts that its
-header names under ``Uses`` (lib/*.lua), and its body. MORE has the arguments after the named ones. The text depends
-on the files only and no call changes it, so Redis compiles it once.
+header names under ``Uses`` (lib/*.lua), and its body. Arguments after the named ones stay in ARGV: ARGV[FIRST] is the
+first of them, MORE their number (a table of them would cost 1 us a call). The text depends on the files only and no
+call changes it, so Redis compiles it once.
 """
 
 from __future__ import annotations
@@ -74,8 +75,7 @@ def _locals(keys: Sequence[str], args: Sequence[str], takes_more: bool) -> str:
     lines = [f"local {name} = KEYS[{n}]\n" for n, name in enumerate(keys, 1)]
     lines += [f"local {name} = ARGV[{n}]\n" for n, name in enumerate(args, 1)]
     if takes_more:
-        named = len(args)
-        lines.append(f"local MORE = {{}}\nfor i = {named + 1}, #ARGV do MORE[i - {named}] = ARGV[i] end\n")
+        lines.append(f"local FIRST, MORE = {len(args) + 1}, #ARGV - {len(args)}\n")
     return "".join(lines)
 
 

@@ -19,16 +19,16 @@
   Returns  the number of settled files; files that are not leased under this token do not change
   Atomic   a path leaves leases and its record together; a file that waited behind it enters the registry.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, totals, failures, successor, lease
+  Uses     clock, record, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
-if not claim or #MORE % 3 ~= 0 then
+if not claim or MORE % 3 ~= 0 then
   return redis.error_reply('ERR an ack takes a token, and three arguments for each file')
 end
 local outcomes = {deleted = true, missing = true, replaced = true}
-for i = 1, #MORE, 3 do
-  if not outcomes[MORE[i + 1]] or not tonumber(MORE[i + 2]) then
-    return redis.error_reply('ERR no such outcome: ' .. MORE[i + 1])
+for i = FIRST, #ARGV, 3 do
+  if not outcomes[ARGV[i + 1]] or not tonumber(ARGV[i + 2]) then
+    return redis.error_reply('ERR no such outcome: ' .. ARGV[i + 1])
   end
 end
 
@@ -55,8 +55,8 @@ local function add_histogram(name, bounds_text, measurements)
 end
 
 local settled, ages, lags = 0, {}, {}
-for i = 1, #MORE, 3 do
-  local path, outcome = MORE[i], MORE[i + 1]
+for i = FIRST, #ARGV, 3 do
+  local path, outcome = ARGV[i], ARGV[i + 1]
   if holds(claim, path) then
     settled = settled + 1
     local registered, deadline, size, _, flags, _, tail = parse(redis.call('HGET', records, path))
@@ -66,7 +66,7 @@ for i = 1, #MORE, 3 do
     count(-1, size, flags, tail)
     add(outcome, 1)
     if outcome == 'deleted' then
-      add('deleted_bytes', tonumber(MORE[i + 2]))
+      add('deleted_bytes', tonumber(ARGV[i + 2]))
       if registered then
         ages[#ages + 1] = math.max(now - registered, 0)
         lags[#lags + 1] = math.max(now - deadline, 0)

@@ -17,7 +17,7 @@
            claim was made when the record stood for one object only
   Atomic   the record stays in its set and keeps its times, owner and tags; totals and tags follow its size.
   Cost     O(tags of the file). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     number, record, totals
+  Uses     record, totals
 ]]
 local saved_bytes = tonumber(saved)
 if not saved_bytes or not (total == '' or total == 'compressed' or total == 'decompressed') then

@@ -31,14 +31,15 @@ local now_text = whole(now)
 local paths, found = {}, {}
 if not before then
   paths = redis.call('ZRANGEBYSCORE', registry, '-inf', now_text, 'LIMIT', 0, most)
-elseif #MORE > 0 then
-  local named = redis.call('HMGET', records, unpack(MORE, 1, math.min(#MORE, most)))
+elseif MORE > 0 then
+  local named = redis.call('HMGET', records, unpack(ARGV, FIRST, FIRST + math.min(MORE, most) - 1))
   for i, record in ipairs(named) do
     local registered, deadline, _, _, flags = parse(record)
     local may_go = aside == '1' or not has(flags, 'q') or deadline <= now
     local wanted = not registered or (registered <= before and may_go)
-    if wanted and redis.call('ZSCORE', registry, MORE[i]) then
-      paths[#paths + 1], found[#paths + 1] = MORE[i], record
+    local path = ARGV[FIRST + i - 1]
+    if wanted and redis.call('ZSCORE', registry, path) then
+      paths[#paths + 1], found[#paths + 1] = path, record
     end
   end
 end
@@ -61,7 +62,7 @@ redis.call('ZREM', registry, unpack(paths))
 for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
-redis.call('ZADD', claims, whole(now + lease), token)
+redis.call('ZADD', claims, now + lease, token)
 redis.call('HSET', meta, 'token', token)
 redis.call('HINCRBY', stats, 'claimed', #paths)
 

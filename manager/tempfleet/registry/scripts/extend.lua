@@ -10,7 +10,7 @@
            yet, because a large claim is reaped in parts.
   Atomic   one key.
   Cost     O(log claims)
-  Uses     number, clock
+  Uses     clock
 ]]
 local lease = tonumber(lease_ms)
 if not (lease and lease > 0) then
@@ -21,5 +21,5 @@ if not ends or tonumber(ends) <= now then
   return 0
 end
 redis.call('ZREM', claims, token)
-redis.call('ZADD', claims, whole(now + lease), token)
+redis.call('ZADD', claims, now + lease, token)
 return 1

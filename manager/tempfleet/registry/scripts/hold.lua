@@ -27,13 +27,12 @@ if hold_ms ~= '' then
 end
 
 local reply = {}
-for i, path in ipairs(MORE) do
-  if redis.call('HEXISTS', records, path) == 0 then
-    reply[i] = 'absent'
-  elseif redis.call('ZSCORE', leases, path) then
-    reply[i] = 'claimed'
-  else
-    reply[i] = 'held'
+for i = FIRST, #ARGV do
+  local path, code = ARGV[i], 'absent'
+  if redis.call('HEXISTS', records, path) == 1 then
+    code = redis.call('ZSCORE', leases, path) and 'claimed' or 'held'
+  end
+  if code == 'held' then
     redis.call('ZREM', registry, path)
     redis.call('ZREM', dead, path)
     redis.call('HDEL', reasons, path)
@@ -42,5 +41,6 @@ for i, path in ipairs(MORE) do
       redis.call('HSET', reasons, path, reason)
     end
   end
+  reply[#reply + 1] = code
 end
 return reply

@@ -19,8 +19,9 @@
   Uses     number, clock
 ]]
 local reply = {whole(now)}
-for i, path in ipairs(MORE) do
-  local at = 8 * i - 6
+for i = FIRST, #ARGV do
+  local path = ARGV[i]
+  local at = 8 * (i - FIRST) + 2
   reply[at] = redis.call('HGET', records, path) or ''
   reply[at + 1] = redis.call('ZSCORE', registry, path) or ''
   reply[at + 2] = redis.call('ZSCORE', leases, path) or ''

@@ -20,22 +20,22 @@
   Atomic   a path moves from leases to registry or dead. If another file waited behind it, that file
            enters instead: the old file has lost its name and counts as replaced.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, deadline, totals, failures, successor, lease
+  Uses     clock, record, deadline, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
-if not claim or #MORE % 4 ~= 0 then
+if not claim or MORE % 4 ~= 0 then
   return redis.error_reply('ERR a nack takes a token, and four arguments for each file')
 end
-for i = 1, #MORE, 4 do
-  local delay = MORE[i + 1]
+for i = FIRST, #ARGV, 4 do
+  local delay = ARGV[i + 1]
   if delay ~= 'own' and delay ~= 'never' and not tonumber(delay) then
     return redis.error_reply('ERR no such delay: ' .. delay)
   end
 end
 
 local settled = 0
-for i = 1, #MORE, 4 do
-  local path, delay, reason = MORE[i], MORE[i + 1], MORE[i + 3]
+for i = FIRST, #ARGV, 4 do
+  local path, delay, reason = ARGV[i], ARGV[i + 1], ARGV[i + 3]
   if holds(claim, path) then
     settled = settled + 1
     redis.call('ZREM', leases, path)
@@ -43,14 +43,14 @@ for i = 1, #MORE, 4 do
       add('replaced', 1)
     else
       if delay == 'never' then
-        redis.call('ZADD', dead, whole(now), path)
+        redis.call('ZADD', dead, now, path)
         add('buried', 1)
       elseif delay == 'own' then
-        redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or whole(now), path)
+        redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or now, path)
       else
-        redis.call('ZADD', registry, whole(now + tonumber(delay)), path)
+        redis.call('ZADD', registry, now + tonumber(delay), path)
       end
-      if MORE[i + 2] == '1' then
+      if ARGV[i + 2] == '1' then
         redis.call('HINCRBY', retries, path, 1)
         add('failed', 1)
       end

@@ -11,14 +11,14 @@
   Atomic   one key.
   Cost     O(totals). Only counts, so at maxmemory Redis refuses the call and nothing is lost but a count.
 ]]
-if not tonumber(ms) or #MORE % 2 ~= 0 then
+if not tonumber(ms) or MORE % 2 ~= 0 then
   return redis.error_reply('ERR a measurement is a number, a total takes two arguments')
 end
 if name ~= '' then
   redis.call('HINCRBY', stats, name .. ':' .. bucket, 1)
   redis.call('HINCRBY', stats, name .. '_ms', ms)
 end
-for i = 1, #MORE, 2 do
-  redis.call('HINCRBY', stats, MORE[i], MORE[i + 1])
+for i = FIRST, #ARGV, 2 do
+  redis.call('HINCRBY', stats, ARGV[i], ARGV[i + 1])
 end
 return nil

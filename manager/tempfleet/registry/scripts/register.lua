@@ -34,11 +34,11 @@
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
   Uses     number, clock, record, totals, failures, schema
 ]]
-if #MORE % 8 ~= 0 then
+if MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
 end
-for i = 1, #MORE, 8 do
-  if not (tonumber(MORE[i + 1]) and tonumber(MORE[i + 2]) and tonumber(MORE[i + 3])) then
+for i = FIRST, #ARGV, 8 do
+  if not (tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 3])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
 end
@@ -70,12 +70,8 @@ end
 -- Returns the tag limit that a file would break in the place of another one (*gone*), or nil.
 local function broken_by_tags(size, flags, tail, gone_size, gone_flags, gone_tail)
   local growth, byte_growth = {}, {}
-  for tag in tags_in(flags, tail) do
-    growth[tag], byte_growth[tag] = (growth[tag] or 0) + 1, (byte_growth[tag] or 0) + size
-  end
-  for tag in tags_in(gone_flags, gone_tail) do
-    growth[tag], byte_growth[tag] = (growth[tag] or 0) - 1, (byte_growth[tag] or 0) - gone_size
-  end
+  count_tags(1, size, flags, tail, growth, byte_growth)
+  count_tags(-1, gone_size, gone_flags, gone_tail, growth, byte_growth)
   for tag, n in pairs(growth) do
     if is_over('tag_files', in_tag(tag, 'files', files_by_tag), n) then
       return 'tag_files:' .. tag
@@ -101,11 +97,11 @@ local function broken_limit(is_new, size, flags, tail, gone_size, gone_flags, go
 end
 
 local reply = {}
-for i = 1, #MORE, 8 do
-  local path, size = MORE[i], tonumber(MORE[i + 3])
-  local identity, flags, uid, tail = MORE[i + 4], MORE[i + 5], MORE[i + 6], MORE[i + 7]
-  local registered = math.max(now - tonumber(MORE[i + 2]), 0)
-  local deadline = registered + tonumber(MORE[i + 1])
+for i = FIRST, #ARGV, 8 do
+  local path, size = ARGV[i], tonumber(ARGV[i + 3])
+  local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
+  local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
+  local deadline = registered + tonumber(ARGV[i + 1])
   local code, gone_size, gone_flags, gone_tail = 'new', nil, nil, nil
 
   local old = redis.call('HGET', records, path)
@@ -148,12 +144,12 @@ for i = 1, #MORE, 8 do
     elseif code == 'behind' then
       redis.call('HSET', next, path, record)
       add('behind_bytes', size - (gone_size or 0))
-      count_tags(1, size, flags, tail)
-      count_tags(-1, gone_size, gone_flags, gone_tail)
+      count_tags(1, size, flags, tail, files_by_tag, bytes_by_tag)
+      count_tags(-1, gone_size, gone_flags, gone_tail, files_by_tag, bytes_by_tag)
     else
       redis.call('HSET', records, path, record)
       if not (any_held and redis.call('ZSCORE', held, path)) then
-        redis.call('ZADD', registry, whole(deadline), path)
+        redis.call('ZADD', registry, deadline, path)
       end
       count(1, size, flags, tail)
       if code == 'new' then

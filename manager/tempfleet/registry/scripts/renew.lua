@@ -15,18 +15,18 @@
   Cost     O(files * log N)
   Uses     number, clock, deadline
 ]]
-if #MORE % 2 ~= 0 then
+if MORE % 2 ~= 0 then
   return redis.error_reply('ERR a file takes two arguments')
 end
-for i = 1, #MORE, 2 do
-  if not tonumber(MORE[i + 1]) then
+for i = FIRST, #ARGV, 2 do
+  if not tonumber(ARGV[i + 1]) then
     return redis.error_reply('ERR times are numbers')
   end
 end
 
 local reply = {}
-for i = 1, #MORE, 2 do
-  local path, deadline, code = MORE[i], now + tonumber(MORE[i + 1]), 'renewed'
+for i = FIRST, #ARGV, 2 do
+  local path, deadline, code = ARGV[i], now + tonumber(ARGV[i + 1]), 'renewed'
   local record = redis.call('HGET', records, path)
   if not record then
     code = 'absent'
@@ -37,9 +37,10 @@ for i = 1, #MORE, 2 do
     redis.call('HSET', records, path, with_deadline(record, deadline))
     local score = redis.call('ZSCORE', registry, path)
     if score and tonumber(score) < deadline then
-      redis.call('ZADD', registry, whole(deadline), path)
+      redis.call('ZADD', registry, deadline, path)
     end
   end
-  reply[i], reply[i + 1] = code, whole(deadline)
+  reply[#reply + 1] = code
+  reply[#reply + 1] = whole(deadline)
 end
 return reply

@@ -14,12 +14,13 @@
   Uses     number, clock, failures
 ]]
 local now_text, reply = whole(now), {}
-for i, path in ipairs(MORE) do
-  reply[i] = 'absent'
+for i = FIRST, #ARGV do
+  local path, code = ARGV[i], 'absent'
   if redis.call('ZREM', dead, path) == 1 then
-    reply[i] = 'revived'
+    code = 'revived'
     forget_failures(path)
     redis.call('ZADD', registry, now_text, path)
   end
+  reply[#reply + 1] = code
 end
 return reply

@@ -19,21 +19,21 @@
            all times. If the new path is registered already, the old one was another link to the same file and
            counts as missing. A file that waited behind the old one enters the registry too.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, record, totals, failures, successor, lease
+  Uses     clock, record, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
-if not claim or #MORE % 9 ~= 0 then
+if not claim or MORE % 9 ~= 0 then
   return redis.error_reply('ERR set_aside takes a token, and nine arguments for each file')
 end
-for i = 1, #MORE, 9 do
-  if not (tonumber(MORE[i + 2]) and tonumber(MORE[i + 4])) then
+for i = FIRST, #ARGV, 9 do
+  if not (tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 4])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
 end
 
 local settled = 0
-for i = 1, #MORE, 9 do
-  local path, aside, size, flags, tail = MORE[i], MORE[i + 1], tonumber(MORE[i + 4]), MORE[i + 6], MORE[i + 8]
+for i = FIRST, #ARGV, 9 do
+  local path, aside, size, flags, tail = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 4]), ARGV[i + 6], ARGV[i + 8]
   if holds(claim, path) then
     settled = settled + 1
     local _, _, old_size, _, old_flags, _, old_tail = parse(redis.call('HGET', records, path))
@@ -44,9 +44,9 @@ for i = 1, #MORE, 9 do
     if redis.call('HEXISTS', records, aside) == 1 then
       add('missing', 1)
     else
-      local deadline = now + tonumber(MORE[i + 2])
-      redis.call('HSET', records, aside, record_of(now, deadline, size, MORE[i + 5], flags, MORE[i + 7], tail))
-      redis.call('ZADD', registry, whole(deadline), aside)
+      local deadline = now + tonumber(ARGV[i + 2])
+      redis.call('HSET', records, aside, record_of(now, deadline, size, ARGV[i + 5], flags, ARGV[i + 7], tail))
+      redis.call('ZADD', registry, deadline, aside)
       count(1, size, flags, tail)
       add('set_aside', 1)
     end

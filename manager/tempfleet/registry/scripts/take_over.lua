@@ -22,15 +22,15 @@
   Atomic   a path enters one set and the records together. Limits do not apply, because these files are on the
            disk already.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     number, record, totals, schema
+  Uses     record, totals, schema
 ]]
-if #MORE % 8 ~= 0 then
+if MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
 end
-for i = 1, #MORE, 8 do
+for i = FIRST, #ARGV, 8 do
   local sets = 0
   for at = i + 2, i + 4 do
-    sets = sets + (tonumber(MORE[at]) and 1 or 0)
+    sets = sets + (tonumber(ARGV[at]) and 1 or 0)
   end
   if sets ~= 1 then
     return redis.error_reply('ERR a file is in exactly one set')
@@ -45,8 +45,8 @@ local function is_same(here, record)
 end
 
 local reply = {}
-for i = 1, #MORE, 8 do
-  local path, record, code = MORE[i], MORE[i + 1], 'entered'
+for i = FIRST, #ARGV, 8 do
+  local path, record, code = ARGV[i], ARGV[i + 1], 'entered'
   local _, _, size, _, flags, _, tail = parse(record)
   local here = redis.call('HGET', records, path)
   if here then
@@ -56,13 +56,13 @@ for i = 1, #MORE, 8 do
   else
     redis.call('HSET', records, path, record)
     for n, key in ipairs({registry, held, dead}) do
-      if MORE[i + 1 + n] ~= '' then
-        redis.call('ZADD', key, MORE[i + 1 + n], path)
+      if ARGV[i + 1 + n] ~= '' then
+        redis.call('ZADD', key, ARGV[i + 1 + n], path)
       end
     end
     for n, key in ipairs({retries, errors, reasons}) do
-      if MORE[i + 4 + n] ~= '' then
-        redis.call('HSET', key, path, MORE[i + 4 + n])
+      if ARGV[i + 4 + n] ~= '' then
+        redis.call('HSET', key, path, ARGV[i + 4 + n])
       end
     end
     count(1, size, flags, tail)

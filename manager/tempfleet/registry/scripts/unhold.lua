@@ -10,19 +10,21 @@
   Returns  {code, ...} one for each file, in order: lifted, unheld (registered, but not held), absent
   Atomic   a path moves from held to registry.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, deadline
+  Uses     deadline
 ]]
 local reply = {}
-for i, path in ipairs(MORE) do
+for i = FIRST, #ARGV do
+  local path, code = ARGV[i], nil
   local record = redis.call('HGET', records, path)
   if not record then
-    reply[i] = 'absent'
+    code = 'absent'
   elseif redis.call('ZREM', held, path) == 0 then
-    reply[i] = 'unheld'
+    code = 'unheld'
   else
-    reply[i] = 'lifted'
+    code = 'lifted'
     redis.call('HDEL', reasons, path)
     redis.call('ZADD', registry, deadline_of(record) or '0', path)
   end
+  reply[#reply + 1] = code
 end
 return reply

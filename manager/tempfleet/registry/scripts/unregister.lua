@@ -20,26 +20,27 @@
            after until_ms: nothing changed), absent
   Atomic   a path leaves all sets and its record together.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, record, totals, failures
+  Uses     record, totals, failures
 ]]
 if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
   return redis.error_reply('ERR no such total: ' .. total)
 end
 
 local before, reply = tonumber(until_ms), {}
-for i, path in ipairs(MORE) do
+for i = FIRST, #ARGV do
+  local path, code = ARGV[i], nil
   local record = redis.call('HGET', records, path)
   local registered, _, size, _, flags, _, tail = parse(record)
   if not record then
-    reply[i] = 'absent'
+    code = 'absent'
   elseif redis.call('ZSCORE', leases, path) then
-    reply[i] = 'claimed'
+    code = 'claimed'
   elseif before and (registered or 0) > before then
-    reply[i] = 'newer'
+    code = 'newer'
   elseif total == 'released' and has(flags, 'z') and not has(flags, 'q') then
-    reply[i] = 'compressed'
+    code = 'compressed'
   else
-    reply[i] = 'released'
+    code = 'released'
     redis.call('ZREM', registry, path)
     redis.call('ZREM', held, path)
     redis.call('ZREM', dead, path)
@@ -49,6 +50,7 @@ for i, path in ipairs(MORE) do
     count(-1, size, flags, tail)
     add(total, 1)
   end
+  reply[#reply + 1] = code
 end
 keep_totals()
 return reply

@@ -1,7 +1,6 @@
 --[[
   deadline: reads and changes the deadline in a record (see record.lua). Parsing all fields costs three times as much.
 
-  Needs    whole
   Defines  deadline_of, with_deadline
 ]]
 -- Returns the deadline as text; nil if there is no record or it is damaged.
@@ -10,5 +9,5 @@ local function deadline_of(record)
 end
 
 local function with_deadline(record, deadline)
-  return (string.gsub(record, '^(1 %d+) %d+', '%1 ' .. whole(deadline)))
+  return (string.gsub(record, '^(1 %d+) %d+', string.format('%%1 %.0f', deadline)))
 end

@@ -1,7 +1,7 @@
 --[[
   successor: a file that was registered under the name of a claimed file, and that waits for the end of the claim.
 
-  Needs    registry, records, next, whole, parse, add, count, forget_failures
+  Needs    registry, records, next, parse, add, count, forget_failures
   Defines  any_next, succeed
 ]]
 -- Most volumes have no waiting files. Then no file costs a call.
@@ -19,7 +19,7 @@ local function succeed(path)
   local _, deadline, size = parse(waiting)
   redis.call('HDEL', next, path)
   redis.call('HSET', records, path, waiting)
-  redis.call('ZADD', registry, whole(deadline), path)
+  redis.call('ZADD', registry, deadline, path)
   forget_failures(path)
   -- its tags count since it was registered
   add('registered', 1)

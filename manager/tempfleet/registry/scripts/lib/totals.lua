@@ -2,8 +2,8 @@
   totals: sums up what this call adds to the totals of the volume and of its tags. keep_totals() writes the sums,
   once, at the end.
 
-  Needs    stats, tags, whole, has
-  Defines  sums, files_by_tag, bytes_by_tag, add, tags_in, count_tags, count, keep_totals
+  Needs    stats, tags, has
+  Defines  sums, files_by_tag, bytes_by_tag, add, count_tags, count, keep_totals
 ]]
 local sums, files_by_tag, bytes_by_tag = {}, {}, {}
 
@@ -11,18 +11,15 @@ local function add(total, amount)
   sums[total] = (sums[total] or 0) + amount
 end
 
--- Iterates over the tags in a record's tail. Quarantined files have none, because they do not count for a tag.
-local function tags_in(flags, tail)
+-- Counts one record that enters (sign 1) or leaves (sign -1) for each of its tags, in the tables *files* and *bytes*.
+-- A quarantined file does not count for its tags.
+local function count_tags(sign, size, flags, tail, files, bytes)
   if not tail or tail == '' or has(flags, 'q') then
-    return function() end
+    return
   end
-  return string.gmatch(string.match(tail, '"tags": "([^"]*)"') or '', '([^,]*),')
-end
-
-local function count_tags(sign, size, flags, tail)
-  for tag in tags_in(flags, tail) do
-    files_by_tag[tag] = (files_by_tag[tag] or 0) + sign
-    bytes_by_tag[tag] = (bytes_by_tag[tag] or 0) + sign * size
+  for tag in string.gmatch(string.match(tail, '"tags": "([^"]*)"') or '', '([^,]*),') do
+    files[tag] = (files[tag] or 0) + sign
+    bytes[tag] = (bytes[tag] or 0) + sign * size
   end
 end
 
@@ -36,19 +33,19 @@ local function count(sign, size, flags, tail)
     add('aside', sign)
     add('aside_bytes', sign * size)
   else
-    count_tags(sign, size, flags, tail)
+    count_tags(sign, size, flags, tail, files_by_tag, bytes_by_tag)
   end
 end
 
 local function keep_totals()
   for total, amount in pairs(sums) do
     if amount ~= 0 then
-      redis.call('HINCRBY', stats, total, whole(amount))
+      redis.call('HINCRBY', stats, total, amount)
     end
   end
   for tag, n in pairs(files_by_tag) do
     if n ~= 0 or bytes_by_tag[tag] ~= 0 then
-      redis.call('HINCRBY', tags, 'bytes ' .. tag, whole(bytes_by_tag[tag]))
+      redis.call('HINCRBY', tags, 'bytes ' .. tag, bytes_by_tag[tag])
       if redis.call('HINCRBY', tags, 'files ' .. tag, n) <= 0 then
         redis.call('HDEL', tags, 'files ' .. tag, 'bytes ' .. tag)
       end
