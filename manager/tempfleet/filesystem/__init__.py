@@ -1,6 +1,18 @@
 """
 Files by descriptor, below roots that a person allowed.
 
+    roots, root_rules   the directories below which files may be deleted; which directory may be one
+    inspection          a file before it is registered
+    identity            which object was registered
+    creation            creates files and directories in the base directory
+    in_use              takes the kernel's write lock on a file, to find out whether a process uses it
+    private_directory   where a file is compared with its record, and where quarantined files are
+    overwrite           overwrites a file before it is unlinked
+    tree_walk           a bounded walk through a directory
+    paths               normalised paths, and names that nobody can guess
+    stat, syscalls      what the kernel reports about a file; calls that Python does not offer (with libc)
+    errnos              the outcome of an errno, and its explanation
+
 Promises: no symlink is followed and no mount is crossed. A path string is resolved once, at registration. An identity
 distinguishes a file from every other, or it is marked as weak.
 

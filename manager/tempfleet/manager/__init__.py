@@ -1,6 +1,15 @@
 """
 TempFileManager: the public API.
 
+    manager        every public method
+    registration   inspects files, then registers them: one or many
+    creator        create() and create_dir(): registers a new name, then creates it
+    temp_file      what they return: TempFile and TempDirectory
+    files          the registered files as a dictionary
+    results        the results of registering many files
+    shutdown       deletes files at exit and on SIGTERM
+    local_volume   one volume with everything that works on it
+
 Promises: each method is a thin line from a caller's path to one call of a room below. A manager survives a fork and can
 be pickled. The end of its ``with`` block deletes only the files that this object registered. LocalVolume is one volume
 with its engines, for a manager and for a worker that serves several volumes.

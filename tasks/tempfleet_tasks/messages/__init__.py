@@ -1,6 +1,12 @@
 """
 The messages that our workers obey.
 
+    file_message   the base of a message about files, with the checks of its arguments
+    register       register, register_many, renew, unregister
+    delete         delete_due and clear
+    sweep          wakes the hosts that have expired files
+    forwarding     how a message reaches the host that has the file
+
 Promises: every argument is checked, because anybody who reaches the broker can send a message. A file message is
 carried out by the host that has the file: other hosts forward it, or record it while that host is silent. A message
 that arrives late or twice does no harm.

@@ -1,6 +1,12 @@
 """
 What a worker process does beside its tasks, and how our own workers log and connect.
 
+    bootsteps   the threads of a worker: heartbeat, clean-ups, announcements, compression
+    web         metrics, probes and the status page of a worker
+    remote      the remote-control commands
+    logging     the logs of our own workers
+    transport   the connection of our own workers to the broker
+
 Promises: a worker that runs our steps sends its host's heartbeat, cleans its volumes by a timer, and serves metrics and
 probes. It does so with a dead beat or a dead broker too. Importing this package adds the remote-control commands.
 
