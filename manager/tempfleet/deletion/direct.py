@@ -49,22 +49,22 @@ class Direct:
         base = session.roots.base
         fd = base.fd
         try:
-            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             if (left := left_in_quarantine(record, session)) is None:
                 raise
             return guarded.plan_of_left(self, record, root, left, session)
-        mode = found.st_mode
+        mode = status.st_mode
         directory = _DIRECTORY in record.flags
         if not (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
             return Deletion(record, Outcome.REPLACED, _DIRECT, 0, kind_of(mode))
-        if record.uid != found.st_uid and (
+        if record.uid != status.st_uid and (
             not base.trusted or (session.owner_check and record.uid != NO_UID)
         ):
             return Deletion(record, Outcome.REFUSED, _DIRECT, 0, "owner")
         freed = 0
-        if found.st_nlink == 1 and not directory:
-            size, allocated = found.st_size, found.st_blocks * 512
+        if status.st_nlink == 1 and not directory:
+            size, allocated = status.st_size, status.st_blocks * 512
             freed = size if size < allocated else allocated
         faults.reach("direct.found")
         exclusive = -1

@@ -68,15 +68,15 @@ class Guarded:
         try:
             fd = session.parent(root, record.path)
             name = record.path[record.path.rindex("/") + 1 :]
-            found = session.reader.stat(fd, name)
+            status = session.reader.stat(fd, name)
         except (FileNotFoundError, NotADirectoryError) as exc:
             return checks.not_found(record, exc)
         if _UNVERIFIED in record.flags:
-            verified = checks.verify(record, root, fd, name, found, session)
+            verified = checks.verify(record, root, fd, name, status, session)
             if isinstance(verified, Deletion):
                 return verified
             record = verified
-        if (objection := checks.objection(record, root, found, session)) is not None:
+        if (objection := checks.objection(record, root, status, session)) is not None:
             return objection
         faults.reach("guarded.found")
         exclusive = -1
@@ -84,8 +84,8 @@ class Guarded:
             objection, exclusive = checks.ask_in_use(record, fd, name, session, _GUARDED)
             if objection is not None:
                 return objection
-        expected = Deletion(record, _DELETED, _GUARDED, found.freed_bytes)
-        return Plan(self, record, root, fd, name, expected, exclusive, found.size)
+        expected = Deletion(record, _DELETED, _GUARDED, status.freed_bytes)
+        return Plan(self, record, root, fd, name, expected, exclusive, status.size)
 
     def plan_left(self, record: FileRecord, root: Root, by_name: Deletion, session: Session) -> Plan | None:
         """
@@ -195,10 +195,10 @@ def _is_object(identity: Identity, root: Root, private: int, entry: str, session
     handles = identity.handles if root.handles else []
     if handles:
         return session.reader.handle(private, entry) in handles
-    found = session.reader.stat(private, entry)
-    if not identity.matches(found, moved=True):
+    status = session.reader.stat(private, entry)
+    if not identity.matches(status, moved=True):
         return False
-    if not identity.can_be_told(found, handles=False):
+    if not identity.can_be_told(status, handles=False):
         raise OSError(errno.EOPNOTSUPP, "the identity cannot be told")
     return True
 

@@ -135,16 +135,16 @@ class _Emptying:
 
     def _unlink(self, fd: int, name: str) -> None:
         try:
-            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            regular = stat.S_ISREG(found.st_mode)
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            regular = stat.S_ISREG(status.st_mode)
             if regular and self._session.secure and not secure.overwrite(fd, name, self._session.may_go_on):
                 raise Stopped
             os.unlink(name, dir_fd=fd)
         except FileNotFoundError:
             return
         faults.reach("tree.entry")
-        if regular and found.st_nlink == 1:
-            self.freed_bytes += min(found.st_size, found.st_blocks * 512)
+        if regular and status.st_nlink == 1:
+            self.freed_bytes += min(status.st_size, status.st_blocks * 512)
 
 
 def _removed(fd: int, name: str) -> bool:
