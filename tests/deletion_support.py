@@ -28,8 +28,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 def settings_for(tmp_path: Path, **values: object) -> Settings:
     (tmp_path / "data").mkdir(exist_ok=True)
-    given: dict[str, object] = {"in_use": InUse.DELETE, **values}
-    return Settings(base_dir=str(tmp_path / "base"), allowed_roots=(str(tmp_path / "data"),), **given)
+    options: dict[str, object] = {"in_use": InUse.DELETE, **values}
+    return Settings(base_dir=str(tmp_path / "base"), allowed_roots=(str(tmp_path / "data"),), **options)
 
 
 def record_of(new: NewFile) -> FileRecord:
@@ -53,10 +53,10 @@ def preview(roots: Roots, record: FileRecord) -> Deletion:
         return predict(record)
 
 
-def exchange(one: str | Path, other: str | Path) -> None:
+def exchange(path: str | Path, other_path: str | Path) -> None:
     """Exchange two names atomically (RENAME_EXCHANGE)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), RENAME_EXCHANGE):
+    if libc.renameat2(-100, os.fsencode(path), -100, os.fsencode(other_path), RENAME_EXCHANGE):
         raise OSError(ctypes.get_errno(), "renameat2")
 
 

@@ -98,11 +98,11 @@ def test_no_file_is_compressed_unless_it_is_configured(
 def test_only_registered_for_compression_or_all_files_of_a_volume_are_compressed(
     make_manager: MakeManager, manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:
-    asked, other = write("asked"), write("other")
-    manager.register(asked, compress=True)
+    allowed, other = write("allowed"), write("other")
+    manager.register(allowed, compress=True)
     manager.register(other)
     clock.advance(AFTER + 1)
-    assert [record.path for record in manager.compressor.preview()] == [str(asked)]
+    assert [record.path for record in manager.compressor.preview()] == [str(allowed)]
     assert manager.compress_idle().compressed == 1
     everything = make_manager(compress_after_seconds=AFTER, compression="all")
     assert everything.compress_idle().compressed == 1

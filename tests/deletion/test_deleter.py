@@ -151,15 +151,17 @@ def test_a_created_record_outside_the_base_directory_is_refused(file: Path, root
 def test_a_directory_is_deleted_with_its_content(tmp_path: Path, roots: Roots) -> None:
     name = new_name()
     create_directory(roots, name, mode=0o700)
-    made = tmp_path / "data" / "tree"
-    for top in (Path(roots.base.path, name), made):
+    tree = tmp_path / "data" / "tree"
+    for top in (Path(roots.base.path, name), tree):
         (top / "a" / "b" / "c").mkdir(parents=True)
         (top / "a" / "b" / "file").write_text("x" * 10)
         (top / "a" / "link").symlink_to("/etc")
     created = FileRecord(f"{roots.base.path}/{name}", 0, 0, flags="cd", uid=os.geteuid())
-    found = registered(roots, made, directory=True)
-    assert [(d.outcome, d.freed_bytes) for d in delete(roots, created, found)] == [(Outcome.DELETED, 10)] * 2
-    assert not made.exists()
+    registered_tree = registered(roots, tree, directory=True)
+    assert [(d.outcome, d.freed_bytes) for d in delete(roots, created, registered_tree)] == [
+        (Outcome.DELETED, 10)
+    ] * 2
+    assert not tree.exists()
     assert not Path(roots.base.path, name).exists()
 
 

@@ -41,16 +41,16 @@ def test_the_footprint_of_a_file_is_its_blocks_without_holes(data: Path, roots: 
         opened.write(b"x" * 10_000)
         opened.truncate(100 << 20)
         os.fsync(opened.fileno())
-    found = footprint(roots, file)
-    assert (found.size_bytes, found.files) == (blocks(file), 1)
-    assert 0 < found.size_bytes < 1 << 20
+    result = footprint(roots, file)
+    assert (result.size_bytes, result.files) == (blocks(file), 1)
+    assert 0 < result.size_bytes < 1 << 20
 
 
 def test_a_file_with_another_link_has_an_empty_footprint(data: Path, roots: Roots) -> None:
     (data / "f").write_bytes(b"x" * 10_000)
     (data / "other").hardlink_to(data / "f")
-    found = footprint(roots, data / "f")
-    assert (found.size_bytes, found.files) == (0, 0)
+    result = footprint(roots, data / "f")
+    assert (result.size_bytes, result.files) == (0, 0)
 
 
 def test_the_last_use_of_a_file_is_its_last_read_or_write(data: Path, roots: Roots) -> None:
@@ -74,9 +74,9 @@ def test_the_footprint_of_a_directory_includes_its_content_and_follows_no_link(
         os.utime(path, (100, 100))
     os.utime(inside[1], (100, 300))
     os.utime(top / "link", (100, 100), follow_symlinks=False)
-    found = footprint(roots, top, directory=True)
-    assert (found.files, found.used_ms) == (5, 300_000)
-    assert found.size_bytes == blocks(top, top / "sub", *inside) + (top / "link").lstat().st_blocks * 512
+    result = footprint(roots, top, directory=True)
+    assert (result.files, result.used_ms) == (5, 300_000)
+    assert result.size_bytes == blocks(top, top / "sub", *inside) + (top / "link").lstat().st_blocks * 512
 
 
 def test_a_missing_file_has_no_footprint(data: Path, roots: Roots) -> None:

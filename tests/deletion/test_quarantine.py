@@ -61,21 +61,25 @@ def quarantine(deleter: Deleter, *records: FileRecord, token: int = 7) -> list[D
 
 
 def moved(deleter: Deleter, record: FileRecord, token: int = 7) -> Quarantined:
-    [one] = quarantine(deleter, record, token=token)
-    assert isinstance(one, Quarantined)
-    return one
+    [result] = quarantine(deleter, record, token=token)
+    assert isinstance(result, Quarantined)
+    return result
 
 
 def test_a_quarantined_file_keeps_its_bytes_and_is_restored(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
     record = registered(roots, file)
-    one = moved(deleter, record)
-    assert (one.record, one.new.ttl_ms, one.new.identity) == (record, 60_000, record.identity)
+    quarantined = moved(deleter, record)
+    assert (quarantined.record, quarantined.new.ttl_ms, quarantined.new.identity) == (
+        record,
+        60_000,
+        record.identity,
+    )
     assert not file.exists()
-    assert Path(one.new.path).read_bytes() == b"x" * 100
+    assert Path(quarantined.new.path).read_bytes() == b"x" * 100
     assert [aside.path for aside in deleter.quarantined_files()] == [str(file)]
-    assert deleter.restore(str(file)).aside_path == one.new.path
+    assert deleter.restore(str(file)).aside_path == quarantined.new.path
     assert file.read_bytes() == b"x" * 100
     assert list(deleter.quarantined_files()) == []
     with pytest.raises(FileMissing):
@@ -96,15 +100,17 @@ def test_restoring_never_overwrites(deleter: Deleter, roots: Roots, file: Path) 
 def test_the_record_of_a_quarantined_file_deletes_only_that_file(
     deleter: Deleter, roots: Roots, file: Path
 ) -> None:
-    one = record_of(moved(deleter, registered(roots, file)).new)
+    quarantined = record_of(moved(deleter, registered(roots, file)).new)
     file.write_text("new")
-    assert preview(roots, one).outcome is Outcome.DELETED
-    assert os.path.exists(one.path)
-    [purged] = deleter.delete([one], token=9, may_go_on=lambda: True)
+    assert preview(roots, quarantined).outcome is Outcome.DELETED
+    assert os.path.exists(quarantined.path)
+    [purged] = deleter.delete([quarantined], token=9, may_go_on=lambda: True)
     assert (purged.outcome, purged.freed_bytes) == (Outcome.DELETED, 100)
     assert list(deleter.quarantined_files()) == []
     assert file.read_text() == "new"
-    assert [d.outcome for d in deleter.delete([one], token=9, may_go_on=lambda: True)] == [Outcome.MISSING]
+    assert [d.outcome for d in deleter.delete([quarantined], token=9, may_go_on=lambda: True)] == [
+        Outcome.MISSING
+    ]
 
 
 def test_a_created_record_outside_the_base_directory_itself_is_refused_whatever_is_in_quarantine(
@@ -113,13 +119,13 @@ def test_a_created_record_outside_the_base_directory_itself_is_refused_whatever_
     path = Path(roots.base.path, "sub", "file")
     path.parent.mkdir()
     path.write_text("x")
-    one = moved(deleter, registered(roots, path))
+    quarantined = moved(deleter, registered(roots, path))
     record = FileRecord(str(path), 0, 0, flags="c", uid=os.geteuid())
     refused = Deletion(record, Outcome.REFUSED, reason="not-private")
     with deleter.preview(quarantine=True) as predict:
         assert predict(record) == refused
     assert quarantine(deleter, record, token=8) == [refused]
-    assert os.path.exists(one.new.path)
+    assert os.path.exists(quarantined.new.path)
 
 
 def test_the_next_claim_after_a_crash_reports_the_quarantined_file(
@@ -165,7 +171,7 @@ def test_a_file_is_deleted_at_once_if_the_quarantine_is_full(
     for path in paths:
         path.write_bytes(b"y" * 100)
     done = quarantine(deleter, *[registered(roots, path) for path in paths])
-    deleted = [one for one in done if isinstance(one, Deletion)]
+    deleted = [result for result in done if isinstance(result, Deletion)]
     assert [(d.outcome, d.reason) for d in deleted] == [(Outcome.DELETED, "quarantine-full")] * 2
     assert sum(aside.size_bytes for aside in deleter.quarantined_files()) == 1000
     assert not any(path.exists() for path in paths)
@@ -181,12 +187,14 @@ def test_a_created_file_and_a_directory_are_quarantined_too(
     (tree / "sub").mkdir(parents=True)
     (tree / "sub" / "f").write_text("x")
     for record in (created, registered(roots, tree, directory=True)):
-        one = record_of(moved(deleter, record).new)
-        assert deleter.restore(record.path).aside_path == one.path
+        quarantined = record_of(moved(deleter, record).new)
+        assert deleter.restore(record.path).aside_path == quarantined.path
         assert os.path.exists(record.path)
     assert (tree / "sub" / "f").exists()
-    one = record_of(moved(deleter, created).new)
-    assert [d.outcome for d in deleter.delete([one], token=1, may_go_on=lambda: True)] == [Outcome.DELETED]
+    quarantined = record_of(moved(deleter, created).new)
+    assert [d.outcome for d in deleter.delete([quarantined], token=1, may_go_on=lambda: True)] == [
+        Outcome.DELETED
+    ]
 
 
 def test_a_record_cannot_delete_other_files_of_the_private_directory(

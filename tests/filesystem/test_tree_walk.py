@@ -67,23 +67,23 @@ def test_it_ends_at_the_first_entry_too_many(top: int, system: System, most: int
 
 def test_what_lies_too_deep_is_reported_after_everything_else(top: int, system: System) -> None:
     assert len(names(entries(top, system, most_levels=3))) == 8
-    found = []
+    entry_names = []
     with pytest.raises(TooLarge):
         for _, entry in entries(top, system, most_levels=1):
-            found.append(entry.name)
-    assert sorted(found) == ["1", "2", "a", "b", "empty", "link"]
+            entry_names.append(entry.name)
+    assert sorted(entry_names) == ["1", "2", "a", "b", "empty", "link"]
 
 
 def test_a_directory_that_cannot_be_opened_is_reported_or_raised(
     top: int, tree: Path, system: System
 ) -> None:
     def walk(errors: list[OSError] | None) -> list[str]:
-        found = []
+        entry_names = []
         for _, entry in entries(top, system, **({} if errors is None else {"on_error": errors.append})):
-            found.append(entry.name)
+            entry_names.append(entry.name)
             if entry.name == "a":
                 os.rename("a", "elsewhere", src_dir_fd=top, dst_dir_fd=top)
-        return found
+        return entry_names
 
     errors: list[OSError] = []
     assert {"1", "a", "link"} <= set(walk(errors))

@@ -753,7 +753,7 @@ def test_one_reap_takes_back_no_more_than_it_was_told_to_whatever_the_claims(
         assert len(registry.claim(limit=3, lease_ms=LEASE_MS).records) == 3
     clock.advance(LEASE_MS / 1000)
     reaped = [registry.reap(limit=4), registry.reap(limit=4)]
-    assert [(each.recovered, each.more) for each in reaped] == [(4, True), (2, False)]
+    assert [(reap.recovered, reap.more) for reap in reaped] == [(4, True), (2, False)]
     assert registry.stats().claims == 0
 
 
@@ -765,7 +765,7 @@ def test_a_reap_that_lifted_as_many_holds_as_it_may_says_that_there_are_more(
         registry.hold(f"/base/{n}", hold_ms=1)
     clock.advance(1)
     reaped = [registry.reap(limit=2), registry.reap(limit=2)]
-    assert [(each.unheld, each.more) for each in reaped] == [(2, True), (1, False)]
+    assert [(reap.unheld, reap.more) for reap in reaped] == [(2, True), (1, False)]
 
 
 def test_an_age_beyond_the_beginning_of_time_is_the_beginning_of_time(

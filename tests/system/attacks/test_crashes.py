@@ -107,7 +107,7 @@ def test_recovery_returns_a_foreign_file_that_a_killed_process_moved(
     process.join(20)
     assert process.exitcode == -signal.SIGKILL
     recovered = Deleter(roots, roots.settings).recover()
-    assert [one.path for one in recovered if one.back] == ([str(path)] if point == "guarded.moved" else [])
+    assert [file.path for file in recovered if file.back] == ([str(path)] if point == "guarded.moved" else [])
     assert path.read_text() == "precious"
     assert delete(roots, record)[0].outcome is Outcome.REPLACED
     assert path.read_text() == "precious"
@@ -139,7 +139,7 @@ def test_a_stranger_moved_into_quarantine_by_a_killed_process_gets_its_name_back
     assert process.exitcode == -signal.SIGKILL
     deleter = Deleter(roots, roots.settings)
     recovered = deleter.recover()
-    assert [one.path for one in recovered if one.back] == ([str(path)] if point == "guarded.moved" else [])
+    assert [file.path for file in recovered if file.back] == ([str(path)] if point == "guarded.moved" else [])
     assert path.read_text() == "precious"
     assert list(deleter.quarantined_files()) == []
     [result] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
@@ -178,18 +178,18 @@ def test_recovery_does_not_touch_the_files_of_a_living_process(data: Path, roots
     path = data / "name"
     path.write_text("x")
     record = registered(roots, path)
-    seen: list[object] = []
+    recoveries: list[object] = []
 
     def at(point: str) -> None:
         if point == "guarded.moved":
-            seen.append(Deleter(roots, roots.settings).recover())
+            recoveries.append(Deleter(roots, roots.settings).recover())
 
     faults.install(at)
     try:
         assert delete(roots, record)[0].outcome is Outcome.DELETED
     finally:
         faults.install(None)
-    assert seen == [[]]
+    assert recoveries == [[]]
 
 
 @pytest.mark.parametrize("point", ["set-aside.noted", "guarded.moved", "guarded.compared", "set-aside.moved"])
@@ -202,9 +202,9 @@ def test_the_next_claim_finishes_the_quarantine_of_a_killed_process(
     assert killed_at(point, roots, [record], quarantine=True)
     deleter = Deleter(roots, roots.settings)
     deleter.recover()
-    [one] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
-    assert isinstance(one, Quarantined)
-    assert deleter.restore(str(path)).aside_path == one.new.path
+    [result] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
+    assert isinstance(result, Quarantined)
+    assert deleter.restore(str(path)).aside_path == result.new.path
     assert path.read_text() == "x"
 
 

@@ -271,9 +271,9 @@ def test_secure_delete_of_a_large_file_continues_in_the_next_claim(
         if created:
             record = replace(record, identity="-", flags="c")
         for token in range(1, 20):
-            asked = iter([True] * 4)
+            answers = iter([True] * 4)
             deleter = Deleter(roots, roots.settings)
-            if list(deleter.delete([record], token=token, may_go_on=lambda: next(asked, False))):  # noqa: B023
+            if list(deleter.delete([record], token=token, may_go_on=lambda: next(answers, False))):  # noqa: B023
                 break
         assert token > 2 and not path.exists()
         assert delete(roots, record)[0].outcome is Outcome.MISSING

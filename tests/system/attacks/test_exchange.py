@@ -39,10 +39,10 @@ MakeManager = Callable[..., TempFileManager]
 def make(real_server: EmbeddedServer, real_client: object, tmp_path: Path) -> Iterator[MakeManager]:
     """Creates managers of one volume on a real Redis. A forked child creates its own."""
     (tmp_path / "data").mkdir()
-    made: list[TempFileManager] = []
+    managers: list[TempFileManager] = []
 
-    def manager(**values: object) -> TempFileManager:
-        given: dict[str, object] = {
+    def create(**values: object) -> TempFileManager:
+        options: dict[str, object] = {
             "compress_after_seconds": 0.001,
             "in_use": InUse.DELETE,
             "allowed_roots": (str(tmp_path / "data"),),
@@ -53,14 +53,14 @@ def make(real_server: EmbeddedServer, real_client: object, tmp_path: Path) -> It
             redis_url=real_server.unix_url,
             host="web-1",
             audit_log=str(tmp_path / "audit.log"),
-            **given,
+            **options,
         )
-        made.append(TempFileManager(settings=settings))
-        return made[-1]
+        managers.append(TempFileManager(settings=settings))
+        return managers[-1]
 
-    yield manager
-    for each in made:
-        each.close()
+    yield create
+    for manager in managers:
+        manager.close()
 
 
 @pytest.fixture
@@ -273,9 +273,9 @@ def test_changed_attributes_of_a_file_are_kept_during_compression(
     }[what]
     with at(point, change):
         assert dict(manager.compress_idle().kept) == {"changed": 1}
-    found = os.stat(same)
-    assert found == path.stat()
-    assert (found.st_mode & 0o777, found.st_mtime, found.st_gid) == {
+    status = os.stat(same)
+    assert status == path.stat()
+    assert (status.st_mode & 0o777, status.st_mtime, status.st_gid) == {
         "mode": (0o400, LONG_AGO, os.getegid()),
         "times": (0o600, LONG_AGO + 1, os.getegid()),
         "owner": (0o600, LONG_AGO, 1234),
@@ -560,8 +560,8 @@ def test_swapping_names_during_compression_loses_no_file(
             assert os.fstat(precious).st_nlink == 1
     os.close(precious)
     away.unlink(missing_ok=True)
-    found = {content_of(manager, name) for name in path.parent.iterdir() if name.is_file()}
-    assert found == {CONTENT, b"precious" * 100_000}
+    contents = {content_of(manager, name) for name in path.parent.iterdir() if name.is_file()}
+    assert contents == {CONTENT, b"precious" * 100_000}
     assert {name.stat().st_ino for name in (path, other)} >= {identity}
     assert left_over(manager) == []
 

@@ -144,10 +144,10 @@ def test_a_removed_private_directory_loses_no_record(tmp_path: Path, when: str) 
         (root,) = (root for root in roots if root.path == str(tmp_path / "data"))
         shutil.rmtree(root.private.path)
         if when == "in the middle of one":
-            assert [(each.outcome, each.reason) for each in steps] == [
+            assert [(deletion.outcome, deletion.reason) for deletion in steps] == [
                 (Outcome.UNAVAILABLE, "no-private-directory")
             ]
-        assert [each.outcome for each in delete(roots, second)] == [Outcome.DELETED]
+        assert [deletion.outcome for deletion in delete(roots, second)] == [Outcome.DELETED]
         assert not (tmp_path / "data" / "second").exists()
 
 
@@ -157,7 +157,7 @@ def test_files_below_a_setgid_root_are_deleted(tmp_path: Path) -> None:
     path.parent.chmod(0o2750)
     with Roots.open(settings) as roots:
         path.touch()
-        assert [each.outcome for each in delete(roots, registered(roots, path))] == [Outcome.DELETED]
+        assert [deletion.outcome for deletion in delete(roots, registered(roots, path))] == [Outcome.DELETED]
         assert len(list(path.parent.iterdir())) == 1
 
 
@@ -181,6 +181,6 @@ def test_root_purges_files_quarantined_by_the_owner_of_the_volume(tmp_path: Path
         Path(aside.path).write_text("precious")
     with Roots.open(settings) as roots:
         promised = preview(roots, aside).outcome
-        assert [each.outcome for each in delete(roots, aside)] == [promised]
+        assert [deletion.outcome for deletion in delete(roots, aside)] == [promised]
     assert promised is (Outcome.REPLACED if raced else Outcome.DELETED)
     assert os.path.exists(aside.path) is raced

@@ -268,15 +268,15 @@ def test_a_fifo_instead_of_a_file_does_not_block_a_reader(data: Path, roots: Roo
     path, fifo = data / "file", data / "fifo"
     path.write_text("content")
     os.mkfifo(fifo)
-    seen = set()
+    results = set()
     with attacker(lambda: exchange(path, fifo)):
         for _ in range(ROUNDS):
             try:
                 with open_content(str(path), roots) as file:
-                    seen.add(file.read())
+                    results.add(file.read())
             except UnsafePath as exc:
-                seen.add(exc.reason)
-    assert seen == {b"content", "fifo"}
+                results.add(exc.reason)
+    assert results == {b"content", "fifo"}
 
 
 def test_a_journal_removed_by_recovery_does_not_count_as_whole(roots: Roots) -> None:
@@ -305,7 +305,7 @@ def test_a_journal_that_cannot_be_removed_stops_no_deletion(data: Path, roots: R
     (note,) = Path(private).glob("note.*")
     note.unlink()
     note.mkdir()  # any other error of the disk: it has become read-only
-    assert [*outcomes, *(each.outcome for each in steps)] == [Outcome.DELETED] * 2
+    assert [*outcomes, *(deletion.outcome for deletion in steps)] == [Outcome.DELETED] * 2
     assert psutil.Process().num_fds() < open_before
     log = Path(roots.base.private.path, "audit.log")
     assert len(log.read_text().splitlines()) == 2

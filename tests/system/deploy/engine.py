@@ -112,9 +112,9 @@ def provide_images(docker: Engine) -> set[str]:
 
 
 def _base_image() -> str:
-    found = re.search(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert found is not None
-    return f"python:{found[1]}"
+    match = re.search(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert match is not None
+    return f"python:{match[1]}"
 
 
 def _has(docker: Engine, image: str) -> bool:

@@ -47,8 +47,8 @@ def test_no_password_is_in_the_file_and_no_image_is_unpinned() -> None:
 
 
 def test_the_documents_say_the_commands_that_are_run_here() -> None:
-    (said,) = re.findall(r"^```sh docker\n(.*?)^```$", HOW_TO.read_text(), re.MULTILINE | re.DOTALL)
-    assert said.splitlines() == [
+    (commands,) = re.findall(r"^```sh docker\n(.*?)^```$", HOW_TO.read_text(), re.MULTILINE | re.DOTALL)
+    assert commands.splitlines() == [
         "docker compose up --build --detach",
         f"docker compose exec {' '.join(SHOW)}",
     ]
@@ -80,8 +80,8 @@ def test_the_show_sends_no_message_before_its_hosts_worker_was_seen(stack: Stack
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Engine]:
-    with engine() as found:
-        yield found
+    with engine() as docker_engine:
+        yield docker_engine
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_image_is_nobodys_root_and_has_an_init_and_a_health_check(
     assert config["User"] == "tempfleet"
     assert config["Entrypoint"] == ["tini", "--"]
     assert config["Healthcheck"]["Test"][0] == "CMD"
-    said = docker(
+    output = docker(
         "run",
         "--rm",
         "--network=none",
@@ -128,14 +128,14 @@ def test_the_image_is_nobodys_root_and_has_an_init_and_a_health_check(
         "-c",
         "id -u; tempfleet version",
     )
-    assert said.startswith("10001\n") and "tempfleet" in said
+    assert output.startswith("10001\n") and "tempfleet" in output
 
 
 @pytest.mark.timeout(900)
 def test_one_command_shows_files_registered_deleted_and_seen_everywhere(up: Engine) -> None:
-    said = up.compose("exec", "-T", *SHOW)
-    assert "FAIL" not in said
-    assert said.count("ok  ") == 8
+    output = up.compose("exec", "-T", *SHOW)
+    assert "FAIL" not in output
+    assert output.count("ok  ") == 8
 
 
 @pytest.mark.timeout(900)
@@ -155,8 +155,8 @@ def test_what_is_published_answers_on_loopback(up: Engine) -> None:
 
 
 def _healthy_targets() -> set[str]:
-    found = fetch_json("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]
-    healthy = {target["labels"]["instance"] for target in found if target["health"] == "up"}
+    targets = fetch_json("http://127.0.0.1:9090/api/v1/targets")["data"]["activeTargets"]
+    healthy = {target["labels"]["instance"] for target in targets if target["health"] == "up"}
     return healthy if len(healthy) == 2 else set()
 
 

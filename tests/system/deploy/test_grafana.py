@@ -66,5 +66,5 @@ def test_grafana_finds_the_dashboard_and_the_source_that_it_is_provisioned_with(
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
     assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
     assert source["url"].partition("//")[2].partition(":")[0] in compose
-    asked = {panel["datasource"]["uid"] for panel in dashboard["panels"] if "datasource" in panel}
-    assert asked <= {"${datasource}", source["uid"]}
+    sources = {panel["datasource"]["uid"] for panel in dashboard["panels"] if "datasource" in panel}
+    assert sources <= {"${datasource}", source["uid"]}

@@ -27,24 +27,24 @@ Object = dict[str, Any]
 def files_of(variant: str) -> list[Path]:
     folder = KUBERNETES / variant
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    found = [(folder / name).resolve() for name in kustomization["resources"]]
-    return [file for file in found if file.is_file()]
+    files = [(folder / name).resolve() for name in kustomization["resources"]]
+    return [file for file in files if file.is_file()]
 
 
 def objects() -> list[Object]:
     files = sorted({file for variant in VARIANTS for file in files_of(variant)})
-    return [found for file in files for found in yaml.safe_load_all(file.read_text())]
+    return [manifest for file in files for manifest in yaml.safe_load_all(file.read_text())]
 
 
-def named(found: Object) -> str:
-    return f"{found['kind']} {found['metadata']['name']}"
+def name_of(manifest: Object) -> str:
+    return f"{manifest['kind']} {manifest['metadata']['name']}"
 
 
 def pods() -> list[Any]:
     return [
-        pytest.param(found["spec"]["template"]["spec"], id=named(found))
-        for found in objects()
-        if "template" in found.get("spec", {})
+        pytest.param(manifest["spec"]["template"]["spec"], id=name_of(manifest))
+        for manifest in objects()
+        if "template" in manifest.get("spec", {})
     ]
 
 
@@ -52,12 +52,12 @@ def containers(pod: Object) -> list[Object]:
     return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
-def validate(found: Object) -> None:
+def validate(manifest: Object) -> None:
     """Validate against the newest schemas in the package. Unknown fields are errors."""
     package = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate has the schemas: pip install it"
     )
-    package.validate(found, package.latest_version(), strict=True)
+    package.validate(manifest, package.latest_version(), strict=True)
 
 
 KEDA_MODELS = "@kubernetes-models/keda"
@@ -67,13 +67,15 @@ new ScaledObject(JSON.parse(require("fs").readFileSync(0, "utf8"))).validate();
 """
 
 
-def is_kedas(found: Object) -> bool:
-    return bool(found["apiVersion"].startswith("keda.sh/"))
+def is_kedas(manifest: Object) -> bool:
+    return bool(manifest["apiVersion"].startswith("keda.sh/"))
 
 
-@pytest.mark.parametrize("found", [found for found in objects() if not is_kedas(found)], ids=named)
-def test_every_object_fits_its_schema(found: Object) -> None:
-    validate(found)
+@pytest.mark.parametrize(
+    "manifest", [manifest for manifest in objects() if not is_kedas(manifest)], ids=name_of
+)
+def test_every_object_fits_its_schema(manifest: Object) -> None:
+    validate(manifest)
 
 
 def test_what_scales_fits_kedas_own_schema(tmp_path: Path) -> None:
@@ -92,20 +94,20 @@ def test_what_scales_fits_kedas_own_schema(tmp_path: Path) -> None:
     if (fetched := subprocess.run(fetch, capture_output=True, text=True, check=False)).returncode:
         pytest.skip(f"KEDA's schema cannot be had here: {fetched.stderr.strip()[-200:]}")
 
-    def judged(found: Object) -> str:
+    def errors_of(manifest: Object) -> str:
         check = [node, "-e", KEDA_CHECK]
         return subprocess.run(
-            check, cwd=tmp_path, input=json.dumps(found), capture_output=True, text=True, check=False
+            check, cwd=tmp_path, input=json.dumps(manifest), capture_output=True, text=True, check=False
         ).stderr
 
     (scaled,) = filter(is_kedas, objects())
-    assert judged(scaled) == ""
+    assert errors_of(scaled) == ""
     scaled["spec"]["maxReplicaCount"] = "many"
-    assert "maxReplicaCount must be integer" in judged(scaled)
+    assert "maxReplicaCount must be integer" in errors_of(scaled)
 
 
 def test_the_schemas_are_strict_enough_to_notice_a_wrong_field() -> None:
-    daemon_set = next(found for found in objects() if found["kind"] == "DaemonSet")
+    daemon_set = next(manifest for manifest in objects() if manifest["kind"] == "DaemonSet")
     daemon_set["spec"]["replicas"] = 1
     with pytest.raises(Exception, match="replicas"):
         validate(daemon_set)
@@ -114,13 +116,15 @@ def test_the_schemas_are_strict_enough_to_notice_a_wrong_field() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_kustomization_names_what_is_there_and_builds(variant: str) -> None:
     folder = KUBERNETES / variant
-    named = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
-    assert all((folder / name).exists() for name in named)
+    resources = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    assert all((folder / name).exists() for name in resources)
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("no kubectl on the PATH: the files were found, and not put together")
     built = list(yaml.safe_load_all(run(kubectl, "kustomize", str(folder))))
-    assert {found["metadata"].get("namespace", found["metadata"]["name"]) for found in built} == {"tempfleet"}
+    assert {manifest["metadata"].get("namespace", manifest["metadata"]["name"]) for manifest in built} == {
+        "tempfleet"
+    }
 
 
 def test_the_documents_commands_build_every_form() -> None:
@@ -168,30 +172,33 @@ def test_every_worker_is_probed_where_it_answers(pod: Object) -> None:
 
 def test_prometheus_finds_every_worker_through_a_headless_service() -> None:
     headless = [
-        found["spec"]
-        for found in objects()
-        if found["kind"] == "Service" and found["spec"].get("clusterIP") == "None"
+        manifest["spec"]
+        for manifest in objects()
+        if manifest["kind"] == "Service" and manifest["spec"].get("clusterIP") == "None"
     ]
-    for found in objects():
-        if found["kind"] not in ("DaemonSet", "Deployment") or found["metadata"]["name"] == "tempfleet-beat":
+    for manifest in objects():
+        if (
+            manifest["kind"] not in ("DaemonSet", "Deployment")
+            or manifest["metadata"]["name"] == "tempfleet-beat"
+        ):
             continue
-        labels = found["spec"]["template"]["metadata"]["labels"].items()
+        labels = manifest["spec"]["template"]["metadata"]["labels"].items()
         ports = [
             port["targetPort"]
             for service in headless
             if service["selector"].items() <= labels
             for port in service["ports"]
         ]
-        assert ports == ["metrics"], named(found)
+        assert ports == ["metrics"], name_of(manifest)
 
 
 def test_settings_in_the_config_map_are_settings() -> None:
-    config = next(found for found in objects() if found["kind"] == "ConfigMap")
+    config = next(manifest for manifest in objects() if manifest["kind"] == "ConfigMap")
     assert set(config["data"]) <= set(variables().values())
 
 
 def test_only_prometheus_comes_in_and_only_redis_is_gone_to() -> None:
-    policy = next(found for found in objects() if found["kind"] == "NetworkPolicy")["spec"]
+    policy = next(manifest for manifest in objects() if manifest["kind"] == "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == [9090]
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {6379, 53}
@@ -200,14 +207,14 @@ def test_only_prometheus_comes_in_and_only_redis_is_gone_to() -> None:
 def test_the_adapters_rule_is_made_of_a_series_that_is_recorded() -> None:
     rule = (KUBERNETES / "shared-disk-hpa" / "hpa.yaml").read_text()
     recorded = (DEPLOY / "prometheus" / "recording.yml").read_text()
-    named = set(re.findall(r"host:\w+:\w+", rule))
-    assert len(named) == 1
-    assert f"- record: {named.pop()}\n" in recorded
+    series = set(re.findall(r"host:\w+:\w+", rule))
+    assert len(series) == 1
+    assert f"- record: {series.pop()}\n" in recorded
 
 
 def test_keda_scales_what_is_there_on_metrics_that_are_there() -> None:
-    scaled = next(found for found in objects() if found["kind"] == "ScaledObject")["spec"]
-    deployments = {found["metadata"]["name"] for found in objects() if found["kind"] == "Deployment"}
+    scaled = next(manifest for manifest in objects() if manifest["kind"] == "ScaledObject")["spec"]
+    deployments = {manifest["metadata"]["name"] for manifest in objects() if manifest["kind"] == "Deployment"}
     assert scaled["scaleTargetRef"]["name"] in deployments
     (trigger,) = scaled["triggers"]
     assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()

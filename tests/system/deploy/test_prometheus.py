@@ -95,8 +95,8 @@ class Scraped:
     def query(self, expression: str) -> list[dict[str, Any]]:
         answer = fetch_json(f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
         assert answer["status"] == "success", answer
-        found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        series: list[dict[str, Any]] = answer["data"]["result"]
+        return series
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +122,15 @@ def _scrape(stack: Stack) -> Scraped:
         binary, f"--config.file={stack.home}/prometheus.yml", f"--storage.tsdb.path={stack.home}/data",
         f"--web.listen-address={address}", name="prometheus",
     )  # fmt: skip
-    seen = Scraped(f"http://{address}")
-    wait_until(lambda: _answers(seen), timeout=30)
+    prometheus = Scraped(f"http://{address}")
+    wait_until(lambda: _answers(prometheus), timeout=30)
     with worker.manager() as manager, Celery(broker=worker.env["TEMP_FILE_BROKER_URL"]) as app:
-        wait_until(lambda: _busy(manager, app, seen), timeout=60)
+        wait_until(lambda: _busy(manager, app, prometheus), timeout=60)
         manager._registrar.in_block = None  # the worker deletes the expired files
-    return seen
+    return prometheus
 
 
-def _busy(manager: TempFileManager, app: Celery, seen: Scraped) -> bool:
+def _busy(manager: TempFileManager, app: Celery, prometheus: Scraped) -> bool:
     """Produce deletions, refusals on disk and refused messages until every rate shows them."""
     base = Path(manager.base_dir)
     place = base / os.urandom(8).hex()
@@ -148,22 +148,22 @@ def _busy(manager: TempFileManager, app: Celery, seen: Scraped) -> bool:
         queue="tempfleet",
         ignore_result=True,
     )
-    return all(seen.query(f"rate({counter}[20s]) > 0") for counter in MOVING)
+    return all(prometheus.query(f"rate({counter}[20s]) > 0") for counter in MOVING)
 
 
-def _answers(seen: Scraped) -> bool:
+def _answers(prometheus: Scraped) -> bool:
     try:
-        return fetch(f"{seen.url}/-/ready")[0] == 200
+        return fetch(f"{prometheus.url}/-/ready")[0] == 200
     except OSError:
         return False
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_panel_shows_something_of_a_real_worker(scraped: Scraped, query: str) -> None:
-    asked = query.replace("$__rate_interval", "30s").replace("$host", ".*")
-    found = scraped.query(asked)
-    assert found, asked
-    assert any(not math.isnan(float(series["value"][1])) for series in found), found
+    expression = query.replace("$__rate_interval", "30s").replace("$host", ".*")
+    results = scraped.query(expression)
+    assert results, expression
+    assert any(not math.isnan(float(result["value"][1])) for result in results), results
 
 
 @pytest.mark.parametrize("rule", [rule["record"] for rule in rules("recording.yml")])

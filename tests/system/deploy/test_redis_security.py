@@ -190,11 +190,11 @@ def test_a_worker_beat_flower_and_a_producer_work_with_these_rights_and_no_secre
     flower = guarded_stack.celery(
         "flower", "--address=127.0.0.1", f"--port={port}", env=worker.env, name="flower"
     )
-    wait_until(lambda: 'worker="celery@web-1"' in _told_by(f"http://127.0.0.1:{port}/metrics"), timeout=30)
+    wait_until(lambda: 'worker="celery@web-1"' in _page_text(f"http://127.0.0.1:{port}/metrics"), timeout=30)
     _no_secret_in(worker, [beat, inspected, flower], urls)
 
 
-def _told_by(url: str) -> str:
+def _page_text(url: str) -> str:
     try:
         return fetch(url)[1]
     except OSError:  # not started yet
@@ -203,12 +203,12 @@ def _told_by(url: str) -> str:
 
 def _no_secret_in(worker: Worker, processes: list[Process], urls: Urls) -> None:
     passwords = [urls[role].split(":")[2].partition("@")[0] for role in ("registry", "broker", "producer")]
-    told = [process.output for process in (worker.process, *processes)]
-    told += [worker.get(path) for path in ("/", "/health", "/readyz", "/metrics")]
-    told += [repr(Settings.load(redis_url=urls["registry"], broker_url=urls["broker"]))]
+    texts = [process.output for process in (worker.process, *processes)]
+    texts += [worker.get(path) for path in ("/", "/health", "/readyz", "/metrics")]
+    texts += [repr(Settings.load(redis_url=urls["registry"], broker_url=urls["broker"]))]
     environment = Path(f"/proc/{worker.process.popen.pid}/environ").read_text()
     for password in passwords:
-        assert all(password not in text for text in told)
+        assert all(password not in text for text in texts)
         assert password not in environment
 
 
@@ -218,9 +218,9 @@ def test_a_refused_password_is_in_no_message(urls: Urls, tmp_path: Path) -> None
     env = {**os.environ, "TEMP_FILE_REDIS_URL": f"redis://tempfleet-registry:{secret}@{address}"}
     env["TEMP_FILE_BASE_DIR"] = str(tmp_path)
     for command in ("status", "health"):
-        said = run(sys.executable, "-m", "tempfleet.cli", command, env=env, check=False, timeout=30)
-        assert "refused us" in said
-        assert secret not in said
+        text = run(sys.executable, "-m", "tempfleet.cli", command, env=env, check=False, timeout=30)
+        assert "refused us" in text
+        assert secret not in text
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "tempfleet.cli", "worker", "--loglevel", "DEBUG"]

@@ -30,11 +30,11 @@ def test_systemd_has_nothing_to_say_against_it(unit: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_it_is_locked_down_and_says_so_to_systemd(unit: Path, tmp_path: Path) -> None:
     analyze = tool("systemd-analyze", package="systemd")
-    said = run(analyze, "security", "--offline=true", str(installed(unit, tmp_path)), check=False)
-    found = re.search(r"exposure level for \S+: ([\d.]+)", said)
-    if found is None:
-        pytest.skip(f"this systemd cannot judge a unit offline: {said.strip()[:200]}")
-    assert float(found[1]) < 3.0
+    output = run(analyze, "security", "--offline=true", str(installed(unit, tmp_path)), check=False)
+    match = re.search(r"exposure level for \S+: ([\d.]+)", output)
+    if match is None:
+        pytest.skip(f"this systemd cannot judge a unit offline: {output.strip()[:200]}")
+    assert float(match[1]) < 3.0
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
