@@ -114,7 +114,7 @@ def test_a_failing_plug_in_sets_the_exit_status(archived: Console) -> None:
     assert code == 1
     assert [bool(info["failures"]) for info in document["plugins"]] == [False, True]
     manager = archived.manager()
-    manager.registry.record_plugin("archive.after_delete", failures=3, said="disk full", hold_ms=60_000)
+    manager.registry.record_plugin("archive.after_delete", failures=3, reason="disk full", hold_ms=60_000)
     archived.env["TEMP_FILE_PLUGINS"] = "archive"
     code, document = archived("plugins")
     off = {"plugin": "archive", "hook": "after_delete", "said": "disk full"}

@@ -394,7 +394,7 @@ def test_a_new_process_in_which_it_works_removes_the_failure_of_the_old_one(
     clock.advance(7200)
     for _ in range(FAILURES):
         manager.registry.record_plugin(
-            "broken.before_delete", failures=0, said="recorded by the old one", hold_ms=60_000
+            "broken.before_delete", failures=0, reason="recorded by the old one", hold_ms=60_000
         )
     assert plugin_anew.stats().plugins_off
     assert plugin_anew.cleanup() == 1

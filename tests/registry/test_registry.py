@@ -800,15 +800,15 @@ def test_renewing_a_file_brings_its_next_try_no_nearer(registry: Registry, clock
 def test_a_note_on_a_plug_in_holds_for_its_time_and_then_makes_room(
     registry: Registry, clock: FakeClock
 ) -> None:
-    registry.record_plugin("old.load", failures=2, said="gone since", hold_ms=1000)
-    registry.record_plugin("guard.before_delete", failures=1, said="no database", hold_ms=5000)
+    registry.record_plugin("old.load", failures=2, reason="gone since", hold_ms=1000)
+    registry.record_plugin("guard.before_delete", failures=1, reason="no database", hold_ms=5000)
     assert [(note.plugin, note.hook, note.said) for note in registry.stats().plugins_off] == [
         ("guard", "before_delete", "no database"),
         ("old", "load", "gone since"),
     ]
     clock.advance(1)
     assert [note.plugin for note in registry.stats().plugins_off] == ["guard"]
-    registry.record_plugin("guard.before_delete", failures=0, said="", hold_ms=5000)
+    registry.record_plugin("guard.before_delete", failures=0, reason="", hold_ms=5000)
     assert registry.stats().plugins_off == []
     assert [name for name in registry.stats().meta if name.startswith("plugin:")] == []
     assert registry.stats().totals_of("plugin_failed") == {"old.load": 2, "guard.before_delete": 1}

@@ -120,7 +120,7 @@ class Hooks:
 
     def _publish(self, name: str, failures: int, message: str) -> None:
         try:
-            self.registry.record_plugin(name, failures=failures, said=message, hold_ms=self.hold_ms)
+            self.registry.record_plugin(name, failures=failures, reason=message, hold_ms=self.hold_ms)
         except RegistryFull as exc:
             self._failures[name] += failures
             logger.warning("The failures of plug-in %s were not recorded: %s", name, exc)

@@ -230,9 +230,9 @@ class Registry(RegistryReader):
         bucket = bucket_of(histogram, seconds) if histogram else ""
         self._run("observe", more=more, name=histogram, bucket=bucket, ms=round(seconds * 1000))
 
-    def record_plugin(self, plugin: str, *, failures: int, said: str, hold_ms: int) -> None:
+    def record_plugin(self, plugin: str, *, failures: int, reason: str, hold_ms: int) -> None:
         """Count failures of a plug-in, and publish for *hold_ms* why it is switched off; "" if it is not."""
-        self._run("note", name=plugin, said=said, hold_ms=hold_ms, failures=failures)
+        self._run("note", name=plugin, reason=reason, hold_ms=hold_ms, failures=failures)
 
     # -- scripts
 

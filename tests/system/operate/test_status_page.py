@@ -55,7 +55,7 @@ def test_the_page_shows_hosts_forecast_sweeps_and_dead_letters() -> None:
 def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
     fleet = example_fleet()
     registry = fleet.registry(Volume("web-1", "/srv/uploads"))
-    registry.record_plugin("guard.before_delete", failures=3, said="no <database>", hold_ms=60_000)
+    registry.record_plugin("guard.before_delete", failures=3, reason="no <database>", hold_ms=60_000)
     page = status_page(snapshot_of(fleet))
     assert "web-1 has switched off the plug-in guard (before_delete: no &lt;database&gt;)" in page
 

@@ -28,7 +28,7 @@ if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
 end
 
 local now_text = whole(now)
-local paths, found = {}, {}
+local paths, texts = {}, {}
 if not before then
   paths = redis.call('ZRANGEBYSCORE', registry, '-inf', now_text, 'LIMIT', 0, most)
 elseif MORE > 0 then
@@ -39,7 +39,7 @@ elseif MORE > 0 then
     local wanted = not registered or (registered <= before and may_go)
     local path = ARGV[FIRST + i - 1]
     if wanted and redis.call('ZSCORE', registry, path) then
-      paths[#paths + 1], found[#paths + 1] = path, record
+      paths[#paths + 1], texts[#paths + 1] = path, record
     end
   end
 end
@@ -49,7 +49,7 @@ end
 
 local token = whole(math.max(tonumber(redis.call('HGET', meta, 'token') or 0) + 1, now_us))
 if not before then
-  found = redis.call('HMGET', records, unpack(paths))
+  texts = redis.call('HMGET', records, unpack(paths))
 end
 local any_failed = redis.call('HLEN', retries) > 0
 local attempts = any_failed and redis.call('HMGET', retries, unpack(paths)) or {}
@@ -70,6 +70,6 @@ local left = before and 0 or redis.call('ZCOUNT', registry, '-inf', now_text)
 local reply = {token, now_text, left}
 for i = 1, #paths do
   local at = 3 * i + 1
-  reply[at], reply[at + 1], reply[at + 2] = paths[i], found[i] or '', attempts[i] or '0'
+  reply[at], reply[at + 1], reply[at + 2] = paths[i], texts[i] or '', attempts[i] or '0'
 end
 return reply

@@ -5,7 +5,7 @@
   KEYS[2]  stats     hash  totals
   ARGV[1]  now_ms    int   '' for the server's clock
   ARGV[2]  name      str   the plug-in, or a hook of it
-  ARGV[3]  said      str   why it is disabled; '' if it works
+  ARGV[3]  reason    str   why it is disabled; '' if it works
   ARGV[4]  hold_ms   int   how long that is valid
   ARGV[5]  failures  int   since the last note
 
@@ -26,10 +26,10 @@ for i = 1, #notes, 2 do
     redis.call('HDEL', meta, notes[i])
   end
 end
-if said == '' then
+if reason == '' then
   redis.call('HDEL', meta, 'plugin:' .. name)
 else
-  redis.call('HSET', meta, 'plugin:' .. name, whole(now + hold) .. ' ' .. said)
+  redis.call('HSET', meta, 'plugin:' .. name, whole(now + hold) .. ' ' .. reason)
 end
 if failed > 0 then
   redis.call('HINCRBY', stats, 'plugin_failed:' .. name, failed)
