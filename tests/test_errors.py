@@ -114,3 +114,8 @@ def test_the_package_exports_every_public_name_in_order() -> None:
     for name in tempfleet.__all__:
         assert getattr(tempfleet, name)
     assert sorted(tempfleet.__all__) == tempfleet.__all__
+
+
+def test_two_classes_can_still_be_imported_by_their_first_names() -> None:
+    assert tempfleet.Aside is tempfleet.QuarantinedFile
+    assert tempfleet.Found is tempfleet.UnregisteredFile

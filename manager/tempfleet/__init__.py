@@ -44,13 +44,12 @@ from .records import Deletion, FileRecord, Outcome, State
 from .registry import Volume, VolumeStats
 from .settings import Settings
 
+# The first names of these two classes; they can still be imported.
 Aside = QuarantinedFile
 Found = UnregisteredFile
-"""The names that these two classes had first."""
 
 __all__ = [
     "AlreadyClaimed",
-    "Aside",
     "BatchError",
     "BatchResult",
     "CleanupReport",
@@ -64,7 +63,6 @@ __all__ = [
     "FileRecord",
     "FileResult",
     "Finding",
-    "Found",
     "HostLive",
     "InvalidTTL",
     "InvalidTag",
@@ -72,6 +70,7 @@ __all__ = [
     "NotRegistered",
     "Outcome",
     "PathError",
+    "QuarantinedFile",
     "QuotaExceeded",
     "ReasonTooLong",
     "RegistryDenied",
@@ -88,6 +87,7 @@ __all__ = [
     "TempFileManager",
     "TempfleetError",
     "UnknownHost",
+    "UnregisteredFile",
     "UnsafePath",
     "Volume",
     "VolumeStats",
