@@ -35,7 +35,7 @@ def test_an_identity_matches_its_file_and_no_other(files: tuple[Path, Path], sta
     reader = Reader(statx=statx, handles=False)
     (first, status), (second, other) = (identity_of(path, reader) for path in files)
     assert first.is_valid and first.is_weak is not statx
-    assert first.matches(status) and first.can_be_told(status, handles=False)
+    assert first.matches(status) and first.can_decide(status, handles=False)
     assert not first.matches(other) and not second.matches(status)
     assert first.alternatives == [first] and first.handles == []
 
@@ -68,8 +68,8 @@ def test_the_file_handles_of_an_identity_are_those_of_its_objects() -> None:
 def test_an_identity_with_a_birth_time_cannot_be_told_without_birth_times(files: tuple[Path, Path]) -> None:
     birth, _ = identity_of(files[0], Reader(statx=True, handles=False))
     status = identity_of(files[0], Reader(statx=False, handles=False))[1]
-    assert birth.matches(status) and not birth.can_be_told(status, handles=False)
-    assert Identity(f"g{birth[1:]}.aa").can_be_told(status, handles=True)
+    assert birth.matches(status) and not birth.can_decide(status, handles=False)
+    assert Identity(f"g{birth[1:]}.aa").can_decide(status, handles=True)
 
 
 @pytest.mark.parametrize("text", ["-", "", "?", "x1.2"])

@@ -55,7 +55,7 @@ def objection(record: FileRecord, root: Root, stat_result: Stat, session: Sessio
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     if record.uid != stat_result.uid and record.uid != NO_UID and session.owner_check:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="owner")
-    if not identity.can_be_told(stat_result, handles=root.handles):
+    if not identity.can_decide(stat_result, handles=root.handles):
         return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
 

@@ -198,8 +198,8 @@ def _is_object(identity: Identity, root: Root, private: int, entry: str, session
     status = session.reader.stat(private, entry)
     if not identity.matches(status, moved=True):
         return False
-    if not identity.can_be_told(status, handles=False):
-        raise OSError(errno.EOPNOTSUPP, "the identity cannot be told")
+    if not identity.can_decide(status, handles=False):
+        raise OSError(errno.EOPNOTSUPP, "the identity cannot be compared")
     return True
 
 

@@ -74,7 +74,7 @@ class Identity(str):
             return [self.rpartition(".")[2]]
         return [part.rpartition(".")[2] for part in self.split("+")]
 
-    def can_be_told(self, status: Stat, *, handles: bool) -> bool:
+    def can_decide(self, status: Stat, *, handles: bool) -> bool:
         """
         Whether this process sees enough to tell the object from another one with its inode number. It may see less
         than the process that registered it: a container's seccomp filter is enough.
@@ -85,7 +85,7 @@ class Identity(str):
 
     def matches(self, status: Stat, *, moved: bool = False) -> bool:
         """
-        Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_be_told``
+        Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_decide``
         returns whether this is enough to decide.
 
         Args:
