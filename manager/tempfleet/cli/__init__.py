@@ -1,9 +1,9 @@
 """
 The console: ``tempfleet``. Parse, call one method, print.
 
-Each command or command group has a file named after it. ``files`` has those for single files: register, renew,
-unregister, hold, unhold. ``group`` has the common options and turns an error into a message. ``console`` has what
-commands share. ``output`` prints tables and documents; tempfleet.formatting writes sizes and durations.
+Each command or command group has a file named after it. ``register`` also has renew and unregister, ``hold`` has
+unhold, and ``compress`` has decompress. ``group`` has the common options and turns an error into a message. ``console``
+has what commands share. ``output`` prints tables and documents; tempfleet.formatting writes sizes and durations.
 
 Promises: ``--json`` prints one document on every command. An error names the remedy, and its exit status is not 0.
 
