@@ -1,10 +1,10 @@
 """
 Settings: one frozen object, read once from the environment and its files.
 
-    settings      every setting: its variable, its type, its allowed range
-    environment   the base class: turns named variables into checked values
-    sources       reads and merges the environment, the .env file and the TOML file
-    units, urls   parse durations, sizes and Redis URLs
+    settings            every setting: its variable, its type, its allowed range
+    environment_model   the base class: turns named variables into checked values
+    sources             reads and merges the environment, the .env file and the TOML file
+    units, urls         parse durations, sizes and Redis URLs
 
 Promises: every value is checked when it is read. A wrong value raises a SettingsError that names the variable and the
 allowed values. The origin of each value can be read, so that ``tempfleet config`` shows it. No other room reads a

@@ -1,7 +1,7 @@
 """
 Every setting of Tempfleet: its variable, its default, its bounds, and the properties that follow from it.
 
-How values are read from the environment is in environment.py. Durations are seconds here and in the environment,
+How values are read from the environment is in environment_model.py. Durations are seconds here and in the environment,
 because people write them; the registry counts milliseconds. Durations and sizes can have units; see units.py.
 """
 
@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
-from .environment import EnvironmentModel
+from .environment_model import EnvironmentModel
 from .sources import DEFAULT_ENV_FILE
 from .units import Seconds, Size
 from .urls import is_loopback, without_password
@@ -112,7 +112,7 @@ def _permissions(value: Any) -> int:
     return mask
 
 
-# Annotations, not field validators: environment.py removes comments from a value before these read it.
+# Annotations, not field validators: environment_model.py removes comments from a value before these read it.
 Directories = Annotated[tuple[str, ...], BeforeValidator(_split_paths)]
 Permissions = Annotated[int, BeforeValidator(_permissions)]
 Level = Annotated[LogLevel, BeforeValidator(_level_name)]
