@@ -1,13 +1,13 @@
 """
 Claims files, deletes them and settles the claims, batch by batch.
 
-    cleaner     which files: expired, named, all or matching; the loop over batches
-    batch       one claim: its lease and its results
-    batch_run   one batch: ask plug-ins, delete in threads, settle
-    cause       why files are deleted, and what follows from it
-    preview     what a clean-up would do: every dry run of it
-    retry       how long a failed deletion waits (back-off), and when it becomes a dead letter
-    report      the counts of one clean-up
+    cleaner        which files: expired, named, all or matching; the loop over batches
+    batch          one claim: its lease and its results
+    batch_runner   one batch: ask plug-ins, delete in threads, settle
+    cause          why files are deleted, and what follows from it
+    preview        what a clean-up would do: every dry run of it
+    retry          how long a failed deletion waits (back-off), and when it becomes a dead letter
+    report         the counts of one clean-up
 
 Promises: if a batch ends early, the files that were not started are handed back. If a process dies, its
 lease ends and another process claims the batch. A preview changes nothing.

@@ -24,7 +24,7 @@ from ..records import Deletion, FileRecord, Outcome, State
 from ..registry import Registry
 from ..settings import Settings
 from .batch import Batch, Lease
-from .batch_run import BatchRunner
+from .batch_runner import BatchRunner
 from .cause import Cause
 from .preview import Preview, is_due
 from .report import CleanupReport
