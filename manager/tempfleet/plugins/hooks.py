@@ -5,8 +5,9 @@ It fails closed. If a plug-in does not answer properly for a batch, no file of t
 every later batch until the plug-in answers, also while it is switched off, because its vetoes are unknown. With
 TEMP_FILE_PLUGIN_FAILED=go-on, files are deleted without asking a disabled plug-in.
 
-Health is checked in other processes than those that delete, so the failures go to the registry (scripts/note.lua). An
-entry there expires and is renewed while it is true, because a process that has died cannot remove it.
+Health is checked in other processes than those that delete, so the failures go to the registry
+(scripts/record_plugin.lua). An entry there expires and is renewed while it is true, because a process that has died
+cannot remove it.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class Registry(RegistryReader):
 
     def record_plugin(self, plugin: str, *, failures: int, reason: str, hold_ms: int) -> None:
         """Count failures of a plug-in, and publish for *hold_ms* why it is switched off; "" if it is not."""
-        self._run("note", name=plugin, reason=reason, hold_ms=hold_ms, failures=failures)
+        self._run("record_plugin", name=plugin, reason=reason, hold_ms=hold_ms, failures=failures)
 
     # -- scripts
 

@@ -152,7 +152,7 @@ class VolumeStats:
 
     @property
     def plugins_off(self) -> list[PluginNote]:
-        """The hooks of plug-ins that a process has switched off; see scripts/note.lua."""
+        """The hooks of plug-ins that a process has switched off; see scripts/record_plugin.lua."""
         notes = []
         for name, text in sorted(self.meta.items()):
             until, _, reason = text.partition(" ")
