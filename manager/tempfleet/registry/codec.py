@@ -35,7 +35,7 @@ BROKEN_RECORD = b"1 0 0 0 ? - -1"
 
 class Row(NamedTuple):
     """
-    The reply of scripts/look.lua for one path; b"" for values that do not exist.
+    The reply of scripts/read.lua for one path; b"" for values that do not exist.
 
     Attributes:
         record: in its text form.

@@ -148,7 +148,7 @@ class Fleet:
     def record_sweep(self, sweep: Sweep) -> None:
         """Store the report of a sweep. Redis keeps the last SWEEPS_KEPT reports."""
         report = json.dumps(asdict(sweep))
-        self.store.run("swept", self.store.fleet_keys, keep=SWEEPS_KEPT, report=report)
+        self.store.run("record_sweep", self.store.fleet_keys, keep=SWEEPS_KEPT, report=report)
 
     def sweeps(self) -> tuple[int, list[tuple[int, Sweep]]]:
         """The Redis clock (ms), and the last sweeps, each with the time of its end (ms); the newest first."""

@@ -171,7 +171,7 @@ class RegistryReader:
         return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
     def _read_rows(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
-        now_ms, *reply = self._run("look", more=[os.fsencode(path) for path in paths])
+        now_ms, *reply = self._run("read", more=[os.fsencode(path) for path in paths])
         return int(now_ms), list(map(Row._make, groups(reply, len(Row._fields))))
 
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:

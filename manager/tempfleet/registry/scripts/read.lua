@@ -1,5 +1,5 @@
 --[[
-  look: read everything that the registry has about the named files.
+  read: read everything that the registry has about the named files.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token

@@ -1,5 +1,5 @@
 --[[
-  swept: record that a sweep ended, for people; removes the oldest reports.
+  record_sweep: record that a sweep ended, for people; removes the oldest reports.
 
   KEYS[1]  sweeps  zset  "<ms> <report>" -> ended at ms
   ARGV[1]  now_ms  int   '' for the server's clock
