@@ -48,10 +48,20 @@ directory again, and emptying it goes on. tests/system/attacks kills a process b
 - *A stranger's file can be moved for an instant*, if it took the name between our check and our move. It gets its own
   name back, or, if that was taken in that instant, a name beside it; the log has the new name. Its change time is new.
 
-**The modules**, from the ground up: ``journal`` and ``session`` (what one call holds); ``checks`` (every reason not
-to delete), ``unlink`` (the last step), ``plan``; the ways ``direct`` and ``guarded``; ``quarantine`` and ``restore``;
-``exchange`` (a file's other form takes its name), ``recovery``, ``empty_parents``, ``footprint``; ``audit`` and
-``outcome_log``; ``failpoints`` for tests; and ``deleter``, the face.
+**The modules**, from the top down:
+
+    deleter                the face: chooses the way for each record
+    direct, guarded        the two ways; plan is what both make first
+    quarantine, restore    deleted files that wait, and their way back
+    exchange               a file's other form (compressed or plain) takes its name
+    checks, skip           every reason not to delete, and not to exchange
+    unlink                 the last step: a file or a tree
+    session, journal       what one call keeps open, and what it wrote down for a recovery
+    recovery               files that dead processes left in the private directories
+    footprint              the space that a deletion would free
+    empty_parents          directories that became empty
+    audit, outcome_log     one JSON line, and one log line, for each decision
+    failpoints             points where tests stop the process
 
 Promises: a file is unlinked only if it is the object that was registered.
 
