@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import redis
@@ -368,6 +373,54 @@ def test_a_dead_connection_is_replaced_and_a_claim_is_never_sent_twice(real_clie
     stats = registry.stats()
     assert stats.leased == stats.total("claimed") == claimed
     others.close()
+
+
+@contextmanager
+def losing_replies(path: str, at: Path) -> Iterator[str]:
+    """A server in front of the one at *path*. After a reply to a script it closes the connection instead."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.connect(path)
+                while request := self.request.recv(1 << 20):
+                    server.sendall(request)
+                    reply = server.recv(1 << 20)
+                    if b"EVAL" in request and not reply.startswith(b"-"):
+                        return
+                    self.request.sendall(reply)
+
+    with socketserver.ThreadingUnixStreamServer(str(at), Handler) as front:
+        thread = threading.Thread(target=front.serve_forever, args=[0.01])
+        front.daemon_threads = True
+        thread.start()
+        try:
+            yield f"unix://{at}"
+        finally:
+            front.shutdown()
+            thread.join()
+
+
+def test_a_lost_reply_makes_nothing_count_twice(real_client: redis.Redis) -> None:
+    path = real_client.connection_pool.connection_kwargs["path"]
+    direct = Registry(Store(real_client), VOLUME)
+    direct.register(files("a", "b"))
+    direct.observe({"cleanups": 1})
+    direct.record_plugin("p", failures=1, reason="", hold_ms=1)
+    wait_until(lambda: direct.stats().due == 2)
+    with TemporaryDirectory() as folder, losing_replies(path, Path(folder, "s")) as url:
+        registry = registry_at(url)
+        calls: list[Callable[[], object]] = [
+            lambda: registry.claim(limit=1, lease_ms=60_000),
+            lambda: registry.observe({"cleanups": 1}),
+            lambda: registry.record_plugin("p", failures=1, reason="", hold_ms=1),
+        ]
+        for call in calls:
+            with pytest.raises(RegistryUnavailable):
+                call()
+        registry.store.client.close()
+    stats = direct.stats()
+    assert (stats.leased, stats.total("cleanups"), stats.total("plugin_failed:p")) == (1, 2, 2)
 
 
 # -- not now

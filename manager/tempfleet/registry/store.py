@@ -23,8 +23,8 @@ from .scripts import Argument
 
 T = TypeVar("T")
 
-NEVER_REPEATED = frozenset({"claim", "observe"})
-"""A second ``observe`` could count twice."""
+NEVER_REPEATED = frozenset({"claim", "observe", "record_plugin"})
+"""A second ``observe`` or ``record_plugin`` could count twice."""
 
 Clock = Callable[[], int | None]
 """Returns the time (ms) that scripts use as now, or None for the server's own clock."""
