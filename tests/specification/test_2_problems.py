@@ -103,8 +103,8 @@ def test_2_2_automated_a_clean_up_needs_no_list_of_files(new: New, clock: FakeCl
 def test_2_2_isolated_two_base_directories_never_see_each_others_files(new: New, tmp_path: Path) -> None:
     ours, theirs = new(tmp_path / "ours"), new(tmp_path / "theirs")
     (path,) = registered(ours, 1)
-    assert (theirs.is_temp_file(path), theirs.clear_all()) == (False, 0)
-    assert (ours.is_temp_file(path), ours.clear_all()) == (True, 1)
+    assert (theirs.is_temp_file(path), len(theirs.files), theirs.clear_all()) == (False, 0, 0)
+    assert (ours.is_temp_file(path), len(ours.files), ours.clear_all()) == (True, 1, 1)
 
 
 @pytest.mark.parametrize("quota", ["soft", "reject", "evict"])

@@ -66,8 +66,9 @@ def test_4_4_large_numbers_of_data_files_take_one_round_trip_per_batch(new: New,
     for part in parts:
         part.touch()
     before = manager.store.round_trips
-    manager.register_many(parts, tags=["load"])
+    records = manager.register_many(parts, tags=["load"])
     assert manager.store.round_trips - before <= 4
+    assert [record.path for record in records] == list(map(str, parts))
     assert manager.clear_all() == 3000
     assert_balanced(manager)
 

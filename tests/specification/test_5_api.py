@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -37,14 +38,15 @@ def test_5_1_the_constructor_creates_the_directory_and_has_an_hour_as_default(
     new: New, tmp_path: Path
 ) -> None:
     base_dir = str(tmp_path / "deep" / "base")
-    assert (new(base_dir).max_age, os.path.isdir(base_dir)) == (3600, True)
+    assert (new(base_dir).max_age, stat.filemode(os.stat(base_dir).st_mode)) == (3600, "drwx------")
     assert new(base_dir, 60).max_age == 60
 
 
 def test_5_1_a_directory_that_cannot_be_created_is_an_oserror(new: New, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError):
-        new(tmp_path / "file" / "base")
+    for base_dir in (tmp_path / "file" / "base", tmp_path / "file"):
+        with pytest.raises(OSError, match=r"Not a directory|File exists"):
+            new(base_dir)
 
 
 def test_5_1_register_file_accepts_a_relative_path_records_the_time_and_logs_it(
