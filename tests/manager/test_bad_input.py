@@ -15,12 +15,9 @@ import redis
 
 from support import snapshot, tree
 from tempfleet import (
-    AlreadyClaimed,
-    EvictingRedis,
     FileMissing,
     InvalidTag,
     InvalidTTL,
-    RegistryDenied,
     RegistryUnavailable,
     SettingsError,
     TempFileManager,
@@ -28,10 +25,7 @@ from tempfleet import (
     UnknownHost,
     UnsafePath,
 )
-from tempfleet.embedded import EmbeddedServer
-from tempfleet.registry.connection import connect
 from tempfleet.settings.settings import LONGEST_TTL_SECONDS, Settings
-from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
 
@@ -223,19 +217,6 @@ def test_a_tag_may_be_long_and_have_spaces_and_a_hold_needs_no_reason(
     assert record is not None and record.hold_reason == ""
 
 
-def test_a_path_that_is_being_deleted_right_now_is_refused(
-    manager: TempFileManager, path: Path, redis_client: redis.Redis, clock: FakeClock
-) -> None:
-    clock.advance(3600)
-    manager.registry.claim(limit=1, lease_ms=1000)
-    contents = snapshot(redis_client)
-    for call in (manager.register, manager.renew, manager.hold, manager.unregister):
-        with pytest.raises(AlreadyClaimed, match="being deleted at this moment"):
-            call(path)
-    assert snapshot(redis_client) == contents
-    assert path.exists()
-
-
 @pytest.mark.usefixtures("unchanged")
 def test_a_call_can_confine_paths_to_fewer_roots(
     manager: TempFileManager, tmp_path: Path, path: Path
@@ -276,25 +257,6 @@ def test_an_unreachable_redis_is_an_error_at_the_first_call_and_no_file_is_lost(
             call()
     assert os.listdir(tmp_path / "base") == ["file"]
     manager.close()
-
-
-def test_the_error_about_a_wrong_password_does_not_show_it(tmp_path: Path) -> None:
-    with EmbeddedServer.start(tmp_path / "server") as server:
-        connect(server.unix_url).config_set("requirepass", "the-right-one")
-        manager = TempFileManager(tmp_path / "base", redis_url=f"unix://:my-guess@{server.socket_path}")
-        with pytest.raises(RegistryDenied) as error:
-            manager.create()
-        assert "my-guess" not in str(error.value)
-        assert os.listdir(tmp_path / "base") == []
-        manager.close()
-
-
-def test_a_redis_whose_policy_may_evict_is_refused(tmp_path: Path) -> None:
-    with EmbeddedServer.start(tmp_path / "server", maxmemory_policy="allkeys-lru") as server:
-        manager = TempFileManager(tmp_path / "base", redis_url=server.unix_url)
-        with pytest.raises(EvictingRedis, match="noeviction"):
-            manager.create()
-        manager.close()
 
 
 def test_an_unknown_variable_is_warned_about_and_the_manager_works(

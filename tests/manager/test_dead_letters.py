@@ -18,13 +18,6 @@ def dead_letter(manager: TempFileManager, path: Path) -> Path:
     return path
 
 
-def test_a_revived_dead_letter_is_due_at_once(manager: TempFileManager, base_dir: Path) -> None:
-    path = dead_letter(manager, base_dir / "a")
-    manager.revive(path)
-    assert [record.path for record in manager.files_due_within(0.001)] == [str(path)]
-    assert manager.cleanup() == 1
-
-
 def test_only_dead_letters_can_be_revived(manager: TempFileManager, base_dir: Path) -> None:
     path = base_dir / "a"
     path.touch()

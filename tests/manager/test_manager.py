@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 import redis
 
-from support import assert_balanced
+from support import assert_balanced, snapshot
 from tempfleet import (
     AlreadyClaimed,
     BatchError,
@@ -21,7 +21,6 @@ from tempfleet import (
     NotRegistered,
     Outcome,
     Settings,
-    SettingsError,
     State,
     TempFileManager,
     UnsafePath,
@@ -175,18 +174,6 @@ def test_a_path_may_be_text_bytes_or_a_path(manager: TempFileManager, path: Path
     assert len(manager.files) == 1
 
 
-def test_registering_again_restarts_the_age_and_never_shortens_the_life(
-    manager: TempFileManager, path: Path, clock: FakeClock
-) -> None:
-    manager.register(path, ttl=100)
-    clock.advance(50)
-    record = manager.register(path, ttl=10)
-    assert record.deadline_ms == clock.now_ms + 50_000
-    assert manager.get_file_age(path) == 0
-    assert manager.register(path, ttl=100).deadline_ms == clock.now_ms + 100_000
-    assert manager.stats().total("registered") == 1
-
-
 def test_a_file_can_have_its_own_time_to_live(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
@@ -285,17 +272,23 @@ def test_a_file_that_is_not_registered_cannot_be_renewed_held_or_unregistered(
         with pytest.raises(NotRegistered) as error:
             call(path)
         assert error.value.path == str(path)
+        assert str(error.value) == f"{path} is not registered {manager.volume.in_words}."
     assert manager.stats().totals == {}
 
 
 def test_a_claimed_file_cannot_be_registered_renewed_held_or_unregistered(
-    manager: TempFileManager, path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    manager: TempFileManager,
+    path: Path,
+    redis_client: redis.Redis,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     manager.register(path, ttl=1)
     clock.advance(1)
     manager.registry.claim(limit=1, lease_ms=60_000)
+    before = snapshot(redis_client)
     for call in (manager.register, manager.renew, manager.hold, manager.unregister):
-        with pytest.raises(AlreadyClaimed) as error:
+        with pytest.raises(AlreadyClaimed, match="being deleted at this moment") as error:
             call(path)
         assert error.value.path == str(path)
     with pytest.raises(BatchError) as batch:
@@ -303,9 +296,8 @@ def test_a_claimed_file_cannot_be_registered_renewed_held_or_unregistered(
     assert isinstance(batch.value.errors[str(path)], AlreadyClaimed)
     manager.register_file(path)
     assert "is being deleted at this moment" in caplog.messages[-1]
-    record = manager.get_record(path)
-    assert record is not None
-    assert record.state is State.LEASED
+    assert snapshot(redis_client) == before
+    assert path.exists()
     assert_balanced(manager)
 
 
@@ -328,15 +320,6 @@ def test_near_expiry_takes_a_fraction_from_0_to_1(manager: TempFileManager) -> N
     for fraction in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="from 0 to 1"):
             manager.near_expiry(fraction)
-
-
-def test_records_can_be_listed_by_state(manager: TempFileManager, base_dir: Path) -> None:
-    waiting, held = written(base_dir, "waiting", "held")
-    manager.register_many([waiting, held])
-    manager.hold(held)
-    assert {Path(record.path).name for record in manager.records()} == {"waiting", "held"}
-    assert [Path(record.path).name for record in manager.records(state=State.HELD)] == ["held"]
-    assert list(manager.records(state=State.DEAD)) == []
 
 
 def test_stats_are_consistent_and_balance(manager: TempFileManager, base_dir: Path, clock: FakeClock) -> None:
@@ -452,9 +435,3 @@ def test_a_manager_can_clean_another_volume_of_its_host(
     with pytest.raises(VolumeUnavailable):
         first.local_volume.beside(str(tmp_path / "three"))
     assert not (tmp_path / "three").exists()
-
-
-def test_the_root_and_home_directories_are_refused_as_base_directory(tmp_path: Path) -> None:
-    for root in ("/", os.path.expanduser("~")):
-        with pytest.raises(SettingsError):
-            TempFileManager(root, client=fakeredis.FakeRedis())

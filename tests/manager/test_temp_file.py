@@ -16,7 +16,6 @@ import redis
 from support import assert_balanced, entries, python, wait_until
 from tempfleet import (
     FileRecord,
-    InvalidTTL,
     QuotaExceeded,
     RegistryUnavailable,
     Settings,
@@ -124,12 +123,6 @@ def test_a_file_that_is_moved_in_the_block_stays(manager: TempFileManager, base_
     assert manager.stats().total("missing") == 1
 
 
-def test_an_unregistered_file_outlives_its_block(manager: TempFileManager) -> None:
-    with manager.create() as file:
-        manager.unregister(file)
-    assert os.path.exists(file.path)
-
-
 @pytest.mark.parametrize(
     "arguments", [{"mode": "w+q"}, {"mode": "w+b", "encoding": "utf-8"}, {"mode": "w", "encoding": "no-such"}]
 )
@@ -163,12 +156,6 @@ def test_an_invalid_prefix_or_suffix_is_refused_before_registration(
         with pytest.raises(UnsafePath):
             manager.create(**kwargs)
     assert manager.stats().total("registered") == 0
-    assert entries(base_dir) == []
-
-
-def test_an_invalid_time_to_live_creates_nothing(manager: TempFileManager, base_dir: Path) -> None:
-    with pytest.raises(InvalidTTL):
-        manager.create(ttl=-1)
     assert entries(base_dir) == []
 
 

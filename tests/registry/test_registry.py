@@ -12,13 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tempfleet import (
-    AlreadyClaimed,
     Deletion,
     LeaseLost,
-    NotRegistered,
     Outcome,
     RegistryError,
-    SchemaMismatch,
     State,
     Volume,
 )
@@ -106,17 +103,6 @@ def test_registering_with_an_age_counts_the_time_to_live_from_then(
     assert done.deadline_ms == clock.now_ms + 10_000
 
 
-def test_a_file_that_is_being_deleted_cannot_be_registered_again(
-    registry: Registry, clock: FakeClock
-) -> None:
-    registry.register([new()])
-    claim_all(registry, clock)
-    before = registry.stats().totals
-    (done,) = registry.register([new()])
-    assert done.code == "claimed"
-    assert registry.stats().totals == before
-
-
 def settle_ack(registry: Registry, claim: Claim) -> None:
     registry.ack(claim.token, acked(claim))
 
@@ -175,13 +161,6 @@ def test_tags_come_back(registry: Registry) -> None:
     assert record_of(registry, "/base/a").tags == ("report", "größe\n")
 
 
-def test_a_registry_of_another_schema_is_left_alone(registry: Registry, redis_client: redis.Redis) -> None:
-    redis_client.hset(volume_key("tempfleet", registry.volume, "meta"), "schema", "2")
-    with pytest.raises(SchemaMismatch, match="schema 2"):
-        registry.register([new()])
-    assert len(registry) == 0
-
-
 def test_arguments_are_checked_before_the_first_write(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="numbers"):
         registry.store.run(
@@ -197,25 +176,6 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
 
 
 # -- renew, hold, unhold, unregister
-
-
-def test_renewing_moves_a_deadline_later_and_never_earlier(registry: Registry, clock: FakeClock) -> None:
-    registry.register([new(ttl_ms=10_000)])
-    assert registry.renew("/base/a", ttl_ms=60_000) == clock.now_ms + 60_000
-    assert registry.renew("/base/a", ttl_ms=1_000) == clock.now_ms + 60_000
-    clock.advance(59)
-    assert registry.claim(limit=1, lease_ms=LEASE_MS).records == ()
-
-
-def test_a_held_file_is_not_due_until_its_hold_ends(registry: Registry, clock: FakeClock) -> None:
-    registry.register([new(ttl_ms=1_000)])
-    registry.hold("/base/a", hold_ms=60_000)
-    clock.advance(59)
-    registry.reap()
-    assert registry.claim(limit=1, lease_ms=LEASE_MS).records == ()
-    clock.advance(1)
-    assert registry.reap().unheld == 1
-    assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
 
 
 def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: FakeClock) -> None:
@@ -286,29 +246,6 @@ def test_what_was_registered_after_it_was_looked_at_is_not_released_for_what_was
     assert codes == {"/base/a": "newer", "/base/b": "released"}
     stats = registry.stats()
     assert (stats.active, stats.total("missing"), stats.imbalance) == (1, 1, 0)
-
-
-def test_nothing_can_be_said_of_a_path_that_is_not_registered(registry: Registry) -> None:
-    with pytest.raises(NotRegistered, match=r"^/base/a is not registered on host web-1 in /base\.$"):
-        registry.renew("/base/a", ttl_ms=1)
-    with pytest.raises(NotRegistered):
-        registry.hold("/base/a", hold_ms=None)
-    with pytest.raises(NotRegistered):
-        registry.unhold("/base/a")
-    assert registry.stats().totals == {}
-
-
-def test_a_file_that_is_being_deleted_can_neither_be_renewed_nor_held_nor_released(
-    registry: Registry, clock: FakeClock
-) -> None:
-    registry.register([new()])
-    claim_all(registry, clock)
-    with pytest.raises(AlreadyClaimed):
-        registry.renew("/base/a", ttl_ms=1)
-    with pytest.raises(AlreadyClaimed):
-        registry.hold("/base/a", hold_ms=None)
-    assert registry.unregister(["/base/a"]) == {"/base/a": "claimed"}
-    assert state_of(registry, "/base/a") is State.LEASED
 
 
 # -- claim, extend
@@ -541,14 +478,6 @@ def test_stats_count_each_state(registry: Registry, clock: FakeClock) -> None:
     stats = registry.stats()
     assert (stats.waiting, stats.leased, stats.held, stats.dead, stats.active) == (1, 1, 1, 1, 4)
     assert (stats.due, stats.overdue_seconds, stats.bytes) == (1, 2.0, 40)
-
-
-def test_files_that_fall_due_soon_are_listed_soonest_first(registry: Registry, clock: FakeClock) -> None:
-    registry.register([new(f"/base/{s}", ttl_ms=s * 1000) for s in (30, 10, 20, 90)])
-    soon = registry.due_within(within_ms=60_000, limit=2)
-    assert [record.path for record in soon] == ["/base/10", "/base/20"]
-    clock.advance(15)
-    assert registry.due_within(within_ms=0, limit=5)[0].path == "/base/10"
 
 
 def near(registry: Registry, fraction: float = 0.8, limit: int = 1000) -> list[str]:
