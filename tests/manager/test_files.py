@@ -45,15 +45,6 @@ def test_files_is_a_mapping_of_paths_to_registration_times(
     assert repr(manager.files) == f"<3 temporary files {manager.volume.in_words}>"
 
 
-def test_files_shows_changes_at_once(
-    manager: TempFileManager, make_manager: MakeManager, paths: list[str]
-) -> None:
-    files = manager.files
-    make_manager().unregister(paths[0])
-    assert len(files) == 2
-    assert paths[0] not in files
-
-
 def test_paths_are_normalised_as_in_every_other_call(
     manager: TempFileManager, base_dir: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,24 +70,6 @@ def test_iterating_loads_a_page_at_a_time(real_client: redis.Redis, base_dir: Pa
     assert pages() - before == 1
     assert len(set(manager.files)) == 3000
     manager.close()
-
-
-def test_deleting_an_entry_leaves_the_file_where_it_is(manager: TempFileManager, paths: list[str]) -> None:
-    del manager.files[paths[0]]
-    assert os.path.exists(paths[0])
-    assert manager.stats().total("released") == 1
-    with pytest.raises(KeyError):
-        del manager.files[paths[0]]
-    assert_balanced(manager)
-
-
-def test_deleting_an_entry_whose_file_is_gone_counts_it_as_missing(
-    manager: TempFileManager, paths: list[str]
-) -> None:
-    os.remove(paths[0])
-    del manager.files[paths[0]]
-    assert (manager.stats().total("missing"), manager.stats().total("released")) == (1, 0)
-    assert_balanced(manager)
 
 
 def test_an_entry_that_is_being_deleted_cannot_be_dropped(

@@ -1,4 +1,4 @@
-"""A batch reports the result of each file. The specification's calls still return plain counts."""
+"""A batch reports the result of each file."""
 
 from __future__ import annotations
 
@@ -48,14 +48,6 @@ def test_a_batch_without_errors_counts_no_failures(manager: TempFileManager, pat
     result = manager.register_batch(paths)
     assert (result.registered, result.failed, result.missing) == (5, 0, 0)
     assert manager.register_batch([]).files == []
-
-
-def test_get_records_returns_records_in_the_order_of_the_paths(
-    manager: TempFileManager, paths: list[Path]
-) -> None:
-    manager.register(paths[1])
-    records = manager.get_records([paths[0], paths[1], "/no/such/file"])
-    assert [record and record.path for record in records] == [None, str(paths[1]), None]
 
 
 def test_a_batch_clean_up_reports_each_file_and_totals(
@@ -118,12 +110,3 @@ def test_quarantined_files_are_reported(make_manager: MakeManager, paths: list[P
     result = manager.cleanup_batch(force=True)
     assert [entry.outcome for entry in result.files] == ["set_aside"] * 5
     assert (result.deleted, result.failed) == (0, 0)
-
-
-def test_the_specifications_own_calls_return_plain_counts(
-    manager: TempFileManager, paths: list[Path]
-) -> None:
-    for path in paths:
-        manager.register_file(str(path))
-    assert manager.cleanup() == 0
-    assert manager.clear_all() == 5

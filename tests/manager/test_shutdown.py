@@ -15,7 +15,6 @@ from support import assert_balanced, python, wait_until
 from tempfleet import TempFileManager
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.testing import FakeClock
 from tempfleet.threads import SignalSafeCall
 
 LIFE = """
@@ -103,15 +102,6 @@ def test_a_process_deletes_at_exit_only_the_files_it_registered(how: str, life: 
 
 
 @pytest.mark.process
-def test_sigterm_deletes_the_files_and_then_ends_the_process(life: Life, base_dir: Path) -> None:
-    process = life("plain")
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (-signal.SIGTERM, "")
-    assert names_in(base_dir) == {"f0", "other"}
-
-
-@pytest.mark.process
 def test_the_applications_sigterm_handler_runs_after_the_deletion(life: Life, base_dir: Path) -> None:
     process = life("own handler")
     process.send_signal(signal.SIGTERM)
@@ -165,20 +155,6 @@ def test_starting_the_console_deletes_nothing(
     common = ["--base-dir", str(base_dir), "--redis-url", real_server.unix_url, "--host", "web-1"]
     assert CliRunner().invoke(main, [*common, *command]).exit_code in (0, 1)
     assert Path(due.path).exists()
-
-
-def test_cleanup_on_start_deletes_expired_files(
-    make_manager: Callable[..., TempFileManager], manager: TempFileManager, clock: FakeClock
-) -> None:
-    due, young = Path(manager.base_dir) / "due", Path(manager.base_dir) / "young"
-    for path, ttl in ((due, 1), (young, 100)):
-        path.touch()
-        manager.register(path, ttl=ttl)
-    clock.advance(2)
-    make_manager()
-    assert due.exists()
-    make_manager(cleanup_on_start=True)
-    assert not due.exists() and young.exists()
 
 
 def test_a_manager_starts_without_redis(

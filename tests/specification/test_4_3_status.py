@@ -68,10 +68,11 @@ def test_4_3_relative_paths_are_accepted(new: New, monkeypatch: pytest.MonkeyPat
 
 def test_4_3_a_change_by_one_manager_is_visible_to_another_at_once(new: New) -> None:
     first, second = new(), new()
+    files = first.files
     (path,) = registered(first, 1)
-    assert second.is_temp_file(path)
+    assert (second.is_temp_file(path), len(files)) == (True, 1)
     second.unregister(path)
-    assert not first.is_temp_file(path)
+    assert (first.is_temp_file(path), len(files)) == (False, 0)
 
 
 # -- use cases

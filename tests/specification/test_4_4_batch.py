@@ -30,9 +30,9 @@ def test_4_4_a_list_of_files_is_read_in_one_round_trip(new: New, clock: FakeCloc
     paths = registered(manager, 10)
     clock.advance(7)
     before = manager.store.round_trips
-    records = manager.get_records([*paths, "/no/such/file"])
+    records = manager.get_records(["/no/such/file", *paths, "/no/such/file"])
     assert manager.store.round_trips - before == 1
-    assert [record and record.path for record in records] == [*map(str, paths), None]
+    assert [record and record.path for record in records] == [None, *map(str, paths), None]
 
 
 def test_4_4_files_are_cleaned_by_tag_or_by_prefix(new: New, clock: FakeClock) -> None:
@@ -76,8 +76,11 @@ def test_4_4_large_numbers_of_data_files_take_one_round_trip_per_batch(new: New,
 def test_4_4_a_starting_system_first_deletes_expired_files(new: New, clock: FakeClock) -> None:
     paths = registered(new(max_age=60), 3)
     clock.advance(60)
+    (young,) = registered(new(), 1)
+    # Without the setting a start deletes nothing.
+    assert exist(paths) == 3
     new(cleanup_on_start=True)
-    assert exist(paths) == 0
+    assert (exist(paths), young.exists()) == (0, True)
 
 
 def test_4_4_storage_is_kept_clean_by_repeated_batches(new: New, clock: FakeClock) -> None:

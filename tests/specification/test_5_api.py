@@ -169,6 +169,8 @@ def test_5_2_files_maps_paths_to_their_registration_times(new: New, clock: FakeC
     assert dict(manager.files) == dict.fromkeys(map(str, (first, second)), clock.now_ms / 1000)
     del manager.files[str(first)]
     assert (list(manager.files), first.exists()) == ([str(second)], True)
+    with pytest.raises(KeyError):
+        del manager.files[str(first)]
 
 
 def test_5_2_lock_is_a_threading_lock_for_callers(new: New) -> None:
