@@ -71,29 +71,6 @@ def fails_with(number: int) -> Callable[[], None]:
 # -- which files are deleted
 
 
-def test_only_due_files_are_deleted(manager: TempFileManager, clock: FakeClock) -> None:
-    soon, later = create(manager, 3, ttl=10), create(manager, 2, ttl=20)
-    clock.advance(9.999)
-    assert manager.cleaner.clean_due().deleted == 0
-    clock.advance(0.001)
-    report = manager.cleaner.clean_due()
-    assert (report.deleted, report.kept, report.freed_bytes, report.finished) == (3, 0, 30, True)
-    assert (left(soon), left(later)) == (0, 2)
-    assert_balanced(manager)
-
-
-def test_all_due_files_are_deleted_in_as_many_batches_as_needed(
-    make_manager: MakeManager, clock: FakeClock
-) -> None:
-    manager = make_manager(batch_size=10, threads=2)
-    paths = create(manager, 35)
-    clock.advance(3600)
-    counts: list[int] = []
-    report = manager.cleaner.clean_due(progress=lambda report: counts.append(report.deleted))
-    assert (report.deleted, report.batches, counts) == (35, 4, [10, 20, 30, 35])
-    assert left(paths) == 0
-
-
 def test_only_removed_files_count_as_deleted(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
@@ -124,30 +101,6 @@ def test_a_clean_up_with_nothing_to_do_does_nothing(
     report = manager.cleaner.clean_due()
     assert report.as_dict() | {"seconds": 0} == CleanupReport().as_dict() | {"seconds": 0}
     assert caplog.messages == []
-
-
-def test_a_clean_up_logs_what_it_did(
-    manager: TempFileManager,
-    base_dir: Path,
-    clock: FakeClock,
-    at_each_file: AtEachFile,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    path = write(base_dir.resolve())
-    manager.register(path)
-    clock.advance(3600)
-    at_each_file(fails_with(errno.EACCES))
-    manager.cleanup()
-    assert f"Failed to remove temporary file {path}: EACCES" in caplog.messages
-    at_each_file(lambda: None)
-    clock.advance(60)
-    caplog.clear()
-    manager.cleanup()
-    assert f"Removed temporary file: {path}" in caplog.messages
-    assert caplog.messages[-1].startswith(
-        "Cleaned up 1 temporary files (0 quarantined, 0 missing, 0 replaced, 0 kept) in "
-    )
 
 
 # -- early ends
@@ -467,17 +420,6 @@ def test_a_busy_file_never_becomes_a_dead_letter_and_is_deleted_when_it_is_free(
     assert manager.cleanup() == 1
 
 
-def test_a_failing_file_does_not_stop_the_others(
-    manager: TempFileManager, clock: FakeClock, at_each_file: AtEachFile
-) -> None:
-    create(manager, 100)
-    clock.advance(3600)
-    numbers = iter(range(1000))
-    at_each_file(lambda: fails_with(errno.EIO)() if next(numbers) % 10 == 0 else None)
-    report = manager.cleanup_report()
-    assert (report.deleted, report.counts[Outcome.FAILED]) == (90, 10)
-
-
 def test_nothing_is_claimed_from_a_volume_without_its_directory(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
@@ -648,19 +590,6 @@ def test_cleaners_in_several_processes_never_count_a_file_twice(
     assert manager.stats().total("deleted") == 300
     assert_balanced(manager)
     manager.close()
-
-
-def test_cleaners_in_several_threads_never_count_a_file_twice(manager: TempFileManager) -> None:
-    paths = create(manager, 160)
-    counts: list[int] = []
-    threads = [threading.Thread(target=lambda: counts.append(manager.clear_all())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(counts) == 160
-    assert left(paths) == 0
-    assert_balanced(manager)
 
 
 @pytest.mark.parametrize("directory", [False, True])

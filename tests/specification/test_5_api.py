@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from specification.material import New, exist, registered, temporary_file, undeletable
+from support import assert_balanced
 from tempfleet import TempFileManager
 from tempfleet.testing import FakeClock
 
@@ -107,6 +108,7 @@ def test_5_1_cleanup_may_run_in_many_threads_and_no_file_is_counted_twice(new: N
     for thread in threads:
         thread.join()
     assert (sum(counts), exist(paths)) == (60, 0)
+    assert_balanced(manager)
 
 
 def test_5_1_cleanup_logs_its_result(new: New, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,7 +116,9 @@ def test_5_1_cleanup_logs_its_result(new: New, caplog: pytest.LogCaptureFixture)
     manager = new()
     registered(manager, 2)
     manager.cleanup(force=True)
-    assert caplog.messages[-1].startswith("Cleaned up 2 temporary files")
+    assert caplog.messages[-1].startswith(
+        "Cleaned up 2 temporary files (0 quarantined, 0 missing, 0 replaced, 0 kept) in "
+    )
 
 
 def test_5_1_a_failed_deletion_keeps_its_record(new: New, caplog: pytest.LogCaptureFixture) -> None:
