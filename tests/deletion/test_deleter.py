@@ -10,7 +10,7 @@ import pytest
 
 from deletion_support import preview
 from tempfleet.deletion.deleter import Deleter
-from tempfleet.errors import FileMissing, SettingsError, UnsafePath, VolumeUnavailable
+from tempfleet.errors import SettingsError, UnsafePath, VolumeUnavailable
 from tempfleet.filesystem.creation import create_directory, create_file
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name, normalise
@@ -60,12 +60,6 @@ def test_a_registered_file_is_deleted_by_the_guarded_way(file: Path, roots: Root
     assert file.exists()
     assert delete(roots, record) == [Deletion(record, Outcome.DELETED, Way.GUARDED, 100)]
     assert not file.exists()
-
-
-def test_a_file_that_is_gone_is_missing(file: Path, roots: Roots) -> None:
-    record = registered(roots, file)
-    file.unlink()
-    assert delete(roots, record)[0].outcome is Outcome.MISSING
 
 
 def test_a_new_file_under_a_used_name_stays(file: Path, roots: Roots) -> None:
@@ -211,25 +205,6 @@ def test_a_path_outside_every_root_is_refused(tmp_path: Path, roots: Roots) -> N
     record = FileRecord(normalise(outside), 0, 0, identity="b1.1")
     assert delete(roots, record)[0].outcome is Outcome.REFUSED
     assert outside.exists()
-
-
-def test_an_inspection_can_be_confined_to_the_message_roots(file: Path, roots: Roots) -> None:
-    assert registered(roots, file, confined=[str(file.parent)])
-    with pytest.raises(UnsafePath, match="MESSAGE_ROOTS"):
-        registered(roots, file, confined=[roots.base.path])
-
-
-def test_a_missing_file_cannot_be_inspected(tmp_path: Path, roots: Roots) -> None:
-    with pytest.raises(FileMissing):
-        registered(roots, tmp_path / "data" / "nothing")
-    with pytest.raises(FileMissing):
-        registered(roots, tmp_path / "data" / "no" / "thing")
-
-
-def test_registration_narrows_the_mode_to_the_permission_mask(file: Path, roots: Roots) -> None:
-    file.chmod(0o664)
-    registered(roots, file)
-    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_path_in_the_private_directory_is_refused(roots: Roots) -> None:

@@ -11,7 +11,7 @@ import pytest
 from deletion_support import preview
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.plan import Quarantined
-from tempfleet.errors import FileMissing, UnsafePath
+from tempfleet.errors import FileMissing
 from tempfleet.filesystem.creation import create_file
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name, normalise
@@ -84,17 +84,6 @@ def test_a_quarantined_file_keeps_its_bytes_and_is_restored(
     assert list(deleter.quarantined_files()) == []
     with pytest.raises(FileMissing):
         deleter.restore(str(file))
-
-
-def test_restoring_never_overwrites(deleter: Deleter, roots: Roots, file: Path) -> None:
-    moved(deleter, registered(roots, file))
-    file.write_text("new")
-    with pytest.raises(UnsafePath, match="taken"):
-        deleter.restore(str(file))
-    assert file.read_text() == "new"
-    file.unlink()
-    deleter.restore(str(file))
-    assert file.stat().st_size == 100
 
 
 def test_the_record_of_a_quarantined_file_deletes_only_that_file(
