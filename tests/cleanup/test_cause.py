@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeManager
+from support import assert_balanced
 from tempfleet import TempFileManager
 from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.report import CleanupReport
@@ -67,7 +68,7 @@ def test_a_quarantined_file_goes_early_only_for_a_cause_that_claims_it(
     assert clean(manager, quarantined.aside_path, cause).deleted == int(cause.claims_quarantined)
     clock.advance(GRACE)
     assert clean(manager, quarantined.aside_path, cause).deleted == int(not cause.claims_quarantined)
-    assert manager.registry.audit() == []
+    assert_balanced(manager)
 
 
 @each_cause

@@ -12,7 +12,6 @@ from conftest import MakeManager
 from processes import files_in
 from support import assert_balanced
 from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
-from tempfleet.cleanup.cause import Cause
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.records import NewFile
 from tempfleet.testing import FakeClock
@@ -143,21 +142,6 @@ def test_a_path_that_is_linked_to_the_same_file_again_is_counted(
     manager.cleanup()
     assert (manager.stats().active, files_in(base_dir)) == (0, [original])
     assert_balanced(manager)
-
-
-def test_force_does_not_shorten_a_quarantine(
-    manager: TempFileManager, clock: FakeClock, base_dir: Path
-) -> None:
-    path = base_dir / "a"
-    path.write_text("hello")
-    manager.register(path, ttl=500)
-    clock.advance(1)
-    assert manager.cleanup_report(force=True).set_aside == 1
-    clock.advance(1)
-    assert list(manager.preview(force=True)) == []
-    assert manager.clear_all() == 0
-    manager.restore(path)
-    assert path.exists()
 
 
 def test_a_file_that_stays_because_it_is_in_use_takes_no_room_in_the_quarantine(
@@ -406,22 +390,6 @@ def test_a_file_that_is_being_created_is_explained_as_kept(
     assert "may still be creating it" in str(manager.explain(made))
     clock.advance(5)
     assert "its record would be dropped" in str(manager.explain(made))
-
-
-def test_an_eviction_deletes_quarantined_files_and_quarantines_none(
-    manager: TempFileManager, clock: FakeClock, base_dir: Path
-) -> None:
-    due(manager, clock, base_dir / "a")
-    manager.cleanup()
-    (aside,) = manager.quarantined()
-    waiting = base_dir / "b"
-    waiting.write_text("hello")
-    manager.register(waiting)
-    paths, now_ms = [[aside.aside_path, str(waiting)]], clock.now_ms
-    assert manager.cleaner.clean_paths([[aside.aside_path]], Cause.FORCED, until_ms=now_ms).deleted == 0
-    report = manager.cleaner.clean_paths(paths, Cause.EVICTED, until_ms=now_ms)
-    assert (report.deleted, report.set_aside, report.freed_bytes) == (2, 0, 10)
-    assert (manager.quarantined(), files_in(base_dir), manager.stats().imbalance) == ([], [], 0)
 
 
 def test_a_quarantined_file_that_redis_lost_waits_another_quarantine_and_is_deleted(
