@@ -54,14 +54,6 @@ def test_a_log_line_has_the_specifications_form(log_to: Callable[..., Path]) -> 
     )
 
 
-def test_a_log_file_contains_only_lines_of_its_level_and_above(log_to: Callable[..., Path]) -> None:
-    file = log_to(level="WARNING")
-    logger.info("not this")
-    logger.warning("this")
-    assert file.read_text().endswith("WARNING - this\n")
-    assert file.read_text().count("\n") == 1
-
-
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_an_event_is_one_line_for_any_name_and_traceback(form: str, log_to: Callable[..., Path]) -> None:
     file = log_to(form=form)

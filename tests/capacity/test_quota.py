@@ -295,7 +295,7 @@ def test_an_unknown_policy_stops_the_start(make_manager: MakeManager) -> None:
         make_manager(eviction_policy="newest")
 
 
-def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) -> None:
+def test_a_file_in_use_makes_no_room_and_keeps_its_deadline(make_manager: MakeManager) -> None:
     manager = make_manager(max_files=1, quota="evict")
     used = file(manager, "used")
     manager.register(used)
@@ -303,6 +303,7 @@ def test_a_file_that_made_no_room_keeps_its_deadline(make_manager: MakeManager) 
         manager.register(file(manager, "b"))
     record = manager.get_record(used)
     assert record is not None and record.due_ms == record.deadline_ms
+    assert used.exists()
 
 
 def test_a_registrant_without_deletable_files_is_not_searched_at_each_rejection(
@@ -412,15 +413,6 @@ def test_held_files_make_no_room(make_manager: MakeManager) -> None:
     assert held.exists()
 
 
-def test_a_file_in_use_makes_no_room(make_manager: MakeManager) -> None:
-    manager = make_manager(max_files=1, quota="evict")
-    used = file(manager, "used")
-    manager.register(used)
-    with used.open(), pytest.raises(QuotaExceeded):
-        manager.register(file(manager, "b"))
-    assert used.exists()
-
-
 # -- a host
 
 
@@ -469,15 +461,3 @@ def test_registering_a_file_that_is_being_deleted_is_no_quota_error(
     manager.registry.claim(limit=1, lease_ms=1000)
     with pytest.raises(AlreadyClaimed):
         manager.register(path)
-
-
-def test_reaping_for_a_waiting_file_drops_the_tags_of_the_old_one(
-    registry: Registry, clock: FakeClock
-) -> None:
-    registry.register([NewFile("/b/a", 1000, size_bytes=10, identity="i1", tags=("old",))])
-    clock.advance(60)
-    registry.claim(limit=1, lease_ms=1000)
-    registry.register([NewFile("/b/a", 1000, size_bytes=20, identity="i2", tags=("new",))])
-    clock.advance(60)
-    registry.reap()
-    assert registry.tag_totals() == {"new": TagTotal(1, 20)}

