@@ -22,7 +22,6 @@ from click.testing import CliRunner, Result
 from support import wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.cli import group, main
-from tempfleet.cli.options import seconds as parsed
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import State
 from tempfleet.registry.fleet import Fleet
@@ -678,28 +677,6 @@ def test_long_work_has_a_bar_on_a_terminal_and_none_with_no_color(
         assert (f"{what} " in on_a_terminal(args, **settings, **env)) is shown
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90", 90),
-        ("90s", 90),
-        ("15m", 900),
-        ("2h", 7200),
-        ("7d", 7 * 86400),
-        ("0.5 H", 1800),
-        ("1h30m", 5400),
-    ],
-)
-def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
-    assert parsed(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1w", "nan", "5 5"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter):
-        parsed(text)
-
-
 def test_idle_files_are_compressed_if_they_were_registered_for_it(
     console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -809,6 +786,7 @@ def test_a_dry_run_of_adopt_refuses_what_adopt_refuses(console: Run, a_file: Pat
     ("words", "message"),
     [
         (["hold", "FILE", "--for", "1000d"], "without a time it is for ever"),
+        (["register", "FILE", "--ttl", "soon"], "'soon' must be a duration such as 90"),
         (["dead", "retry", "FILE", "--all"], "not both"),
         (["restore", "FILE"], "its time there is over"),
         (["status", "--watch", "soon"], "must be a duration"),

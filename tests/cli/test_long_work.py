@@ -1,4 +1,4 @@
-"""Commands that show a state: ``status --watch`` and ``config``."""
+"""A command that runs until it is stopped: ``status --watch``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,8 @@ import pytest
 
 from support import wait_until
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.settings.settings import variables
 
 pytestmark = pytest.mark.process
-
-SECRET = "a-password-that-nobody-may-see"
 
 
 @pytest.fixture
@@ -95,24 +92,3 @@ def test_a_watched_status_stays_in_its_place_on_a_terminal_that_can(
     assert (b"\x1b[1A" in screen) is in_place  # the cursor goes up, and draws over what was there
     if more:
         assert not re.search(rb"\x1b\[[0-9;]*3[0-7]", screen)  # a colour
-
-
-def test_config_shows_every_setting_and_no_password(environment: dict[str, str]) -> None:
-    environment |= {
-        "TEMP_FILE_REDIS_URL": f"redis://me:{SECRET}@redis.internal:6379/0",
-        "TEMP_FILE_BROKER_URL": f"rediss://redis.internal/1?password={SECRET}",
-        "TEMP_FILE_PERMISSION_MASK": "0640",
-    }
-    done = subprocess.run(
-        tempfleet("config", "--json"), env=environment, capture_output=True, text=True, check=True
-    )
-    shown = json.loads(done.stdout)
-    assert shown.keys() == set(variables().values())
-    assert shown["TEMP_FILE_REDIS_URL"]["value"] == "redis://me:***@redis.internal:6379/0"
-    assert shown["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
-    assert SECRET not in done.stdout
-    text = subprocess.run(
-        tempfleet("config"), env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    assert SECRET not in text
-    assert "TEMP_FILE_HOST" in text and "web-1" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tempfleet import Settings, SettingsError
 from tempfleet.cli import main
 from tempfleet.diagnostics.configuration import SettingInfo, explain_settings
+from tempfleet.settings.settings import variables
 from tempfleet.settings.units import size_bytes
 
 
@@ -172,11 +174,15 @@ def test_config_prints_value_origin_and_bounds_of_every_setting_and_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TEMP_FILE_REDIS_URL", "redis://bob:secret@h:1/0")
+    monkeypatch.setenv("TEMP_FILE_BROKER_URL", "rediss://h/1?password=secret")
     monkeypatch.setenv("TEMP_FILE_PERMISSION_MASK", "0640")
     code, out, _ = config("--host", "web-9", "config", "--json", capsys=capsys)
+    _, table, _ = config("--host", "web-9", "config", capsys=capsys)
     shown = json.loads(out)
     assert code == 0
-    assert "secret" not in out
+    assert shown.keys() == set(variables().values())
+    assert "secret" not in out + table
+    assert re.search("^TEMP_FILE_HOST +web-9", table, re.MULTILINE)
     assert shown["TEMP_FILE_REDIS_URL"]["value"] == "redis://bob:***@h:1/0"
     assert shown["TEMP_FILE_HOST"]["origin"] == "option"
     assert shown["TEMP_FILE_PERMISSION_MASK"]["value"] == "0640"
