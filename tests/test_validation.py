@@ -29,7 +29,18 @@ def test_a_time_to_live_is_rounded_up_to_milliseconds(seconds: float, ms: int) -
 
 @pytest.mark.parametrize(
     "value",
-    [0, -1, -0.0, float("nan"), float("inf"), float("-inf"), LONGEST_TTL_SECONDS + 1, 10**400, -(10**400)],
+    [
+        0,
+        -1,
+        -0.0,
+        -0.001,
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        LONGEST_TTL_SECONDS + 1,
+        10**400,
+        -(10**400),
+    ],
 )
 def test_a_time_to_live_out_of_range_is_refused(value: float) -> None:
     with pytest.raises(InvalidTTL) as error:
