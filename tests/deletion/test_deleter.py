@@ -62,15 +62,6 @@ def test_a_registered_file_is_deleted_by_the_guarded_way(file: Path, roots: Root
     assert not file.exists()
 
 
-def test_a_new_file_under_a_used_name_stays(file: Path, roots: Roots) -> None:
-    record = registered(roots, file)
-    for _ in range(50):
-        file.unlink()
-        file.write_text("another")
-        assert delete(roots, record)[0].outcome is Outcome.REPLACED
-        assert file.read_text() == "another"
-
-
 def test_a_file_that_is_written_to_and_renamed_keeps_its_identity(file: Path, roots: Roots) -> None:
     record = registered(roots, file)
     file.rename(file.with_name("else")).rename(file)

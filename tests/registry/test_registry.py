@@ -178,17 +178,6 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
 # -- renew, hold, unhold, unregister
 
 
-def test_a_hold_without_end_lasts_until_it_is_lifted(registry: Registry, clock: FakeClock) -> None:
-    registry.register([new(ttl_ms=1_000)])
-    registry.hold("/base/a", hold_ms=None)
-    assert record_of(registry, "/base/a").due_ms is None
-    clock.advance(366 * 86400)
-    assert registry.reap().unheld == 0
-    assert registry.unhold("/base/a") is True
-    assert registry.unhold("/base/a") is False
-    assert len(registry.claim(limit=1, lease_ms=LEASE_MS).records) == 1
-
-
 def test_a_dead_letter_is_not_among_those_that_are_tried_again(registry: Registry, clock: FakeClock) -> None:
     registry.register([new("/base/a"), new("/base/b")])
     claim = claim_all(registry, clock)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -32,8 +31,6 @@ from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import System
 from tempfleet.records import FileRecord, Outcome
 from tempfleet.settings.settings import InUse
-
-ANYBODY = 65534
 
 
 @pytest.fixture
@@ -372,41 +369,6 @@ def test_a_wide_tree_is_deleted_with_constant_memory(tmp_path: Path, data: Path,
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 2 << 20
-
-
-@needs_root
-def test_an_unreadable_parent_is_a_failure_and_not_a_missing_file() -> None:
-    with tempfile.TemporaryDirectory() as at:
-        os.chown(at, ANYBODY, ANYBODY)
-        command = [sys.executable, "-c", _AS_ANYBODY, at]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["failed", "EACCES", "deleted"], done.stderr
-
-
-_AS_ANYBODY = """
-import os, sys
-from pathlib import Path
-from tempfleet import Settings
-from tempfleet.deletion import Deleter
-from tempfleet.filesystem.inspection import inspect
-from tempfleet.filesystem.roots import Roots
-from tempfleet.records import FileRecord
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-at = Path(sys.argv[1]).resolve()
-(at / "data" / "sub").mkdir(parents=True)
-(at / "data" / "sub" / "f").touch()
-roots = Roots.open(Settings(base_dir=str(at / "base"), allowed_roots=(str(at / "data"),)))
-new = inspect(str(at / "data" / "sub" / "f"), roots, ttl_ms=1)
-record = FileRecord(new.path, 0, 0, identity=new.identity, uid=new.uid)
-def delete():
-    return list(Deleter(roots, roots.settings).delete([record], token=1, may_go_on=lambda: True))[0]
-(at / "data" / "sub").chmod(0)
-done = delete()
-(at / "data" / "sub").chmod(0o700)
-print(done.outcome, done.reason, delete().outcome)
-"""
 
 
 def test_a_file_of_another_owner_is_refused(data: Path, roots: Roots) -> None:
