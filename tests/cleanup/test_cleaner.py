@@ -18,6 +18,7 @@ import redis
 
 from support import assert_balanced, python, snapshot, tree, wait_until
 from tempfleet import CleanupReport, Outcome, Settings, State, TempFileManager, VolumeUnavailable
+from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.preview import CREATION_SECONDS
 from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
@@ -501,6 +502,18 @@ def test_force_tries_each_file_at_most_once(
     report = manager.cleanup_report(force=True)
     assert (report.counts[Outcome.BUSY], tries["all"]) == (150, 150)
     assert manager.stats().waiting == 150
+
+
+def test_a_path_that_is_listed_twice_is_tried_once(
+    manager: TempFileManager, clock: FakeClock, at_each_file: AtEachFile
+) -> None:
+    """A scan of Redis may return a path twice, and a file that stays can be claimed again at once."""
+    [path] = create(manager, 1)
+    at_each_file(fails_with(errno.EBUSY))
+    page = [str(path.resolve())]
+    report = manager.cleaner.clean_paths([page, page], Cause.FORCED, until_ms=clock.now_ms)
+    assert (report.counts[Outcome.BUSY], report.batches) == (1, 1)
+    assert manager.stats().waiting == 1
 
 
 # -- preview
