@@ -272,6 +272,9 @@ def test_a_low_mark_must_be_below_its_high_mark(mark: str, monkeypatch: pytest.M
     monkeypatch.setenv(f"{mark}_ABOVE", "70")
     with pytest.raises(SettingsError, match=rf"^{mark}_DOWN_TO \(80\) must be lower than {mark}_ABOVE$"):
         Settings.load()
+    monkeypatch.setenv(f"{mark}_DOWN_TO", "70")
+    with pytest.raises(SettingsError, match=rf"^{mark}_DOWN_TO \(70\) must be lower than {mark}_ABOVE$"):
+        Settings.load()
     monkeypatch.setenv(f"{mark}_DOWN_TO", "69")
     Settings.load()
 
