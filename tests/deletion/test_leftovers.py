@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,8 +14,9 @@ import pytest
 from deletion_support import delete, registered, settings_for
 from tempfleet.deletion import failpoints
 from tempfleet.deletion.deleter import Deleter
+from tempfleet.deletion.recovery import recover
 from tempfleet.deletion.session import Session
-from tempfleet.filesystem.private_directory import Entry, digest_of
+from tempfleet.filesystem.private_directory import ASIDE, FROM, Entry, digest_of
 from tempfleet.filesystem.roots import Root, Roots
 from tempfleet.records import Deletion, Outcome
 
@@ -96,3 +98,18 @@ def test_a_quarantine_that_loses_the_race_gives_the_stranger_its_name_back_and_l
     assert isinstance(result, Deletion) and (result.outcome, result.reason) == (Outcome.REPLACED, "raced")
     assert path.read_text() == "precious"
     assert root_of(roots, path).private.names() == []
+
+
+def test_recovery_removes_a_link_to_an_origin_only_if_its_file_can_no_longer_come(roots: Roots) -> None:
+    """The link is made just before its file is moved there."""
+    private = roots.base.private.open()
+    new, lonely, beside = (f"{'0' * 32}.{n}.1.{FROM}" for n in range(3))
+    file = beside.removesuffix(FROM) + ASIDE
+    os.close(os.open(file, os.O_CREAT | os.O_WRONLY, dir_fd=private))
+    for name in (new, lonely, beside):
+        os.symlink("/origin", name, dir_fd=private)
+    two_hours_ago = time.time() - 7200
+    for name in (lonely, beside):
+        os.utime(name, (two_hours_ago, two_hours_ago), dir_fd=private, follow_symlinks=False)
+    assert recover(roots) == []
+    assert sorted(roots.base.private.names()) == sorted([new, beside, file])
