@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tempfleet import TempFileManager
-from tempfleet.deletion.empty_parents import remove_empty
+from tempfleet.deletion.empty_parents import parents_of, remove_empty
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -35,6 +35,13 @@ def test_emptied_directories_are_removed_up_to_the_base_directory(
     registered(manager, base_dir / "job" / "b")
     assert manager.clear_all() == 2
     assert [name for name in os.listdir(base_dir) if not name.startswith(".tempfleet")] == []
+
+
+def test_the_private_directory_is_never_one_of_the_emptied_directories(manager: TempFileManager) -> None:
+    roots = manager.roots
+    roots.base.private.open()
+    assert list(parents_of(f"{roots.base.private.path}/file", roots)) == []
+    assert list(parents_of(f"{roots.base.path}/job/file", roots)) == [f"{roots.base.path}/job"]
 
 
 def test_emptied_directories_stay_by_default(make_manager: MakeManager, base_dir: Path) -> None:
