@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deletion_support import preview
+from deletion_support import needs_root, preview
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.errors import SettingsError, UnsafePath, VolumeUnavailable
 from tempfleet.filesystem.creation import create_directory, create_file
@@ -263,6 +263,38 @@ def test_a_root_that_others_can_write_to_needs_the_sticky_bit(tmp_path: Path) ->
         Roots.open(settings)
     data.chmod(0o1777)
     Roots.open(settings).close()
+
+
+@needs_root
+@pytest.mark.parametrize("owner_check", [True, False])
+def test_a_created_file_of_another_owner_stays_in_a_base_directory_that_others_can_write_to(
+    tmp_path: Path, owner_check: bool
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    base.chmod(0o1777)
+    with Roots.open(Settings(base_dir=str(base), owner_check=owner_check)) as roots:
+        for uid in (0, 12345):
+            name = new_name()
+            os.close(create_file(roots, name, mode=0o600))
+            os.chown(base / name, uid, -1)
+            [deletion] = delete(roots, FileRecord(str(base.resolve() / name), 0, 0, flags="c", uid=0))
+            is_ours = uid == 0
+            assert deletion.outcome is (Outcome.DELETED if is_ours else Outcome.REFUSED)
+            assert (base / name).exists() is not is_ours
+
+
+def test_the_freed_bytes_of_a_directory_leave_out_files_that_have_another_name(
+    tmp_path: Path, roots: Roots
+) -> None:
+    tree, kept = tmp_path / "data" / "tree", tmp_path / "data" / "kept"
+    tree.mkdir()
+    (tree / "file").write_bytes(b"x" * 10)
+    kept.write_bytes(b"x" * 100)
+    os.link(kept, tree / "link")
+    [deletion] = delete(roots, registered(roots, tree, directory=True))
+    assert (deletion.outcome, deletion.freed_bytes) == (Outcome.DELETED, 10)
+    assert kept.stat().st_size == 100
 
 
 def test_no_file_is_deleted_after_may_go_on_returns_false(tmp_path: Path, roots: Roots) -> None:
