@@ -70,7 +70,7 @@ class Client:
     @cached_property
     def socket(self) -> str:
         """Waits for the server and returns the path of its socket."""
-        assert self.process.stdout and select.select([self.process.stdout], [], [], 20)[0]
+        assert self.process.stdout and select.select([self.process.stdout], [], [], 60)[0]
         return self.process.stdout.readline().strip() or pytest.fail(self.failure())
 
     def failure(self) -> str:
