@@ -151,7 +151,7 @@ class LeaseLost(RegistryError):
 
 
 class SchemaMismatch(RegistryError):
-    """Another version of Tempfleet wrote this registry; run that version."""
+    """Another version of Tempfleet wrote this registry; run that version, or tempfleet upgrade if it is older."""
 
 
 class RegistryUnavailable(RegistryError):

@@ -22,7 +22,7 @@ class State(StrEnum):
 
     WAITING = "waiting"  # for its deadline or its next retry
     LEASED = "leased"  # claimed: a worker is deleting the file now
-    HELD = "held"  # kept until its hold ends
+    HELD = "held"  # kept until its last keeper ends
     DEAD = "dead"  # a dead letter: retries stopped, a person decides
 
 
@@ -80,10 +80,11 @@ class FileRecord:
         uid: the owner of the file at registration, NO_UID if unknown.
         tags: labels that the caller chose.
         state: None in a claim, because every claimed record is leased.
-        due_ms: the next attempt, or the end of the hold; None if the hold has no end, or the state no such time.
+        due_ms: the next attempt, or the end of the last keeper; None if that has no end, or the state no such time.
         attempts: the number of failed attempts to delete it.
         last_error: why the last attempt did not delete it, in one word; "" for no error.
-        hold_reason: why it is held, as the caller wrote it; "" for none.
+        hold_reason: the reason of the keeper that lasts longest, as its caller wrote it; "" for none.
+        keepers: the number of its keepers; 1000 stands for more.
     """
 
     path: str
@@ -99,13 +100,14 @@ class FileRecord:
     attempts: int = 0
     last_error: str = ""
     hold_reason: str = ""
+    keepers: int = 0
 
     def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
         """Whether it has all of *tags* and its path begins with *prefix*."""
         return set(tags) <= set(self.tags) and self.path.startswith(prefix)
 
     def has_ended_hold(self, now_ms: int) -> bool:
-        """Whether its hold has ended; the next clean-up makes it wait for its own deadline again."""
+        """Whether all its holds have ended; the next clean-up makes it wait for its own deadline again."""
         return self.state is State.HELD and self.due_ms is not None and self.due_ms <= now_ms
 
     def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
@@ -149,7 +151,26 @@ class FileRecord:
             "attempts": self.attempts,
             "last_error": self.last_error,
             "hold_reason": self.hold_reason,
+            "keepers": self.keepers,
         }
+
+
+class Keeper(NamedTuple):
+    """
+    One hold of a file. The file stays while it has one.
+
+    Attributes:
+        name: of whoever holds the file, usually login@program; a name holds a file once.
+        reason: as its caller wrote it, "" for none.
+        ends_ms: by the Redis clock; None if the hold has no end.
+    """
+
+    name: str
+    reason: str
+    ends_ms: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 
+NEVER = 1 << 62
+
 
 @dataclass
 class Entry:
@@ -17,19 +19,35 @@ class Entry:
     deadline: int
     identity: str
     size: int
-    # Waiting: the time of the next try. Held: the end of the hold. None means never.
-    due: int | None = None
+    # The time of the next try of a waiting file. None means never.
+    next_try: int | None = None
     attempts: int = 0
     error: str = ""
     token: int = 0
     behind: Entry | None = None
-    reason: str = ""
+    # name -> (end or None for never, reason)
+    keepers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     flags: str = ""
     tag: bool = False
 
     @property
     def is_quarantined(self) -> bool:
         return "q" in self.flags
+
+    @property
+    def longest(self) -> tuple[int | None, str]:
+        """Returns the end and the reason of the keeper that lasts longest, by name the first of several."""
+        keepers = [self.keepers[name] for name in sorted(self.keepers)]
+        return max(keepers, key=lambda keeper: NEVER if keeper[0] is None else keeper[0])
+
+    @property
+    def due(self) -> int | None:
+        """Returns the time of the next try, or the end of the last keeper."""
+        return self.longest[0] if self.keepers else self.next_try
+
+    @property
+    def reason(self) -> str:
+        return self.longest[1] if self.keepers else ""
 
     def is_one_of(self, identity: str) -> bool:
         return identity in self.identity.split("+")
@@ -50,7 +68,7 @@ class Model:
     # -- moves
 
     def register(self, path: str, ttl: int, identity: str, size: int, *, tag: bool = False) -> str:
-        fresh = Entry("waiting", self.now, self.now + ttl, identity, size, due=self.now + ttl, tag=tag)
+        fresh = Entry("waiting", self.now, self.now + ttl, identity, size, next_try=self.now + ttl, tag=tag)
         old = self.files.get(path)
         if old is None:
             self.files[path] = fresh
@@ -64,9 +82,9 @@ class Model:
                 old.behind = fresh
             return "claimed" if same else "behind"
         if same:
-            fresh.deadline = fresh.due = max(fresh.deadline, old.deadline)
+            fresh.deadline = fresh.next_try = max(fresh.deadline, old.deadline)
         if old.state == "held":
-            fresh.state, fresh.due, fresh.reason = "held", old.due, old.reason
+            fresh.state, fresh.keepers = "held", old.keepers
         self.files[path] = fresh
         return "again" if same else "swapped"
 
@@ -78,27 +96,44 @@ class Model:
             return "claimed"
         entry.deadline = max(entry.deadline, self.now + ttl)
         if entry.state == "waiting":
-            entry.due = max(entry.due or 0, entry.deadline)
+            entry.next_try = max(entry.next_try or 0, entry.deadline)
         return "renewed"
 
-    def hold(self, path: str, ms: int | None, reason: str) -> str:
+    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
         if entry.state == "leased":
             return "claimed"
-        entry.state, entry.due = "held", None if ms is None else self.now + ms
-        entry.reason = reason
-        return "held"
+        end = None if ms is None else self.now + ms
+        old_end, old_reason = entry.keepers.get(name, (0, ""))
+        if end is None or (old_end is not None and end >= old_end):
+            entry.keepers[name] = (end, reason or old_reason)
+        if instead != name:
+            entry.keepers.pop(instead, None)
+        entry.state = "held"
+        return "kept"
 
-    def unhold(self, path: str) -> str:
+    def unhold(self, path: str, name: str, *, due_now: bool) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
-        if entry.state != "held":
-            return "unheld"
-        entry.state, entry.due, entry.reason = "waiting", entry.deadline, ""
-        return "lifted"
+        if entry.keepers.pop(name, None) is None:
+            return "unkept"
+        if not entry.keepers:
+            if due_now and "s" not in entry.flags:
+                entry.deadline = min(entry.deadline, self.now)
+            entry.state, entry.next_try = "waiting", entry.deadline
+        return "dropped"
+
+    def extend_keeper(self, path: str, name: str, ms: int) -> bool:
+        """Returns False if there is no such keeper."""
+        entry = self.files.get(path)
+        if entry is None or name not in entry.keepers:
+            return False
+        end, reason = entry.keepers[name]
+        entry.keepers[name] = (None if end is None else max(end, self.now + ms), reason)
+        return True
 
     def unregister(self, path: str) -> str:
         entry = self.files.get(path)
@@ -135,7 +170,7 @@ class Model:
         self.last_token = token
         self.leases[token] = self.now + lease
         for path in paths:
-            self.files[path] = replace(self.files[path], state="leased", due=None, token=token)
+            self.files[path] = replace(self.files[path], state="leased", next_try=None, token=token)
 
     def _holds(self, path: str, token: int) -> bool:
         entry = self.files.get(path)
@@ -170,7 +205,7 @@ class Model:
             self.count("replaced")
         else:
             back = replace(entry, state="dead" if bury else "waiting", token=0)
-            back.due = None if bury else entry.deadline if delay is None else self.now + delay
+            back.next_try = None if bury else entry.deadline if delay is None else self.now + delay
             back.attempts += counts
             back.error = reason or entry.error
             self.files[path] = back
@@ -184,7 +219,7 @@ class Model:
         self._succeed(path)
         due = self.now + grace
         self.files[aside] = Entry(
-            "waiting", self.now, due, entry.identity, size, due=due, flags="q", tag=entry.tag
+            "waiting", self.now, due, entry.identity, size, next_try=due, flags="q", tag=entry.tag
         )
         self._drop_empty_claims()
         return 1
@@ -197,10 +232,16 @@ class Model:
                 if self._succeed(path):
                     self.count("replaced")
                 else:
-                    self.files[path] = replace(entry, state="waiting", due=entry.deadline, token=0)
-            elif entry.state == "held" and entry.due is not None and entry.due <= self.now:
-                lifted += 1
-                entry.state, entry.due, entry.reason = "waiting", entry.deadline, ""
+                    self.files[path] = replace(entry, state="waiting", next_try=entry.deadline, token=0)
+            elif entry.state == "held":
+                entry.keepers = {
+                    name: (end, reason)
+                    for name, (end, reason) in entry.keepers.items()
+                    if end is None or end > self.now
+                }
+                if not entry.keepers:
+                    lifted += 1
+                    entry.state, entry.next_try = "waiting", entry.deadline
         self._drop_empty_claims()
         return recovered, lifted
 
@@ -208,14 +249,17 @@ class Model:
         entry = self.files.get(path)
         if entry is None or entry.state != "dead":
             return "absent"
-        entry.state, entry.due, entry.attempts, entry.error = "waiting", self.now, 0, ""
+        entry.state, entry.next_try, entry.attempts, entry.error = "waiting", self.now, 0, ""
         return "revived"
 
     # -- what the state machine reads
 
     def instants(self) -> list[int]:
         """Returns every future time at which something happens."""
-        times = [entry.due for entry in self.files.values() if entry.due is not None]
+        times = [entry.next_try for entry in self.files.values() if entry.next_try is not None]
+        times += [
+            end for entry in self.files.values() for end, _ in entry.keepers.values() if end is not None
+        ]
         return sorted(t for t in [*times, *self.leases.values()] if t > self.now)
 
     def waiting(self) -> list[str]:

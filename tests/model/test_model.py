@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
-from tempfleet.records import FileRecord, NewFile
-from tempfleet.registry.keys import volume_key
+from tempfleet.records import FileRecord, Keeper, NewFile
+from tempfleet.registry.keys import VOLUME_KEYS, volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
 from tempfleet.registry.values import Nack, TagTotal
@@ -36,6 +36,7 @@ from tempfleet.testing import FakeClock
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
 IDENTITIES = st.sampled_from(["i1", "i2"])
 FORMS = st.sampled_from(["i1", "i2", "i1+i2", "i2+i1"])
+KEEPERS = st.sampled_from(["anna@sh", "bob@x\udcff", "zoe"])
 TTLS = st.sampled_from([1, 999, 1000, 5000])
 LEASE = 2000
 
@@ -75,15 +76,32 @@ class Walk(RuleBasedStateMachine):
         self._agree(lambda: self.registry.renew(path, ttl_ms=ttl), self.model.renew(path, ttl))
 
     @rule(
-        path=PATHS, ms=st.sampled_from([None, 1000, 3000]), reason=st.sampled_from(["", "ticket 1\n\udcff"])
+        path=PATHS,
+        ms=st.sampled_from([None, 1000, 3000]),
+        reason=st.sampled_from(["", "ticket 1\n\udcff", "ticket 2"]),
+        name=KEEPERS,
+        instead=st.just("") | KEEPERS,
     )
-    def hold(self, path: str, ms: int | None, reason: str) -> None:
-        move = partial(self.registry.hold, path, hold_ms=ms, reason=reason)
-        self._agree(move, self.model.hold(path, ms, reason))
+    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str) -> None:
+        move = partial(self.registry.hold, path, hold_ms=ms, reason=reason, name=name, instead=instead)
+        end = self._agree(move, self.model.hold(path, ms, reason, name, instead))
+        if path in self.model.held():
+            assert end == self.model.files[path].keepers[name][0]
 
-    @rule(path=PATHS)
-    def unhold(self, path: str) -> None:
-        self._agree(lambda: self.registry.unhold(path), self.model.unhold(path))
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), due_now=st.booleans())
+    def unhold(self, data: st.DataObject, due_now: bool) -> None:
+        path, name = data.draw(self._a_keeper())
+        code = self.model.unhold(path, name, due_now=due_now)
+        existed = self._agree(lambda: self.registry.unhold(path, name=name, due_now=due_now), code)
+        assert existed == {"dropped": True, "unkept": False}.get(code)
+
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), ms=st.sampled_from([1, 1000, 5000]))
+    def extend_keeper(self, data: st.DataObject, ms: int) -> None:
+        path, name = data.draw(self._a_keeper())
+        missing = self.registry.extend_keepers([path], name=name, keep_ms=ms)
+        assert (missing == []) == self.model.extend_keeper(path, name, ms)
 
     @precondition(lambda self: self.model.files)
     @rule(data=st.data())
@@ -259,9 +277,30 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def nothing_is_remembered_of_a_path_that_left(self) -> None:
         store = self.registry.store
-        for name in ("retries", "errors", "next", "reasons"):
+        for name in ("retries", "errors", "next"):
             fields = store.client.hkeys(volume_key(store.namespace, self.registry.volume, name))
             assert {os.fsdecode(field) for field in fields} <= set(self.model.files), name
+
+    @invariant()
+    def a_file_is_held_exactly_while_it_has_a_keeper(self) -> None:
+        store, expected = self.registry.store, {}
+        for path, entry in self.model.files.items():
+            assert (entry.state == "held") == bool(entry.keepers)
+            assert self.registry.keepers(path) == [
+                Keeper(name, reason, end) for name, (end, reason) in sorted(entry.keepers.items())
+            ]
+            for name, keeper in entry.keepers.items():
+                expected[os.fsencode(path) + b"\0" + name.encode("utf-8", "surrogatepass")] = keeper
+        keys = {name: volume_key(store.namespace, self.registry.volume, name) for name in VOLUME_KEYS}
+        assert set(store.client.zrange(keys["keepers"], 0, -1)) == set(expected)
+        assert set(store.client.zrange(keys["kept"], 0, -1)) == set(expected)
+        reasons = store.client.hgetall(keys["reasons"])
+        assert {k: v.decode("utf-8", "surrogatepass") for k, v in reasons.items()} == {
+            keeper: reason for keeper, (_, reason) in expected.items() if reason
+        }
+        ends = store.client.zrange(keys["held"], 0, -1, withscores=True)
+        assert ends == [(os.fsencode(path), float("inf")) for path in sorted(self.model.held())]
+        assert self.registry.stats().keepers == len(expected)
 
     @invariant()
     def every_path_is_in_exactly_one_place(self) -> None:
@@ -270,6 +309,12 @@ class Walk(RuleBasedStateMachine):
     def _deleted_by_name(self) -> list[str]:
         """Returns the claimed paths outside the quarantine, because nobody registers names in it."""
         return [path for path in self.model.leased() if not self.model.files[path].is_quarantined]
+
+    def _a_keeper(self) -> st.SearchStrategy[tuple[str, str]]:
+        """Returns a path and the name of a keeper, often of one that keeps the path."""
+        pairs = [(path, name) for path, entry in self.model.files.items() for name in entry.keepers]
+        others = st.tuples(PATHS, KEEPERS)
+        return st.sampled_from(sorted(pairs)) | others if pairs else others
 
     def _a_token(self) -> st.SearchStrategy[int]:
         """Returns a token, mostly of a claim that still has files, sometimes a stale one."""
@@ -285,7 +330,8 @@ class Walk(RuleBasedStateMachine):
     def _move_to(self, now: int) -> None:
         self.model.now = self.clock.now_ms = now
 
-    def _agree(self, move: Callable[[], object], code: str) -> None:
+    def _agree(self, move: Callable[[], object], code: str) -> object:
+        """Returns what *move* returned, None if it raised the right error."""
         if code == "absent":
             with pytest.raises(NotRegistered):
                 move()
@@ -293,7 +339,8 @@ class Walk(RuleBasedStateMachine):
             with pytest.raises(AlreadyClaimed):
                 move()
         else:
-            move()
+            return move()
+        return None
 
 
 def walk(client: redis.Redis, *, examples: int) -> None:

@@ -54,6 +54,8 @@ def of_each_state(old: TempFileManager, clock: FakeClock) -> None:
     )
     old.hold(file(old, "held"), 500, reason="ticket \udcff")
     old.hold(file(old, "kept"))
+    for n in range(3):
+        old.registry.hold(file(old, "held"), hold_ms=n + 1, name=f"k{n}", reason=f"ticket {n}")
     file(old, "waiting\n\udcff", tags=["a", "b,c"], ttl=77)
 
 
@@ -62,10 +64,14 @@ def test_every_record_arrives_as_it_was(
 ) -> None:
     of_each_state(old, clock)
     before = records_of(old)
+    keepers = {path: old.registry.keepers(path) for path in before}
+    assert sorted(map(len, keepers.values())) == [0, 0, 0, 1, 4]
     tags = old.registry.tag_totals()
     done = heir.take_over("old")
     assert (done.entered, done.left) == (5, {})
     assert records_of(heir) == before
+    assert {path: heir.registry.keepers(path) for path in before} == keepers
+    assert (heir.stats().keepers, old.stats().keepers) == (5, 0)
     assert {record.state for record in before.values()} == {State.DEAD, State.HELD, State.WAITING}
     assert heir.registry.tag_totals() == tags == {"a": TagTotal(1, 4), "b,c": TagTotal(1, 4)}
     assert records_of(old) == {}

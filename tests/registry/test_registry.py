@@ -166,7 +166,6 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
         registry.store.run(
             "register",
             registry.keys,
-            schema=1,
             epoch="e",
             disk="",
             **NO_LIMITS.as_args(),
@@ -191,8 +190,6 @@ def test_a_hold_has_a_reason_that_goes_with_it(registry: Registry, clock: FakeCl
     registry.register([new()])
     registry.hold("/base/a", hold_ms=1_000, reason="ticket 117 \udcff\n")
     assert record_of(registry, "/base/a").hold_reason == "ticket 117 \udcff\n"
-    registry.hold("/base/a", hold_ms=1_000)
-    assert record_of(registry, "/base/a").hold_reason == ""
     for end in (lambda: registry.unhold("/base/a"), lambda: clock.advance(1) or registry.reap()):
         registry.hold("/base/a", hold_ms=1_000, reason="again")
         end()

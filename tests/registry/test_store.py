@@ -336,7 +336,7 @@ def test_a_registry_of_another_version_is_left_alone(redis_client: redis.Redis) 
     registry = Registry(Store(redis_client), VOLUME)
     registry.register(files("a"))
     redis_client.hset(f"tempfleet:{{{VOLUME}}}:meta", "schema", 99)
-    with pytest.raises(SchemaMismatch, match="schema 99, this Tempfleet writes 1"):
+    with pytest.raises(SchemaMismatch, match="schema 99, this Tempfleet writes 2"):
         registry.register(files("b"))
     assert len(registry) == 1
 

@@ -284,7 +284,7 @@ class TempFileManager:
 
     def hold(self, path: StrPath, seconds: float | None = None, *, reason: str | None = None) -> None:
         """
-        Keep a file for *seconds* (for ever if not given), whatever its deadline. Holding it again replaces the hold.
+        Keep a file for *seconds* (for ever if not given), whatever its deadline. Of two holds the longer end wins.
 
         Args:
             reason: for people; shown by ``tempfleet ls`` and ``explain``.

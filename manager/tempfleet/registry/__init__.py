@@ -9,7 +9,8 @@ and calls that count.
 
 Does not: read a disk, decide what is deleted, or wait for Redis to come back: it raises RegistryUnavailable.
 
-    Registry        one volume: register, renew, hold, claim, ack, nack, ... (registry.py), and all reads (reader.py)
+    Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), and all reads
+                    (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
     Store           one client and one namespace; connect(url) makes the client
     scripts/*.lua   one file per change, whose header is its contract; shared parts in scripts/lib

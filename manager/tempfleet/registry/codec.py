@@ -39,8 +39,10 @@ class Row(NamedTuple):
 
     Attributes:
         record: in its text form.
-        waiting, leased, held, dead: its score in the set of each state.
-        attempts, error, reason: failed attempts, the last error, the reason of a hold.
+        waiting, leased, dead: its score in the set of each state.
+        held: when its last keeper ends, if it is in the set of held files.
+        attempts, error: failed attempts, the last error.
+        keepers, reason: the number of its keepers, the reason of the one that lasts longest.
     """
 
     record: bytes
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     dead: bytes
     attempts: bytes
     error: bytes
+    keepers: bytes
     reason: bytes
 
     @property
@@ -64,8 +67,9 @@ class Row(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the path has a record and is in exactly one set (invariant 1)."""
-        return self.record != b"" and sum(score != b"" for score in self.scores) == 1
+        """Whether the path has a record, is in exactly one set, and has a keeper if it is held (invariant 1)."""
+        is_in_one_set = sum(score != b"" for score in self.scores) == 1
+        return self.record != b"" and is_in_one_set and (not self.held or int(self.keepers) > 0)
 
 
 def tag_token(tag: str) -> str:
@@ -110,6 +114,7 @@ def unpack(
     attempts: int = 0,
     last_error: str = "",
     hold_reason: str = "",
+    keepers: int = 0,
 ) -> FileRecord:
     """
     Read a record from its text form; the other arguments are not in it.
@@ -133,6 +138,7 @@ def unpack(
         attempts=attempts,
         last_error=last_error,
         hold_reason=hold_reason,
+        keepers=keepers,
     )
 
 
@@ -159,16 +165,22 @@ def record_of(path: str, row: Row) -> FileRecord | None:
     )
     if row.record == b"" or state is None:
         return None
-    timed = state in (State.WAITING, State.HELD) and score != b"inf"
+    timed = state in (State.WAITING, State.HELD)
     return unpack_or_broken(
         os.fsencode(path),
         row.record,
         state=state,
-        due_ms=int(float(score)) if timed else None,
+        due_ms=milliseconds(score) if timed else None,
         attempts=int(row.attempts or 0),
         last_error=row.error.decode(),
         hold_reason=as_text(row.reason),
+        keepers=int(row.keepers or 0),
     )
+
+
+def milliseconds(score: bytes) -> int | None:
+    """A score as a point in time; None for infinity, and for none."""
+    return None if score in (b"", b"inf", b"+inf") else int(float(score))
 
 
 def groups(flat: Sequence[Any], size: int) -> list[Any]:

@@ -95,6 +95,14 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} has reached its maxmemory: nothing was registered; clean-ups continue."
         )
     if "SCHEMA " in text:
-        schema = text.partition("SCHEMA ")[2].split()[0]
-        return SchemaMismatch(f"The registry has schema {schema}, this Tempfleet writes {SCHEMA}.")
+        return _mismatch(text.partition("SCHEMA ")[2].split()[0])
     return RegistryError(f"Redis at {address} refused: {text}")
+
+
+def _mismatch(schema: str) -> SchemaMismatch:
+    """Returns the error for a registry of another *schema*."""
+    if schema.isdigit() and int(schema) > SCHEMA:
+        todo = "Run the version that wrote it."
+    else:
+        todo = "Stop all workers, then run tempfleet upgrade."
+    return SchemaMismatch(f"The registry has schema {schema}, this Tempfleet writes {SCHEMA}. {todo}")

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 from ..logs import printable
 
-SCHEMA = 1
+SCHEMA = 2
+"""Tempfleet uses no registry of another schema; ``tempfleet upgrade`` migrates an older one."""
+
+HOLD = "hold"
+"""The name of a keeper without one, and of each hold that schema 1 stored: one for each file."""
 
 VOLUME_KEYS = (
     "registry",
@@ -27,6 +31,8 @@ VOLUME_KEYS = (
     "stats",
     "meta",
     "tags",
+    "keepers",
+    "kept",
     "reasons",
 )
 FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
@@ -71,7 +77,7 @@ class Volume:
 
 class VolumeKeys(dict[str, bytes]):
     """
-    The key of each name in VOLUME_KEYS, computed once per registry. One script takes up to eleven of them.
+    The key of each name in VOLUME_KEYS, computed once per registry. One script takes up to fourteen of them.
 
     Attributes:
         member: the volume's entry in the fleet's list of volumes.

@@ -99,7 +99,18 @@ class RegistryReader:
         yield from self.expired_lease_paths()
 
     def ended_hold_paths(self) -> Iterator[list[str]]:
-        yield from self._range("held", "-inf", self.now_ms())
+        """The paths whose keepers have all ended, each once."""
+        start, page = 0, {"num": MAX_BATCH, "withscores": True}
+        until_ms = self.now_ms()
+        while members := self._redis("zrangebyscore", "keepers", "-inf", until_ms, start=start, **page):
+            ends = {_path_of(member): int(end) for member, end in members}
+            now_ms, records = self.read(list(ends))
+            # The last keeper of a file stands for it.
+            if paths := [
+                r.path for r in records if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path]
+            ]:
+                yield paths
+            start += len(members)
 
     def expired_lease_paths(self) -> Iterator[list[str]]:
         for tokens in self._range("claims", "-inf", self.now_ms()):
@@ -153,7 +164,8 @@ class RegistryReader:
     def audit(self) -> list[str]:
         """
         Every path that breaks invariant 1: it is in several sets, in a set without a record, or has a record but is in
-        no set. One atomic script reads each path, so concurrent work is never reported.
+        no set; or it is held without a keeper, or has keepers without being held. One atomic script reads each path,
+        so concurrent work is never reported.
         """
         broken: dict[str, None] = {}
         for name in ("records", "registry", "leases", "held", "dead"):
@@ -161,6 +173,13 @@ class RegistryReader:
                 for path, row in zip(page, self._read_rows(page)[1], strict=True):
                     if row.is_known and not row.is_sound:
                         broken[path] = None
+        for name in ("keepers", "kept"):
+            for members in self._pages("zscan", name, MAX_BATCH):
+                for batch in batches(list(members)):
+                    sound = self._run("check_keepers", more=batch)
+                    broken |= {
+                        _path_of(keeper): None for keeper, ok in zip(batch, sound, strict=True) if not ok
+                    }
         return list(broken)
 
     def _run(self, script: str, **args: Any) -> Any:
@@ -207,3 +226,7 @@ class RegistryReader:
             last = members[-1][1]
             skip = (skip if last == least else 0) + sum(score == last for _, score in members)
             least = last
+
+
+def _path_of(keeper: bytes) -> str:
+    return os.fsdecode(keeper.partition(b"\0")[0])

@@ -13,18 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from ..errors import AlreadyClaimed, LeaseLost, NotRegistered
+from ..errors import LeaseLost
 from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
 from .codec import Row, as_bytes, groups, pack, unpack_or_broken
-from .keys import SCHEMA, Volume
-from .reader import RegistryReader
+from .keepers import KeeperRegistry
+from .keys import Volume
 from .stats import bounds_text, bucket_of
 from .store import Store, batches
 from .values import NO_LIMITS, Claim, Limits, Nack, Reaped, Registration
 
 
-class Registry(RegistryReader):
+class Registry(KeeperRegistry):
     """
     The records of one volume.
 
@@ -68,18 +68,6 @@ class Registry(RegistryReader):
         code, deadline = self._run("renew", more=[os.fsencode(path), ttl_ms])
         self._expect(code, path)
         return int(deadline)
-
-    def hold(self, path: str, *, hold_ms: int | None, reason: str = "") -> None:
-        """Keep a file for *hold_ms* because of *reason*; None keeps it for ever. Raises as ``renew`` does."""
-        ends = "" if hold_ms is None else hold_ms
-        (code,) = self._run("hold", more=[os.fsencode(path)], hold_ms=ends, reason=as_bytes(reason))
-        self._expect(code, path)
-
-    def unhold(self, path: str) -> bool:
-        """End a hold. Returns False if there was none. Raises NotRegistered."""
-        (code,) = self._run("unhold", more=[os.fsencode(path)])
-        self._expect(code, path)
-        return bool(code == b"lifted")
 
     def amend(
         self,
@@ -167,7 +155,7 @@ class Registry(RegistryReader):
         return self._settle("set_aside", token, [(os.fsencode(path), *pack(file)) for path, file in moved])
 
     def reap(self, *, limit: int = MAX_BATCH) -> Reaped:
-        """Give back up to *limit* files of expired claims, and as many of expired holds; repeat while ``more``."""
+        """Give back up to *limit* files of expired claims, and end ended keepers; repeat while ``more``."""
         return Reaped.of(self._run("reap", limit=limit))
 
     def revive(self, paths: Iterable[str]) -> dict[str, str]:
@@ -205,7 +193,9 @@ class Registry(RegistryReader):
             rows = dict(zip(batch, other._read_rows(batch)[1], strict=True))
             codes |= {path: _obstacle(row) for path, row in rows.items()}
             free = [path for path in batch if not codes[path]]
-            more = [field for path in free for field in (os.fsencode(path), *_without_lease(rows[path]))]
+            more = [
+                field for path in free for field in (os.fsencode(path), *other._as_moved(path, rows[path]))
+            ]
             reply = self._enter("take_over", more)
             codes |= {path: code.decode() for path, code in zip(free, reply, strict=True)}
             entered = [path for path in free if codes[path] in ("entered", "known")]
@@ -242,11 +232,19 @@ class Registry(RegistryReader):
             script,
             more=more,
             announce=self.keys.member,
-            schema=SCHEMA,
             epoch=secrets.token_hex(8),
             disk=self.disk,
             **args,
         )
+
+    def _as_moved(self, path: str, row: Row) -> list[Any]:
+        """What take_over.lua takes of *path*, after the path."""
+        keepers = self.keepers(path) if row.held else []
+        return [row.record, row.waiting, row.dead, row.attempts, row.error, len(keepers)] + [
+            field
+            for name, reason, ends_ms in keepers
+            for field in (as_bytes(name), "inf" if ends_ms is None else ends_ms, as_bytes(reason))
+        ]
 
     def _claim(self, **args: Any) -> Claim:
         token, now_ms, left, *files = self._run("claim", **args)
@@ -270,12 +268,6 @@ class Registry(RegistryReader):
             codes |= {path: code.decode() for path, code in zip(batch, reply, strict=True)}
         return codes
 
-    def _expect(self, code: bytes, path: str) -> None:
-        if code == b"absent":
-            raise NotRegistered.of(path, self.volume.in_words)
-        if code == b"claimed":
-            raise AlreadyClaimed.of(path)
-
 
 def _obstacle(row: Row) -> str:
     """Returns why a record cannot move to another registry, "" if it can."""
@@ -284,8 +276,3 @@ def _obstacle(row: Row) -> str:
     if row.leased:
         return "leased"
     return "" if row.is_sound else "damaged"
-
-
-def _without_lease(row: Row) -> tuple[bytes, ...]:
-    """The fields of *row* that take_over.lua takes."""
-    return row.record, row.waiting, row.held, row.dead, row.attempts, row.error, row.reason

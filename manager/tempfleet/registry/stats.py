@@ -91,6 +91,7 @@ class VolumeStats:
         retrying: files whose deletion failed and is retried, without dead letters.
         due: waiting files whose deadline, or next retry, has passed.
         oldest_ms: the earliest due time of a waiting file; None if none waits.
+        keepers: the keepers of all held files.
         totals: counters since the registry's first file.
         meta: facts about the volume, such as DISK and FULL in keys.py.
     """
@@ -108,6 +109,7 @@ class VolumeStats:
     oldest_ms: int | None
     totals: dict[str, int] = field(default_factory=dict)
     meta: dict[str, str] = field(default_factory=dict)
+    keepers: int = 0
 
     @property
     def active(self) -> int:
@@ -173,6 +175,7 @@ class VolumeStats:
             "waiting": self.waiting,
             "leased": self.leased,
             "held": self.held,
+            "keepers": self.keepers,
             "dead": self.dead,
             "active": self.active,
             "due": self.due,
@@ -189,7 +192,7 @@ class VolumeStats:
 def parse_stats(reply: Sequence[Any]) -> VolumeStats:
     """From the reply of scripts/stats.lua."""
     now_ms, *counts, oldest, totals, meta = reply
-    waiting, leased, claims, held, dead, records, failed, behind, due = counts
+    waiting, leased, claims, held, dead, records, failed, behind, due, keepers = counts
     return VolumeStats(
         now_ms=int(now_ms),
         waiting=waiting,
@@ -201,6 +204,7 @@ def parse_stats(reply: Sequence[Any]) -> VolumeStats:
         retrying=max(failed - dead, 0),
         behind=behind,
         due=due,
+        keepers=keepers,
         oldest_ms=int(float(oldest)) if oldest else None,
         totals={name.decode(): int(value) for name, value in groups(totals, 2)},
         meta={name.decode(): value.decode() for name, value in groups(meta, 2)},

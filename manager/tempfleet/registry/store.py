@@ -18,7 +18,7 @@ from ..logs import logger
 from ..settings import MAX_BATCH
 from . import scripts
 from .connection import translated
-from .keys import FLEET_KEYS, fleet_key
+from .keys import FLEET_KEYS, SCHEMA, fleet_key
 from .scripts import Argument
 
 T = TypeVar("T")
@@ -164,6 +164,8 @@ class Store:
         if "now_ms" in script.args:
             now = self.clock()
             args = {**args, "now_ms": "" if now is None else now}
+        if "schema" in script.args:
+            args = {"schema": SCHEMA, **args}
         return script.arguments(args, more)
 
     def _evaluate(

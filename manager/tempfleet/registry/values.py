@@ -60,7 +60,7 @@ class Reaped:
 
     Attributes:
         recovered: files of expired claims.
-        unheld: files whose hold ended.
+        unheld: files whose last keeper ended.
         more: there is more to reap.
     """
 

@@ -7,20 +7,21 @@
   KEYS[4]   records   hash  path -> record
   KEYS[5]   retries   hash  path -> failed attempts
   KEYS[6]   stats     hash  totals
-  KEYS[7]   meta      hash  last token
+  KEYS[7]   meta      hash  last token, schema
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2]   lease_ms  int   above zero
-  ARGV[3]   limit     int   1..1000
-  ARGV[4]   until_ms  int   claim named files, those registered at or before it; '' claims due files
-  ARGV[5]   aside     int   1: also claim named files that are in quarantine and not due yet
-  ARGV[6+]  files     1 each: path; none unless until_ms is given
+  ARGV[2]   schema    int   refused if the registry has another one
+  ARGV[3]   lease_ms  int   above zero
+  ARGV[4]   limit     int   1..1000
+  ARGV[5]   until_ms  int   claim named files, those registered at or before it; '' claims due files
+  ARGV[6]   aside     int   1: also claim named files that are in quarantine and not due yet
+  ARGV[7+]  files     1 each: path; none unless until_ms is given
 
   Returns  {token, now_ms, left, path, record, attempts, ...} left is the number of other due files;
            three values for each claimed file, soonest deadline first; the token is '' if no file was claimed.
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
   Cost     O(limit * log N); never KEYS, never SCAN, never unbounded; removes before it adds.
-  Uses     number, clock, record
+  Uses     number, clock, record, schema
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
 if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then

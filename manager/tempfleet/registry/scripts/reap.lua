@@ -1,26 +1,30 @@
 --[[
-  reap: return files to the registry whose lease or hold has ended.
+  reap: return files to the registry whose lease or last keeper has ended.
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
   KEYS[3]   claims    zset  token -> lease deadline ms
-  KEYS[4]   held      zset  path -> end of hold ms
+  KEYS[4]   held      zset  path -> +inf, while it has a keeper
   KEYS[5]   records   hash  path -> record
   KEYS[6]   retries   hash  path -> failed attempts
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
-  KEYS[10]  reasons   hash  path -> why it is held
-  KEYS[11]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[10]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[11]  keepers   zset  keeper -> end ms or +inf
+  KEYS[12]  kept      zset  keeper -> 0, in the order of paths
+  KEYS[13]  reasons   hash  keeper -> why it keeps the file
+  KEYS[14]  meta      hash  schema
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2]   limit     int   1..1000 files of each kind
+  ARGV[2]   schema    int   refused if the registry has another one
+  ARGV[3]   limit     int   1..1000 files of expired claims, and as many keepers
 
-  Returns  {recovered, lifted, more}: files taken from expired claims, files whose hold ended, and 1 if there
-           is more to reap
+  Returns  {recovered, unheld, more}: files taken from expired claims, files whose last keeper ended, and 1 if
+           there is more to reap
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
-  Uses     number, clock, record, deadline, totals, failures, successor, lease
+  Uses     number, clock, record, deadline, totals, failures, successor, lease, keepers, release, schema
 ]]
 local most = tonumber(limit)
 if not (most and most >= 1 and most <= 1000) then
@@ -56,14 +60,17 @@ for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', now_text, 'LI
 end
 add('recovered', recovered)
 
-local ended = redis.call('ZRANGEBYSCORE', held, '-inf', now_text, 'LIMIT', 0, most)
-for _, path in ipairs(ended) do
-  redis.call('ZREM', held, path)
-  redis.call('HDEL', reasons, path)
-  put_back(path)
+local ended, unheld = redis.call('ZRANGEBYSCORE', keepers, '-inf', now_text, 'LIMIT', 0, most), 0
+for _, keeper in ipairs(ended) do
+  local path = string.match(keeper, '^[^%z]*')
+  end_keeper(keeper)
+  if leave_held(path) then
+    put_back(path)
+    unheld = unheld + 1
+  end
 end
 if #ended == most then
   more = 1
 end
 keep_totals()
-return {recovered, #ended, more}
+return {recovered, unheld, more}

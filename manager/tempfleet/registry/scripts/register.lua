@@ -3,7 +3,7 @@
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
-  KEYS[3]   held      zset  path -> end of hold ms
+  KEYS[3]   held      zset  path -> +inf, while it has a keeper
   KEYS[4]   dead      zset  path -> buried at ms
   KEYS[5]   records   hash  path -> record
   KEYS[6]   retries   hash  path -> failed attempts
@@ -32,7 +32,7 @@
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     number, clock, record, totals, failures, schema
+  Uses     number, clock, record, totals, failures, schema, opening
 ]]
 if MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')

@@ -4,8 +4,10 @@
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
   KEYS[3]   records   hash  path -> record
+  KEYS[4]   meta      hash  schema
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2+]  files     2 each: path, ttl_ms
+  ARGV[2]   schema    int   refused if the registry has another one
+  ARGV[3+]  files     2 each: path, ttl_ms
 
   Returns  {code, deadline_ms, ...} two for each file, in order; the code is
              renewed  its deadline is now + ttl_ms, or its old deadline if that is later
@@ -13,7 +15,7 @@
              absent   it is not registered
   Atomic   no path moves; a held or dead file stays in its set and gets the new deadline.
   Cost     O(files * log N)
-  Uses     number, clock, deadline
+  Uses     number, clock, deadline, schema
 ]]
 if MORE % 2 ~= 0 then
   return redis.error_reply('ERR a file takes two arguments')

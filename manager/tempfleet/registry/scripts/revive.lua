@@ -5,13 +5,15 @@
   KEYS[2]   dead      zset  path -> buried at ms
   KEYS[3]   retries   hash  path -> failed attempts
   KEYS[4]   errors    hash  path -> last error
+  KEYS[5]   meta      hash  schema
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2+]  files     1 each: path
+  ARGV[2]   schema    int   refused if the registry has another one
+  ARGV[3+]  files     1 each: path
 
   Returns  {code, ...} one for each file, in order: revived, absent (not a dead letter)
   Atomic   a path moves from dead to registry.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, failures
+  Uses     number, clock, failures, schema
 ]]
 local now_text, reply = whole(now), {}
 for i = FIRST, #ARGV do

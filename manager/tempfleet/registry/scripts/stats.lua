@@ -4,17 +4,18 @@
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
   KEYS[3]   claims    zset  token -> lease deadline ms
-  KEYS[4]   held      zset  path -> end of hold ms
+  KEYS[4]   held      zset  path -> +inf, while it has a keeper
   KEYS[5]   dead      zset  path -> buried at ms
   KEYS[6]   records   hash  path -> record
   KEYS[7]   retries   hash  path -> failed attempts
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals and histogram buckets
   KEYS[10]  meta      hash  schema, epoch, disk, last token, refused
+  KEYS[11]  keepers   zset  keeper -> end ms or +inf
   ARGV[1]   now_ms    int   '' for the server's clock
 
-  Returns  {now_ms, waiting, leased, claims, held, dead, records, failed, behind, due, oldest, totals, meta}
-           oldest is the lowest score of the registry, '' if it is empty; totals and meta are flat
+  Returns  {now_ms, waiting, leased, claims, held, dead, records, failed, behind, due, keepers, oldest, totals,
+            meta}; oldest is the lowest score of the registry, '' if it is empty; totals and meta are flat
            lists of field, value
   Atomic   reads only.
   Cost     O(log N + fields of stats)
@@ -33,6 +34,7 @@ return {
   redis.call('HLEN', retries),
   redis.call('HLEN', next),
   redis.call('ZCOUNT', registry, '-inf', now_text),
+  redis.call('ZCARD', keepers),
   redis.call('ZRANGE', registry, 0, 0, 'WITHSCORES')[2] or '',
   redis.call('HGETALL', stats),
   redis.call('HGETALL', meta),

@@ -3,24 +3,28 @@
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
-  KEYS[3]   held      zset  path -> end of hold ms
+  KEYS[3]   held      zset  path -> +inf, while it has a keeper
   KEYS[4]   dead      zset  path -> buried at ms
   KEYS[5]   records   hash  path -> record
   KEYS[6]   retries   hash  path -> failed attempts
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   stats     hash  totals
   KEYS[9]   tags      hash  'files <tag>', 'bytes <tag>' -> amount
-  KEYS[10]  reasons   hash  path -> why it is held
-  ARGV[1]   total     str   the total that counts them: released, missing or moved_out
-  ARGV[2]   until_ms  int   only files registered at or before it; '' for all
-  ARGV[3+]  files     1 each: path
+  KEYS[10]  keepers   zset  keeper -> end ms or +inf
+  KEYS[11]  kept      zset  keeper -> 0, in the order of paths
+  KEYS[12]  reasons   hash  keeper -> why it keeps the file
+  KEYS[13]  meta      hash  schema
+  ARGV[1]   schema    int   refused if the registry has another one
+  ARGV[2]   total     str   the total that counts them: released, missing or moved_out
+  ARGV[3]   until_ms  int   only files registered at or before it; '' for all
+  ARGV[4+]  files     1 each: path
 
   Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), compressed
            (nothing changed, because its user could not read it; only if total is released), newer (registered
            after until_ms: nothing changed), absent
-  Atomic   a path leaves all sets and its record together.
+  Atomic   a path leaves all sets, its record and its keepers together.
   Cost     O(files * log N); removes before it adds.
-  Uses     record, totals, failures
+  Uses     record, totals, failures, keepers, release, schema
 ]]
 if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
   return redis.error_reply('ERR no such total: ' .. total)
@@ -42,10 +46,14 @@ for i = FIRST, #ARGV do
   else
     code = 'released'
     redis.call('ZREM', registry, path)
-    redis.call('ZREM', held, path)
+    while redis.call('ZSCORE', held, path) do
+      for _, keeper in ipairs(keepers_of(path)) do
+        end_keeper(keeper)
+      end
+      leave_held(path)
+    end
     redis.call('ZREM', dead, path)
     redis.call('HDEL', records, path)
-    redis.call('HDEL', reasons, path)
     forget_failures(path)
     count(-1, size, flags, tail)
     add(total, 1)

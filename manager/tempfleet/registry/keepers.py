@@ -1,0 +1,74 @@
+"""
+Keepers: named holds with an end. A file is held exactly while it has a keeper.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ..errors import AlreadyClaimed, NotRegistered
+from ..records import Keeper
+from .codec import as_bytes, as_text, groups, milliseconds
+from .keys import HOLD
+from .reader import RegistryReader
+from .store import batches
+
+
+class KeeperRegistry(RegistryReader):
+    """The keepers of one volume. Registry lists the errors that every method may raise."""
+
+    def hold(
+        self, path: str, *, hold_ms: int | None, reason: str = "", name: str = HOLD, instead: str = ""
+    ) -> int | None:
+        """
+        Keep a file for *hold_ms* (None: for ever), or longer if the keeper *name* already keeps it longer. Returns the
+        end of the keeper (ms, Redis clock), None if it has no end. Raises as ``renew`` does.
+
+        Args:
+            reason: stored if the call adds the keeper or moves its end.
+            instead: the name of another keeper, which ends in the same move.
+        """
+        ends = "" if hold_ms is None else hold_ms
+        more = [os.fsencode(path), as_bytes(name), ends, as_bytes(reason), as_bytes(instead)]
+        code, end = self._run("keep", more=more)
+        self._expect(code, path)
+        return milliseconds(end)
+
+    def unhold(self, path: str, *, name: str = HOLD, due_now: bool = False) -> bool:
+        """
+        End the keeper *name*. Returns False if there was none. Raises NotRegistered.
+
+        Args:
+            due_now: if it was the last keeper, the file is due at once, unless another registrant shares it.
+        """
+        due = "now" if due_now else "own"
+        (code,) = self._run("drop", more=[os.fsencode(path), as_bytes(name)], due=due)
+        self._expect(code, path)
+        return bool(code != b"unkept")
+
+    def extend_keepers(self, paths: Sequence[str], *, name: str, keep_ms: int) -> list[str]:
+        """
+        Let the keeper *name* of each path last until *keep_ms* from now, if that is later. Never creates one: returns
+        the paths that have no such keeper.
+        """
+        missing: list[str] = []
+        for batch in batches(paths):
+            more = [field for path in batch for field in (os.fsencode(path), as_bytes(name))]
+            reply = self._run("extend_keepers", more=more, keep_ms=keep_ms)
+            missing += [path for path, exists in zip(batch, reply, strict=True) if not exists]
+        return missing
+
+    def keepers(self, path: str) -> list[Keeper]:
+        """Who holds *path*, until when and why; sorted by name."""
+        found, after = list[Keeper](), b""
+        while page := groups(self._run("list_keepers", path=os.fsencode(path), after=after), 3):
+            found += [Keeper(as_text(name), as_text(why), milliseconds(end)) for name, end, why in page]
+            after = page[-1][0]
+        return found
+
+    def _expect(self, code: bytes, path: str) -> None:
+        if code == b"absent":
+            raise NotRegistered.of(path, self.volume.in_words)
+        if code == b"claimed":
+            raise AlreadyClaimed.of(path)
