@@ -50,6 +50,14 @@ class ReasonTooLong(TempfleetError, ValueError):
     """The reason of a hold must have at most 500 characters; name a place with the details instead."""
 
 
+class InvalidHoldName(TempfleetError, ValueError):
+    """The name of a hold must have 1 to 200 characters and no control characters; nothing was changed."""
+
+    def __init__(self, message: str | None = None, *, value: str = "") -> None:
+        super().__init__(message)
+        self.value = value
+
+
 class PathError(TempfleetError):
     """Tempfleet cannot manage a path; the error has it as *path*, and a one-word *reason*."""
 
@@ -144,6 +152,22 @@ class AlreadyClaimed(RegistryError):
         """With *compressing*, a worker is compressing the file instead of deleting it."""
         work = "compressed at this moment; try again" if compressing else "deleted at this moment"
         return cls(f"{printable(path)} is being {work}.", path=path)
+
+
+class HeldByAnother(RegistryError):
+    """Another one holds the file; only force ends that hold. Nothing was changed."""
+
+    def __init__(self, message: str | None = None, *, path: str = "", name: str = "") -> None:
+        super().__init__(message, path=path)
+        self.name = name
+
+    @classmethod
+    def of(cls, path: str, name: str, own: str) -> Self:
+        return cls(
+            f"The hold {printable(name)} of {printable(path)} is not yours ({printable(own)}): only force ends it.",
+            path=path,
+            name=name,
+        )
 
 
 class LeaseLost(RegistryError):

@@ -56,7 +56,7 @@ def hold_ms(seconds: object) -> int | None:
 
 
 LONGEST_REASON = 500
-"""Characters of a hold's reason. Redis stores one reason per held file."""
+"""Characters of a hold's reason. Redis stores one reason per hold."""
 
 
 def hold_reason(reason: str | None) -> str:
@@ -78,6 +78,10 @@ ENDS_A_LINE = frozenset(("Cc", "Zl", "Zp"))
 """The Unicode categories of control characters and of other characters that may end a line."""
 
 
+def ends_a_line(character: str) -> bool:
+    return category(character) in ENDS_A_LINE
+
+
 def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """
     Check each tag; returns them as a tuple.
@@ -92,6 +96,6 @@ def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     for tag in checked:
         if not isinstance(tag, str):
             raise TypeError(f"a tag must be a string, not {tag!r:.200}")
-        if not 0 < len(tag) <= LONGEST_TAG or any(category(c) in ENDS_A_LINE for c in tag):
+        if not 0 < len(tag) <= LONGEST_TAG or any(map(ends_a_line, tag)):
             raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is not a valid tag. {InvalidTag.__doc__}", value=tag)
     return checked

@@ -211,6 +211,30 @@ def test_ls_and_explain_show_the_reason_and_the_end_of_a_hold(console: Run, a_fi
     )
 
 
+def test_two_holds_are_shown_and_ended_one_by_one(console: Run, a_file: Path) -> None:
+    console("register", str(a_file))
+    console("hold", str(a_file), "--for", "2h", "--reason", "mine")
+    console("hold", str(a_file), "--name", "legal", "--reason", "case 4")
+    (listed,) = answer(console("ls", "--state", "held", "--json"))["files"]
+    assert (listed["keepers"], listed["hold_reason"], listed["due_ms"]) == (2, "case 4", None)
+    assert "case 4 (+1 hold)" in console("ls").stdout
+    assert "1 (2 holds)" in console("status").stdout
+    assert answer(console("status", "--json"))["keepers"] == 2
+    shorter = console("hold", str(a_file), "--for", "1h").stdout
+    assert shorter.endswith("is held for 2 h, as before: the later end counts.\n")
+    assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["moved"] is False
+    refusal = complaint(console("unhold", str(a_file), "--name", "legal", "--json"), 1)
+    assert refusal["error"] == "HeldByAnother"
+    assert console("unhold", str(a_file)).stdout.endswith("is still held by legal.\n")
+    again = console("unhold", str(a_file))
+    assert (again.exit_code, "has no such hold; it is still held by legal" in again.stdout) == (1, True)
+    answered = answer(console("unhold", str(a_file), "--name", "legal", "--force", "--json"))
+    assert (answered["lifted"], answered["held_by"]) == (True, [])
+    assert (
+        complaint(console("hold", str(a_file), "--name", "a\nb", "--json"), 2)["error"] == "InvalidHoldName"
+    )
+
+
 def test_ls_shows_an_ended_hold_with_the_deadline_of_the_file(console: Run, a_file: Path) -> None:
     console("register", str(a_file), "--ttl", "2h")
     console("hold", str(a_file), "--for", "0.01s")

@@ -19,6 +19,7 @@ import click
 
 from ..errors import (
     EmbeddedServerError,
+    InvalidHoldName,
     InvalidTag,
     InvalidTTL,
     ReasonTooLong,
@@ -148,7 +149,8 @@ def status_of(exc: BaseException) -> int:
     """The exit status for an error."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
-    return WRONG_USE if isinstance(exc, SettingsError | InvalidTag | InvalidTTL | ReasonTooLong) else EXIT_NO
+    wrong_use = SettingsError | InvalidHoldName | InvalidTag | InvalidTTL | ReasonTooLong
+    return WRONG_USE if isinstance(exc, wrong_use) else EXIT_NO
 
 
 def _add_json_option(command: click.Command) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 
 from ..filesystem import normalise_prefix
-from ..formatting import size
+from ..formatting import counted, size
 from ..logs import printable
 from ..records import NEAR_EXPIRY, FileRecord, State
 from ..registry import Registry
@@ -142,6 +142,12 @@ def state_of(record: FileRecord) -> str:
     return QUARANTINED if record.is_quarantined and record.state is State.WAITING else str(record.state)
 
 
+def _why(record: FileRecord) -> str:
+    """The reason of the hold that lasts longest, and the number of other holds; of other files, the last error."""
+    more = f" (+{counted(record.keepers - 1, 'hold')})" if record.keepers > 1 else ""
+    return (printable(record.hold_reason or record.last_error) + more).lstrip()
+
+
 def files_table(records: list[FileRecord], now_ms: int) -> Table:
     return Table(
         ("State", "Due", "Size", "Tries", "Tags", "Reason", "Path"),
@@ -152,7 +158,7 @@ def files_table(records: list[FileRecord], now_ms: int) -> Table:
                 size(record.size_bytes),
                 record.attempts,
                 printable(" ".join(record.tags)),
-                printable(record.hold_reason or record.last_error),
+                _why(record),
                 path_cell(record),
             )
             for record in records

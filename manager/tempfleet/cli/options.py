@@ -26,6 +26,9 @@ def duration_option(*names: str, metavar: str = "DURATION", **attributes: Any) -
 
 ttl_option = duration_option("--ttl", help="Time to live, from now. [TEMP_FILE_MAX_AGE]")
 tags_option = click.option("--tag", "tags", multiple=True, help="A tag for the files; can be repeated.")
+name_option = click.option(
+    "--name", help="Name of the hold; by default login@program, such as anna@tempfleet."
+)
 tag_filter = click.option(
     "--tag", "tags", multiple=True, help="Only files with this tag; repeat it for files with all of the tags."
 )

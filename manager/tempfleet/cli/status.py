@@ -59,7 +59,7 @@ def _status(console: Console) -> Answer:
         ("Due", f"{stats.due:,}{overdue}"),
         ("In quarantine", f"{stats.quarantined:,}"),
         ("Being deleted", f"{stats.leased:,}"),
-        ("Held", f"{stats.held:,}"),
+        ("Held", f"{stats.held:,}" + (f" ({stats.keepers:,} holds)" if stats.keepers > stats.held else "")),
         ("Dead letters", Text(f"{stats.dead:,}", "red" if stats.dead else "")),
         ("Registered in total", f"{stats.total('registered'):,}"),
         ("Deleted in total", f"{stats.total('deleted'):,}, {size(stats.total('deleted_bytes'))} freed"),

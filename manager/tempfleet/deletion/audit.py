@@ -1,5 +1,5 @@
 """
-The audit log: one line of JSON for each decision about a file.
+The audit log: one line of JSON for each decision about a file, and for each hold that somebody else ended.
 
 By default it is in the private directory of the base directory, where it is rotated at 10 MiB and two older logs are
 kept. A file named in ``TEMP_FILE_AUDIT_LOG`` is appended to and never rotated; the host has to do that.
@@ -114,6 +114,15 @@ def _rotate(at: int, fd: int) -> None:
                 pass
     except BlockingIOError:
         return
+
+
+def unheld_line(host: str, path: str, name: str, by: str) -> str:
+    """The line for the hold *name*, which *by* ended by force."""
+    now_ms = time.time_ns() // 1_000_000
+    return (
+        f'{{"at_ms":{now_ms},"host":{quoted(host)},"path":{quoted(path)},"outcome":"unheld",'
+        f'"hold":{quoted(name)},"by":{quoted(by)}}}\n'
+    )
 
 
 class AuditLines:

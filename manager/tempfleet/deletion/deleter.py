@@ -12,7 +12,7 @@ from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..records import Way as Word
 from ..settings import Settings
 from . import checks, guarded, restore
-from .audit import AuditLines, AuditLog
+from .audit import AuditLines, AuditLog, unheld_line
 from .direct import Direct
 from .footprint import Footprint, footprint_of
 from .guarded import Guarded, NotPutBack
@@ -98,6 +98,10 @@ class Deleter:
         for deletion in deletions:
             lines.add(deletion, _NOT_ASKED)
         lines.flush()
+
+    def audit_unheld(self, path: str, name: str, *, by: str) -> None:
+        """Write the audit line of a hold that somebody else ended."""
+        self._audit.write(unheld_line(self._settings.host, path, name, by))
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
         """The space that deleting each of *records* would free; None if it cannot be seen. See footprint.py."""

@@ -14,7 +14,10 @@ from ..filesystem import in_words, meaning_of
 from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins import FAILED, VETO
-from ..records import Deletion, FileRecord, Outcome, State
+from ..records import Deletion, FileRecord, Keeper, Outcome, State
+
+MOST_HOLDS = 20
+"""The holds of a file that are listed one by one."""
 
 BY_OUTCOME = {
     Outcome.DELETED: "it {will} be deleted",
@@ -63,6 +66,7 @@ class Explanation:
         verdict: what a clean-up would do now if the file were due.
         aside: quarantined files that had this path and can be restored.
         aside_records: their records, in the same order; None if a record is lost.
+        keepers: the holds of *path*, sorted by name.
     """
 
     path: str
@@ -71,6 +75,7 @@ class Explanation:
     verdict: Deletion | None
     aside: Sequence[QuarantinedFile] = ()
     aside_records: Sequence[FileRecord | None] = ()
+    keepers: Sequence[Keeper] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -81,7 +86,8 @@ class Explanation:
         if record is None or verdict is None:
             sentences = [] if self.aside else [f"{name} is not registered, so nothing will happen to it."]
         else:
-            sentences = [f"{name} {self._describe_state(record)}.", self._preview(record, verdict)]
+            state = f"{name} {self._describe_state(record)}."
+            sentences = [state, *self._holds(), self._preview(record, verdict)]
             if record.is_compressed:
                 sentences.append(
                     "It is compressed: manager.open reads it, and tempfleet decompress decompresses it."
@@ -103,6 +109,7 @@ class Explanation:
             if verdict is None
             else {"outcome": verdict.outcome, "way": verdict.way, "reason": verdict.reason},
             "quarantined": [file.aside_path for file in self.aside],
+            "holds": [keeper.as_dict() for keeper in self.keepers],
         }
 
     def _describe_state(self, record: FileRecord) -> str:
@@ -113,10 +120,23 @@ class Explanation:
         if record.has_ended_hold(self.now_ms):
             return f"was held; the hold has ended, and it {self._describe_deadline(record.deadline_ms)}"
         if record.state is State.HELD:
-            span = "until tempfleet unhold" if record.due_ms is None else f"for {self._in(record.due_ms)}"
-            why = f", because: {printable(record.hold_reason)}" if record.hold_reason else ""
-            return f"is held {span}{why}"
+            return f"is held {self._span(record.due_ms, record.hold_reason)}"
         return self._describe_deadline(record.due_ms or 0)
+
+    def _span(self, ends_ms: int | None, reason: str) -> str:
+        span = "until tempfleet unhold" if ends_ms is None else f"for {self._in(ends_ms)}"
+        return span + (f", because: {printable(reason)}" if reason else "")
+
+    def _holds(self) -> list[str]:
+        """Who holds the file; with several holds, until when and why."""
+        if len(self.keepers) == 1:
+            return [f"Held by: {printable(self.keepers[0].name)}."]
+        sentences = [
+            f"Held by: {printable(name)}, {self._span(ends_ms, reason)}."
+            for name, reason, ends_ms in self.keepers[:MOST_HOLDS]
+        ]
+        more = len(self.keepers) - MOST_HOLDS
+        return sentences + ([f"It has {counted(more, 'more hold')}."] if more > 0 else [])
 
     def _describe_deadline(self, due_ms: int) -> str:
         return "is due" if due_ms <= self.now_ms else f"is due in {self._in(due_ms)}"

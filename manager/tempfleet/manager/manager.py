@@ -28,6 +28,7 @@ from ..errors import (
     AlreadyClaimed,
     BatchError,
     FileMissing,
+    HeldByAnother,
     NotRegistered,
     QuotaExceeded,
     TempfleetError,
@@ -43,6 +44,7 @@ from ..settings import Settings
 from ..validation import hold_ms, hold_reason, ttl_ms, validate_tags
 from .creator import BinaryMode, CreateOptions, Creator, TextMode
 from .files import Files
+from .keeper_name import keeper_name, own_name
 from .local_volume import LocalVolume, StrPath
 from .registration import OwnFiles, Registrar, Terms
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
@@ -282,22 +284,51 @@ class TempFileManager:
         life = ttl_ms(self.max_age if ttl is None else ttl)
         return self.registry.renew(normalise(path), ttl_ms=life) / 1000
 
-    def hold(self, path: StrPath, seconds: float | None = None, *, reason: str | None = None) -> None:
+    def hold(
+        self,
+        path: StrPath,
+        seconds: float | None = None,
+        *,
+        reason: str | None = None,
+        name: str | None = None,
+    ) -> float | None:
         """
-        Keep a file for *seconds* (for ever if not given), whatever its deadline. Of two holds the longer end wins.
+        Keep a file for *seconds* (for ever if not given), whatever its deadline. A file can have several holds, and
+        stays until the last one ends. Returns the end of this hold (seconds, Redis clock), None if it has no end.
 
         Args:
             reason: for people; shown by ``tempfleet ls`` and ``explain``.
+            name: who holds the file; login@program if not given. A name holds a file once: of two holds the later end
+                counts, with its reason.
 
         Raises:
             NotRegistered, AlreadyClaimed: nothing changed.
             ReasonTooLong: *reason* has more than 500 characters; nothing changed.
+            InvalidHoldName: *name* is empty, has more than 200 characters, or contains control characters.
         """
-        self.registry.hold(normalise(path), hold_ms=hold_ms(seconds), reason=hold_reason(reason))
+        length, why = hold_ms(seconds), hold_reason(reason)
+        end = self.registry.hold(normalise(path), hold_ms=length, reason=why, name=keeper_name(name))
+        return None if end is None else end / 1000
 
-    def unhold(self, path: StrPath) -> bool:
-        """End a hold; returns False if there was none. The file expires at its own deadline again."""
-        return self.registry.unhold(normalise(path))
+    def unhold(self, path: StrPath, *, name: str | None = None, force: bool = False) -> bool:
+        """
+        End the caller's own hold; returns False if there was none. After its last hold, the file expires at its own
+        deadline again.
+
+        Args:
+            name: of the hold; login@program if not given.
+            force: must be set for any other *name*. The audit log names the ended hold and the caller.
+
+        Raises:
+            NotRegistered, HeldByAnother: nothing changed.
+        """
+        absolute, name, own = normalise(path), keeper_name(name), own_name()
+        if name != own and not force:
+            raise HeldByAnother.of(absolute, name, own)
+        existed = self.registry.unhold(absolute, name=name)
+        if existed and name != own:
+            self.cleaner.deleter.audit_unheld(absolute, name, by=own)
+        return existed
 
     def unregister(self, path: StrPath) -> None:
         """
@@ -436,7 +467,8 @@ class TempFileManager:
         quarantined = [file for file in self.quarantined() if file.path == absolute]
         now_ms, (record, *others) = self.registry.read([absolute, *(file.aside_path for file in quarantined)])
         preview = None if record is None else self._preview_one(record, now_ms)
-        return Explanation(absolute, now_ms, record, preview, quarantined, others)
+        keepers = self.registry.keepers(absolute) if record is not None and record.keepers else []
+        return Explanation(absolute, now_ms, record, preview, quarantined, others, keepers)
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, read from the disk."""
