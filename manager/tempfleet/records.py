@@ -65,6 +65,16 @@ class Flag(StrEnum):
     IDLE = "l"  # reserved: its deadline follows its last use
 
 
+def has_prefix(path: str, prefix: str) -> bool:
+    """
+    Whether *path* is *prefix* or lies below it: ``/d/one`` does not match ``/d/one2``. A ``*`` at the end of *prefix*
+    matches any text. The empty prefix matches every path.
+    """
+    if prefix.endswith("*"):
+        return path.startswith(prefix[:-1])
+    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
+
+
 @dataclass(frozen=True, slots=True)
 class FileRecord:
     """
@@ -103,8 +113,8 @@ class FileRecord:
     keepers: int = 0
 
     def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
-        """Whether it has all of *tags* and its path begins with *prefix*."""
-        return set(tags) <= set(self.tags) and self.path.startswith(prefix)
+        """Whether it has all of *tags*, and ``has_prefix(path, prefix)``."""
+        return set(tags) <= set(self.tags) and has_prefix(self.path, prefix)
 
     def has_ended_hold(self, now_ms: int) -> bool:
         """Whether all its holds have ended; the next clean-up makes it wait for its own deadline again."""

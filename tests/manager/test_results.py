@@ -10,6 +10,7 @@ import pytest
 
 from support import assert_balanced
 from tempfleet import FileResult, TempFileManager
+from tempfleet.filesystem import StrPath
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -71,15 +72,15 @@ def test_a_clean_up_by_prefix_deletes_expired_files_with_the_prefix(
     manager.register_many(paths[:3], ttl=10)
     manager.register_many(paths[3:], ttl=1000)
     clock.advance(10)
-    report = manager.cleanup_report(prefix=str(Path(manager.base_dir) / "b"))
+    report = manager.cleanup_report(prefix=str(Path(manager.base_dir) / "b*"))
     assert report.deleted == 1
     assert [path.exists() for path in paths] == [True, True, False, True, True]
     assert manager.cleanup() == 2
 
 
-@pytest.mark.parametrize("prefix", ["b", "./b", "../base/b", "../link/b"])
+@pytest.mark.parametrize("prefix", ["b*", "./b*", "../base/b*", "../link/b*", b"b*", Path("b*")])
 def test_a_prefix_is_normalised_as_a_path_is(
-    prefix: str, manager: TempFileManager, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+    prefix: StrPath, manager: TempFileManager, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.register_many(paths)
     base = Path(manager.base_dir)
@@ -88,6 +89,47 @@ def test_a_prefix_is_normalised_as_a_path_is(
     names = [Path(deletion.path).name for deletion in manager.preview(force=True, prefix=prefix)]
     assert sorted(names) == ["b1", "b2"]
     assert manager.cleanup_batch(force=True, prefix=prefix).deleted == 2
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("one", "one/a one/b/c"),
+        ("one/", "one/a one/b/c"),
+        (b"one/b", "one/b/c"),
+        ("one/b/c", "one/b/c"),
+        ("one/b/c/", ""),
+        ("on", ""),
+        ("gone/", ""),
+        ("one*", "one/a one/b/c one2/d one3"),
+        ("one/*", "one/a one/b/c"),
+        ("link", "one/a one/b/c"),
+        ("two*", "two*/e"),
+        (".", "one/a one/b/c one2/d one3 two*/e"),
+        ("one/..", "one/a one/b/c one2/d one3 two*/e"),
+        ("*", "one/a one/b/c one2/d one3 two*/e"),
+        ("/", "one/a one/b/c one2/d one3 two*/e"),
+        ("//", "one/a one/b/c one2/d one3 two*/e"),
+        ("", "one/a one/b/c one2/d one3 two*/e"),
+    ],
+)
+def test_a_prefix_ends_at_a_component_of_the_path(
+    prefix: StrPath, names: str, make_manager: MakeManager, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager(quarantine_seconds=60)
+    files = [base_dir / name for name in ("one/a", "one/b/c", "one2/d", "one3", "two*/e")]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (base_dir / "link").symlink_to(base_dir / "one")
+    manager.register_many(files)
+    monkeypatch.chdir(base_dir)
+    wanted = {str(base_dir / name) for name in names.split()}
+    assert {deletion.path for deletion in manager.preview(force=True, prefix=prefix)} == wanted
+    result = manager.cleanup_batch(force=True, prefix=prefix)
+    assert {file.path for file in result.files} == wanted
+    assert {str(path) for path in files if not path.exists()} == wanted
+    assert manager.purge_quarantine(prefix=prefix).deleted == len(wanted)
 
 
 def test_a_clean_up_by_tags_deletes_files_that_have_all_of_them(

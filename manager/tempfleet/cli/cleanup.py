@@ -47,7 +47,7 @@ def cleanup(
     \b
       tempfleet cleanup --dry-run
       tempfleet --base-dir /srv/scratch cleanup --force
-      tempfleet cleanup --force --tag report --prefix /srv/scratch/2024
+      tempfleet cleanup --force --tag report --prefix '/srv/scratch/2024-*'
       tempfleet cleanup --quarantine --dry-run
     """
     if force and quarantine:

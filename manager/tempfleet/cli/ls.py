@@ -11,7 +11,7 @@ import click
 from ..filesystem import normalise_prefix
 from ..formatting import counted, size
 from ..logs import printable
-from ..records import NEAR_EXPIRY, FileRecord, State
+from ..records import NEAR_EXPIRY, FileRecord, State, has_prefix
 from ..registry import Registry
 from ..validation import validate_tags
 from .console import Console, pass_console
@@ -51,7 +51,7 @@ class Filter:
     def matches(self, record: FileRecord) -> bool:
         return (
             record.matches(tags=self.tags)
-            and (not self.prefix or original_path(record).startswith(self.prefix))
+            and has_prefix(original_path(record), self.prefix)
             and (self.state is None or state_of(record) == self.state)
             and (self.due_within_seconds is None or self._is_due_soon(record, self.due_within_seconds))
             and (not self.near_expiry or record.is_near_expiry(self.now_ms))

@@ -32,4 +32,9 @@ name_option = click.option(
 tag_filter = click.option(
     "--tag", "tags", multiple=True, help="Only files with this tag; repeat it for files with all of the tags."
 )
-prefix_filter = click.option("--prefix", default="", help="Only paths that begin with this text.")
+prefix_filter = click.option(
+    "--prefix",
+    default="",
+    metavar="PATH",
+    help="Only this path and paths below it; with * at its end, all paths that begin with this text.",
+)

@@ -29,6 +29,7 @@ from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
 from .paths import (
     PREFIX,
+    StrPath,
     is_below,
     is_private_name,
     new_name,
@@ -58,6 +59,7 @@ __all__ = [
     "Root",
     "Roots",
     "Stat",
+    "StrPath",
     "Use",
     "create_directory",
     "create_file",

@@ -12,11 +12,13 @@ from ..logs import printable
 PREFIX = ".tempfleet-"
 """The names of private directories begin with this."""
 
+StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
 _TOKEN_BYTES = 20
 """160 bits: nobody can guess one, and no two are equal."""
 
 
-def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+def normalise(path: StrPath) -> str:
     """
     Returns *path* as the registry stores it: absolute, its parent resolved, the last component unchanged.
 
@@ -25,6 +27,35 @@ def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     Raises:
         UnsafePath: empty, with a NUL, not encodable, or ending in ``/``, ``.`` or ``..``.
     """
+    text = _text(path)
+    if not text:
+        raise unsafe(text, "empty")
+    parent, name = os.path.split(text)
+    if name in ("", ".", ".."):
+        raise unsafe(text, "no-name")
+    return f"{_resolved(parent)}/{name}"
+
+
+def normalise_prefix(prefix: StrPath) -> str:
+    """
+    Returns *prefix* as ``records.has_prefix`` expects it: absolute, and resolved as registered paths are.
+
+    A directory is resolved as a whole. If the last component is not a directory, or ends with ``*``, it is unchanged.
+    An empty prefix stays empty.
+
+    Raises:
+        UnsafePath: with a NUL, or not encodable.
+    """
+    text = _text(prefix)
+    if not text:
+        return ""
+    parent, name = os.path.split(text)
+    if name in (".", "..") or (name and not name.endswith("*") and os.path.isdir(text)):
+        return _resolved(text) or "/"
+    return f"{_resolved(parent)}/{name}"
+
+
+def _text(path: StrPath) -> str:
     text = os.fsdecode(os.fspath(path))
     if "\0" in text:
         raise unsafe(text, "nul")
@@ -32,22 +63,13 @@ def normalise(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise unsafe(text, "encoding") from None
-    if not text:
-        raise unsafe(text, "empty")
-    parent, name = os.path.split(text)
-    if name in ("", ".", ".."):
-        raise unsafe(text, "no-name")
-    resolved = os.path.realpath(parent or os.curdir)
-    return f"/{resolved.strip('/')}/{name}" if resolved.strip("/") else f"/{name}"
+    return text
 
 
-def normalise_prefix(text: str) -> str:
-    """
-    Returns the prefix of registered paths for *text*. Its last component may be part of a name; the rest is resolved as
-    in ``normalise``. An empty text stays empty.
-    """
-    parent, start = os.path.split(text)
-    return os.path.join(os.path.realpath(parent or os.curdir), start) if text else ""
+def _resolved(directory: str) -> str:
+    """Without a slash at its end, so "" is the root directory. (realpath keeps two slashes at the beginning.)"""
+    resolved = os.path.realpath(directory or os.curdir).strip("/")
+    return f"/{resolved}" if resolved else ""
 
 
 def new_name(prefix: str = "", suffix: str = "") -> str:

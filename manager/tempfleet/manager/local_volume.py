@@ -4,7 +4,6 @@ One volume whose base directory this process has: its records, its roots, and th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -18,7 +17,6 @@ from ..registry import Registry, Store, Volume
 from ..settings import Settings
 
 T = TypeVar("T")
-StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class BuiltOnce(Generic[T]):

@@ -35,17 +35,17 @@ from ..errors import (
     UnsafePath,
     VolumeUnavailable,
 )
-from ..filesystem import Roots, normalise, normalise_prefix
+from ..filesystem import Roots, StrPath, normalise, normalise_prefix
 from ..logs import logger, printable
 from ..reconciliation import Takeover, UnregisteredFile, disk_identity_of, take_over, verify_unverified
-from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State
+from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State, has_prefix
 from ..registry import DISK, Clock, Fleet, Registry, Store, VolumeStats, connect, server_clock
 from ..settings import Settings
 from ..validation import hold_ms, hold_reason, ttl_ms, validate_tags
 from .creator import BinaryMode, CreateOptions, Creator, TextMode
 from .files import Files
 from .keeper_name import keeper_name, own_name
-from .local_volume import LocalVolume, StrPath
+from .local_volume import LocalVolume
 from .registration import OwnFiles, Registrar, Terms
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
 from .shutdown import at_end
@@ -497,7 +497,7 @@ class TempFileManager:
         *,
         force: bool = False,
         tags: Sequence[str] = (),
-        prefix: str = "",
+        prefix: StrPath = "",
         progress: Callable[[CleanupReport], None] | None = None,
     ) -> CleanupReport:
         """
@@ -505,7 +505,8 @@ class TempFileManager:
 
         Args:
             tags: only files that have all of these.
-            prefix: only paths that begin with this. It is relative to the working directory, as a path is.
+            prefix: only this path and paths below it; with ``*`` at its end, all paths that begin with the text before
+                it. It is relative to the working directory, as a path is.
         """
         if tags or prefix:
             wanted = partial(FileRecord.matches, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
@@ -515,7 +516,7 @@ class TempFileManager:
         return clean(progress=progress)
 
     def cleanup_batch(
-        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = ""
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: StrPath = ""
     ) -> BatchResult:
         """As ``cleanup_report``; returns the result of each file."""
         results: list[FileResult] = []
@@ -531,7 +532,7 @@ class TempFileManager:
         self,
         *,
         tags: Sequence[str] = (),
-        prefix: str = "",
+        prefix: StrPath = "",
         progress: Callable[[CleanupReport], None] | None = None,
     ) -> CleanupReport:
         """
@@ -539,13 +540,13 @@ class TempFileManager:
 
         Args:
             tags: only files that have all of these.
-            prefix: only files whose original paths begin with this.
+            prefix: as in ``cleanup_report``, for the original paths.
         """
         wanted = partial(_is_quarantined, tags=validate_tags(tags), prefix=normalise_prefix(prefix))
         return self.cleaner.clean_matching(wanted, Cause.PURGED, progress=progress)
 
     def preview(
-        self, *, force: bool = False, tags: Sequence[str] = (), prefix: str = "", quarantine: bool = False
+        self, *, force: bool = False, tags: Sequence[str] = (), prefix: StrPath = "", quarantine: bool = False
     ) -> Iterator[Deletion]:
         """
         Preview ``cleanup_report``, or with *quarantine* ``purge_quarantine``: yields what it would do to each file now.
@@ -766,5 +767,5 @@ def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> 
     return (
         record.is_quarantined
         and record.matches(tags=tags)
-        and (origin_of(record.path) or record.path).startswith(prefix)
+        and has_prefix(origin_of(record.path) or record.path, prefix)
     )

@@ -18,12 +18,12 @@ from ..errors import (
     TempfleetError,
     UnsafePath,
 )
-from ..filesystem import inspect, normalise, unsafe
+from ..filesystem import StrPath, inspect, normalise, unsafe
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, NewFile
 from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
-from .local_volume import LocalVolume, StrPath
+from .local_volume import LocalVolume
 
 
 @dataclass(frozen=True, slots=True)
