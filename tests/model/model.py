@@ -79,6 +79,8 @@ class Model:
             fresh.identity, fresh.flags = old.identity, old.flags.replace("i", "")
         if old.state == "leased":
             if not same:
+                if old.behind is not None and old.behind.identity == identity:
+                    fresh.deadline = fresh.due = max(fresh.deadline, old.behind.deadline)
                 old.behind = fresh
             return "claimed" if same else "behind"
         if same:

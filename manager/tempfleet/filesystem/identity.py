@@ -16,8 +16,9 @@ Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renamin
 While a file is being compressed or decompressed (see deletion/exchange.py), its record accepts two objects. Its
 identity is then both words with a ``+`` between. Each question is answered for either of them.
 
-Records contain this as plain text, because the registry does not look into it. Code that compares wraps the text, which
-costs a tenth of a microsecond: ``Identity(record.identity).matches(status)``.
+Records contain this as plain text. If a file is registered again, the registry compares the two texts, part by part
+(registry/scripts/lib/identity.lua). Code that compares a text with a file wraps it, which costs a tenth of a
+microsecond: ``Identity(record.identity).matches(status)``.
 """
 
 from __future__ import annotations

@@ -24,15 +24,16 @@
 
   Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
              new      the path was not registered
-             again    the same file: the later deadline wins, its age restarts. Also an unverified file (flag u):
-                      a caller that cannot see the file must not replace what is recorded about it
+             again    the same file (see identity.lua): the later deadline wins, its age restarts. Also an unverified
+                      file (flag u): a caller that cannot see the file must not replace what is recorded about it
              swapped  another file has the name: its record replaces the old one
-             behind   another file, while the old one is being deleted: it waits in next
+             behind   another file, while the old one is being deleted: it waits in next, with the later deadline
+                      if it waits there already
              claimed  the same file, or an unverified one, while it is being deleted: nothing changed
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     number, clock, record, totals, failures, schema, opening
+  Uses     number, clock, record, identity, totals, failures, schema, opening
 ]]
 if MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
@@ -96,43 +97,49 @@ local function broken_limit(is_new, size, flags, tail, gone_size, gone_flags, go
   end
 end
 
+-- Returns the flags of a registered file that is registered again.
+local function united_flags(old_identity, old, new)
+  local kept = string.gsub(old, '[-piu]', '')
+  if has(new, 'p') then
+    kept = kept .. 'p'
+  end
+  -- a created file needs no verification, because its name is never used twice
+  local is_created = old_identity == '-' and not has(old, 'u')
+  if has(new, 'u') and not is_created then
+    kept = kept .. 'u'
+  end
+  return kept == '' and '-' or kept
+end
+
 local reply = {}
 for i = FIRST, #ARGV, 8 do
   local path, size = ARGV[i], tonumber(ARGV[i + 3])
   local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
   local deadline = registered + tonumber(ARGV[i + 1])
-  local code, gone_size, gone_flags, gone_tail = 'new', nil, nil, nil
+  local code = 'new'
 
+  -- the record whose place this one takes
+  local _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail
   local old = redis.call('HGET', records, path)
   if old then
-    local _, old_deadline, old_size, old_identity, old_flags, old_uid, old_tail = parse(old)
-    gone_size, gone_flags, gone_tail = old_size, old_flags, old_tail
-    local unverified = old_identity and has(flags, 'u')
-    -- while a file is being compressed or decompressed, its record has the identities of both objects
-    local same = unverified or has('+' .. (old_identity or '') .. '+', '+' .. identity .. '+')
-    if same and not unverified then
-      identity = old_identity
-      if has(old_flags, 'z') then
-        flags = string.gsub(flags, '[-z]', '') .. 'z'
-      end
-    end
-    if unverified and (old_identity ~= '-' or not has(old_flags, 'u')) then
-      size, identity, uid, tail = old_size, old_identity, old_uid, old_tail
-      if old_identity == '-' or has(old_flags, 'u') then
-        -- a created file needs no verification, because its name is never used twice
-        flags = old_flags
-      else
-        flags = (string.gsub(old_flags .. 'u', '-', ''))
-      end
-    end
+    _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
+    local same = is_same_file(gone_identity, gone_flags, identity, flags)
+    code = same and 'again' or 'swapped'
     if any_leased and redis.call('ZSCORE', leases, path) then
       code = same and 'claimed' or 'behind'
-      _, _, gone_size, _, gone_flags, _, gone_tail = parse(redis.call('HGET', next, path))
-    elseif same then
-      code, deadline = 'again', math.max(deadline, old_deadline)
-    else
-      code = 'swapped'
+      old = redis.call('HGET', next, path)
+      _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
+      same = is_same_file(gone_identity, gone_flags, identity, flags)
+    end
+    if same then
+      deadline = math.max(deadline, gone_deadline)
+      identity = better_identity(gone_identity, gone_flags, identity)
+      if has(flags, 'u') then
+        size, uid = gone_size, gone_uid
+        tail = has(gone_flags, 'u') and gone_identity == '-' and tail or gone_tail
+      end
+      flags = united_flags(gone_identity, gone_flags, flags)
     end
   end
 

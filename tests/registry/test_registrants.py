@@ -1,0 +1,197 @@
+"""Several registrants of one file, in the registry: one record, and the later promise wins."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from tempfleet import AlreadyClaimed, State
+from tempfleet.records import FileRecord, NewFile
+from tempfleet.registry.registry import Registry
+from tempfleet.testing import FakeClock
+
+DAY_MS = 86_400_000
+PATH = "/base/a"
+
+VIEWS = ["ga1.b2.c3d4", "ba1.b2", "ha1.c3d4", "wa1.5.6.7", "wa1.8.9.a"]
+"""What processes see of one object: all, no file handle, no birth time, neither; and neither after a write."""
+
+
+def file(identity: str, *, ttl_ms: int = DAY_MS, flags: str = "", size: int = 10) -> NewFile:
+    return NewFile(PATH, ttl_ms, size_bytes=size, identity=identity, flags=flags)
+
+
+def record_of(registry: Registry) -> FileRecord:
+    record = registry.read([PATH])[1][0]
+    assert record is not None
+    return record
+
+
+def claim(registry: Registry, clock: FakeClock) -> int:
+    return registry.claim_paths([PATH], lease_ms=5000, until_ms=clock.now_ms).token
+
+
+# -- the same object, seen with other eyes
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(VIEWS, VIEWS)))
+def test_the_later_deadline_wins_however_much_each_process_sees_of_the_file(
+    registry: Registry, clock: FakeClock, first: str, second: str
+) -> None:
+    registry.register([file(first)])
+    (done,) = registry.register([file(second, ttl_ms=1000)])
+    assert (done.code, done.deadline_ms) == ("again", clock.now_ms + DAY_MS)
+    record = record_of(registry)
+    assert (record.deadline_ms, record.due_ms) == (done.deadline_ms, done.deadline_ms)
+    assert registry.stats().imbalance == 0
+
+
+@pytest.mark.parametrize(("first", "second"), list(product(VIEWS, VIEWS)))
+def test_a_file_that_is_being_deleted_is_recognised_however_much_is_seen_of_it(
+    registry: Registry, clock: FakeClock, first: str, second: str
+) -> None:
+    registry.register([file(first)])
+    claim(registry, clock)
+    (done,) = registry.register([file(second)])
+    assert (done.code, registry.stats().behind) == ("claimed", 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        ("ga1.b2.c3d4", "ba1.b2", "ga1.b2.c3d4"),
+        ("ba1.b2", "ga1.b2.c3d4", "ga1.b2.c3d4"),
+        ("wa1.5.6.7", "ha1.c3d4", "ha1.c3d4"),
+        ("ba1.b2", "wa1.5.6.7", "ba1.b2"),
+        # of two weak ones the newer: the older matches nothing any more
+        ("wa1.5.6.7", "wa1.8.9.a", "wa1.8.9.a"),
+    ],
+)
+def test_the_record_keeps_the_identity_that_tells_more(
+    registry: Registry, first: str, second: str, kept: str
+) -> None:
+    registry.register([file(first)])
+    registry.register([file(second)])
+    assert record_of(registry).identity == kept
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ga1.b2.c3d4", "ga2.b2.c3d4"),
+        ("ga1.b2.c3d4", "ga1.b9.c3d4"),
+        ("ga1.b2.c3d4", "ga1.b2.c3d5"),
+        ("ga1.b2.c3d4", "ba1.b9"),
+        ("ga1.b2.c3d4", "ha1.c3d5"),
+        ("ga1.b2.c3d4", "wa2.5.6.7"),
+        ("ba1.b2", "ba1.b9"),
+        ("ba1.b2", "ha2.c3d4"),
+        ("ha1.c3d4", "ha1.c3d5"),
+        ("wa1.5.6.7", "wa2.5.6.7"),
+        # damaged
+        ("?", "ga1.b2.c3d4"),
+        ("x", "wa1.5.6.7"),
+    ],
+)
+def test_another_object_differs_in_a_fact_that_both_processes_see(
+    registry: Registry, clock: FakeClock, first: str, second: str
+) -> None:
+    registry.register([file(first)])
+    (done,) = registry.register([file(second, ttl_ms=1000)])
+    assert (done.code, done.deadline_ms) == ("swapped", clock.now_ms + 1000)
+
+
+def test_a_file_that_changes_its_form_is_recognised_by_either_object(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([file("ga1.b2.c3d4", flags="p")])
+    both = "ga1.b2.c3d4+ga5.b6.c7d8"
+    assert registry.amend(PATH, expected="ga1.b2.c3d4", identity=both, marks="z")
+    for identity in ("ba1.b2", "ba5.b6", "wa5.1.2.3"):
+        (done,) = registry.register([file(identity, ttl_ms=1000)])
+        assert (done.code, done.deadline_ms) == ("again", clock.now_ms + DAY_MS)
+        assert record_of(registry).identity == both
+
+
+# -- a record whose name is its identity
+
+
+@pytest.mark.parametrize(("created", "flags"), [("c", ""), ("cd", "d")])
+def test_a_created_file_that_is_registered_keeps_its_record_and_its_later_deadline(
+    registry: Registry, clock: FakeClock, created: str, flags: str
+) -> None:
+    registry.register([file("-", ttl_ms=7 * DAY_MS, flags=created, size=0)])
+    (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=1000, flags=flags)])
+    record = record_of(registry)
+    assert (done.code, record.deadline_ms) == ("again", clock.now_ms + 7 * DAY_MS)
+    assert (record.identity, record.flags, record.size_bytes) == ("-", created, 10)
+    (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=9 * DAY_MS, flags=flags)])
+    assert record_of(registry).due_ms == clock.now_ms + 9 * DAY_MS
+
+
+def test_a_created_file_that_is_being_deleted_cannot_be_registered(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([file("-", flags="c")])
+    token = claim(registry, clock)
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    assert (done.code, registry.stats().behind) == ("claimed", 0)
+    assert record_of(registry).state is State.LEASED
+    assert token
+
+
+def test_a_directory_in_the_place_of_a_created_file_is_another_one(registry: Registry) -> None:
+    registry.register([file("-", flags="c")])
+    (done,) = registry.register([file("ga1.b2.c3d4", flags="d")])
+    record = record_of(registry)
+    assert (done.code, record.identity, record.flags) == ("swapped", "ga1.b2.c3d4", "d")
+
+
+def test_what_another_host_promised_for_a_file_that_it_could_not_see_is_kept(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([NewFile(PATH, DAY_MS, flags="u")])
+    (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=1000)])
+    record = record_of(registry)
+    assert (done.code, record.deadline_ms) == ("again", clock.now_ms + DAY_MS)
+    assert (record.identity, record.flags, record.size_bytes) == ("ga1.b2.c3d4", "", 10)
+
+
+# -- behind a claim
+
+
+def test_the_later_deadline_wins_also_while_the_file_waits_behind_a_claim(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    token = claim(registry, clock)
+    (first,) = registry.register([file("ga2.b3.c4d5", ttl_ms=DAY_MS)])
+    (second,) = registry.register([file("ba2.b3", ttl_ms=1000)])
+    assert (first.code, second.code) == ("behind", "behind")
+    (record,) = registry.read([PATH])[1]
+    assert record is not None and record.identity == "ga1.b2.c3d4"
+    registry.ack(token, [])
+    clock.advance(5)
+    assert registry.reap().recovered == 1
+    record = record_of(registry)
+    assert (record.identity, record.deadline_ms) == ("ga2.b3.c4d5", first.deadline_ms)
+    assert (registry.stats().imbalance, registry.stats().bytes, registry.audit()) == (0, 10, [])
+
+
+def test_another_file_behind_a_claim_takes_the_place_of_the_one_that_waited(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    claim(registry, clock)
+    registry.register([file("ga2.b3.c4d5", ttl_ms=DAY_MS)])
+    (done,) = registry.register([file("ga7.b8.c9da", ttl_ms=1000)])
+    assert (done.code, done.deadline_ms) == ("behind", clock.now_ms + 1000)
+
+
+def test_a_file_behind_a_claim_cannot_be_renewed_yet(registry: Registry, clock: FakeClock) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    claim(registry, clock)
+    registry.register([file("ga2.b3.c4d5")])
+    with pytest.raises(AlreadyClaimed):
+        registry.renew(PATH, ttl_ms=DAY_MS)
