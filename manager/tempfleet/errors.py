@@ -46,6 +46,14 @@ class InvalidTag(TempfleetError, ValueError):
         self.value = value
 
 
+class TooManyTags(InvalidTag):
+    """A file has at most 32 tags, with those of earlier registrations; nothing was changed."""
+
+    @classmethod
+    def of(cls, path: str) -> Self:
+        return cls(f"{printable(path)}: {cls.__doc__}", value=path)
+
+
 class ReasonTooLong(TempfleetError, ValueError):
     """The reason of a hold must have at most 500 characters; name a place with the details instead."""
 

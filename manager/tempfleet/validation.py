@@ -9,7 +9,7 @@ import numbers
 from collections.abc import Sequence
 from unicodedata import category
 
-from .errors import InvalidTag, InvalidTTL, ReasonTooLong
+from .errors import InvalidTag, InvalidTTL, ReasonTooLong, TooManyTags
 from .settings import LONGEST_TTL_SECONDS
 
 
@@ -74,6 +74,9 @@ def hold_reason(reason: str | None) -> str:
 LONGEST_TAG = 200
 """Characters of a tag. Redis stores it in the record of each file with the tag, and in the tag's totals."""
 
+MOST_TAGS = 32
+"""Tags of a file, with those of all its registrations. scripts/lib/union.lua has the same number."""
+
 ENDS_A_LINE = frozenset(("Cc", "Zl", "Zp"))
 """The Unicode categories of control characters and of other characters that may end a line."""
 
@@ -84,10 +87,11 @@ def ends_a_line(character: str) -> bool:
 
 def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """
-    Check each tag; returns them as a tuple.
+    Check each tag; returns them as a tuple, each once.
 
     Raises:
         InvalidTag: a tag is empty, has more than 200 characters, or contains control characters.
+        TooManyTags: there are more than 32.
         TypeError: a tag is not a string; or *tags* is a single string, which would count as a list of letters.
     """
     if isinstance(tags, str | bytes):
@@ -98,4 +102,7 @@ def validate_tags(tags: Sequence[str]) -> tuple[str, ...]:
             raise TypeError(f"a tag must be a string, not {tag!r:.200}")
         if not 0 < len(tag) <= LONGEST_TAG or any(map(ends_a_line, tag)):
             raise InvalidTag(f"{tag[:LONGEST_TAG]!r} is not a valid tag. {InvalidTag.__doc__}", value=tag)
-    return checked
+    different = tuple(dict.fromkeys(checked))
+    if len(different) > MOST_TAGS:
+        raise TooManyTags
+    return different

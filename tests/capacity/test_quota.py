@@ -80,10 +80,16 @@ def test_a_tag_has_its_own_limits(registry: Registry) -> None:
     assert registry.tag_totals() == {"noisy": TagTotal(2, 20), "quiet": TagTotal(1, 10)}
 
 
-def test_a_file_with_new_tags_counts_under_these_only(registry: Registry) -> None:
+def test_a_file_counts_under_the_tags_of_all_its_registrations(registry: Registry) -> None:
     registry.register([new("a", 10, "x", "y")])
-    registry.register([new("a", 30, "y", "z")])
-    assert registry.tag_totals() == {"y": TagTotal(1, 30), "z": TagTotal(1, 30)}
+    registry.register([new("a", 30, "y", "z"), new("a", 30)])
+    assert registry.tag_totals() == {tag: TagTotal(1, 30) for tag in "xyz"}
+    registry.register([new("b", 5, "z")])
+    assert codes(registry, [new("b", 5, "x", "w")], tag_files=1) == ["over:tag_files:x"]
+    assert codes(registry, [new("b", 5, "w")], tag_files=1) == ["again"]
+    assert registry.tag_totals()["w"] == TagTotal(1, 5)
+    registry.unregister(["/base/b"])
+    assert registry.tag_totals() == {tag: TagTotal(1, 30) for tag in "xyz"}
     registry.unregister(["/base/a"])
     assert registry.tag_totals() == {}
 

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import MakeManager
 from support import assert_balanced
-from tempfleet import AlreadyClaimed, TempFileManager
+from tempfleet import AlreadyClaimed, TempFileManager, TooManyTags
 from tempfleet.filesystem.syscalls import Capabilities, System
 from tempfleet.records import Way
 from tempfleet.testing import FakeClock
@@ -125,3 +125,34 @@ def test_a_written_file_that_is_being_deleted_cannot_be_registered(
     path.write_text("longer than before")
     with pytest.raises(AlreadyClaimed):
         second.register(path, ttl=DAY)
+
+
+# -- tags
+
+
+def test_deleting_by_tag_takes_the_files_of_which_any_registration_had_the_tag(
+    make_manager: MakeManager, path: Path
+) -> None:
+    first, second = make_manager(), make_manager()
+    first.register(path, tags=["mine", "both"])
+    record = second.register(path, tags=["theirs", "both"])
+    assert record.tags == ("mine", "both", "theirs")
+    assert first.cleanup_report(force=True, tags=["mine", "theirs"]).deleted == 1
+    assert not path.exists()
+
+
+def test_too_many_tags_are_refused_and_change_nothing(make_manager: MakeManager, path: Path) -> None:
+    first, second = make_manager(), make_manager()
+    first.register(path, tags=[str(n) for n in range(20)])
+    before = first.get_record(path)
+    for refused in (
+        lambda: second.register(path, tags=[str(n) for n in range(33)]),
+        lambda: second.register(path, tags=[str(n) for n in range(20, 33)]),
+    ):
+        with pytest.raises(TooManyTags):
+            refused()
+    result = second.register_batch([path], tags=[str(n) for n in range(20, 33)])
+    assert result.failed == 1
+    assert first.get_record(path) == before
+    # a tag that is named twice counts once
+    assert len(second.register(path, tags=["0", "0", "last"] * 20).tags) == 21

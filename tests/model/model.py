@@ -77,9 +77,11 @@ class Model:
         same = old.is_one_of(identity)
         if same:
             fresh.identity, fresh.flags = old.identity, old.flags.replace("i", "")
+            fresh.tag |= old.tag
         if old.state == "leased":
             if not same:
                 if old.behind is not None and old.behind.identity == identity:
+                    fresh.tag |= old.behind.tag
                     fresh.deadline = fresh.due = max(fresh.deadline, old.behind.deadline)
                 old.behind = fresh
             return "claimed" if same else "behind"

@@ -6,9 +6,10 @@ from itertools import product
 
 import pytest
 
-from tempfleet import AlreadyClaimed, State
+from tempfleet import AlreadyClaimed, State, TooManyTags
 from tempfleet.records import FileRecord, NewFile
 from tempfleet.registry.registry import Registry
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 DAY_MS = 86_400_000
@@ -156,6 +157,53 @@ def test_what_another_host_promised_for_a_file_that_it_could_not_see_is_kept(
     record = record_of(registry)
     assert (done.code, record.deadline_ms) == ("again", clock.now_ms + DAY_MS)
     assert (record.identity, record.flags, record.size_bytes) == ("ga1.b2.c3d4", "", 10)
+
+
+# -- tags
+
+
+def tagged(*tags: str, identity: str = "ga1.b2.c3d4") -> NewFile:
+    return NewFile(PATH, DAY_MS, size_bytes=10, identity=identity, tags=tags)
+
+
+def numbered(count: int, start: int = 0) -> tuple[str, ...]:
+    return tuple(f"tag {n}" for n in range(start, start + count))
+
+
+def test_a_file_has_the_tags_of_all_its_registrations(registry: Registry) -> None:
+    for tags in [("a,", "b"), (), ("b", 'c"'), ("b",)]:
+        (done,) = registry.register([tagged(*tags)])
+        assert done.record.tags == record_of(registry).tags
+    assert record_of(registry).tags == ("a,", "b", 'c"')
+    registry.register([tagged("x", identity="ga2.b2.c3d4")])
+    assert record_of(registry).tags == ("x",), "another file"
+    assert set(registry.tag_totals()) == {"x"}
+
+
+def test_a_file_waiting_behind_a_claim_has_the_tags_of_all_its_registrations(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([tagged("old")])
+    token = claim(registry, clock)
+    for tags in [("a",), ("b", "a")]:
+        registry.register([tagged(*tags, identity="ga2.b2.c3d4")])
+    assert {tag: total.files for tag, total in registry.tag_totals().items()} == {"old": 1, "a": 1, "b": 1}
+    registry.nack(token, [Nack(PATH)])
+    assert record_of(registry).tags == ("a", "b")
+    assert {tag: total.files for tag, total in registry.tag_totals().items()} == {"a": 1, "b": 1}
+
+
+def test_more_than_32_tags_are_refused_and_nothing_changes(registry: Registry, clock: FakeClock) -> None:
+    registry.register([tagged(*numbered(20))])
+    before = (record_of(registry), registry.tag_totals(), registry.stats().totals)
+    clock.advance(1)
+    (done,) = registry.register([tagged(*numbered(13, start=20))])
+    assert (done.code, done.is_accepted) == ("tags", False)
+    with pytest.raises(TooManyTags, match="at most 32 tags"):
+        done.check()
+    assert (record_of(registry), registry.tag_totals(), registry.stats().totals) == before
+    (done,) = registry.register([tagged(*numbered(20, start=12))])
+    assert (done.code, len(done.record.tags)) == ("again", 32)
 
 
 # -- behind a claim

@@ -541,8 +541,7 @@ def test_an_unseen_registration_replaces_nothing_of_what_is_known(
     record = record_of(registry, "/base/a")
     assert (record.identity, record.flags) == (identity, then)
     assert record.deadline_ms == first.registered_ms + 20_000 == record.due_ms
-    if flags != "u":
-        assert (record.size_bytes, record.uid, record.tags) == (7, 1000, ("mine",))
+    assert (record.size_bytes, record.uid, record.tags) == (7, 1000, ("mine", "afar"))
     assert registry.stats().bytes == record.size_bytes
 
 

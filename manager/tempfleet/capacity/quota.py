@@ -137,7 +137,7 @@ class Admission:
         admitted = [file for file, limit in zip(files, exceeded, strict=True) if not limit]
         registered = iter(self.registry.register(admitted, self.limits))
         return [
-            Registration(OVER + limit, file, 0, 0) if limit else next(registered)
+            Registration(OVER + limit, file) if limit else next(registered)
             for file, limit in zip(files, exceeded, strict=True)
         ]
 

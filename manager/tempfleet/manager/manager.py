@@ -171,8 +171,8 @@ class TempFileManager:
         Permissions beyond TEMP_FILE_PERMISSION_MASK (0600) are removed from the file. ``unregister`` does not restore
         them, so a file that others must read needs a wider mask.
 
-        If a waiting file is registered again, the later deadline counts and its age restarts. Another file under a
-        registered name replaces the record.
+        If a waiting file is registered again, by anybody, the later deadline counts, its age restarts, and it has the
+        tags of all its registrations. Another file under a registered name replaces the record.
 
         Args:
             compress: the file may be compressed in place after it was idle for TEMP_FILE_COMPRESS_AFTER; its readers
@@ -184,6 +184,7 @@ class TempFileManager:
             QuotaExceeded: the file is too large, or a limit is reached; the file stays and is not registered.
             InvalidTTL: not a number of seconds above zero, at most 366 days.
             InvalidTag: a tag is empty, has more than 200 characters, or contains control characters.
+            TooManyTags: the file would have more than 32 tags.
         """
         file = self.inspect(path, ttl=ttl, tags=tags, directory=directory, compress=compress)
         return self.register_inspected(file)

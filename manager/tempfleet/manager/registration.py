@@ -16,6 +16,7 @@ from ..errors import (
     QuotaExceeded,
     RegistryUnavailable,
     TempfleetError,
+    TooManyTags,
     UnsafePath,
 )
 from ..filesystem import StrPath, inspect, normalise, unsafe
@@ -58,7 +59,7 @@ class Terms:
         Check the arguments of a public call.
 
         Raises:
-            InvalidTTL, InvalidTag: as ``validation``.
+            InvalidTTL, InvalidTag, TooManyTags: as ``validation``.
             ValueError: both *directory* and *compress* are set.
         """
         if compress and directory:
@@ -121,7 +122,7 @@ class Registrar:
     def register(self, file: NewFile) -> FileRecord:
         """
         Raises:
-            AlreadyClaimed, QuotaExceeded: the file was not registered.
+            AlreadyClaimed, TooManyTags, QuotaExceeded: the file was not registered.
         """
         (registration,) = self._admit([file])
         return self._accepted(registration)
@@ -141,7 +142,7 @@ class Registrar:
         for registration in self._admit(files, make_room=make_room):
             try:
                 records.append(self._accepted(registration))
-            except (AlreadyClaimed, QuotaExceeded) as exc:
+            except (AlreadyClaimed, TooManyTags, QuotaExceeded) as exc:
                 errors[registration.file.path] = exc
         return records, errors
 
@@ -198,9 +199,7 @@ class Registrar:
         return registrations
 
     def _accepted(self, registration: Registration) -> FileRecord:
-        path = registration.file.path
-        if registration.code == "claimed":
-            raise AlreadyClaimed.of(path)
+        registration.check()
         if refused := quota_error(registration, self.local.settings):
             raise refused
         return registration.record

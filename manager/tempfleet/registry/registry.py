@@ -53,8 +53,8 @@ class Registry(KeeperRegistry):
             more = [field for file in batch for field in pack(file)]
             reply = self._enter("register", more, **limits.as_args())
             registrations += [
-                Registration(code.decode(), file, int(registered), int(deadline))
-                for file, (code, registered, deadline) in zip(batch, groups(reply, 3), strict=True)
+                Registration(code.decode(), file, packed)
+                for file, (code, packed) in zip(batch, groups(reply, 2), strict=True)
             ]
         return registrations
 

@@ -4,10 +4,13 @@ The arguments and results of the registry's methods.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
+from .codec import unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +102,52 @@ class TagTotal:
     bytes: int = 0
 
 
+REFUSALS: dict[str, type[AlreadyClaimed] | type[TooManyTags]] = {
+    "claimed": AlreadyClaimed,
+    "tags": TooManyTags,
+}
+"""The codes of registrations that changed nothing -> the errors that callers get."""
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The result of registering one file. scripts/register.lua lists the values of *code*."""
+    """
+    The result of registering one file.
+
+    Attributes:
+        code: see scripts/register.lua.
+        packed: the record in its text form; b"" if nothing changed.
+    """
 
     code: str
     file: NewFile
-    registered_ms: int
-    deadline_ms: int
+    packed: bytes = b""
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the registry changed; "claimed" and "over:..." change nothing."""
-        return self.code != "claimed" and not self.code.startswith("over:")
+        return self.packed != b""
+
+    def check(self) -> None:
+        """
+        Raises:
+            AlreadyClaimed, TooManyTags: the file was not registered. For other codes see ``capacity.quota_error``.
+        """
+        if self.code in REFUSALS:
+            raise REFUSALS[self.code].of(self.file.path)
 
     @property
     def record(self) -> FileRecord:
-        """The record as it waits now. After "behind" and "claimed" the path still has its earlier record."""
-        file = self.file
-        return FileRecord(
-            path=file.path,
-            registered_ms=self.registered_ms,
-            deadline_ms=self.deadline_ms,
-            size_bytes=file.size_bytes,
-            identity=file.identity,
-            flags=file.flags,
-            uid=file.uid,
-            tags=file.tags,
-            state=State.WAITING,
-            due_ms=self.deadline_ms,
-        )
+        """
+        The record as it waits now, with what earlier registrations of the file added. After "behind" the path still has
+        the record of the file before.
+        """
+        due_ms = int(self.packed.split(b" ", 3)[2])
+        return unpack(os.fsencode(self.file.path), self.packed, state=State.WAITING, due_ms=due_ms)
+
+    @property
+    def registered_ms(self) -> int:
+        return self.record.registered_ms
+
+    @property
+    def deadline_ms(self) -> int:
+        return self.record.deadline_ms

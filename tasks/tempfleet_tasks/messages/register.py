@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tempfleet import AlreadyClaimed
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.reconciliation import UNVERIFIED
@@ -51,8 +50,7 @@ class Register(FileMessage):
         file = _unverified_file(self.path, life_ms(self.ttl, runtime.settings), self.tags)
         (registration,) = registry.register([file])
         registry.observe({UNVERIFIED: 1})
-        if registration.code == "claimed":
-            raise AlreadyClaimed.of(self.path)
+        registration.check()
         return {"path": printable(self.path), "deadline_ms": registration.deadline_ms, "verified": False}
 
 
@@ -90,7 +88,7 @@ class RegisterMany(FileMessage):
         )
         registrations = registry.register([_unverified_file(path, life, self.tags) for path in self.paths])
         registry.observe({UNVERIFIED: len(registrations)})
-        registered = sum(registration.code != "claimed" for registration in registrations)
+        registered = sum(registration.is_accepted for registration in registrations)
         return {"registered": registered, "verified": False}
 
 

@@ -22,18 +22,20 @@
   ARGV[8]   tag_bytes int   their size; quarantined files do not count, files that wait in next do
   ARGV[9+]  more      8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
 
-  Returns  {code, registered_ms, deadline_ms, ...} three for each file, in order; the code is
+  Returns  {code, record, ...} two for each file, in order; no record ('') if nothing changed; the code is
              new      the path was not registered
-             again    the same file (see identity.lua): the later deadline wins, its age restarts. Also an unverified
-                      file (flag u): a caller that cannot see the file must not replace what is recorded about it
+             again    the same file (see identity.lua): the later deadline wins, its age restarts, its tags are
+                      united. Also an unverified file (flag u): a caller that cannot see the file must not replace
+                      what is recorded about it
              swapped  another file has the name: its record replaces the old one
              behind   another file, while the old one is being deleted: it waits in next, with the later deadline
                       if it waits there already
              claimed  the same file, or an unverified one, while it is being deleted: nothing changed
+             tags     the same file, which would have more than 32 tags then: nothing changed
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     number, clock, record, identity, totals, failures, schema, opening
+  Uses     clock, record, identity, union, totals, failures, schema, opening
 ]]
 if MORE % 8 ~= 0 then
   return redis.error_reply('ERR a file takes eight arguments')
@@ -97,20 +99,6 @@ local function broken_limit(is_new, size, flags, tail, gone_size, gone_flags, go
   end
 end
 
--- Returns the flags of a registered file that is registered again.
-local function united_flags(old_identity, old, new)
-  local kept = string.gsub(old, '[-piu]', '')
-  if has(new, 'p') then
-    kept = kept .. 'p'
-  end
-  -- a created file needs no verification, because its name is never used twice
-  local is_created = old_identity == '-' and not has(old, 'u')
-  if has(new, 'u') and not is_created then
-    kept = kept .. 'u'
-  end
-  return kept == '' and '-' or kept
-end
-
 local reply = {}
 for i = FIRST, #ARGV, 8 do
   local path, size = ARGV[i], tonumber(ARGV[i + 3])
@@ -130,51 +118,57 @@ for i = FIRST, #ARGV, 8 do
       code = same and 'claimed' or 'behind'
       old = redis.call('HGET', next, path)
       _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
-      same = is_same_file(gone_identity, gone_flags, identity, flags)
+      same = not same and is_same_file(gone_identity, gone_flags, identity, flags)
     end
     if same then
       deadline = math.max(deadline, gone_deadline)
       identity = better_identity(gone_identity, gone_flags, identity)
       if has(flags, 'u') then
         size, uid = gone_size, gone_uid
-        tail = has(gone_flags, 'u') and gone_identity == '-' and tail or gone_tail
       end
       flags = united_flags(gone_identity, gone_flags, flags)
+      tail = united_tail(gone_tail, tail)
     end
   end
 
-  if code ~= 'claimed' then
+  local record = ''
+  if not tail then
+    code = 'tags'
+  elseif code ~= 'claimed' then
     local limit = broken_limit(code == 'new', size, flags, tail, gone_size, gone_flags, gone_tail)
-    local record = record_of(registered, deadline, size, identity, flags, uid, tail)
     if limit then
       code = 'over:' .. limit
-    elseif code == 'behind' then
-      redis.call('HSET', next, path, record)
-      add('behind_bytes', size - (gone_size or 0))
-      count_tags(1, size, flags, tail, files_by_tag, bytes_by_tag)
-      count_tags(-1, gone_size, gone_flags, gone_tail, files_by_tag, bytes_by_tag)
     else
-      redis.call('HSET', records, path, record)
-      if not (any_held and redis.call('ZSCORE', held, path)) then
-        redis.call('ZADD', registry, deadline, path)
-      end
-      count(1, size, flags, tail)
-      if code == 'new' then
-        add('registered', 1)
-        add('registered_bytes', size)
-      else
-        count(-1, gone_size, gone_flags, gone_tail)
-        forget_failures(path)
-        if any_dead then
-          redis.call('ZREM', dead, path)
-        end
+      record = record_of(registered, deadline, size, identity, flags, uid, tail)
+    end
+  end
+  if record == '' then
+    -- refused
+  elseif code == 'behind' then
+    redis.call('HSET', next, path, record)
+    add('behind_bytes', size - (gone_size or 0))
+    count_tags(1, size, flags, tail, files_by_tag, bytes_by_tag)
+    count_tags(-1, gone_size, gone_flags, gone_tail, files_by_tag, bytes_by_tag)
+  else
+    redis.call('HSET', records, path, record)
+    if not (any_held and redis.call('ZSCORE', held, path)) then
+      redis.call('ZADD', registry, deadline, path)
+    end
+    count(1, size, flags, tail)
+    if code == 'new' then
+      add('registered', 1)
+      add('registered_bytes', size)
+    else
+      count(-1, gone_size, gone_flags, gone_tail)
+      forget_failures(path)
+      if any_dead then
+        redis.call('ZREM', dead, path)
       end
     end
   end
 
   reply[#reply + 1] = code
-  reply[#reply + 1] = whole(registered)
-  reply[#reply + 1] = whole(deadline)
+  reply[#reply + 1] = record
 end
 keep_totals()
 return reply

@@ -3,7 +3,7 @@
 
     1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\n<tail>
 
-  Defines  parse, record_of, has
+  Defines  parse, record_of, tags_of, has
 ]]
 -- Returns the seven fields; nothing if there is no record or it is damaged.
 local function parse(record)
@@ -15,6 +15,11 @@ end
 local function record_of(registered, deadline, size, identity, flags, uid, tail)
   return string.format('1 %.0f %.0f %.0f ', registered, deadline, size)
     .. identity .. ' ' .. flags .. ' ' .. uid .. '\n' .. tail
+end
+
+-- Iterates over the tags in a tail, percent-encoded.
+local function tags_of(tail)
+  return string.gmatch(string.match(tail, '"tags": "([^"]*)"') or '', '([^,]*),')
 end
 
 local function has(text, part)

@@ -2,7 +2,7 @@
   totals: sums up what this call adds to the totals of the volume and of its tags. keep_totals() writes the sums,
   once, at the end.
 
-  Needs    stats, tags, has
+  Needs    stats, tags, tags_of, has
   Defines  sums, files_by_tag, bytes_by_tag, add, count_tags, count, keep_totals
 ]]
 local sums, files_by_tag, bytes_by_tag = {}, {}, {}
@@ -17,7 +17,7 @@ local function count_tags(sign, size, flags, tail, files, bytes)
   if not tail or tail == '' or has(flags, 'q') then
     return
   end
-  for tag in string.gmatch(string.match(tail, '"tags": "([^"]*)"') or '', '([^,]*),') do
+  for tag in tags_of(tail) do
     files[tag] = (files[tag] or 0) + sign
     bytes[tag] = (bytes[tag] or 0) + sign * size
   end
