@@ -55,7 +55,7 @@ class Flag(StrEnum):
     CREATED = "c"  # create() chose the name: unguessable, never used twice
     DIRECTORY = "d"  # the record is of a whole directory
     UNVERIFIED = "u"  # recorded for a silent host; its identity is not known yet
-    MAY_COMPRESS = "p"  # its readers use manager.open, so it may be compressed
+    MAY_COMPRESS = "p"  # all its registrants read it by manager.open, so it may be compressed
     COMPRESSED = "z"  # possibly compressed: the file's content decides
     INCOMPRESSIBLE = "i"  # compressing it was tried and saved too little
     QUARANTINED = "q"  # in quarantine under its own path; deleting it ends its quarantine

@@ -110,6 +110,53 @@ def test_only_registered_for_compression_or_all_files_of_a_volume_are_compressed
     assert content_of(manager, other) == TEXT
 
 
+@pytest.mark.parametrize("asked", [(True, False), (False, True), (True, True), (True, False, True)])
+def test_a_file_is_compressed_only_if_all_its_registrants_asked(
+    make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock, asked: tuple[bool, ...]
+) -> None:
+    managers = [make_manager(compress_after_seconds=AFTER) for _ in asked]
+    path = write()
+    for manager, compress in zip(managers, asked, strict=True):
+        manager.register(path, compress=compress)
+    clock.advance(AFTER + 1)
+    assert managers[0].compress_idle().compressed == all(asked)
+    assert (path.read_bytes() == TEXT) is not all(asked)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_created_file_is_compressed_only_if_its_other_registrant_asked(
+    make_manager: MakeManager, manager: TempFileManager, clock: FakeClock, compress: bool
+) -> None:
+    created = manager.create(compress=True)
+    created.write(TEXT)
+    created.close()
+    set_idle(Path(created))
+    make_manager().register(created, compress=compress)
+    clock.advance(AFTER + 1)
+    assert manager.compress_idle().compressed == compress
+    assert_balanced(manager)
+
+
+def test_a_file_that_another_registers_while_it_is_read_to_be_compressed_stays_plain(
+    manager: TempFileManager, make_manager: MakeManager, write: Callable[..., Path], clock: FakeClock
+) -> None:
+    path, other = write(), make_manager()
+    manager.register(path, compress=True)
+    clock.advance(AFTER + 1)
+
+    def register(point: str) -> None:
+        if point == "exchange.written":
+            other.register(path)
+
+    faults.install(register)
+    try:
+        assert manager.compress_idle().kept == {Skip.CHANGED: 1}
+    finally:
+        faults.install(None)
+    assert path.read_bytes() == TEXT
+    assert_balanced(manager)
+
+
 def test_registering_writing_and_reading_count_as_uses(
     manager: TempFileManager, write: Callable[..., Path], clock: FakeClock
 ) -> None:

@@ -22,15 +22,17 @@ class RecordAgreement:
     Attributes:
         marks: the flags for compression, once the file has its new form.
         total: the counter to increase then.
+        needed: a flag that the record must still have when the exchange begins; "" for none.
     """
 
     registry: Registry
     record: FileRecord
     marks: str
     total: str
+    needed: str = ""
 
     def promise(self, both: str) -> bool:
-        return self._amend(self.record.identity, both, Flag.COMPRESSED)
+        return self._amend(self.record.identity, both, Flag.COMPRESSED, needed=self.needed)
 
     def take_back(self, both: str) -> None:
         self._amend(both, self.record.identity, Flag.COMPRESSED if self.record.is_compressed else "")
@@ -49,8 +51,10 @@ class RecordAgreement:
         if not settled:
             logger.info("%s left the registry as it changed its form", printable(self.record.path))
 
-    def _amend(self, expected: str, identity: str, marks: str) -> bool:
-        return self.registry.amend(self.record.path, expected=expected, identity=identity, marks=marks)
+    def _amend(self, expected: str, identity: str, marks: str, *, needed: str = "") -> bool:
+        return self.registry.amend(
+            self.record.path, expected=expected, identity=identity, marks=marks, needed=needed
+        )
 
 
 class NoAgreement:

@@ -197,7 +197,9 @@ class Compressor:
         if not is_settled(record):
             self._settle(record)
             return None
-        agreement = RecordAgreement(self.registry, record, Flag.COMPRESSED, COMPRESSED)
+        # Another process may register it meanwhile, and read it without us.
+        needed = Flag.MAY_COMPRESS if Flag.MAY_COMPRESS in record.flags else ""
+        agreement = RecordAgreement(self.registry, record, Flag.COMPRESSED, COMPRESSED, needed)
         with self._session(record) as (session, root):
             return compress(record, root, session, agreement, self.rule, step)
 

@@ -176,7 +176,7 @@ class TempFileManager:
 
         Args:
             compress: the file may be compressed in place after it was idle for TEMP_FILE_COMPRESS_AFTER; its readers
-                use ``open`` of the manager.
+                use ``open`` of the manager. A file with several registrations is compressed only if all of them asked.
 
         Raises:
             FileMissing, UnsafePath: nothing was registered; the error says why.

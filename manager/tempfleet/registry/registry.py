@@ -76,18 +76,20 @@ class Registry(KeeperRegistry):
         expected: str,
         identity: str,
         marks: str,
+        needed: str = "",
         size_bytes: int | None = None,
         total: str = "",
         saved_bytes: int = 0,
     ) -> bool:
         """
         Give a record another object's identity, because its file changes its form; see scripts/amend.lua. Returns
-        False, and changes nothing, if the record does not have the identity *expected*.
+        False, and changes nothing, if the record does not have the identity *expected* and the flag *needed*.
         """
         changed = self._run(
             "amend",
             path=os.fsencode(path),
             expected=expected,
+            needed=needed,
             identity=identity,
             marks=marks,
             size="" if size_bytes is None else size_bytes,

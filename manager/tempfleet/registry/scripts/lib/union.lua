@@ -9,7 +9,8 @@ local MOST_TAGS = 32
 -- Returns the flags of a registered file that is registered again.
 local function united_flags(old_identity, old, new)
   local kept = string.gsub(old, '[-piu]', '')
-  if has(new, 'p') then
+  -- compressed only if every registrant asked for it, because the others could not read it
+  if has(old, 'p') and has(new, 'p') then
     kept = kept .. 'p'
   end
   -- a created file needs no verification, because its name is never used twice
