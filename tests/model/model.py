@@ -82,7 +82,7 @@ class Model:
             if not same:
                 if old.behind is not None and old.behind.identity == identity:
                     fresh.tag |= old.behind.tag
-                    fresh.deadline = fresh.due = max(fresh.deadline, old.behind.deadline)
+                    fresh.deadline = fresh.next_try = max(fresh.deadline, old.behind.deadline)
                 old.behind = fresh
             return "claimed" if same else "behind"
         if same:
