@@ -15,6 +15,7 @@ from tempfleet import (
     RegistryError,
     RegistryFull,
     RegistryUnavailable,
+    SchemaMismatch,
     TempfleetError,
     VolumeUnavailable,
 )
@@ -25,8 +26,8 @@ from . import routing
 from .messages import FileMessage, route, sweep_waits
 from .runtime import Runtime, RuntimeOf
 
-TEMPORARY_ERRORS = (RegistryUnavailable, RegistryFull, RegistryDenied, VolumeUnavailable)
-"""Errors that end by themselves, or when somebody corrects a password."""
+TEMPORARY_ERRORS = (RegistryUnavailable, RegistryFull, RegistryDenied, SchemaMismatch, VolumeUnavailable)
+"""Errors that end by themselves, or when somebody corrects a password or upgrades the registry."""
 
 _short = reprlib.Repr()
 _short.maxstring = 200

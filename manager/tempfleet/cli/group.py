@@ -47,6 +47,7 @@ from . import (
     register,
     restore,
     status,
+    upgrade,
     version,
 )
 from .console import Console
@@ -243,6 +244,7 @@ MODULES = (
     register,
     restore,
     status,
+    upgrade,
     version,
 )
 for _command in (command for module in MODULES for command in module.COMMANDS):

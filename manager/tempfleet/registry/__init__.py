@@ -12,6 +12,7 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
     Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), and all reads
                     (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
+    upgrade         migrates registries of an older schema (upgrade.py)
     Store           one client and one namespace; connect(url) makes the client
     scripts/*.lua   one file per change, whose header is its contract; shared parts in scripts/lib
 """
@@ -23,6 +24,7 @@ from .keys import DISK, FULL, NOT_SERVED, SCHEMA, Volume
 from .registry import Registry
 from .stats import LEFT, Histogram, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
+from .upgrade import Upgrade, upgrade
 from .values import NO_LIMITS, Claim, Limits, Nack, Registration
 
 __all__ = [
@@ -45,9 +47,11 @@ __all__ = [
     "Registry",
     "Store",
     "Sweep",
+    "Upgrade",
     "Volume",
     "VolumeStats",
     "connect",
     "server_clock",
     "tag_of",
+    "upgrade",
 ]

@@ -18,7 +18,7 @@ from ..errors import (
     SettingsError,
 )
 from ..settings import without_password
-from .keys import SCHEMA
+from .keys import SCHEMA, UNFINISHED_SCHEMA
 
 NOT_NOW = re.compile(
     r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
@@ -95,12 +95,14 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} has reached its maxmemory: nothing was registered; clean-ups continue."
         )
     if "SCHEMA " in text:
-        return _mismatch(text.partition("SCHEMA ")[2].split()[0])
+        return mismatch(text.partition("SCHEMA ")[2].split()[0])
     return RegistryError(f"Redis at {address} refused: {text}")
 
 
-def _mismatch(schema: str) -> SchemaMismatch:
+def mismatch(schema: str) -> SchemaMismatch:
     """Returns the error for a registry of another *schema*."""
+    if schema == UNFINISHED_SCHEMA:
+        return SchemaMismatch("An upgrade of the registry is unfinished: run tempfleet upgrade again.")
     if schema.isdigit() and int(schema) > SCHEMA:
         todo = "Run the version that wrote it."
     else:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from ..logs import printable
 
 SCHEMA = 2
-"""Tempfleet uses no registry of another schema; ``tempfleet upgrade`` migrates an older one."""
+"""Tempfleet uses no registry of another schema; ``tempfleet upgrade`` migrates one of OLDER_SCHEMA."""
+OLDER_SCHEMA = 1
+UNFINISHED_SCHEMA = "1>2"
+"""The schema during the migration, so that neither version uses the registry."""
 
 HOLD = "hold"
 """The name of a keeper without one, and of each hold that schema 1 stored: one for each file."""

@@ -13,7 +13,8 @@ from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
 from .codec import Row, groups, record_of, tag_of
-from .keys import Volume, VolumeKeys
+from .connection import mismatch
+from .keys import SCHEMA, Volume, VolumeKeys
 from .stats import VolumeStats, parse_stats
 from .store import Store, batches
 from .values import TagTotal
@@ -39,7 +40,14 @@ class RegistryReader:
         return now_ms, records
 
     def stats(self) -> VolumeStats:
-        return parse_stats(self._run("stats"))
+        """
+        Raises:
+            SchemaMismatch: another version wrote this registry. Fleet.stats counts it nevertheless.
+        """
+        stats = parse_stats(self._run("stats"))
+        if stats.schema != str(SCHEMA):
+            raise mismatch(stats.schema)
+        return stats
 
     def memory_bytes(self) -> int | None:
         """The memory of the registry in Redis, estimated from samples; None if an ACL forbids reading it."""
@@ -103,7 +111,7 @@ class RegistryReader:
         start, page = 0, {"num": MAX_BATCH, "withscores": True}
         until_ms = self.now_ms()
         while members := self._redis("zrangebyscore", "keepers", "-inf", until_ms, start=start, **page):
-            ends = {_path_of(member): int(end) for member, end in members}
+            ends = {path_of(member): int(end) for member, end in members}
             now_ms, records = self.read(list(ends))
             # The last keeper of a file stands for it.
             if paths := [
@@ -178,7 +186,7 @@ class RegistryReader:
                 for batch in batches(list(members)):
                     sound = self._run("check_keepers", more=batch)
                     broken |= {
-                        _path_of(keeper): None for keeper, ok in zip(batch, sound, strict=True) if not ok
+                        path_of(keeper): None for keeper, ok in zip(batch, sound, strict=True) if not ok
                     }
         return list(broken)
 
@@ -228,5 +236,6 @@ class RegistryReader:
             least = last
 
 
-def _path_of(keeper: bytes) -> str:
+def path_of(keeper: bytes) -> str:
+    """The path in a member of keepers or kept."""
     return os.fsdecode(keeper.partition(b"\0")[0])

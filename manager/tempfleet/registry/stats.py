@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from .codec import groups
-from .keys import NOT_SERVED
+from .keys import NOT_SERVED, SCHEMA
 
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 LAG_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400)
@@ -137,6 +137,11 @@ class VolumeStats:
     def not_served(self) -> str:
         """Why the worker of its host does not serve the volume, in one word; "" if it does, or has never tried."""
         return self.meta.get(NOT_SERVED, "")
+
+    @property
+    def schema(self) -> str:
+        """The schema of the registry; ours if it never had a file."""
+        return self.meta.get("schema", str(SCHEMA))
 
     @property
     def bytes(self) -> int:
