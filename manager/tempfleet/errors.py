@@ -54,6 +54,14 @@ class TooManyTags(InvalidTag):
         return cls(f"{printable(path)}: {cls.__doc__}", value=path)
 
 
+class InvalidOwner(TempfleetError, ValueError):
+    """An owner must be a user name, a uid or "any"; nothing was changed."""
+
+    def __init__(self, message: str | None = None, *, value: object = None) -> None:
+        super().__init__(message)
+        self.value = value
+
+
 class ReasonTooLong(TempfleetError, ValueError):
     """The reason of a hold must have at most 500 characters; name a place with the details instead."""
 

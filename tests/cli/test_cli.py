@@ -804,7 +804,7 @@ def test_a_dry_run_of_a_takeover_refuses_what_the_takeover_refuses(
 
 
 def test_a_dry_run_of_adopt_refuses_what_adopt_refuses(console: Run, a_file: Path) -> None:
-    for wrong in (["--ttl", "400d"], ["--ttl", "0"], ["--tag", ""]):
+    for wrong in (["--ttl", "400d"], ["--ttl", "0"], ["--tag", ""], ["--owner", "no such user"]):
         for dry in ([], ["--dry-run"]):
             assert console("adopt", "--idle", "0", *wrong, *dry).exit_code == 2
 

@@ -269,6 +269,19 @@ def test_the_console_prints_findings_as_a_table_or_json_with_an_exit_status(
             assert out.startswith("LEVEL") and "append-only" in out
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the files of other users")
+def test_unregistered_files_of_other_users_are_counted_apart(manager: TempFileManager) -> None:
+    manager.settings = manager.settings.model_copy(update={"max_age_seconds": 0.001})
+    registered(manager, "known")
+    for uid in (0, 1234):
+        path = Path(manager.base_dir) / f"of {uid}"
+        path.touch()
+        os.chown(path, uid, uid)
+    (finding,) = findings(manager, "unregistered")
+    assert finding.said == "2 files in the base directory without a record, 1 of other users"
+    assert finding.todo.endswith("With --owner any also those of other users.")
+
+
 def test_unregistered_files_are_counted_once_they_are_older_than_the_max_age(
     manager: TempFileManager,
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from support import assert_balanced
-from tempfleet import Outcome, Settings, State, TempFileManager
+from tempfleet import InvalidOwner, Outcome, Settings, State, TempFileManager, UnsafePath
+from tempfleet.filesystem import inspect
 from tempfleet.registry.keys import VOLUME_KEYS, volume_key
 from tempfleet.settings.settings import MAX_BATCH
 from tempfleet.testing import FakeClock
@@ -179,6 +180,54 @@ def test_a_file_that_was_registered_meanwhile_keeps_the_later_deadline(
     record = manager.get_record(path)
     assert record is not None and record.deadline_ms >= earlier.deadline_ms
     assert manager.cleanup_report(force=True).counts[Outcome.DELETED] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees and registers the files of other users")
+@pytest.mark.parametrize(
+    ("owner", "adopted"),
+    [
+        (None, ["theirs"]),
+        ("any", ["other", "ours", "theirs"]),
+        (0, ["ours"]),
+        ("root", ["ours"]),
+        ("1234", ["other"]),
+    ],
+)
+def test_root_adopts_only_the_files_of_the_base_directorys_owner_unless_another_is_named(
+    manager: TempFileManager,
+    base_dir: Path,
+    caplog: pytest.LogCaptureFixture,
+    owner: str | int | None,
+    adopted: list[str],
+) -> None:
+    users = {"theirs": 65534, "other": 1234, "ours": 0}
+    for name, uid in users.items():
+        path = write(base_dir / "deep" / name)
+        os.chown(path, uid, uid)
+    os.chown(base_dir, 65534, 65534)
+    result = manager.adopt(idle=0, owner=owner)
+    assert sorted(Path(file.path).name for file in result.files) == adopted
+    assert sorted(Path(record.path).name for record in manager.records()) == adopted
+    left = len(users) - len(adopted)
+    assert (f"Left out {left} unregistered files in {base_dir}" in caplog.text) == bool(left)
+    manager.cleanup(force=True)
+    assert sorted(os.listdir(base_dir / "deep")) == sorted(users.keys() - set(adopted))
+
+
+def test_a_file_that_got_another_owner_meanwhile_is_not_registered(
+    manager: TempFileManager, base_dir: Path
+) -> None:
+    path = write(base_dir / "file")
+    path.chmod(0o644)
+    with pytest.raises(UnsafePath, match=f"it belongs to uid {os.geteuid()}"):
+        inspect(str(path), manager.roots, ttl_ms=1000, uid=os.geteuid() + 1)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("owner", ["no such user", -1, "-1", ""])
+def test_an_unknown_owner_is_refused(manager: TempFileManager, owner: str | int) -> None:
+    with pytest.raises(InvalidOwner):
+        manager.adopt(owner=owner)
 
 
 def test_adopting_deletes_nothing_to_make_room(make_manager: MakeManager, base_dir: Path) -> None:

@@ -24,15 +24,26 @@ SHOWN = 100
 )
 @ttl_option
 @tags_option
+@click.option(
+    "--owner",
+    metavar="NAME|UID|any",
+    help="Only files of this user. The default is the user who runs this; for root, the base directory's owner.",
+)
 @click.option("--dry-run", is_flag=True, help="List the files that would be adopted; change nothing.")
 @pass_console
 def adopt(
-    console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...], dry_run: bool
+    console: Console,
+    idle: float | None,
+    ttl: float | None,
+    tags: tuple[str, ...],
+    owner: str | None,
+    dry_run: bool,
 ) -> int:
     """
     Register the files of the base directory that have no record.
 
-    Only files that have not changed for --idle, by default TEMP_FILE_MAX_AGE.
+    Only files that have not changed for --idle, by default TEMP_FILE_MAX_AGE, and only files of one user. A warning
+    shows the number of files of other users; --owner any adopts them too.
 
     Use it after Redis lost its data, or if programs left files behind. Their time to live starts now. Their modes are
     narrowed to TEMP_FILE_PERMISSION_MASK, as by register.
@@ -42,11 +53,16 @@ def adopt(
     \b
       tempfleet adopt --dry-run
       tempfleet adopt --idle 1d --ttl 1h --tag adopted
+      tempfleet adopt --owner www-data
     """
     validate_tags(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
-    if dry_run:
-        return _preview(console, idle)
-    registered, amount, refused = _register_all(console, idle, ttl, tags)
+    return _preview(console, idle, owner) if dry_run else _adopt(console, idle, ttl, tags, owner)
+
+
+def _adopt(
+    console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...], owner: str | None
+) -> int:
+    registered, amount, refused = _register_all(console, idle, ttl, tags, owner)
     console.answer(
         {
             "registered": registered,
@@ -63,23 +79,22 @@ def adopt(
 
 
 def _register_all(
-    console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...]
+    console: Console, idle: float | None, ttl: float | None, tags: tuple[str, ...], owner: str | None
 ) -> tuple[int, int, list[FileResult]]:
     """Returns the number of registered files, their bytes, and the results of the other files."""
-    manager, registered, amount, refused = console.existing, 0, 0, list[FileResult]()
+    registered, amount, refused = 0, 0, list[FileResult]()
     with console.progress("Adopting") as count:
-        for page in manager.unregistered(idle=idle):
-            paths = [file.path for file in page]
-            result = manager.register_batch(paths, ttl=ttl, tags=tags, make_room=False)
-            registered, amount = registered + result.registered, amount + result.bytes
-            refused += [file for file in result.files if file.outcome != REGISTERED]
+        for page in console.existing.adopt_pages(idle=idle, ttl=ttl, tags=tags, owner=owner):
+            adopted = [file for file in page if file.outcome == REGISTERED]
+            registered, amount = registered + len(adopted), amount + sum(file.size_bytes for file in adopted)
+            refused += [file for file in page if file.outcome != REGISTERED]
             count(registered)
     return registered, amount, refused
 
 
-def _preview(console: Console, idle: float | None) -> int:
+def _preview(console: Console, idle: float | None, owner: str | None) -> int:
     listed, files, amount = list[UnregisteredFile](), 0, 0
-    for page in console.existing.unregistered(idle=idle):
+    for page in console.existing.unregistered(idle=idle, owner=owner):
         listed += page if console.json else page[: SHOWN - len(listed)]
         files, amount = files + len(page), amount + sum(file.size_bytes for file in page)
     rows = [(duration(file.idle_seconds), size(file.size_bytes), text_cell(file.path)) for file in listed]

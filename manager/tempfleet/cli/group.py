@@ -20,6 +20,7 @@ import click
 from ..errors import (
     EmbeddedServerError,
     InvalidHoldName,
+    InvalidOwner,
     InvalidTag,
     InvalidTTL,
     ReasonTooLong,
@@ -150,7 +151,7 @@ def status_of(exc: BaseException) -> int:
     """The exit status for an error."""
     if isinstance(exc, RegistryUnavailable | RegistryDenied | EmbeddedServerError):
         return NO_REDIS
-    wrong_use = SettingsError | InvalidHoldName | InvalidTag | InvalidTTL | ReasonTooLong
+    wrong_use = SettingsError | InvalidHoldName | InvalidOwner | InvalidTag | InvalidTTL | ReasonTooLong
     return WRONG_USE if isinstance(exc, wrong_use) else EXIT_NO
 
 

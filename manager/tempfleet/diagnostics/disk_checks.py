@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 
 from ..errors import SettingsError, VolumeUnavailable
 from ..filesystem import Roots
 from ..formatting import counted
 from ..logs import printable
-from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disk
+from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disk, uid_of
 from ..registry import DISK, Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding, Level
@@ -101,8 +102,9 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
     try:
         with Roots.open(settings, create=False) as roots:
             confirm_disk(stats, roots)
-            pages = UnregisteredFiles(registry, roots).pages(idle_seconds=settings.max_age_seconds)
-            files = sum(map(len, pages))
+            pages = UnregisteredFiles(registry, roots).pages(idle_seconds=settings.max_age_seconds, uid=None)
+            owners = Counter(file.uid for page in pages for file in page)
+            files, others = owners.total(), owners.total() - owners[uid_of(None, roots) or 0]
     except SettingsError:
         return  # the check of the settings reports it
     except VolumeUnavailable as exc:
@@ -114,8 +116,10 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
     if files and stats.total("registered"):
         yield Finding.warning(
             "unregistered",
-            f"{counted(files, 'file')} in the base directory without a record",
-            "tempfleet adopt --dry-run lists them; tempfleet adopt registers them, so that they expire.",
+            f"{counted(files, 'file')} in the base directory without a record"
+            + (f", {others:,} of other users" if others else ""),
+            "tempfleet adopt --dry-run lists them; tempfleet adopt registers them, so that they expire."
+            + (" With --owner any also those of other users." if others else ""),
         )
     elif files:
         yield Finding.warning(

@@ -47,6 +47,7 @@ def inspect(
     confined: Sequence[str] | None = None,
     age_ms: int = 0,
     older_than_ms: int | None = None,
+    uid: int | None = None,
 ) -> NewFile:
     """
     Returns what to register for *path*: its identity, size and owner as they are now.
@@ -58,6 +59,7 @@ def inspect(
         directory: the whole directory is meant. Without it, a directory is refused.
         confined: directories that the path must be below as well (the roots of messages).
         older_than_ms: when a process registered the path that could not see it. A younger file was not meant.
+        uid: only a file of this user; None for any.
 
     Raises:
         FileMissing: nothing has that name.
@@ -68,7 +70,7 @@ def inspect(
     try:
         fd, name = _parent_of(path, root, roots)
         try:
-            status, identity = _look_at(path, root, roots, fd, name, older_than_ms, directory=directory)
+            status, identity = _look_at(path, root, roots, fd, name, older_than_ms, uid, directory=directory)
         finally:
             os.close(fd)
     except OSError as exc:
@@ -84,7 +86,15 @@ def _parent_of(path: str, root: Root, roots: Roots) -> tuple[int, str]:
 
 
 def _look_at(
-    path: str, root: Root, roots: Roots, fd: int, name: str, older_than_ms: int | None, *, directory: bool
+    path: str,
+    root: Root,
+    roots: Roots,
+    fd: int,
+    name: str,
+    older_than_ms: int | None,
+    uid: int | None,
+    *,
+    directory: bool,
 ) -> tuple[Stat, Identity]:
     """Refuse what may never be deleted, narrow the mode, and identify the rest."""
     reader = roots.system.reader()
@@ -93,6 +103,8 @@ def _look_at(
     if status.is_elsewhere(root.mount, root.device):
         raise unsafe(path, "mount")
     _refuse_stranger(path, status, roots)
+    if uid not in (None, status.uid):
+        raise unsafe(path, "owner", f"it belongs to uid {status.uid}")
     if older_than_ms is not None and is_younger(status, older_than_ms):
         raise unsafe(path, "too-young", "it was not there to be registered")
     if _narrow(fd, name, status, roots.settings.permission_mask):

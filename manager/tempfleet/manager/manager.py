@@ -37,7 +37,14 @@ from ..errors import (
 )
 from ..filesystem import Roots, StrPath, normalise, normalise_prefix
 from ..logs import logger, printable
-from ..reconciliation import Takeover, UnregisteredFile, disk_identity_of, take_over, verify_unverified
+from ..reconciliation import (
+    Takeover,
+    UnregisteredFile,
+    disk_identity_of,
+    take_over,
+    uid_of,
+    verify_unverified,
+)
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State, has_prefix
 from ..registry import DISK, Clock, Fleet, Registry, Store, VolumeStats, connect, server_clock
 from ..settings import Settings
@@ -593,16 +600,33 @@ class TempFileManager:
         health = health_check(self.local_volume.unchecked_registry, self.roots, self.settings)
         return health | {"max_age": self.max_age}
 
-    def unregistered(self, *, idle: float | None = None) -> Iterator[list[UnregisteredFile]]:
+    def unregistered(
+        self, *, idle: float | None = None, owner: str | int | None = None
+    ) -> Iterator[list[UnregisteredFile]]:
         """
         The unregistered regular files in the base directory, in pages; see ``adopt``. Files that changed in the last
         *idle* seconds (``max_age`` if not given) are left out: a program may be about to register them.
+
+        Args:
+            owner: only files of this user: a name, a uid, or "any" for all. If not given, only files of the user that
+                this process runs as. For root, only files of the base directory's owner.
+
+        Raises:
+            InvalidOwner: there is no such user.
         """
         self.local_volume.check()
-        return self.local_volume.unregistered.pages(idle_seconds=self.max_age if idle is None else idle)
+        uid = uid_of(owner, self.roots)
+        return self.local_volume.unregistered.pages(
+            idle_seconds=self.max_age if idle is None else idle, uid=uid
+        )
 
     def adopt(
-        self, *, idle: float | None = None, ttl: float | None = None, tags: Sequence[str] = ()
+        self,
+        *,
+        idle: float | None = None,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        owner: str | int | None = None,
     ) -> BatchResult:
         """
         Register every file that ``unregistered`` returns, for example after Redis lost its data. The files live for
@@ -610,11 +634,23 @@ class TempFileManager:
         No other file is deleted to make room.
         """
         began = time.monotonic()
-        results: list[FileResult] = []
-        for page in self.unregistered(idle=idle):
+        pages = self.adopt_pages(idle=idle, ttl=ttl, tags=tags, owner=owner)
+        return BatchResult([result for page in pages for result in page], time.monotonic() - began)
+
+    def adopt_pages(
+        self,
+        *,
+        idle: float | None = None,
+        ttl: float | None = None,
+        tags: Sequence[str] = (),
+        owner: str | int | None = None,
+    ) -> Iterator[list[FileResult]]:
+        """As ``adopt``; yields the results page by page, after each page is registered."""
+        terms = Terms.of(self.max_age if ttl is None else ttl, tags, uid=uid_of(owner, self.roots))
+        for page in self.unregistered(idle=idle, owner=owner):
             paths = [file.path for file in page]
-            results += self.register_batch(paths, ttl=ttl, tags=tags, make_room=False).files
-        return BatchResult(results, time.monotonic() - began)
+            records, errors = self._registrar.register_many(paths, terms, make_room=False)
+            yield of_records(records) + of_errors(errors)
 
     def take_over(self, host: str, *, progress: Callable[[int], None] | None = None) -> Takeover:
         """

@@ -35,6 +35,7 @@ class Terms:
     Attributes:
         confined: the files must be below one of these directories; None for any root.
         age_seconds: how long ago the files were registered.
+        uid: the files must belong to this user; None for any.
     """
 
     ttl_ms: int
@@ -43,6 +44,7 @@ class Terms:
     compress: bool = False
     confined: Sequence[str] | None = None
     age_seconds: float = 0
+    uid: int | None = None
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class Terms:
         compress: bool = False,
         confined: Sequence[str] | None = None,
         age_seconds: float = 0,
+        uid: int | None = None,
     ) -> Terms:
         """
         Check the arguments of a public call.
@@ -64,7 +67,7 @@ class Terms:
         """
         if compress and directory:
             raise ValueError("compress is for files; a directory is not compressed")
-        return cls(ttl_ms(ttl), validate_tags(tags), directory, compress, confined, age_seconds)
+        return cls(ttl_ms(ttl), validate_tags(tags), directory, compress, confined, age_seconds, uid)
 
 
 class OwnFiles:
@@ -114,6 +117,7 @@ class Registrar:
             directory=terms.directory,
             confined=terms.confined,
             age_ms=round(terms.age_seconds * 1000),
+            uid=terms.uid,
         )
         if terms.compress:
             file = replace(file, flags=file.flags + Flag.MAY_COMPRESS)

@@ -15,10 +15,11 @@ Does not: choose files to delete. It finishes deletions that were interrupted; a
 from .disk_identity import EPHEMERAL, confirm_disk, disk_identity_of
 from .interrupted import InterruptedMoves
 from .takeover import Takeover, preview_takeover, take_over
-from .unregistered import UnregisteredFile, UnregisteredFiles
+from .unregistered import ANY_OWNER, UnregisteredFile, UnregisteredFiles, uid_of
 from .unverified import UNVERIFIED, verify_unverified
 
 __all__ = [
+    "ANY_OWNER",
     "EPHEMERAL",
     "UNVERIFIED",
     "InterruptedMoves",
@@ -29,5 +30,6 @@ __all__ = [
     "disk_identity_of",
     "preview_takeover",
     "take_over",
+    "uid_of",
     "verify_unverified",
 ]

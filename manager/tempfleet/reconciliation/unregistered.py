@@ -5,6 +5,8 @@ They remain after Redis lost its last second or all of its data, after the resto
 that write here without registering. Such a file may belong to any program, so no file is adopted automatically. Files
 that changed recently are left out, because their users may be about to register them.
 
+Root could register the files of all users. It finds those of the base directory's owner, unless another owner is named.
+
 The search is one walk below the base directory. It follows no link and crosses no mount. It asks the registry about a
 thousand entries at a time, so its memory and its round trips do not grow with the number of files of one directory.
 
@@ -16,6 +18,7 @@ deleted at its deadline.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import time
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..embedded import directory_of, is_embedded
+from ..errors import InvalidOwner
 from ..filesystem import Roots, is_private_name
 from ..logs import logger, printable
 from ..registry import Fleet, Registry, Volume
@@ -37,12 +41,38 @@ class UnregisteredFile(NamedTuple):
 
     Attributes:
         idle_seconds: the time since its content, its name or its rights changed, by the clock of this host.
+        uid: its owner.
     """
 
     path: str
     is_directory: bool
     size_bytes: int
     idle_seconds: float
+    uid: int
+
+
+ANY_OWNER = "any"
+
+
+def uid_of(owner: str | int | None, roots: Roots) -> int | None:
+    """
+    Returns the uid of *owner*: a user's name, a uid or ANY_OWNER (then None).
+
+    Without an owner it is this user, because it may register no other files. For root it is the base directory's owner.
+
+    Raises:
+        InvalidOwner: no user has that name, or the uid is negative.
+    """
+    if owner is None:
+        return os.geteuid() or os.fstat(roots.base.fd).st_uid
+    if owner == ANY_OWNER:
+        return None
+    try:
+        return pwd.getpwnam(str(owner)).pw_uid
+    except (KeyError, ValueError):
+        if str(owner).isdecimal():
+            return int(owner)
+    raise InvalidOwner(f"{printable(str(owner))} is not a user. {InvalidOwner.__doc__}", value=owner)
 
 
 class UnregisteredFiles:
@@ -52,18 +82,29 @@ class UnregisteredFiles:
         self.registry = registry
         self.roots = roots
 
-    def pages(self, *, idle_seconds: float) -> Iterator[list[UnregisteredFile]]:
+    def pages(self, *, idle_seconds: float, uid: int | None) -> Iterator[list[UnregisteredFile]]:
         """
         Yields the regular files without a record that have not changed for *idle_seconds*, in pages.
 
+        Args:
+            uid: only the files of this user; None for all. A warning has the number of the others.
+
         A directory that cannot be read is left out with a warning.
         """
-        base = self.roots.base.path
-        volumes = Fleet(self.registry.store).volumes(host=self.registry.volume.host)
-        excluded = {
-            volume.base_dir for volume in volumes if volume != Volume(self.registry.volume.host, base)
-        }
-        excluded |= _embedded_directories(self.roots.settings)
+        others = 0
+        for page in self._pages_of_all():
+            files = [file for file in page if file.idle_seconds >= idle_seconds]
+            if owned := [file for file in files if uid in (None, file.uid)]:
+                yield owned
+            others += len(files) - len(owned)
+        if others:
+            base = printable(self.roots.base.path)
+            logger.warning(
+                "Left out %d unregistered files in %s that do not belong to uid %d", others, base, uid
+            )
+
+    def _pages_of_all(self) -> Iterator[list[UnregisteredFile]]:
+        base, excluded = self.roots.base.path, self._excluded()
         logs = _log_paths(self.roots.settings)
         if base in excluded:
             logger.warning(
@@ -79,9 +120,14 @@ class UnregisteredFiles:
                 directories += [
                     entry.path for entry in unregistered if entry.is_directory and entry.path not in excluded
                 ]
-                files = [e for e in unregistered if not e.is_directory and e.idle_seconds >= idle_seconds]
-                if files := [file for file in files if not file.path.startswith(logs)]:
-                    yield files
+                yield [e for e in unregistered if not e.is_directory and not e.path.startswith(logs)]
+
+    def _excluded(self) -> set[str]:
+        """The directories that are not searched."""
+        own = Volume(self.registry.volume.host, self.roots.base.path)
+        volumes = Fleet(self.registry.store).volumes(host=own.host)
+        others = {volume.base_dir for volume in volumes if volume != own}
+        return others | _embedded_directories(self.roots.settings)
 
     def _walk(self, directories: list[str]) -> Iterator[UnregisteredFile]:
         """Yields the entries of *directories*, also of directories that are appended meanwhile."""
@@ -127,4 +173,6 @@ def _file_of(directory: str, entry: os.DirEntry[str]) -> UnregisteredFile | None
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         return None
     idle = max(time.time() - max(status.st_mtime, status.st_ctime), 0.0)
-    return UnregisteredFile(f"{directory}/{entry.name}", stat.S_ISDIR(status.st_mode), status.st_size, idle)
+    return UnregisteredFile(
+        f"{directory}/{entry.name}", stat.S_ISDIR(status.st_mode), status.st_size, idle, status.st_uid
+    )
