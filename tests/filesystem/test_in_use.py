@@ -206,3 +206,28 @@ def test_a_file_that_is_opened_at_the_last_moment_gets_its_name_back(tmp_path: P
 def _waits(pid: int) -> bool:
     """Whether the process sleeps in the kernel, waiting for the write lock."""
     return Path(f"/proc/{pid}/wchan").read_text().startswith("__break_lease")
+
+
+@write_locks
+def test_the_working_directories_of_processes_are_found_by_their_paths(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a-b").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()"], cwd=tmp_path / "a" / "b", stdin=subprocess.PIPE
+    )
+    try:
+        paths = in_use.working_directories()
+        assert in_use.first_below(str(tmp_path / "a"), paths) == str(tmp_path / "a" / "b")
+        assert in_use.first_below(str(tmp_path / "a" / "b"), paths) == str(tmp_path / "a" / "b")
+        assert in_use.first_below(str(tmp_path / "a-b"), paths) == ""
+    finally:
+        process.communicate(b"\n")
+
+
+def test_a_path_below_a_directory_is_found_behind_its_neighbours() -> None:
+    paths = sorted(["/a", "/a-b", "/a.b/c", "/a/b", "/b"])
+    assert in_use.first_below("/a", paths) == "/a"
+    assert in_use.first_below("/a", paths[1:]) == "/a/b"
+    assert in_use.first_below("/a.b", paths) == "/a.b/c"
+    assert in_use.first_below("/a/b/c", paths) == ""
+    assert in_use.first_below("/c", paths) == ""

@@ -1,8 +1,9 @@
-"""The bounded walk through a tree: its bounds, its errors, and that it gives every descriptor back."""
+"""The walks through a tree: their bounds, their errors, and that they give every descriptor back."""
 
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from deletion_support import needs_linux
 from tempfleet.filesystem.syscalls import Capabilities, System
-from tempfleet.filesystem.tree_walk import OPEN_DIRECTORY, TooLarge, entries
+from tempfleet.filesystem.tree_walk import MOST_OPEN, OPEN_DIRECTORY, TooLarge, entries, every_entry
 
 
 @pytest.fixture(params=["native", "portable"])
@@ -106,3 +107,57 @@ def test_no_descriptor_stays_open(top: int, system: System, ends_by: str) -> Non
     except (TooLarge, KeyboardInterrupt):
         pass
     assert psutil.Process().num_fds() == before
+
+
+def test_every_entry_comes_with_its_path_and_no_link_is_followed(top: int, system: System) -> None:
+    found = sorted(path for path, _ in every_entry(top, system))
+    assert found == ["/1", "/a", "/a/2", "/a/b", "/a/b/3", "/a/b/c", "/empty", "/link"]
+
+
+def test_every_entry_is_found_at_any_depth(top: int, tree: Path, system: System) -> None:
+    chain = "/".join(["d"] * (MOST_OPEN + 10))
+    for beside in ("first", "second"):
+        (tree / chain / beside / "deepest").mkdir(parents=True)
+    found = {path for path, _ in every_entry(top, system)}
+    assert {f"/{chain}", f"/{chain}/first/deepest", f"/{chain}/second/deepest"} <= found
+    assert len(found) == 8 + MOST_OPEN + 10 + 4
+
+
+def test_a_directory_that_cannot_be_entered_is_reported_and_the_walk_goes_on(
+    top: int, tree: Path, system: System
+) -> None:
+    errors: list[OSError] = []
+    found = []
+    for path, entry in every_entry(top, system, on_error=errors.append):
+        found.append(path)
+        if entry.name == "a":
+            (tree / "a").rename(tree.parent / "elsewhere")
+    assert {"/1", "/a", "/empty", "/link"} == set(found)
+    assert [type(error) for error in errors] == [FileNotFoundError]
+
+
+@needs_linux
+@pytest.mark.parametrize("ends_by", ["the end", "the caller"])
+def test_the_walk_through_every_entry_leaves_no_descriptor_open(
+    top: int, tree: Path, system: System, ends_by: str
+) -> None:
+    (tree / "/".join(["d"] * (MOST_OPEN + 10))).mkdir(parents=True)
+    before = psutil.Process().num_fds()
+    walk = every_entry(top, system)
+    for path, _ in walk:
+        if ends_by == "the caller" and path.count("/") == MOST_OPEN + 5:
+            walk.close()
+            break
+    assert psutil.Process().num_fds() == before
+
+
+def test_memory_does_not_grow_with_the_number_of_directories(top: int, tree: Path, system: System) -> None:
+    for n in range(5000):
+        (tree / f"{n:0100}").mkdir()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in every_entry(top, system)) == 5008
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000

@@ -27,6 +27,7 @@ from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
+from .mounts import has_mount, other_names
 from .paths import (
     PREFIX,
     StrPath,
@@ -42,7 +43,6 @@ from .private_directory import ASIDE, FORM, FROM, NOTE, Entry, PrivateDirectory,
 from .roots import Root, Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
-from .tree_walk import has_mount
 
 __all__ = [
     "ASIDE",
@@ -78,6 +78,7 @@ __all__ = [
     "new_name",
     "normalise",
     "normalise_prefix",
+    "other_names",
     "outcome_of",
     "overwrite",
     "private_name",

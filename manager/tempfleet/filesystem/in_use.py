@@ -17,13 +17,19 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+from bisect import bisect_left
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 _F_SETSIG: Final = 10
 _F_SETLEASE: Final = 1024
 _F_GETLEASE: Final = 1025
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+
+
+_MOST_PROCESSES: Final = 1 << 16
 
 
 class Use(StrEnum):
@@ -93,3 +99,31 @@ def _is_locked(fd: int) -> bool:
         return False
     fcntl.flock(fd, fcntl.LOCK_UN)
     return False
+
+
+def working_directories() -> list[str]:
+    """
+    The working directories of the processes of this host, sorted; of other users' processes only if this is root.
+
+    The links in /proc are read and not followed, because a dead network file system would never answer.
+    """
+    directories = set()
+    try:
+        processes = islice(filter(str.isdigit, os.listdir("/proc")), _MOST_PROCESSES)
+    except OSError:
+        return []
+    for process in processes:
+        try:
+            directories.add(os.readlink(f"/proc/{process}/cwd"))
+        except OSError:
+            continue
+    return sorted(directories)
+
+
+def first_below(directory: str, paths: Sequence[str]) -> str:
+    """The first of the sorted *paths* that is *directory* or below it; "" if none is."""
+    for prefix in (directory, f"{directory}/"):
+        i = bisect_left(paths, prefix)
+        if i < len(paths) and (paths[i] == directory or paths[i].startswith(f"{directory}/")):
+            return paths[i]
+    return ""

@@ -1,12 +1,14 @@
-"""A bounded walk through a directory tree, and what is mounted in it."""
+"""
+Two walks through a directory tree: one is bounded and sees a part of a large tree, the other one sees every entry.
+
+Neither follows a symlink or crosses a mount. Neither recurses, and each gives back every descriptor.
+"""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Generator, Iterator
+from typing import Final, NamedTuple
 
 from .syscalls import System
 
@@ -18,6 +20,9 @@ MOST_LEVELS: Final = 64
 How many levels of directories are looked into. Each directory is opened from the top. Without openat2 that takes one
 call per level, and anybody can make a chain of thousands of directories: looking into it would take minutes.
 """
+
+MOST_OPEN: Final = 32
+"""How many levels ``every_entry`` keeps open at once. Each takes two descriptors."""
 
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -89,19 +94,83 @@ def _entries_of(directory: int) -> Iterator[os.DirEntry[str]]:
         os.close(directory)
 
 
-def has_mount(path: str) -> bool:
+class _Level(NamedTuple):
+    """An open directory of ``every_entry``, its path from the top, and its entries that were not looked at yet."""
+
+    fd: int
+    path: str
+    listing: Iterator[os.DirEntry[str]]
+    end_listing: Callable[[], None]
+
+    def close(self) -> None:
+        self.end_listing()
+        os.close(self.fd)
+
+
+def every_entry(
+    top: int, system: System, *, on_error: Callable[[OSError], None] = _raise
+) -> Generator[tuple[str, os.DirEntry[str]]]:
     """
-    Whether something is mounted on *path* or below it. Without mountinfo this is False; then emptying the directory
-    finds the mount.
+    Walk through the whole tree below the open directory *top*, however large and deep it is.
+
+    The memory does not grow with the number of entries, except with that of subdirectories more than MOST_OPEN levels
+    down.
+
+    Args:
+        on_error: called if a directory cannot be opened; the walk goes on without it.
+
+    Returns:
+        Pairs of a path from *top*, which begins with a slash, and the entry.
     """
-    encoded = os.fsencode(path)
+    levels: list[_Level] = []
     try:
-        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return False
-    points = (_unescape(line.split(b" ")[4]) for line in lines)
-    return any(point == encoded or point.startswith(encoded + b"/") for point in points)
+        levels.append(_level(top, ".", "", system))
+        while levels:
+            here = levels[-1]
+            for entry in here.listing:
+                path = f"{here.path}/{entry.name}"
+                yield path, entry
+                if not _is_directory(entry, on_error):
+                    continue
+                if len(levels) >= MOST_OPEN:
+                    yield from _deep_entries(here.fd, entry.name, here.path, system, on_error)
+                    continue
+                try:
+                    levels.append(_level(here.fd, entry.name, path, system))
+                except OSError as exc:
+                    on_error(exc)
+                    continue
+                break
+            else:
+                levels.pop().close()
+    finally:
+        for level in levels:
+            level.close()
 
 
-def _unescape(point: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), point)
+def _level(fd: int, name: str, path: str, system: System) -> _Level:
+    opened = system.open_beneath(fd, name, OPEN_DIRECTORY)
+    try:
+        listing = os.scandir(opened)
+        return _Level(opened, path, listing, listing.close)
+    except BaseException:
+        os.close(opened)
+        raise
+
+
+def _deep_entries(
+    anchor: int, name: str, above: str, system: System, on_error: Callable[[OSError], None]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The entries below the directory *name* of *anchor*. Each directory is opened from *anchor*, one at a time."""
+    waiting = [name]
+    while waiting:
+        relative = waiting.pop()
+        try:
+            directory = system.open_beneath(anchor, relative, OPEN_DIRECTORY)
+        except OSError as exc:
+            on_error(exc)
+            continue
+        for entry in _entries_of(directory):
+            yield f"{above}/{relative}/{entry.name}", entry
+            if _is_directory(entry, on_error):
+                waiting.append(f"{relative}/{entry.name}")
