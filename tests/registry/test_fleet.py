@@ -8,6 +8,7 @@ import redis
 from tempfleet import HostLive, RegistryError, Volume
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
 WEB1, WEB2 = Volume("web-1", "/base"), Volume("web-2", "/base")
@@ -93,3 +94,44 @@ def test_a_damaged_name_of_a_volume_hides_no_other(fleet: Fleet, redis_client: r
     fleet.announce(Volume("web-1", "/base"))
     redis_client.zadd("tempfleet:volumes", {"rubbish": 0, "|/base": 0, "web-1|relative": 0})
     assert fleet.volumes() == [Volume("web-1", "/base")]
+
+
+def test_what_is_registered_among_paths_is_read_from_all_volumes_in_one_round_trip(
+    fleet: Fleet, clock: FakeClock
+) -> None:
+    registry, other = fleet.registry(WEB1), fleet.registry(Volume("web-1", "/other"))
+    names = ("due", "promised", "held", "forever", "ended", "claimed", "dead", "dead early", "retried")
+    for name in names:
+        seconds = 1000 if name in ("promised", "held", "dead early") else 1
+        registry.register([NewFile(f"/base/{name}", seconds * 1000)])
+    other.register([NewFile("/base/promised", 5000)])
+    began_ms = clock.now_ms
+    registry.hold("/base/held", hold_ms=100_000)
+    registry.hold("/base/forever", hold_ms=None)
+    registry.hold("/base/ended", hold_ms=1000)
+    clock.advance(2)
+    for name in ("claimed", "dead", "dead early", "retried"):
+        claim = registry.claim_paths([f"/base/{name}"], lease_ms=1000, until_ms=began_ms)
+        if name.startswith("dead"):
+            registry.nack(claim.token, [Nack(f"/base/{name}", bury=True)])
+        if name == "retried":
+            registry.nack(claim.token, [Nack(f"/base/{name}", delay_ms=500)])
+    paths = [f"/base/{name}" for name in (*names, "unknown")]
+    fleet.inside([WEB1], paths)
+    before = fleet.store.round_trips
+    now_ms, found = fleet.inside([WEB1, other.volume], paths)
+    assert fleet.store.round_trips - before == 1
+    assert now_ms == began_ms + 2000
+    assert {inside.path.removeprefix("/base/"): inside[1:] for inside in found[WEB1]} == {
+        "due": ("due", began_ms + 1000),
+        "promised": ("promised", began_ms + 1_000_000),
+        "held": ("held", began_ms + 1_000_000),
+        "forever": ("held", None),
+        "ended": ("ended", None),
+        "claimed": ("claimed", None),
+        "dead": ("dead", None),
+        "dead early": ("promised", began_ms + 1_000_000),
+        "retried": ("promised", began_ms + 2500),
+    }
+    assert found[other.volume] == [("/base/promised", "promised", began_ms + 5000)]
+    assert fleet.inside([], paths) == (0, {})

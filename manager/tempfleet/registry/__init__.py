@@ -25,7 +25,7 @@ from .registry import Registry
 from .stats import LEFT, Histogram, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
 from .upgrade import Upgrade, upgrade
-from .values import NO_LIMITS, Claim, Limits, Nack, Registration
+from .values import NO_LIMITS, Claim, Inside, Limits, Nack, Registration
 
 __all__ = [
     "DISK",
@@ -39,6 +39,7 @@ __all__ = [
     "Fleet",
     "Histogram",
     "Host",
+    "Inside",
     "Limits",
     "Memory",
     "Nack",

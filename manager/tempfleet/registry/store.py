@@ -72,17 +72,25 @@ class Store:
         argv = self._argv(script, args, more)
         return self.call(self._evaluate, script, slots, argv, announce, repeat=name not in NEVER_REPEATED)
 
-    def run_each(self, calls: Sequence[tuple[str, Mapping[str, bytes], Mapping[str, Argument]]]) -> list[Any]:
+    def run_each(
+        self,
+        calls: Sequence[tuple[str, Mapping[str, bytes], Mapping[str, Argument]]],
+        *,
+        more: Sequence[Argument] = (),
+    ) -> list[Any]:
         """
         Run several scripts in one round trip, each with its keys and named arguments. Returns the reply of each, or
         its error: a script that fails does not affect the others.
+
+        Args:
+            more: the arguments of each script after the named ones.
         """
         if not calls:
             return []
         prepared = []
         for name, keys, args in calls:
             script = scripts.load(name)
-            prepared.append((script, [keys[key] for key in script.keys], self._argv(script, args, ())))
+            prepared.append((script, [keys[key] for key in script.keys], self._argv(script, args, more)))
 
         def send() -> list[Any]:
             pipeline = self.client.pipeline(transaction=False)

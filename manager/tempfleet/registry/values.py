@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
@@ -76,6 +77,20 @@ class Reaped:
         """From the reply of scripts/reap.lua."""
         recovered, unheld, more = reply
         return cls(recovered, unheld, bool(more))
+
+
+class Inside(NamedTuple):
+    """
+    A registered file in a directory that is about to be deleted.
+
+    Attributes:
+        kind: see scripts/inside.lua.
+        until_ms: when that ends, None if that is unknown.
+    """
+
+    path: str
+    kind: str
+    until_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
