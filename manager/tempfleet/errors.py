@@ -95,6 +95,14 @@ class FileMissing(PathError, FileNotFoundError):
         return cls(f"{printable(path)}: {cls.__doc__}", path=path, reason=reason)
 
 
+class FileHeld(PathError):
+    """The file is held; nothing was changed. tempfleet explain shows who holds it."""
+
+    @classmethod
+    def of(cls, path: str) -> Self:
+        return cls(f"{printable(path)}: {cls.__doc__}", path=path, reason="held")
+
+
 class BatchError(TempfleetError):
     """Some files could not be registered; all others were. *records* and *errors* (by path) list them."""
 

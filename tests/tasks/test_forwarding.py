@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from support import wait_until
-from tempfleet import AlreadyClaimed, Settings, TempFileManager, UnsafePath
+from tempfleet import AlreadyClaimed, FileHeld, Settings, TempFileManager, UnsafePath
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
 from tempfleet.registry.values import Nack
@@ -106,6 +106,19 @@ def test_a_message_cannot_bring_the_deadline_of_a_silent_hosts_file_forward(
     record = returning.manager.get_record(path)
     assert record is not None and not record.is_unverified and record.tags == ("mine",)
     assert 0 <= record.deadline_ms - deadline_ms < 1000
+
+
+def test_no_message_ends_a_hold_of_a_silent_host(here: Runtime, silent: Silence) -> None:
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    returning.manager.register(path, ttl=0.001)
+    returning.manager.hold(path)
+    with pytest.raises(FileHeld):
+        send(here, "unregister", str(path), host="web-2")
+    send(here, "register", str(path), host="web-2", ttl=0.001)
+    returns_and_cleans(returning, after_ms=deadline_of(returning.manager, path) + 1)
+    record = returning.manager.get_record(path)
+    assert path.exists() and record is not None and record.keepers == 1
 
 
 def test_a_message_renews_a_file_that_a_silent_host_has_registered(here: Runtime, silent: Silence) -> None:

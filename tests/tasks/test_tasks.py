@@ -14,6 +14,7 @@ from celery.exceptions import Retry
 from support import wait_until
 from tempfleet import (
     BatchError,
+    FileHeld,
     FileMissing,
     InvalidTag,
     InvalidTTL,
@@ -130,6 +131,22 @@ def test_a_message_renews_and_unregisters(app: Celery, manager: TempFileManager,
     app.tasks["tempfleet.unregister"](str(path), host="web-1")
     assert not manager.is_temp_file(path)
     assert path.exists()
+
+
+def test_no_message_ends_a_hold(app: Celery, manager: TempFileManager, base_dir: Path) -> None:
+    path = make(base_dir)
+    manager.register(path, ttl=0.001)
+    manager.hold(path, reason="legal hold")
+    before = manager.registry.keepers(str(path.resolve()))
+    with pytest.raises(FileHeld, match="is held; nothing was changed"):
+        app.tasks["tempfleet.unregister"](str(path), host="web-1")
+    assert manager.stats().total("rejected:FileHeld") == 1
+    app.tasks["tempfleet.renew"](str(path), host="web-1", ttl=0.001)
+    app.tasks["tempfleet.register"](str(path), host="web-1", ttl=0.001)
+    wait_until(lambda: manager.registry.now_ms() > manager.get_record(path).deadline_ms)  # type: ignore[union-attr]
+    assert manager.cleanup() == manager.clear_all() == 0
+    assert manager.registry.keepers(str(path.resolve())) == before
+    assert not [name for name in app.tasks if "hold" in name]
 
 
 def test_a_message_may_only_name_files_below_its_roots(

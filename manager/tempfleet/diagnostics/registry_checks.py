@@ -74,7 +74,7 @@ def check_registry(registry: Registry, stats: VolumeStats) -> Iterator[Finding]:
     for path in broken[:FILES_CHECKED]:
         yield Finding.error(
             "record",
-            f"{printable(path)} is in no set, in several sets, or has no record",
+            f"{printable(path)} is in no set, in several sets, has no record, or is held without a hold",
             "Register it again, or run tempfleet unregister.",
         )
     if not (stats.imbalance or broken):

@@ -338,15 +338,18 @@ class TempFileManager:
             self.cleaner.deleter.audit_unheld(absolute, name, by=own)
         return existed
 
-    def unregister(self, path: StrPath) -> None:
+    def unregister(self, path: StrPath, *, with_held: bool = True) -> None:
         """
-        Stop managing a file. It stays as it is; a compressed file is decompressed first.
+        Stop managing a file. It stays as it is; a compressed file is decompressed first. Its holds end.
+
+        Args:
+            with_held: False: refuse to unregister a held file. For callers who act for a stranger.
 
         Raises:
-            NotRegistered, AlreadyClaimed: nothing changed.
+            NotRegistered, AlreadyClaimed, FileHeld: nothing changed.
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
-        self._registrar.unregister(normalise(path))
+        self._registrar.unregister(normalise(path), with_held=with_held)
 
     def revive(self, path: StrPath) -> None:
         """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ..capacity import check_size, quota_error
 from ..errors import (
     AlreadyClaimed,
+    FileHeld,
     FileMissing,
     NotRegistered,
     QuotaExceeded,
@@ -150,19 +151,21 @@ class Registrar:
                 errors[registration.file.path] = exc
         return records, errors
 
-    def unregister(self, path: str) -> None:
+    def unregister(self, path: str, *, with_held: bool = True) -> None:
         """
         Raises:
-            NotRegistered, AlreadyClaimed: nothing changed.
+            NotRegistered, AlreadyClaimed, FileHeld: nothing changed.
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         registry = self.local.registry
-        code = registry.unregister([path])[path]
+        code = registry.unregister([path], with_held=with_held)[path]
         if code == "compressed":
             total = "released" if self._decompress_if_there(path) else "missing"
-            code = registry.unregister([path], total=total)[path]
+            code = registry.unregister([path], total=total, with_held=with_held)[path]
         if code == "absent":
             raise NotRegistered.of(path, self.local.volume.in_words)
+        if code == "held":
+            raise FileHeld.of(path)
         if code != "released":
             raise AlreadyClaimed.of(path, compressing=code == "compressed")
 

@@ -165,19 +165,24 @@ class Registry(KeeperRegistry):
         return self._codes("revive", list(paths))
 
     def unregister(
-        self, paths: Iterable[str], *, total: str = "released", until_ms: int | None = None
+        self,
+        paths: Iterable[str],
+        *,
+        total: str = "released",
+        until_ms: int | None = None,
+        with_held: bool = True,
     ) -> dict[str, str]:
         """
-        Stop managing files without touching them. Returns the code of each path: released, claimed, compressed
-        (decompress it first), newer or absent.
+        Stop managing files without touching them; their holds end. Returns the code of each path: released, claimed,
+        compressed (decompress it first), newer, held or absent.
 
         Args:
             total: the counter: "released", "missing" (the file is gone) or "moved_out" (another registry has it).
             until_ms: when the caller looked at the files. A file registered later is newer, and stays registered.
+            with_held: False: held files stay registered.
         """
-        return self._codes(
-            "unregister", list(paths), total=total, until_ms="" if until_ms is None else until_ms
-        )
+        until = "" if until_ms is None else until_ms
+        return self._codes("unregister", list(paths), total=total, until_ms=until, with_held=int(with_held))
 
     def take_over(self, other: Registry, paths: Sequence[str]) -> dict[str, str]:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tempfleet import FileHeld
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.reconciliation import UNVERIFIED
@@ -120,7 +121,7 @@ class Renew(FileMessage):
 
 @dataclass(frozen=True)
 class Unregister(FileMessage):
-    """Drops the record of a file; the file stays."""
+    """Drops the record of a file; the file stays. Refused for a held file, because no message ends a hold."""
 
     task = "tempfleet.unregister"
 
@@ -132,12 +133,15 @@ class Unregister(FileMessage):
 
     def here(self, runtime: Runtime) -> Answer:
         confine(self.path, runtime.settings)
-        runtime.manager.unregister(self.path)
+        runtime.manager.unregister(self.path, with_held=False)
         return {"released": True}
 
     def unverified(self, runtime: Runtime) -> Answer:
         registry = registry_of_silent(runtime, self.host, (self.path,))
-        return {"released": registry.unregister([self.path])[self.path] == "released"}
+        code = registry.unregister([self.path], with_held=False)[self.path]
+        if code == "held":
+            raise FileHeld.of(self.path)
+        return {"released": code == "released"}
 
 
 def _unverified_file(path: str, life_ms: int, tags: Sequence[str]) -> NewFile:

@@ -17,9 +17,11 @@
   ARGV[1]   schema    int   refused if the registry has another one
   ARGV[2]   total     str   the total that counts them: released, missing or moved_out
   ARGV[3]   until_ms  int   only files registered at or before it; '' for all
-  ARGV[4+]  files     1 each: path
+  ARGV[4]   with_held int   1: also held files
+  ARGV[5+]  files     1 each: path
 
-  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), compressed
+  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), held (nothing
+           changed; only without with_held), compressed
            (nothing changed, because its user could not read it; only if total is released), newer (registered
            after until_ms: nothing changed), absent
   Atomic   a path leaves all sets, its record and its keepers together.
@@ -41,6 +43,8 @@ for i = FIRST, #ARGV do
     code = 'claimed'
   elseif before and (registered or 0) > before then
     code = 'newer'
+  elseif with_held ~= '1' and redis.call('ZSCORE', held, path) then
+    code = 'held'
   elseif total == 'released' and has(flags, 'z') and not has(flags, 'q') then
     code = 'compressed'
   else
