@@ -49,6 +49,10 @@ class Entry:
     def reason(self) -> str:
         return self.longest[1] if self.keepers else ""
 
+    @property
+    def is_being_deleted(self) -> bool:
+        return self.state == "leased" or "b" in self.flags
+
     def is_one_of(self, identity: str) -> bool:
         return identity in self.identity.split("+")
 
@@ -85,6 +89,8 @@ class Model:
                     fresh.deadline = fresh.next_try = max(fresh.deadline, old.behind.deadline)
                 old.behind = fresh
             return "claimed" if same else "behind"
+        if same and old.is_being_deleted:
+            return "claimed"
         if same:
             fresh.deadline = fresh.next_try = max(fresh.deadline, old.deadline)
         if old.state == "held":
@@ -96,7 +102,7 @@ class Model:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
-        if entry.state == "leased":
+        if entry.is_being_deleted:
             return "claimed"
         entry.deadline = max(entry.deadline, self.now + ttl)
         if entry.state == "waiting":
@@ -107,7 +113,7 @@ class Model:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
-        if entry.state == "leased":
+        if entry.is_being_deleted:
             return "claimed"
         end = None if ms is None else self.now + ms
         old_end, old_reason = entry.keepers.get(name, (0, ""))
@@ -143,7 +149,7 @@ class Model:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
-        if entry.state == "leased":
+        if entry.is_being_deleted and entry.state != "dead":
             return "claimed"
         if "z" in entry.flags and "q" not in entry.flags:
             return "compressed"
@@ -155,7 +161,7 @@ class Model:
         entry = self.files.get(path)
         if entry is None or entry.identity != expected:
             return False
-        if entry.state == "leased" and "+" not in expected:
+        if "b" in entry.flags or (entry.state == "leased" and "+" not in expected):
             return False
         entry.identity, entry.flags = identity, marks
         entry.size = entry.size if size is None else size
@@ -175,6 +181,13 @@ class Model:
         self.leases[token] = self.now + lease
         for path in paths:
             self.files[path] = replace(self.files[path], state="leased", next_try=None, token=token)
+
+    def begin(self, token: int, path: str) -> bool:
+        if not self._holds(path, token) or self.leases[token] <= self.now:
+            return False
+        entry = self.files[path]
+        entry.flags += "" if "b" in entry.flags else "b"
+        return True
 
     def _holds(self, path: str, token: int) -> bool:
         entry = self.files.get(path)

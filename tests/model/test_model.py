@@ -175,6 +175,13 @@ class Walk(RuleBasedStateMachine):
         assert settled == self.model.ack(token, outcomes)
 
     @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        token = data.draw(self._a_token())
+        path = data.draw(st.sampled_from(self.claimed[token])).path
+        assert self.registry.begin(token, path) == self.model.begin(token, path)
+
+    @precondition(lambda self: self.tokens)
     @rule(data=st.data(), delay=st.sampled_from([None, 1, 2500]), bury=st.booleans(), counts=st.booleans())
     def nack(self, data: st.DataObject, delay: int | None, bury: bool, counts: bool) -> None:
         token = data.draw(self._a_token())

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tempfleet import (
+    AlreadyClaimed,
     Deletion,
     LeaseLost,
     Outcome,
@@ -232,6 +233,56 @@ def test_what_was_registered_after_it_was_looked_at_is_not_released_for_what_was
     assert codes == {"/base/a": "newer", "/base/b": "released"}
     stats = registry.stats()
     assert (stats.active, stats.total("missing"), stats.imbalance) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("after", ["nacked", "reaped"])
+def test_a_file_whose_destruction_has_begun_can_neither_be_renewed_nor_held_nor_released(
+    registry: Registry, clock: FakeClock, after: str
+) -> None:
+    registry.register([new()])
+    claim = claim_all(registry, clock)
+    assert registry.begin(claim.token, "/base/a")
+    if after == "nacked":
+        registry.nack(claim.token, kept(claim))
+    else:
+        clock.advance(LEASE_MS / 1000)
+        registry.reap()
+    assert (record_of(registry, "/base/a").state, record_of(registry, "/base/a").flags) == (
+        State.WAITING,
+        "b",
+    )
+    with pytest.raises(AlreadyClaimed):
+        registry.renew("/base/a", ttl_ms=1)
+    with pytest.raises(AlreadyClaimed):
+        registry.hold("/base/a", hold_ms=None)
+    assert registry.unregister(["/base/a"]) == {"/base/a": "claimed"}
+    assert registry.unregister(["/base/a"], total="missing") == {"/base/a": "claimed"}
+    assert [result.code for result in registry.register([new()])] == ["claimed"]
+    assert [result.code for result in registry.register([new(identity="i2")])] == ["swapped"]
+    assert record_of(registry, "/base/a").flags == ""
+
+
+def test_a_person_may_forget_a_dead_letter_whose_destruction_has_begun(
+    registry: Registry, clock: FakeClock
+) -> None:
+    registry.register([new()])
+    claim = claim_all(registry, clock)
+    registry.begin(claim.token, "/base/a")
+    registry.nack(claim.token, kept(claim, bury=True))
+    assert registry.unregister(["/base/a"], total="missing") == {"/base/a": "released"}
+
+
+@pytest.mark.parametrize("reaped", [False, True])
+def test_destruction_cannot_begin_after_the_end_of_the_lease(
+    registry: Registry, clock: FakeClock, reaped: bool
+) -> None:
+    registry.register([new()])
+    claim = claim_all(registry, clock)
+    clock.advance(LEASE_MS / 1000)
+    if reaped:
+        registry.reap()
+    assert not registry.begin(claim.token, "/base/a")
+    assert record_of(registry, "/base/a").flags == ""
 
 
 # -- claim, extend

@@ -135,6 +135,13 @@ class Registry(KeeperRegistry):
         if not self._run("extend", token=token, lease_ms=lease_ms):
             raise LeaseLost
 
+    def begin(self, token: int, path: str) -> bool:
+        """
+        Record that the destruction of a claimed file begins: renew, hold and unregister are refused from now on, also
+        after its claim. Returns False, and changes nothing, if the claim has ended.
+        """
+        return bool(self._run("begin", token=token, path=os.fsencode(path)))
+
     def ack(self, token: int, deletions: Sequence[Deletion]) -> int:
         """Forget files that are gone. Returns the number of files settled; see ``_settle``."""
         rows = [

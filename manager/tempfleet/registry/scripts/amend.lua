@@ -14,8 +14,8 @@
   ARGV[7]  total     str   compressed, decompressed, or '' to count nothing
   ARGV[8]  saved     int   bytes that compression freed on the disk
 
-  Returns  1, or 0 if nothing changed: there is no such record, it has another identity, lacks the flag or is in
-           quarantine, or a claim was made when the record stood for one object only
+  Returns  1, or 0 if nothing changed: there is no such record, it has another identity, lacks the flag, is in
+           quarantine or half deleted, or a claim was made when the record stood for one object only
   Atomic   the record stays in its set and keeps its times, owner and tags; totals and tags follow its size.
   Cost     O(tags of the file). Its first write adds, so at maxmemory Redis refuses the whole call.
   Uses     record, totals
@@ -26,7 +26,7 @@ if not saved_bytes or not (total == '' or total == 'compressed' or total == 'dec
 end
 
 local registered, deadline, old_size, old_identity, flags, uid, tail = parse(redis.call('HGET', records, path))
-if old_identity ~= expected or has(flags, 'q') or not has(flags, needed) then
+if old_identity ~= expected or has(flags, 'q') or has(flags, 'b') or not has(flags, needed) then
   return 0
 end
 if not has(old_identity, '+') and redis.call('ZSCORE', leases, path) then

@@ -15,12 +15,12 @@
   ARGV[3+]  files     5 each: path, name of the keeper, keep_ms ('' for no end), reason ('' for none), instead (the
                       name of another keeper that ends in the same move; '' for none)
 
-  Returns  {code, end_ms, ...} two for each file, in order: kept, claimed (being deleted: nothing changed), absent;
-           and the end of the keeper, 'inf' if it has none, '' if nothing changed
+  Returns  {code, end_ms, ...} two for each file, in order: kept, claimed (its deletion has begun: nothing
+           changed), absent; and the end of the keeper, 'inf' if it has none, '' if nothing changed
   Atomic   a path moves from registry or dead to held; its record keeps its deadline. A keeper's reason came
            with its end: a call that would end it earlier changes neither.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, keepers, release, schema
+  Uses     number, clock, begun, keepers, release, schema
 ]]
 if MORE % 5 ~= 0 then
   return redis.error_reply('ERR a file takes five arguments')
@@ -51,8 +51,9 @@ end
 local reply = {}
 for i = FIRST, #ARGV, 5 do
   local path, instead, code, ends = ARGV[i], ARGV[i + 4], 'absent', ''
-  if redis.call('HEXISTS', records, path) == 1 then
-    code = redis.call('ZSCORE', leases, path) and 'claimed' or 'kept'
+  local record = redis.call('HGET', records, path)
+  if record then
+    code = is_being_deleted(path, record) and 'claimed' or 'kept'
   end
   if code == 'kept' then
     redis.call('ZREM', registry, path)

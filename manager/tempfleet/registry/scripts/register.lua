@@ -30,7 +30,8 @@
              swapped  another file has the name: its record replaces the old one
              behind   another file, while the old one is being deleted: it waits in next, with the later deadline
                       if it waits there already
-             claimed  the same file, or an unverified one, while it is being deleted: nothing changed
+             claimed  the same file, or an unverified one, while it is being deleted, or once that has begun (flag b):
+                      nothing changed
              tags     the same file, which would have more than 32 tags then: nothing changed
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
@@ -119,6 +120,8 @@ for i = FIRST, #ARGV, 8 do
       old = redis.call('HGET', next, path)
       _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
       same = not same and is_same_file(gone_identity, gone_flags, identity, flags)
+    elseif same and has(gone_flags, 'b') then
+      code = 'claimed'
     end
     if same then
       deadline = math.max(deadline, gone_deadline)

@@ -11,11 +11,11 @@
 
   Returns  {code, deadline_ms, ...} two for each file, in order; the code is
              renewed  its deadline is now + ttl_ms, or its old deadline if that is later
-             claimed  it is being deleted: nothing changed
+             claimed  it is being deleted, or that has begun and was interrupted: nothing changed
              absent   it is not registered
   Atomic   no path moves; a held or dead file stays in its set and gets the new deadline.
   Cost     O(files * log N)
-  Uses     number, clock, deadline, schema
+  Uses     number, clock, deadline, begun, schema
 ]]
 if MORE % 2 ~= 0 then
   return redis.error_reply('ERR a file takes two arguments')
@@ -32,7 +32,7 @@ for i = FIRST, #ARGV, 2 do
   local record = redis.call('HGET', records, path)
   if not record then
     code = 'absent'
-  elseif redis.call('ZSCORE', leases, path) then
+  elseif is_being_deleted(path, record) then
     code = 'claimed'
   else
     deadline = math.max(deadline, tonumber(deadline_of(record)))

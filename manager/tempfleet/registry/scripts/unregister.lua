@@ -20,10 +20,10 @@
   ARGV[4]   with_held int   1: also held files
   ARGV[5+]  files     1 each: path
 
-  Returns  {code, ...} one for each file, in order: released, claimed (being deleted: nothing changed), held (nothing
-           changed; only without with_held), compressed
-           (nothing changed, because its user could not read it; only if total is released), newer (registered
-           after until_ms: nothing changed), absent
+  Returns  {code, ...} one for each file, in order: released, claimed (its deletion has begun: nothing changed; a dead
+           letter and a moved_out file are released all the same), held (nothing changed; only without with_held),
+           compressed (nothing changed, because its user could not read it; only if total is released), newer
+           (registered after until_ms: nothing changed), absent
   Atomic   a path leaves all sets, its record and its keepers together.
   Cost     O(files * log N); removes before it adds.
   Uses     record, totals, failures, keepers, release, schema
@@ -40,6 +40,8 @@ for i = FIRST, #ARGV do
   if not record then
     code = 'absent'
   elseif redis.call('ZSCORE', leases, path) then
+    code = 'claimed'
+  elseif has(flags, 'b') and total ~= 'moved_out' and not redis.call('ZSCORE', dead, path) then
     code = 'claimed'
   elseif before and (registered or 0) > before then
     code = 'newer'
