@@ -93,21 +93,21 @@ def test_a_quarantine_that_loses_the_race_gives_the_stranger_its_name_back_and_l
 ) -> None:
     path.write_text("x")
     record = registered(roots, path)
-    with at("set-aside.noted", lambda: swap(path)):
+    with at("guarded.found", lambda: swap(path)):
         [result] = Deleter(roots, roots.settings).quarantine([record], token=7, may_go_on=lambda: True)
     assert isinstance(result, Deletion) and (result.outcome, result.reason) == (Outcome.REPLACED, "raced")
     assert path.read_text() == "precious"
     assert root_of(roots, path).private.names() == []
 
 
-def test_recovery_removes_a_link_to_an_origin_only_if_its_file_can_no_longer_come(roots: Roots) -> None:
-    """The link is made just before its file is moved there."""
+def test_recovery_removes_a_companion_only_if_its_file_can_no_longer_come(roots: Roots) -> None:
+    """The companion is made just before its file is moved there."""
     private = roots.base.private.open()
     new, lonely, beside = (f"{'0' * 32}.{n}.1.{FROM}" for n in range(3))
     file = beside.removesuffix(FROM) + ASIDE
     os.close(os.open(file, os.O_CREAT | os.O_WRONLY, dir_fd=private))
     for name in (new, lonely, beside):
-        os.symlink("/origin", name, dir_fd=private)
+        os.close(os.open(name, os.O_CREAT, dir_fd=private))
     two_hours_ago = time.time() - 7200
     for name in (lonely, beside):
         os.utime(name, (two_hours_ago, two_hours_ago), dir_fd=private, follow_symlinks=False)

@@ -58,7 +58,5 @@ def test_a_foreign_file_beside_the_journals_stops_no_clean_up(
     manager.clear_all()
     (base_dir / f".tempfleet-{os.geteuid()}" / "note.bak").touch()
     manager.create().close()
-    manager.cleaner.interrupted_moves = InterruptedMoves(
-        manager.registry, manager.roots, manager.cleaner.deleter
-    )
+    manager.cleaner.interrupted_moves = InterruptedMoves(manager.registry, manager.cleaner.deleter)
     assert manager.clear_all() == 1

@@ -27,6 +27,7 @@ from .batch import Batch, Lease
 from .batch_runner import BatchRunner
 from .cause import Cause
 from .preview import Preview, is_due
+from .promises import RegistryPromises
 from .report import CleanupReport
 
 Progress = Callable[[CleanupReport], None]
@@ -45,12 +46,13 @@ class Cleaner:
         self.registry = registry
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
-        self.deleter = Deleter(roots, settings)
-        self.interrupted_moves = InterruptedMoves(registry, roots, self.deleter)
+        self.deleter = Deleter(roots, settings, RegistryPromises(registry))
+        self.interrupted_moves = InterruptedMoves(registry, self.deleter)
         self.previews = Preview(registry, self.deleter, self.hooks, settings)
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
         self._disk_confirmed = False
+        self._recovered_ever = 0
 
     def clean_due(
         self,
@@ -223,7 +225,7 @@ class Cleaner:
             return time.monotonic() < end and not (stop is not None and stop.is_set())
 
         round_trips = self.registry.store.round_trips
-        self.interrupted_moves.recover(may_start)
+        self.interrupted_moves.recover(may_start, self._recovered_ever)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self.runner.run(batch, may_start, report)
@@ -243,6 +245,7 @@ class Cleaner:
         while more:
             reaped = self.registry.reap()
             recovered, more = recovered + reaped.recovered, reaped.more
+            self._recovered_ever = reaped.recovered_ever
         if recovered:
             logger.info("Recovered %d files from claims that had run out", recovered)
         return recovered

@@ -25,8 +25,10 @@ entry that will be unlinked.
 contains the inode's generation, and the birth time is the next best; see ``filesystem.Identity``.
 
 **After a crash** a file has its own name, or is in the private directory under a digest of it. The next claim of the
-record looks there. A locked ``journal`` lets ``recovery`` find it without the record. A tree that was half emptied is a
-directory again, and emptying it goes on. tests/system/attacks kills a process between every two of these steps.
+record looks there. A locked ``journal`` lets ``recovery`` find it without the record. An entry's name shows what it is
+(``whose``): moved and not proven yet, so perhaps a stranger's; begun, so ours and half destroyed; or in quarantine,
+with a ``companion``. What was begun is never given back, and destroying it goes on. tests/system/attacks kills a
+process between every two of these steps.
 
 **What is not proven.**
 
@@ -52,11 +54,15 @@ directory again, and emptying it goes on. tests/system/attacks kills a process b
 
     deleter                the face: chooses the way for each record
     direct, guarded        the two ways; plan is what both make first
+    moving                 the steps of the guarded way after its checks
     quarantine, restore    deleted files that wait, and their way back
     exchange               a file's other form (compressed or plain) takes its name
     checks, skip           every reason not to delete, and not to exchange
     unlink                 the last step: a file or a tree
+    comparison, whose      is it the registered file? what is an entry of the private directory?
     session, journal       what one call keeps open, and what it wrote down for a recovery
+    note, companion        the form of what is written beside files; that of a quarantined file
+    promises               the registry, as deleting sees it
     recovery               files that dead processes left in the private directories
     footprint              the space that a deletion would free
     empty_parents          directories that became empty
@@ -75,18 +81,22 @@ from .empty_parents import parents_of, remove_empty
 from .exchange import Agreement, NewForm, Source
 from .outcome_log import log
 from .plan import Quarantined
+from .promises import NOBODY, Owner, Promises
 from .quarantine import QUARANTINE
-from .recovery import Recovered, recover, stands_for_another
-from .restore import QuarantinedFile, origin_of, quarantined_files
+from .recovery import Recovered, recover
+from .restore import QuarantinedFile, bytes_in_quarantine, origin_of
 from .session import Session
 from .skip import Skip, Unchanged
 from .unlink import undo_creation
 
 __all__ = [
+    "NOBODY",
     "QUARANTINE",
     "Agreement",
     "Deleter",
     "NewForm",
+    "Owner",
+    "Promises",
     "Quarantined",
     "QuarantinedFile",
     "Recovered",
@@ -94,16 +104,15 @@ __all__ = [
     "Skip",
     "Source",
     "Unchanged",
+    "bytes_in_quarantine",
     "check_place",
     "exchange",
     "failpoints",
     "log",
     "origin_of",
     "parents_of",
-    "quarantined_files",
     "recover",
     "remove_empty",
-    "stands_for_another",
     "undo_creation",
     "usual_path",
 ]

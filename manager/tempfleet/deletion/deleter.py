@@ -11,12 +11,16 @@ from ..filesystem import PREFIX, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..records import Way as Word
 from ..settings import Settings
-from . import checks, guarded, restore
+from . import checks, restore
 from .audit import AuditLines, AuditLog, unheld_line
+from .comparison import SAME, compare
 from .direct import Direct
 from .footprint import Footprint, footprint_of
-from .guarded import Guarded, NotPutBack
+from .guarded import Guarded
+from .moving import NotPutBack
+from .outcome_log import log
 from .plan import Plan, Quarantined, Way
+from .promises import NoRegistry, Promises
 from .quarantine import QUARANTINE, Purge, Quarantine
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
@@ -25,6 +29,7 @@ from .session import Session, Stopped
 _DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purge()
 _IN_PRIVATE = "/" + PREFIX
 _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
+_BEGUN = Flag.BEGUN.value
 _CREATED = Flag.CREATED.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 
@@ -34,10 +39,14 @@ class Deleter:
     Deletes the files of claimed records; the only thing in Tempfleet that unlinks.
 
     Thread-safe: every call has its own descriptors and buffers.
+
+    Args:
+        promises: the registry; without it nothing has a record.
     """
 
-    def __init__(self, roots: Roots, settings: Settings) -> None:
+    def __init__(self, roots: Roots, settings: Settings, promises: Promises | None = None) -> None:
         self._roots = roots
+        self.promises = promises or NoRegistry()
         self._settings = settings
         self._audit = AuditLog(settings.audit_log, roots.base.private)
 
@@ -88,9 +97,17 @@ class Deleter:
         """Every file in quarantine, from the disk; works without the registry."""
         return restore.quarantined_files(self._roots)
 
-    def as_new_file(self, file: QuarantinedFile) -> NewFile | None:
+    def files_in_quarantine(self) -> Iterator[QuarantinedFile]:
+        """Also those whose purge was interrupted."""
+        return restore.files_in_quarantine(self._roots)
+
+    def is_of(self, record: FileRecord, file: QuarantinedFile) -> bool:
+        """Whether *record*, of its old path, is of the quarantined *file*."""
+        return restore.is_of(record, file, self._roots)
+
+    def as_new_file(self, file: QuarantinedFile, now_ms: int) -> NewFile | None:
         """The registration of a quarantined file whose record was lost; None if the file is gone."""
-        return restore.as_new_file(file, self._roots)
+        return restore.as_new_file(file, self._roots, now_ms)
 
     def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
         """Write the audit lines of files that plug-ins keep."""
@@ -112,20 +129,33 @@ class Deleter:
         root = self._roots.find(record.path)
         return None if root is None or session.moved[root.path] else footprint_of(record, root, session)
 
-    def recover(self) -> list[Recovered]:
+    def recover(self, may_go_on: Callable[[], bool] = lambda: True) -> list[Recovered]:
         """
-        Give files that dead processes left in the private directories their names back. Call it at the start.
+        Look after the files that dead processes left in the private directories: see recovery.py.
 
-        It touches only files that were being moved when a process died, never quarantined files. Repeating it is
-        harmless, also while other processes delete.
+        It touches only files that were being moved or destroyed when a process died, never quarantined files. Repeating
+        it is harmless, also while other processes delete.
         """
-        return recover(self._roots)
+        without_record = Deleter(self._roots, self._settings)
+
+        def delete(file: FileRecord, token: int) -> None:
+            for deletion in without_record.delete([file], token=token, may_go_on=may_go_on):
+                log(deletion)
+
+        return recover(self._roots, self.promises, delete)
 
     def _run(
         self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
     ) -> Iterator[Deletion | Quarantined]:
         lines = AuditLines(self._audit, self._settings.host, token)
-        session = Session(self._roots, self._settings, records, token=token, may_go_on=may_go_on)
+        session = Session(
+            self._roots,
+            self._settings,
+            records,
+            token=token,
+            may_go_on=may_go_on,
+            promises=self.promises,
+        )
         try:
             for record in records:
                 if not may_go_on():
@@ -158,7 +188,7 @@ class Deleter:
         way: Way
         if _IN_PRIVATE in path:
             way = _PURGE
-        elif quarantine:
+        elif quarantine and _BEGUN not in record.flags:
             way = _QUARANTINE
         elif record.identity != NO_IDENTITY or _CREATED not in record.flags:  # not direct.is_named_by_us
             way = _GUARDED
@@ -197,7 +227,7 @@ def _predicted(plan: Plan, session: Session) -> Deletion:
     if expected.outcome is not Outcome.DELETED or (keeps and plan.left is not None):
         return expected
     compares = record.identity != NO_IDENTITY
-    if compares and not guarded.is_same(record, plan.root, plan.fd, plan.name, session):
+    if compares and compare(record, plan.root, plan.fd, plan.name, session.reader) is not SAME:
         return Deletion(record, Outcome.REPLACED, Word.GUARDED)
     try:
         code = checks.system_refusal(plan.fd, plan.name, session.reader)

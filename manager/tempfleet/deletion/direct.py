@@ -5,7 +5,8 @@ It needs no identity. Nobody else can rename or remove a name in the base direct
 So the file under it is the file that we put there. If others may write to the base directory too, the sticky bit keeps
 them from our names, and the owner recorded at creation is compared.
 
-For the same reason, a file that a dead claimer moved from such a name into quarantine is ours, without another check.
+For the same reason, an entry of the private directory that a dead claimer moved from such a name is ours, without
+another check.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ import stat
 from ..filesystem import Entry, Root, kind_of
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
-from . import checks, guarded
+from . import checks, guarded, moving
 from . import failpoints as faults
 from .plan import Plan
-from .session import Session
-from .unlink import remove
+from .session import Session, Stopped
 
 _DIRECTORY = Flag.DIRECTORY.value
 _CREATED = Flag.CREATED.value
@@ -51,7 +51,7 @@ class Direct:
         try:
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
-            if (left := left_in_quarantine(record, session)) is None:
+            if (left := left_of_created(record, session)) is None:
                 raise
             return guarded.plan_of_left(self, record, root, left, session)
         mode = status.st_mode
@@ -77,17 +77,22 @@ class Direct:
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
         if plan.left is not None:
-            return guarded.finish(plan.record, session.private(plan.root), plan.left, session)
+            return guarded.finish(plan.record, plan.root, plan.left, session)
         directory = _DIRECTORY in plan.record.flags
         if not (directory or session.secure):
             os.unlink(plan.name, dir_fd=plan.fd)
             faults.reach("direct.unlinked")
             return plan.expected
-        freed = remove(plan.fd, plan.name, session, directory=directory, exclusive=plan.exclusive)
-        faults.reach("direct.unlinked")
+        session.inside += 1
+        try:
+            entry = moving.begin(plan, plan.fd, plan.name, session)
+        except (OSError, Stopped):
+            session.inside -= 1
+            raise
+        freed = moving.destroy(plan, session.private(plan.root), entry, session)
         return plan.expected._replace(freed_bytes=freed) if directory else plan.expected
 
 
-def left_in_quarantine(record: FileRecord, session: Session) -> Entry | None:
-    """The entry that a dead claimer of *record* moved into quarantine and did not report."""
-    return next((left for left in session.entries_of(session.roots.base, record.path) if left.aside), None)
+def left_of_created(record: FileRecord, session: Session) -> Entry | None:
+    """The entry that a dead claimer of *record* moved into the private directory."""
+    return next(iter(session.entries_of(session.roots.base, record.path)), None)

@@ -33,11 +33,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..filesystem import FORM, Identity, Root, Stat, digest_of, in_use
+from ..filesystem import FORM, EntryState, Identity, Root, Stat, digest_of, in_use
 from ..records import FileRecord
-from . import checks, guarded
+from . import checks, moving
 from . import failpoints as faults
-from .journal import JournalEntry
+from .comparison import SAME, UNKNOWN, compare
 from .session import Session
 from .skip import Skip, Unchanged
 from .unlink import remove
@@ -104,8 +104,13 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     if not session.is_noted:
         raise Unchanged(Skip.NO_NOTE)
     entry = f"{session.entry_name(source.record.path)}.{FORM}"
+    session.inside += 1
     target = os.open(entry, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
-    own = Identity.of(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
+    try:
+        own = Identity.of(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
+    except OSError:
+        os.close(target)
+        raise
     accepted = replace(source.record, identity=f"{source.record.identity}+{own}")
     try:
         faults.reach("exchange.made")
@@ -115,11 +120,12 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
         faults.reach("exchange.written")
         after = session.reader.fstat(target)
         new = NewForm(own, after.size, source.status.freed_bytes - after.freed_bytes)
-        session.note(root, source.record.path, accepted.identity)
+        session.note(root, accepted)
         _swap(source, target, private, entry, accepted.identity, new, agreement)
     finally:
         os.close(target)
         discard(accepted, root, private, entry, session, held=source.fd)
+        session.inside -= 1
         faults.reach("exchange.forgotten")
     return new
 
@@ -188,30 +194,20 @@ def _rights(fd: int) -> tuple[int, ...]:
 
 def is_exchanging(path: str, root: Root) -> bool:
     """Whether a form of *path* is in the private directory: a process works on it, or has just died there."""
-    return any(
-        name.startswith(f"{digest_of(path)}.") and name.endswith(f".{FORM}") for name in root.private.names()
-    )
+    digest = digest_of(path)
+    return any(entry.digest == digest and entry.state is EntryState.FORM for entry in root.private.entries())
 
 
-def recover(line: JournalEntry, root: Root, private: int, session: Session) -> None:
-    """Remove what a process left in the private directory if it died in an exchange. Usually there is nothing."""
-    entry = f"{session.entry_name(line.path)}.{FORM}"
+def recover(file: FileRecord, root: Root, private: int, session: Session) -> None:
+    """Remove what a process left in the private directory if it died in an exchange of *file*."""
+    entry = f"{session.entry_name(file.path)}.{FORM}"
     try:
-        if "+" not in line.identity:  # the process was still writing
+        if "+" not in file.identity:  # the process was still writing
             os.unlink(entry, dir_fd=private)
         else:
-            discard(FileRecord(line.path, 0, 0, identity=line.identity), root, private, entry, session)
+            discard(file, root, private, entry, session)
     except FileNotFoundError:
         pass
-
-
-def is_left_over(line: JournalEntry, private: int) -> bool:
-    """Whether the entry is still there after ``recover``."""
-    try:
-        os.stat(f"{digest_of(line.path)}.{line.token:x}.{FORM}", dir_fd=private, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def discard(
@@ -219,25 +215,24 @@ def discard(
 ) -> None:
     """Remove *entry* of the private directory if *record* accepts it. Any other file gets its name back."""
     try:
-        while not guarded.is_same(record, root, private, entry, session):
+        while (answer := compare(record, root, private, entry, session.reader)) is not SAME:
+            if answer is UNKNOWN:
+                raise OSError(errno.EOPNOTSUPP, "the identity cannot be told")
             fd, name = parent_of(record, root, session)
             if not _has_its_name(record, root, fd, name, session):
-                guarded.put_back(private, entry, fd, name, session, directory=False)
+                moving.put_back(private, entry, fd, name, session)
                 return
             session.roots.system.exchange(private, entry, fd, name)
         remove(private, entry, session, directory=False, exclusive=held)
     except FileNotFoundError:
         pass
-    except guarded.NotPutBack:
+    except moving.NotPutBack:
         raise Unchanged(Skip.NOT_PUT_BACK) from None
-    except (OSError, Unchanged):
-        session.left_behind = True
-        raise
 
 
 def _has_its_name(record: FileRecord, root: Root, fd: int, name: str, session: Session) -> bool:
     try:
-        return guarded.is_same(record, root, fd, name, session)
+        return compare(record, root, fd, name, session.reader) is SAME
     except FileNotFoundError:
         return False
 
@@ -256,7 +251,7 @@ def checked_status(record: FileRecord, root: Root, session: Session, fd: int, na
     no = checks.objection(record, root, status, session)
     if no is not None:
         raise Unchanged.of(no.reason or no.outcome.value)
-    if not guarded.is_same(record, root, fd, name, session):
+    if compare(record, root, fd, name, session.reader) is not SAME:
         raise Unchanged(Skip.REPLACED)
     return status
 

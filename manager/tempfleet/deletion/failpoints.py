@@ -14,6 +14,8 @@ POINTS = (
     "guarded.found",
     "guarded.moved",
     "guarded.compared",
+    "begin.recorded",
+    "begin.renamed",
     "guarded.unlinked",
     "guarded.put-back",
     "tree.entry",

@@ -4,49 +4,43 @@ The guarded way, for every name that a caller chose: move the file, compare it, 
 Between a check and an unlink by name, any process that may write to the directory can put another file there. With
 descriptors, that race was still lost in 28 % of the tries under attack. So the entry is first renamed into the private
 directory, where only this user and root can reach it. *The entry that arrived* is compared with the record. If it is
-another object, it is moved back to its old name, and never over another file. The checks before the rename only save
-other files the trip.
+another object, or if that cannot be told, it is moved back to its old name, and never over another file. The checks
+before the rename only save other files the trip.
 
     check     parent beneath the root, no symlink, no mount; kind, inode, birth time and owner as recorded
     in use?   the kernel's write lock, if it is taken here, is kept to the end
     move      rename into the private directory as <digest of the path>.<token>
     compare   there: file handle, or inode and birth time
     in use?   whether another process has begun to open the file since the write lock was taken
+    begin     only for a directory, or before overwriting: the record gets the flag "begun", and the entry that name
     unlink    there
 
-``plan`` makes the first two steps, ``carry_out`` the others.
+``plan`` makes the first two steps, ``carry_out`` the others. Until the last two steps, any error gives the file its
+name back.
 
 After a crash the file has its own name, or lies under that digest. The next claim of the record finds it there,
-compares it again, and deletes it or gives it its name back.
+compares it again, and deletes it or gives it its name back. What has begun is not given back: a part of it may be gone.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-
-from ..filesystem import O_PATH, Entry, Identity, Root, Use, in_use
-from ..logs import logger, printable
+from ..filesystem import Entry, EntryState, Root, Use
 from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
-from . import checks
+from . import checks, companion
 from . import failpoints as faults
+from .comparison import OTHER, SAME, UNKNOWN, Answer, compare
+from .moving import begin, destroy, move_and_compare, put_back, take_back, takes_long, unknown
 from .plan import Plan, Way
-from .session import Session, Stopped
+from .session import Session
 from .unlink import remove
 
 # Looked up once: reaching an enum's member costs more than building a tuple, and each file needs several.
 _DELETED, _MISSING, _REPLACED = Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED
 _GUARDED = Word.GUARDED
+_BEGUN = Flag.BEGUN.value
 _DIRECTORY = Flag.DIRECTORY.value
 _UNVERIFIED = Flag.UNVERIFIED.value
-_LONGEST_BESIDE = 255 - 17
-"""Bytes of a name. They leave room for a dot and 16 random digits, if the name itself is taken."""
-
-
-class NotPutBack(Exception):
-    """A file could not be given its name back. It is safe in the private directory, and the journal has it."""
 
 
 class Guarded:
@@ -94,17 +88,18 @@ class Guarded:
         If none of it is the registered object, *by_name* stays the outcome. Carrying out the plan then gives those
         files their names back.
         """
-        left = session.entries_of(root, record.path)
+        moved, expected = None, by_name
         private = root.private.peek()
-        for entry in left:
+        for entry in session.entries_of(root, record.path):
             try:
-                if is_same(record, root, private, entry.name, session):
+                answer = _answer(record, root, private, entry, session)
+                if answer is SAME:
                     return plan_of_left(self, record, root, entry, session)
             except FileNotFoundError:
                 continue  # another claimer, or a recovery scan, was faster
-        if not left:
-            return None
-        return Plan(self, record, root, private, left[0].name, by_name, left=left[0])
+            if entry.state is EntryState.MOVED:
+                moved, expected = entry, by_name if answer is OTHER else unknown(record)
+        return None if moved is None else Plan(self, record, root, private, moved.name, expected, left=moved)
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
         """Delete the file, under its name or where an earlier claim moved it."""
@@ -118,7 +113,13 @@ class Guarded:
                 return objection
             plan.close()
             return resume(record, root, session) or objection
-        freed = _remove(plan, private, entry, session)
+        if takes_long(record, session):
+            try:
+                entry = begin(plan, private, entry, session)
+            except BaseException:
+                take_back(plan, private, entry, session)
+                raise
+        freed = destroy(plan, private, entry, session)
         return plan.expected._replace(freed_bytes=freed) if _DIRECTORY in record.flags else plan.expected
 
     def _carry_out_left(self, plan: Plan, session: Session) -> Deletion:
@@ -141,150 +142,37 @@ def plan_of_left(way: Way, record: FileRecord, root: Root, left: Entry, session:
     return Plan(way, record, root, private, left.name, Deletion(record, _DELETED, _GUARDED, freed), left=left)
 
 
-def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> Deletion | None:
-    """
-    Move the file of *plan* into the directory *private* as *entry*. Returns None if it is the registered object.
-
-    Any other file has its name back when this returns.
-    """
-    record, fd, name, exclusive = plan.record, plan.fd, plan.name, plan.exclusive
-    identity = Identity(record.identity)
-    pinned = _pin(fd, name) if identity.is_weak else -1
-    try:
-        if pinned >= 0 and not identity.matches(session.reader.fstat(pinned)):
-            return Deletion(record, _REPLACED, _GUARDED)
-        os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
-        faults.reach("guarded.moved")
-        if pinned >= 0:
-            same = session.reader.stat(private, entry).ino == os.fstat(pinned).st_ino
-        else:
-            same = _is_object(identity, plan.root, private, entry, session)
-    finally:
-        if pinned >= 0:
-            os.close(pinned)
-    if not same:
-        put_back(private, entry, fd, name, session, directory=is_directory(private, entry))
-        return Deletion(record, _REPLACED, _GUARDED, reason="raced")
-    faults.reach("guarded.compared")
-    if exclusive >= 0 and session.use is Use.FREE and not in_use.still_free(exclusive):
-        put_back(private, entry, fd, name, session, directory=False)
-        session.use = Use.OPEN
-        return Deletion(record, Outcome.BUSY, _GUARDED, reason=Use.OPEN.value)
-    return None
-
-
-def _pin(fd: int, name: str) -> int:
-    """
-    Hold the file open, so that its inode number cannot go to another file. A weak identity needs that, because a
-    rename changes it.
-    """
-    return os.open(name, O_PATH | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-
-
-def is_same(record: FileRecord, root: Root, private: int, entry: str, session: Session) -> bool:
-    """
-    Whether *entry* of the directory *private* is the registered object.
-
-    Raises:
-        OSError: EOPNOTSUPP if this process cannot tell.
-    """
-    return _is_object(Identity(record.identity), root, private, entry, session)
-
-
-def _is_object(identity: Identity, root: Root, private: int, entry: str, session: Session) -> bool:
-    handles = identity.handles if root.handles else []
-    if handles:
-        return session.reader.handle(private, entry) in handles
-    status = session.reader.stat(private, entry)
-    if not identity.matches(status, moved=True):
-        return False
-    if not identity.can_decide(status, handles=False):
-        raise OSError(errno.EOPNOTSUPP, "the identity cannot be compared")
-    return True
-
-
-def _remove(plan: Plan, private: int, entry: str, session: Session) -> int:
-    """
-    Remove what was proven to be the registered object.
-
-    If it cannot be removed, it gets its name back, so that a person finds it there. If the time runs out, it stays
-    where it is, and the next claim goes on with it.
-    """
-    record = plan.record
-    directory = _DIRECTORY in record.flags
-    try:
-        freed = remove(private, entry, session, directory=directory, exclusive=plan.exclusive)
-    except FileNotFoundError:
-        return 0  # an earlier claimer, slow but alive, removed it
-    except Stopped:
-        # The next claim of the record goes on. Before that, the record may be replaced by one of another file of that
-        # name; then the journal shows whose file this is. A weak identity does not match any more after recovery has
-        # put the file back, so for a weak identity no journal is kept.
-        session.left_behind = session.left_behind or not Identity(record.identity).is_weak
-        raise
-    except OSError:
-        put_back(private, entry, plan.fd, plan.name, session, directory=directory)
-        raise
-    faults.reach("guarded.unlinked")
-    return freed
-
-
-def put_back(private: int, entry: str, fd: int, name: str, session: Session, *, directory: bool) -> None:
-    """
-    Give a file its name back, never over another file. If the name is taken, it gets a new name beside it.
-
-    Raises:
-        NotPutBack: the file has to stay in the private directory.
-    """
-    new_name = name
-    while True:
-        try:
-            session.roots.system.rename_noreplace(private, entry, fd, new_name, directory=directory)
-            break
-        except OSError as exc:
-            if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
-                new_name = f"{os.fsdecode(os.fsencode(name)[:_LONGEST_BESIDE])}.{os.urandom(8).hex()}"
-            else:
-                session.left_behind = True
-                logger.error("%s could not be put back (%s); it is kept as %s", printable(name), exc, entry)
-                raise NotPutBack from exc
-    faults.reach("guarded.put-back")
-    if new_name != name:
-        logger.warning(
-            "%s was taken; the file that was moved from it is now %s", printable(name), printable(new_name)
-        )
-
-
 def resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
     """Finish what a dead claimer of this record began. Returns None if it left nothing of the file."""
     for left in session.entries_of(root, record.path):
         private = session.private(root)
         try:
-            if is_same(record, root, private, left.name, session):
-                return finish(record, private, left, session)
-            if not left.aside:  # a quarantined file has a record of its own
-                _give_back(record, root, private, left, session)
+            if _answer(record, root, private, left, session) is SAME:
+                return finish(record, root, left, session)
+            if left.state is EntryState.MOVED:
+                fd = session.parent(root, record.path)
+                put_back(private, left.name, fd, record.path[record.path.rindex("/") + 1 :], session)
         except FileNotFoundError:
-            continue  # another claimer, or a recovery scan, was faster
+            continue  # another claimer, or a recovery scan, was faster; or its directory is gone
     return None
 
 
-def finish(record: FileRecord, private: int, left: Entry, session: Session) -> Deletion:
+def _answer(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> Answer:
+    """Whether *left* is the file of *record*. What was begun was proven, if the record shows that it was begun."""
+    answer = compare(record, root, private, left.name, session.reader)
+    begun = left.state is EntryState.BEGUN and _BEGUN in record.flags
+    return SAME if answer is UNKNOWN and begun else answer
+
+
+def finish(record: FileRecord, root: Root, left: Entry, session: Session) -> Deletion:
     """Remove *left* of the private directory, which was proven to be the file of *record*."""
     session.use = Use.NOT_ASKED
-    freed = session.reader.stat(private, left.name).freed_bytes
+    private, name = session.private(root), left.name
+    freed = session.reader.stat(private, name).freed_bytes
     directory = _DIRECTORY in record.flags
-    freed_inside = remove(private, left.name, session, directory=directory)
-    if left.aside:
-        os.unlink(left.from_name, dir_fd=private)
+    if takes_long(record, session) and left.state is not EntryState.BEGUN:
+        plan = Plan(Guarded(), record, root, private, name, Deletion(record, _DELETED, _GUARDED), left=left)
+        name = begin(plan, private, name, session, begun=left.begun_name)
+    freed_inside = remove(private, name, session, directory=directory)
+    companion.forget(private, left)
     return Deletion(record, _DELETED, _GUARDED, freed_inside if directory else freed)
-
-
-def _give_back(record: FileRecord, root: Root, private: int, left: Entry, session: Session) -> None:
-    fd = session.parent(root, record.path)
-    name = record.path[record.path.rindex("/") + 1 :]
-    put_back(private, left.name, fd, name, session, directory=is_directory(private, left.name))
-
-
-def is_directory(private: int, entry: str) -> bool:
-    return stat.S_ISDIR(os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode)

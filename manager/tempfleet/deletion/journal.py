@@ -1,11 +1,11 @@
 """
-The journal of a ``delete`` call: the paths that it is about to move into a private directory, in case it dies.
+The journal of a ``delete`` call: the files that it is about to move into a private directory, in case it dies.
 
 A crash between a rename and the unlink leaves a file in the private directory under a digest. The next claim of the
-record finds it there. But the record can be lost with Redis. So each call first writes its paths and identities into
-one small file for the whole batch, ``note.<token>.<random>``, and holds a lock on it. If no process holds the lock, the
-writer is dead, and ``recover`` gives the files their names back. If the journal cannot be written (a full disk),
-deleting goes on without it, because freeing space comes first and the digest is still there.
+record finds it there. But the record can be lost with Redis, or replaced by one of another file of that name. So each
+call first writes its records into one small file for the whole batch, ``note.<token>.<random>``, and holds a lock on
+it. If no process holds the lock, the writer is dead, and ``recovery`` looks after the files. If the journal cannot be
+written (a full disk), deleting goes on without it, because freeing space comes first and the digest is still there.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ..filesystem import NOTE, name_of
 from ..logs import logger
 from ..records import FileRecord
+from .note import Note, line_of, read_open_note, text_of
+from .promises import Owner
 
-_HEXADECIMAL = re.compile("[0-9a-f]+")
+_JOURNAL = re.compile(rf"{NOTE}\.([0-9a-f]+)\.[0-9a-f]+")
 
 _TRIES = 10
 """A recovery scan may remove a journal before it is locked. Ten scans at ten such instants are an attack."""
@@ -30,15 +31,15 @@ _TRIES = 10
 class Journal:
     """The journal of one batch in one private directory."""
 
-    def __init__(self, private: int, token: int, records: Sequence[FileRecord]) -> None:
+    def __init__(self, private: int, token: int, owner: Owner, files: Sequence[FileRecord]) -> None:
         self._private = private
         self.is_whole = False
         self.name = ""
         self._fd = -1
         try:
             self._make(token)
-            lines = b"".join(_line(record.path, record.identity) for record in records)
-            self.is_whole = os.write(self._fd, lines) == len(lines)
+            text = text_of(owner, files)
+            self.is_whole = os.write(self._fd, text) == len(text)
         except OSError as exc:
             logger.info("deleting without a journal: %s", name_of(exc))
 
@@ -55,9 +56,9 @@ class Journal:
             self._fd = -1
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    def add(self, path: str, identity: str) -> None:
+    def add(self, file: FileRecord) -> None:
         """Add a line that survives a power failure. The last line of a path counts."""
-        line = _line(path, identity)
+        line = os.fsencode(line_of(file))
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._fd)
@@ -78,25 +79,11 @@ class Journal:
             self._fd = -1
 
 
-def _line(path: str, identity: str) -> bytes:
-    return os.fsencode(f"{path}\0{identity}\0")
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One line of the journal of a dead process."""
-
-    path: str
-    identity: str
-    token: int
-
-
-def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[JournalEntry]]]:
-    """The journals among *names* that no living process has locked, with their lines."""
+def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, int, Note | None]]:
+    """The journals among *names* that no living process has locked: name, token and contents. Locked meanwhile."""
     for name in names:
-        kind, _, rest = name.partition(".")
-        token = rest.partition(".")[0]
-        if kind != NOTE or not _HEXADECIMAL.fullmatch(token):
+        match = _JOURNAL.fullmatch(name)
+        if match is None:
             continue
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=private)
@@ -104,21 +91,8 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, list[Jo
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield name, _parse(_read(fd), int(token, 16))
+            yield name, int(match[1], 16), read_open_note(fd)
         except BlockingIOError:
             continue
         finally:
             os.close(fd)
-
-
-def _read(fd: int) -> str:
-    parts = []
-    while part := os.read(fd, 1 << 20):
-        parts.append(part)
-    return os.fsdecode(b"".join(parts))
-
-
-def _parse(text: str, token: int) -> list[JournalEntry]:
-    """A journal that the crash cut off is valid up to there: nothing was moved before it was complete."""
-    fields = text.split("\0")
-    return [JournalEntry(fields[n], fields[n + 1], token) for n in range(0, len(fields) - 2, 2)]

@@ -3,15 +3,16 @@ The quarantine (``TEMP_FILE_QUARANTINE``): deleted files wait in the private dir
 
 ``Quarantine`` is the guarded way with another end. The file stays in the private directory under a name of its own,
 and its record moves to that new path in the registry. It expires there when its time in quarantine ends, and deleting
-it frees the disk (``Purge``). A symlink beside the file contains its old path; nobody follows it. So ``restore`` needs
-only the disk, also if Redis lost its data.
+it frees the disk (``Purge``). A companion beside the file contains its old path and the end of its quarantine. So
+``restore`` needs only the disk, also if Redis lost its data.
 
 Each user has a private directory, and both the owner of a volume and root may clean it. Files quarantined by another
 user are deleted by the guarded way, like any file a caller named: moved into our own directory and compared there.
 
-After a crash, either nothing has changed, or the file is in quarantine while its record is still the old one. The next
-claim of that record finds the file by its digest and reports it again. If Redis lost the record, the clean-up registers
-the files that it finds in quarantine below the base directory.
+The file gets its name in quarantine after it was compared. So what has such a name is ours. After a crash, either
+nothing has changed, or the file is in quarantine while its record is still the old one. The next claim of that record
+finds the file by its digest and reports it again. If Redis lost the record, the clean-up registers the file again, with
+the end that its companion contains.
 """
 
 from __future__ import annotations
@@ -19,17 +20,16 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from ..filesystem import ASIDE, Entry, Identity, Root, is_private_name
+from ..filesystem import ASIDE, Entry, EntryState, Identity, Root, is_private_name
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
 from ..records import Way as Word
-from . import checks, direct, guarded
+from . import checks, companion, direct, guarded, moving
 from . import failpoints as faults
+from .comparison import SAME, compare
 from .direct import Direct
 from .guarded import Guarded
 from .plan import Plan, Quarantined
-from .restore import forget_origin
 from .session import Session
-from .unlink import remove
 
 _DIRECT, _GUARDED = Direct(), Guarded()
 _DIRECTORY = Flag.DIRECTORY.value
@@ -68,10 +68,13 @@ class Quarantine:
         return plan
 
     def _plan_created(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
-        in_base = direct.name_in_base(record, root, session)
-        if in_base and (left := direct.left_in_quarantine(record, session)) is not None:
-            return self._plan_of_left(record, root, left)
-        return _DIRECT.plan(record, root, session)
+        plan = _DIRECT.plan(record, root, session)
+        left = None if isinstance(plan, Deletion) else plan.left
+        return (
+            plan
+            if left is None or left.state is not EntryState.ASIDE
+            else self._plan_of_left(record, root, left)
+        )
 
     def _plan_named(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
         plan = _GUARDED.plan_by_name(record, root, session)
@@ -90,16 +93,29 @@ class Quarantine:
         """Move the file into quarantine; a ``Deletion`` if it turns out to be another file."""
         record, root = plan.record, plan.root
         if plan.left is not None:
-            return _quarantined(record, root, plan.left.name, plan.left.size_bytes, session)
-        entry = f"{session.entry_name(record.path)}.{plan.size_bytes:x}.{ASIDE}"
-        if (objection := _move(plan, entry, session)) is None:
-            return _quarantined(record, root, entry, plan.size_bytes, session)
+            return _quarantined(record, root, plan.left, session)
+        moved = session.entry_name(record.path)
+        aside = Entry.parse(f"{moved}.{plan.size_bytes:x}.{ASIDE}")
+        assert aside is not None
+        try:
+            objection = _move(plan, moved, aside, session)
+        except companion.Full:  # other cleaners took the room since it was planned
+            return _delete_at_once(plan, session)
+        if objection is None:
+            return _quarantined(record, root, aside, session)
         if objection.outcome is not Outcome.REPLACED:
             return objection
         plan.close()
         if (left := left_in_quarantine(record, root, session)) is not None:
-            return _quarantined(record, root, left.name, left.size_bytes, session)
+            return _quarantined(record, root, left, session)
         return guarded.resume(record, root, session) or objection
+
+
+def _delete_at_once(plan: Plan, session: Session) -> Deletion:
+    way: Direct | Guarded = _DIRECT if plan.expected.way is _DIRECT_WAY else _GUARDED
+    freed = 0 if plan.record.is_directory else session.reader.stat(plan.fd, plan.name).freed_bytes
+    plan.expected = plan.expected._replace(freed_bytes=freed, reason=FULL)
+    return way.carry_out(plan, session)
 
 
 class Purge:
@@ -108,62 +124,80 @@ class Purge:
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
         if _is_of_another_user(record, root):
             return _GUARDED.plan(record, root, session)
-        private, name = root.private.peek(), _name_in(record, root)
-        if private < 0 or not name:
+        private, entry = root.private.peek(), _entry_in(record, root)
+        if private < 0 or entry is None:
             return Deletion(record, Outcome.REFUSED, reason="private")
-        try:
-            if not guarded.is_same(record, root, private, name, session):
-                return Deletion(record, Outcome.REPLACED, Word.GUARDED)
-            freed = session.reader.stat(private, name).freed_bytes
-        except FileNotFoundError:
-            return Deletion(record, Outcome.MISSING, Word.GUARDED)
-        return Plan(self, record, root, private, name, Deletion(record, Outcome.DELETED, Word.GUARDED, freed))
+        for left in (
+            entry,
+            Entry(entry.begun_name, entry.digest, entry.token, entry.size_bytes, EntryState.BEGUN),
+        ):
+            try:
+                if compare(record, root, private, left.name, session.reader) is not SAME:
+                    return Deletion(record, Outcome.REPLACED, Word.GUARDED)
+                return guarded.plan_of_left(self, record, root, left, session)
+            except FileNotFoundError:
+                continue
+        return Deletion(record, Outcome.MISSING, Word.GUARDED)
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
-        directory = plan.record.is_directory
+        assert plan.left is not None
         try:
-            freed = remove(plan.fd, plan.name, session, directory=directory)
+            return guarded.finish(plan.record, plan.root, plan.left, session)
         except FileNotFoundError:  # another process restored or purged it just now
             return Deletion(plan.record, Outcome.MISSING, Word.GUARDED)
-        forget_origin(plan.fd, Entry(plan.name, "", 0))
-        return plan.expected._replace(freed_bytes=freed) if directory else plan.expected
 
 
 def left_in_quarantine(record: FileRecord, root: Root, session: Session) -> Entry | None:
     """The entry that a dead claimer of *record* moved into quarantine and did not report."""
+    private = root.private.peek()
     for left in session.entries_of(root, record.path):
-        if left.aside and guarded.is_same(record, root, root.private.peek(), left.name, session):
+        if (
+            left.state is EntryState.ASIDE
+            and compare(record, root, private, left.name, session.reader) is SAME
+        ):
             return left
     return None
 
 
-def _move(plan: Plan, entry: str, session: Session) -> Deletion | None:
-    """Move the file of *plan* into quarantine as *entry*, with the symlink that contains its path beside it."""
-    private = session.private(plan.root)
-    beside = Entry(entry, "", 0).from_name
-    os.symlink(plan.record.path, beside, dir_fd=private)
-    faults.reach("set-aside.noted")
-    objection = None
-    # A plan of the direct way: nobody else can have put another file under the name.
-    if plan.expected.way is _DIRECT_WAY:
-        os.rename(plan.name, entry, src_dir_fd=plan.fd, dst_dir_fd=private)
-    else:
-        objection = guarded.move_and_compare(plan, private, entry, session)
+def _move(plan: Plan, moved: str, aside: Entry, session: Session) -> Deletion | None:
+    """
+    Move the file of *plan* into quarantine as *aside*, with its companion beside it. Any other file has its name back
+    when this returns, and the file itself if it raises an exception.
+    """
+    record, private = plan.record, session.private(plan.root)
+    # By the Redis clock, because a token is the time of its claim in us, or more.
+    end_ms = session.token // 1000 + int(session.settings.quarantine_seconds * 1000)
+    limit, owner = session.settings.quarantine_max_bytes, session.promises.owner()
+    companion.write(plan.root, private, aside, owner, replace(record, deadline_ms=end_ms), limit)
+    try:
+        faults.reach("set-aside.noted")
+        # A plan of the direct way: nobody else can have put another file under the name.
+        if plan.expected.way is _DIRECT_WAY:
+            os.rename(plan.name, aside.name, src_dir_fd=plan.fd, dst_dir_fd=private)
+            objection = None
+        else:
+            objection = moving.move_and_compare(plan, private, moved, session)
+            if objection is None:
+                moving.rename_moved(plan, private, moved, aside.name, session)
+    except BaseException:
+        if not moving.is_there(private, aside.name):
+            companion.forget(private, aside)
+        raise
     if objection is not None:
-        os.unlink(beside, dir_fd=private)
+        companion.forget(private, aside)
     faults.reach("set-aside.moved")
     return objection
 
 
-def _quarantined(record: FileRecord, root: Root, entry: str, size: int, session: Session) -> Quarantined:
-    """The result for a file in quarantine as *entry*. A created file gets its identity here, out of reach of others."""
-    kept = with_identity(record, root, entry, session) if record.identity == NO_IDENTITY else record
+def _quarantined(record: FileRecord, root: Root, aside: Entry, session: Session) -> Quarantined:
+    """The result for a file in quarantine as *aside*. A created file gets its identity here, out of reach of others."""
+    kept = with_identity(record, root, aside.name, session) if record.identity == NO_IDENTITY else record
     return Quarantined(
         record,
         NewFile(
-            path=f"{root.private.path}/{entry}",
+            path=f"{root.private.path}/{aside.name}",
             ttl_ms=int(session.settings.quarantine_seconds * 1000),
-            size_bytes=size,
+            size_bytes=aside.size_bytes,
             identity=kept.identity,
             flags=kept.flags + Flag.QUARANTINED,
             uid=kept.uid,
@@ -189,8 +223,10 @@ def _is_of_another_user(record: FileRecord, root: Root) -> bool:
     return at != root.private.path
 
 
-def _name_in(record: FileRecord, root: Root) -> str:
-    """The name of a quarantined file in our private directory; "" if the path of *record* is not one."""
+def _entry_in(record: FileRecord, root: Root) -> Entry | None:
+    """The entry of a quarantined file in our private directory; None if the path of *record* is not one."""
     at, _, name = record.path.rpartition("/")
     entry = Entry.parse(name)
-    return name if at == root.private.path and entry is not None and entry.aside else ""
+    return (
+        entry if at == root.private.path and entry is not None and entry.state is EntryState.ASIDE else None
+    )

@@ -1,134 +1,204 @@
-"""The recovery scan: files that dead processes left between a rename and the unlink get their names back."""
+"""
+The recovery scan: what dead processes left in the private directories between a rename and the unlink.
+
+Usually the next claim of the record finds the file there. But the record may not be due for a long time, it may be of
+another file of that name by now, or Redis may have lost it. The journals show what the entries are. For an entry that
+its process had moved, and not begun to destroy:
+
+    it is not the file of the journal, or cannot be told    it gets its name back, because it may be a stranger's
+    the registry has its record                             it gets its name back, unless another file has the name
+    the registry has the record of another file there       it is deleted: its claim said so, and its name is re-used
+    the registry has no record there                        the same, after it was registered again
+
+What was begun stays begun. The claim of its record goes on with it, or this scan does if there is no such record.
+
+A file whose directory is gone stays in the private directory with its journal (see ``stranded``).
+"""
 
 from __future__ import annotations
 
 import os
-import stat
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from ..filesystem import ASIDE, FROM, Entry, Identity, Root, Roots, digest_of
+from ..errors import RegistryError
+from ..filesystem import ASIDE, FROM, Entry, EntryState, Identity, Root, Roots, digest_of
 from ..logs import logger, printable
-from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
-from . import exchange, guarded
+from ..records import FileRecord, Flag, NewFile
+from . import companion, exchange, moving
 from . import failpoints as faults
-from .journal import JournalEntry, abandoned
-from .restore import forget_origin
+from .comparison import SAME, compare
+from .journal import abandoned
+from .promises import NOBODY, NoRegistry, Owner, Promises
 from .session import Session
 from .skip import Unchanged
 
-_ORIGIN_SECONDS = 3600
-"""The file of a younger symlink may still be about to be moved there."""
+Delete = Callable[[FileRecord, int], object]
+"""Deletes a file that the registry has no record of, under the token of the claim that it had."""
+
+_COMPANION_SECONDS = 3600
+"""The file of a younger companion may still be about to be moved there."""
+
+_KEPT = (Flag.DIRECTORY, Flag.MAY_COMPRESS, Flag.COMPRESSED, Flag.INCOMPRESSIBLE)
+"""The flags of a record that is made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """
-    One file that was found in a private directory.
+    One file of a dead process.
 
     Attributes:
-        path: its old path; it is there again if *back*.
-        back: False if another file has its name. Then it stays for the next claim of its record.
-        left: the record it was claimed as, if it stays and is proven to be that file. The record in the registry may be
-            that of the other file now.
-        token: of that claim.
+        path: the name that it had, or that it has again if *back*.
+        back: False if it was deleted, or could not be moved back.
     """
 
     path: str
     back: bool
-    left: FileRecord | None = None
-    token: int = 0
 
 
-def stands_for_another(record: FileRecord, left: FileRecord | NewFile) -> bool:
-    """Whether *record*, of the same path, is of another object than *left*; False if it has no identity."""
-    return record.identity != NO_IDENTITY and left.identity not in Identity(record.identity).alternatives
+def is_ours(owner: Owner, promises: Promises) -> bool:
+    """Whether *owner* is our registry, or nobody: then the files concern no record."""
+    return owner == NOBODY or owner.is_same(promises.owner())
 
 
-def recover(roots: Roots) -> list[Recovered]:
-    """Go through the private directories of *roots*; see ``Deleter.recover``."""
+def recover(roots: Roots, promises: Promises | None = None, delete: Delete | None = None) -> list[Recovered]:
+    """
+    Go through the private directories of *roots*. Journals of other registries are left to those.
+
+    Raises:
+        RegistryError: the registry cannot be read. Nothing is lost; repeat the call.
+    """
+    promises = promises or NoRegistry()
+    promises.owner(fresh=True)
     recovered: list[Recovered] = []
     for root in roots:
         private = root.private.peek()
         if private < 0:
             continue
         names = root.private.names()
-        _forget_origins(private, names)
-        for name, lines in abandoned(private, names):
-            last = {line.path: line for line in lines}
-            # Listed after the journal is locked: before that, its process was perhaps still moving files.
-            quarantined = {
-                f"{entry.digest}.{entry.token:x}": entry for entry in root.private.entries() if entry.aside
-            }
-            results = [
-                result
-                for line in last.values()
-                if (result := _recover_one(root, private, line, quarantined, roots)) is not None
-            ]
-            recovered += results
-            stays = any(not result.back for result in results)
-            if stays or any(exchange.is_left_over(line, private) for line in last.values()):
-                continue  # if no claim looks for it, only this journal shows whose it is
-            try:
-                os.unlink(name, dir_fd=private)
-            except FileNotFoundError:
-                pass
+        _forget_companions(private, names)
+        for name, token, note in abandoned(private, names):
+            if note is None or not is_ours(note.owner, promises):
+                continue
+            files = {digest_of(file.path): file for file in note.files if file.path.startswith(root.prefix)}
+            with Session(
+                roots, roots.settings, [], token=token, may_go_on=lambda: True, promises=promises
+            ) as session:
+                recovered += _Batch(root, private, files, note.owner, session, delete).recover()
+            if not left_of(root, token, files):
+                try:
+                    os.unlink(name, dir_fd=private)
+                except FileNotFoundError:
+                    pass
     return recovered
 
 
-def _forget_origins(private: int, names: list[str]) -> None:
-    """Remove the symlinks of files that never came, or that a process purged just before it died."""
+def left_of(root: Root, token: int, files: Mapping[str, FileRecord]) -> list[Entry]:
+    """
+    The entries that the batch of *token* left: being moved, being destroyed, or the other form of a file. *files* are
+    those of its journal, by digest. What is in quarantine has a companion.
+    """
+    return [
+        entry
+        for entry in root.private.entries()
+        if entry.token == token and entry.digest in files and entry.state is not EntryState.ASIDE
+    ]
+
+
+def _forget_companions(private: int, names: list[str]) -> None:
+    """Remove the companions of files that never came, or that left the quarantine just before their process died."""
     there = set(names)
     for name in names:
-        if name.endswith(f".{FROM}") and name.removesuffix(FROM) + ASIDE not in there:
-            try:
-                age = time.time() - os.stat(name, dir_fd=private, follow_symlinks=False).st_mtime
-                if age > _ORIGIN_SECONDS:
-                    os.unlink(name, dir_fd=private)
-            except FileNotFoundError:
-                continue  # its maker, or another scan, was faster
-
-
-def _recover_one(
-    root: Root, private: int, line: JournalEntry, quarantined: Mapping[str, Entry], roots: Roots
-) -> Recovered | None:
-    entry = f"{digest_of(line.path)}.{line.token:x}"
-    in_quarantine = quarantined.get(entry)
-    if in_quarantine is not None:
-        entry = in_quarantine.name
-    record = FileRecord(line.path, 0, 0, identity=line.identity)
-    if not line.path.startswith(root.prefix):
-        return None
-    with Session(roots, roots.settings, [], token=line.token, may_go_on=lambda: True) as session:
+        entry = Entry.parse(name.removesuffix(FROM) + ASIDE) if name.endswith(f".{FROM}") else None
+        if entry is None or not there.isdisjoint((entry.name, entry.begun_name)):
+            continue
         try:
-            exchange.recover(line, root, private, session)
-            mode = os.stat(entry, dir_fd=private, follow_symlinks=False).st_mode
-            fd = session.parent(root, line.path)
-            name = line.path[line.path.rindex("/") + 1 :]
-            if in_quarantine is not None and line.identity == NO_IDENTITY:
-                return None  # nothing to compare it with; nobody else can have replaced a created file
-            ours = guarded.is_same(record, root, private, entry, session)
-            if ours and in_quarantine is not None:
-                return None
-            if ours and _is_taken(fd, name):
-                flags = Flag.DIRECTORY.value if stat.S_ISDIR(mode) else ""
-                return Recovered(line.path, False, replace(record, flags=flags), line.token)
-            guarded.put_back(private, entry, fd, name, session, directory=stat.S_ISDIR(mode))
-            if in_quarantine is not None:
-                forget_origin(private, in_quarantine)
+            age = time.time() - os.stat(name, dir_fd=private, follow_symlinks=False).st_mtime
         except FileNotFoundError:
+            continue  # its maker, or another scan, was faster
+        if age > _COMPANION_SECONDS:
+            companion.forget(private, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The batch of a dead process. Its journal is locked meanwhile."""
+
+    root: Root
+    private: int
+    files: Mapping[str, FileRecord]
+    owner: Owner
+    session: Session
+    delete: Delete | None
+
+    def recover(self) -> Iterator[Recovered]:
+        # Listed after the journal was locked: before that, its process was perhaps still moving files.
+        entries = left_of(self.root, self.session.token, self.files)
+        files = [self.files[entry.digest] for entry in entries]
+        now_ms, records = self.session.promises.read([file.path for file in files]) if files else (0, [])
+        for entry, file, record in zip(entries, files, records, strict=True):
+            try:
+                result = self._recover_one(entry, file, record, now_ms)
+            except FileNotFoundError:
+                continue  # another claimer was faster; or its directory is gone, and the journal stays
+            except (OSError, moving.NotPutBack, Unchanged, RegistryError) as exc:
+                logger.error("%s is kept in %s: %s", printable(file.path), self.root.private.path, exc)
+                continue
+            if result is not None:
+                faults.reach("recovery.put-back")
+                yield result
+
+    def _recover_one(
+        self, entry: Entry, file: FileRecord, record: FileRecord | None, now_ms: int
+    ) -> Recovered | None:
+        reader, session = self.session.reader, self.session
+        if entry.state is EntryState.FORM:
+            exchange.recover(file, self.root, self.private, session)
             return None
-        except (OSError, guarded.NotPutBack, Unchanged) as exc:
-            logger.error("%s is kept in %s: %s", printable(line.path), root.private.path, exc)
-            return Recovered(line.path, back=False)
-    faults.reach("recovery.put-back")
-    return Recovered(line.path, back=True)
+        covered = record is not None and compare(record, self.root, self.private, entry.name, reader) is SAME
+        begun = entry.state is EntryState.BEGUN
+        if begun and covered and record is not None and Flag.BEGUN in record.flags:
+            return None
+        ours = begun or compare(file, self.root, self.private, entry.name, reader) is SAME
+        if begun or (ours and record is not None and not covered):
+            if self.delete is not None:
+                self.delete(file, session.token)
+            return Recovered(file.path, back=False)
+        fd, name = session.parent(self.root, file.path), os.path.basename(file.path)
+        if ours and moving.is_there(fd, name):
+            return None  # the record finds it here; without one it waits until the name is free
+        if ours and (record is None or Identity(record.identity).is_weak):
+            return self._register(entry, record or file, fd, now_ms)
+        moving.put_back(self.private, entry.name, fd, name, session)
+        return Recovered(file.path, back=True)
 
+    def _register(self, entry: Entry, file: FileRecord, fd: int, now_ms: int) -> Recovered:
+        """
+        Give *entry* a name and a record again, with what is left of its time. If Redis has lost its data, that time may
+        be out of date, so the file gets a whole new one.
+        """
+        session, promises = self.session, self.session.promises
+        reader, name = session.reader, os.path.basename(file.path)
+        knows = self.owner.epoch == promises.owner().epoch
+        left_ms = file.deadline_ms - now_ms if knows else int(session.settings.max_age_seconds * 1000)
 
-def _is_taken(fd: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+        def register(directory: int, name: str) -> None:
+            status = reader.stat(directory, name)
+            identity = Identity.of(reader, directory, name, status, handles=self.root.handles)
+            flags = "".join(flag for flag in file.flags if flag in _KEPT)
+            promises.register(
+                NewFile(file.path, max(left_ms, 1), status.size, identity, flags, status.uid, file.tags)
+            )
+
+        # The record comes first: after a crash in between, its claim finds the file here. A weak identity changes with
+        # the name.
+        weak = Identity(file.identity).is_weak
+        if not weak:
+            register(self.private, entry.name)
+        directory = moving.is_directory(self.private, entry.name)
+        session.roots.system.rename_noreplace(self.private, entry.name, fd, name, directory=directory)
+        if weak:
+            register(fd, name)
+        return Recovered(file.path, back=True)

@@ -8,41 +8,72 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Entry, Identity, Root, Roots, digest_of, unsafe
+from ..errors import AlreadyClaimed, FileMissing
+from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Identity, Root, Roots, digest_of, unsafe
 from ..logs import printable
-from ..records import Flag, NewFile
+from ..records import FileRecord, Flag, NewFile
+from . import companion, moving
 from . import failpoints as faults
-from . import guarded
+from .comparison import SAME, compare
+from .note import read_note
+from .promises import NOBODY, Owner
+from .whose import whose
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedFile:
-    """A file in quarantine, as it was found on the disk."""
+    """
+    A file in quarantine, as it was found on the disk.
+
+    Attributes:
+        path: its old path, "" if its companion is lost.
+        aside_path: where it is.
+        end_ms: the end of its quarantine when it was moved there, by the Redis clock; 0 if its companion is lost.
+        owner: the registry that quarantined it.
+        begun: a purge of it was interrupted, so it cannot be restored.
+    """
 
     path: str
     aside_path: str
     size_bytes: int
+    end_ms: int = 0
+    owner: Owner = NOBODY
+    begun: bool = False
 
 
 def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
-    """Every file in quarantine, from the disk."""
+    """Every file that can be restored, from the disk."""
+    return (file for file in files_in_quarantine(roots) if not file.begun)
+
+
+def files_in_quarantine(roots: Roots) -> Iterator[QuarantinedFile]:
+    """Also those whose purge was interrupted."""
     for root in roots:
         for entry in root.private.entries():
-            if entry.aside:
-                try:
-                    origin = os.readlink(entry.from_name, dir_fd=root.private.peek())
-                except OSError:
-                    origin = ""
-                yield QuarantinedFile(origin, f"{root.private.path}/{entry.name}", entry.size_bytes)
+            if entry.state not in (EntryState.ASIDE, EntryState.BEGUN):
+                continue
+            state, owner, file = whose(root.private.peek(), entry)
+            begun = state is EntryState.BEGUN
+            if file is None and begun:
+                continue  # it was never in quarantine
+            aside_path = f"{root.private.path}/{entry.aside_name}"
+            path, end_ms = ("", 0) if file is None else (file.path, file.deadline_ms)
+            yield QuarantinedFile(path, aside_path, entry.size_bytes, end_ms, owner or NOBODY, begun)
 
 
-def as_new_file(file: QuarantinedFile, roots: Roots) -> NewFile | None:
-    """The registration of a quarantined file whose record was lost, with a full time to live; None if it is gone."""
-    root = roots.find(file.aside_path)
-    if root is None:
+def bytes_in_quarantine(roots: Roots) -> list[int]:
+    """The size of each file in quarantine; cheap."""
+    states = (EntryState.ASIDE,)
+    return [entry.size_bytes for root in roots for entry in root.private.entries() if entry.state in states]
+
+
+def as_new_file(file: QuarantinedFile, roots: Roots, now_ms: int) -> NewFile | None:
+    """The registration of a quarantined file whose record was lost, with the rest of its time; None if it is gone."""
+    root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
+    if root is None or entry is None:
         return None
-    private, name, reader = root.private.peek(), os.path.basename(file.aside_path), roots.system.reader()
+    private, reader = root.private.peek(), roots.system.reader()
+    name = entry.begun_name if file.begun else entry.name
     try:
         stat_result = reader.stat(private, name)
         identity = Identity.of(reader, private, name, stat_result, handles=root.handles)
@@ -50,7 +81,7 @@ def as_new_file(file: QuarantinedFile, roots: Roots) -> NewFile | None:
         return None
     return NewFile(
         path=file.aside_path,
-        ttl_ms=max(int(roots.settings.quarantine_seconds * 1000), 1),
+        ttl_ms=max(file.end_ms - now_ms, 1),
         size_bytes=file.size_bytes,
         identity=identity,
         flags=Flag.QUARANTINED + (Flag.DIRECTORY if stat.S_ISDIR(stat_result.mode) else ""),
@@ -58,41 +89,70 @@ def as_new_file(file: QuarantinedFile, roots: Roots) -> NewFile | None:
     )
 
 
-def origin_of(aside_path: str) -> str:
-    """The path that a quarantined file had, from the symlink beside it; "" if there is none. For people only."""
-    at, _, name = aside_path.rpartition("/")
+def is_of(record: FileRecord, file: QuarantinedFile, roots: Roots) -> bool:
+    """Whether *record*, of its old path, is of the quarantined *file*."""
+    root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
+    if root is None or entry is None:
+        return False
+    name = entry.begun_name if file.begun else entry.name
     try:
-        return os.readlink(f"{at}/{Entry(name, '', 0).from_name}")
+        return compare(record, root, root.private.peek(), name, roots.system.reader()) is SAME
+    except FileNotFoundError:
+        return False
+
+
+def origin_of(aside_path: str) -> str:
+    """The path that a quarantined file had, from the companion beside it; "" if there is none. For people only."""
+    at, _, name = aside_path.rpartition("/")
+    entry = Entry.parse(name)
+    if entry is None:
+        return ""
+    try:
+        fd = os.open(at, DIRECTORY_FLAGS)
+        try:
+            note = read_note(fd, entry.from_name)
+        finally:
+            os.close(fd)
     except (OSError, ValueError):
         return ""
+    return note.files[0].path if note is not None and note.files else ""
 
 
 def restore(path: str, roots: Roots) -> QuarantinedFile:
     """
     Give the file that was last quarantined from *path* its name back, never over another file.
 
-    The caller first removes its record, that of the ``aside_path`` in the result, from the registry. After a crash in
-    between, restoring works again.
+    A purge that needs more than one system call first takes the file's name in quarantine away. So after this returned,
+    the file is whole, and stays so. The caller then removes its record, that of the ``aside_path`` in the result, from
+    the registry. After a crash in between, a later claim of that record finds that the file is missing.
 
     Raises:
         FileMissing: no file from there is in quarantine.
+        AlreadyClaimed: its purge has begun.
         UnsafePath: reason "exists" if the name is taken; "outside-roots", "symlink" or "mount" as at registration.
         OSError: its directory is gone, or may not be written to. The file is still in quarantine.
     """
     root = roots.find(path)
     if root is None:
         raise roots.outside(path, action="restored")
-    entries = [entry for entry in root.private.entries() if entry.aside and entry.digest == digest_of(path)]
-    if not entries:
-        raise FileMissing(
-            f"{printable(path)} is not in quarantine: it was not quarantined, or its time there is over.",
-            path=path,
-            reason="missing",
-        )
-    last = max(entries, key=lambda entry: entry.token)
+    last = _last_from(path, root)
     _rename_back(path, last, root, roots)
-    forget_origin(root.private.peek(), last)
+    companion.forget(root.private.peek(), last)
     return QuarantinedFile(path, f"{root.private.path}/{last.name}", last.size_bytes)
+
+
+def _last_from(path: str, root: Root) -> Entry:
+    entries = [entry for entry in root.private.entries() if entry.digest == digest_of(path)]
+    aside = [entry for entry in entries if entry.state is EntryState.ASIDE]
+    if aside:
+        return max(aside, key=lambda entry: entry.token)
+    if any(entry.state is EntryState.BEGUN for entry in entries):
+        raise AlreadyClaimed.of(path)
+    raise FileMissing(
+        f"{printable(path)} is not in quarantine: it was not quarantined, or its time there is over.",
+        path=path,
+        reason="missing",
+    )
 
 
 def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
@@ -106,18 +166,16 @@ def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
             raise unsafe(path, reason, action="restored") from None
         raise
     try:
-        directory = guarded.is_directory(private, entry.name)
+        directory = moving.is_directory(private, entry.name)
         roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
+    except FileNotFoundError:
+        if moving.is_there(private, entry.name):
+            raise  # the directory was removed just now
+        _last_from(path, root)  # a purge was faster; its error is the answer
+        raise AlreadyClaimed.of(path) from None
     except FileExistsError:
         taken = "the name is taken; move that file away first"
         raise unsafe(path, "exists", taken, action="restored") from None
     finally:
         os.close(fd)
     faults.reach("restore.moved")
-
-
-def forget_origin(private: int, entry: Entry) -> None:
-    try:
-        os.unlink(entry.from_name, dir_fd=private)
-    except FileNotFoundError:
-        pass

@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from ..filesystem import DIRECTORY_FLAGS, Entry, Root, Roots, Use, digest_of
+from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, digest_of
 from ..records import FileRecord
 from ..settings import InUse, Settings
+from . import companion
 from .journal import Journal
+from .promises import NoRegistry, Promises
 
 _OPEN_DIRECTORIES = 32
 """
@@ -27,6 +29,11 @@ class Session:
 
     A directory that was looked up without following a symlink stays open for the next record in it. That is as safe as
     looking it up again, because each object is compared before it is unlinked, whatever was renamed meanwhile.
+
+    Attributes:
+        inside: the files that are in a private directory because of this call. It is raised before a file is moved
+            there, and lowered after the file is gone or has left. So after any error or interrupt in between the
+            journals stay, and recovery finds the file.
     """
 
     def __init__(
@@ -37,11 +44,13 @@ class Session:
         *,
         token: int,
         may_go_on: Callable[[], bool],
+        promises: Promises | None = None,
     ) -> None:
         self.roots = roots
         self.settings = settings
         self.token = token
         self.may_go_on = may_go_on
+        self.promises = promises or NoRegistry()
         self.reader = roots.system.reader()
         self.use = Use.NOT_ASKED
         self.asks_in_use = settings.in_use is not InUse.DELETE
@@ -49,7 +58,7 @@ class Session:
         self.write_locks = roots.system.can.write_locks
         self.owner_check = settings.owner_check
         self.secure = settings.secure_delete
-        self.left_behind = False
+        self.inside = 0
         self.moved = {root.path: root.moved() for root in roots}  # reasons, by root
         self._records = records
         self._parents: dict[str, int] = {}
@@ -76,7 +85,7 @@ class Session:
         fd = self._privates.get(root.path)
         if fd is None:
             fd = root.private.open()
-            self._journals[root.path] = Journal(fd, self.token, self._records)
+            self._journals[root.path] = Journal(fd, self.token, self.promises.owner(), self._records)
             self._privates[root.path] = fd
         return fd
 
@@ -90,9 +99,9 @@ class Session:
         """Whether the journals contain all that is moved. On a full disk they cannot be written."""
         return all(journal.is_whole for journal in self._journals.values())
 
-    def note(self, root: Root, path: str, identity: str) -> None:
-        """Write into the journal what *path* is by now, for the recovery after a crash."""
-        self._journals[root.path].add(path, identity)
+    def note(self, root: Root, file: FileRecord) -> None:
+        """Write into the journal what *file* is by now, for the recovery after a crash."""
+        self._journals[root.path].add(file)
 
     def entry_name(self, path: str) -> str:
         """The name of *path* in the private directory under this claim."""
@@ -103,15 +112,19 @@ class Session:
         if root.path not in self._entries:
             by_digest: dict[str, list[Entry]] = {}
             for entry in root.private.entries():
+                if entry.state is EntryState.FORM:
+                    continue  # deletion/exchange.py removes it
                 by_digest.setdefault(entry.digest, []).append(entry)
             self._entries[root.path] = by_digest
         return self._entries[root.path].get(digest_of(path), [])
 
     def fits_quarantine(self, root: Root, size: int) -> bool:
-        """Whether the quarantine has room for *size* bytes more. If so, they are counted."""
+        """
+        Whether the quarantine seems to have room for *size* bytes more. If so, this session counts them. The companion
+        of a file reserves the room.
+        """
         if root.path not in self._quarantined_bytes:
-            entries = root.private.entries()
-            self._quarantined_bytes[root.path] = sum(entry.size_bytes for entry in entries if entry.aside)
+            self._quarantined_bytes[root.path] = companion.used_bytes(root)
         if self._quarantined_bytes[root.path] + size > self.settings.quarantine_max_bytes:
             return False
         self._quarantined_bytes[root.path] += size
@@ -125,7 +138,7 @@ class Session:
     def close(self) -> None:
         self._close_parents()
         for journal in self._journals.values():
-            journal.close(keep=self.left_behind)
+            journal.close(keep=self.inside > 0)
         self._journals.clear()
 
     def _close_parents(self) -> None:

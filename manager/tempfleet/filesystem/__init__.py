@@ -39,13 +39,14 @@ from .paths import (
     private_name,
     unsafe,
 )
-from .private_directory import ASIDE, FORM, FROM, NOTE, Entry, PrivateDirectory, digest_of
+from .private_directory import ASIDE, BEGUN, FORM, FROM, NOTE, Entry, EntryState, PrivateDirectory, digest_of
 from .roots import Root, Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
 
 __all__ = [
     "ASIDE",
+    "BEGUN",
     "DIRECTORY_FLAGS",
     "FORM",
     "FROM",
@@ -53,6 +54,7 @@ __all__ = [
     "O_PATH",
     "PREFIX",
     "Entry",
+    "EntryState",
     "Identity",
     "PrivateDirectory",
     "Reader",

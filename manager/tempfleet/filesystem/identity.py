@@ -84,18 +84,13 @@ class Identity(str):
             return True
         return self.is_weak or (self[:1] in ("g", "b") and status.birth_ns is not None)
 
-    def matches(self, status: Stat, *, moved: bool = False) -> bool:
+    def matches(self, status: Stat) -> bool:
         """
         Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_decide``
         returns whether this is enough to decide.
-
-        Args:
-            moved: the file is in our private directory, where it was pinned and compared on arrival. Of a weak
-                identity only the inode number is compared. Nothing else has that number while the file exists, and
-                what we did to the file since (moved, emptied, overwrote it) changed the rest.
         """
         if "+" in self:
-            return any(part.matches(status, moved=moved) for part in self.alternatives)
+            return any(part.matches(status) for part in self.alternatives)
         kind = self[:1]
         if kind == "g":  # nearly every file: most are settled here
             born_ns = status.birth_seconds * 1_000_000_000 + status.birth_rest_ns
@@ -107,6 +102,4 @@ class Identity(str):
             return self[1:] == f"{status.ino:x}.{status.birth_ns:x}"
         if kind != WEAK:
             return False
-        if moved:
-            return self.startswith(f"{status.ino:x}.", 1)
         return self[1:] == f"{status.ino:x}.{status.change_ns:x}.{status.size:x}.{status.modified_ns:x}"

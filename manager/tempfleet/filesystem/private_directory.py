@@ -7,12 +7,17 @@ mode 0700 (and the set-group-ID bit if it inherits that from its root). It must 
 descriptor when it is opened. In a directory that others may write to (``/tmp``) a stranger can take the name first.
 Then the next of ten names is used; an existing directory of ours goes before a new one. It contains:
 
-    <digest>.<token>                  a file between its rename and its unlink; for longer only after a crash
-    <digest>.<token>.<size>.aside     a file in quarantine (TEMP_FILE_QUARANTINE)
-    <digest>.<token>.<size>.from      a symlink that is never followed; its text is the path the file had
+    <digest>.<token>                  MOVED: an entry that is compared with its record; for longer only after a crash
+    <digest>.<token>.begun            BEGUN: ours, and being destroyed: part of it may be gone
+    <digest>.<token>.<size>.aside     ASIDE: ours, in quarantine (TEMP_FILE_QUARANTINE); .<size>.begun when it is purged
+    <digest>.<token>.<size>.from      its companion: path, identity and registry of the file, the end of its quarantine
+    quarantine.bytes                  the size of all files in quarantine (deletion/companion.py)
     <digest>.<token>.form             a file's other form, before or after it has the name (deletion/exchange.py)
     note.<token>.<random>             the paths of one delete call, locked while it runs
     audit.log, audit.log.1, ...
+
+A name is the state of its entry, so that nothing else has to be read or remembered. An entry is renamed from one state
+to the next *before* it is treated so.
 
 The digest is of the path, and the token is that of the claim. If a worker claims the record again after a crash and
 finds no file under the path, it looks here first. It needs no other information.
@@ -23,7 +28,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
+from enum import Enum
 from typing import NamedTuple
 
 from .paths import private_name
@@ -33,10 +40,21 @@ from .syscalls import DIRECTORY_FLAGS
 _NAMES = 10
 _DIGEST_BYTES = 16
 ASIDE = "aside"
+BEGUN = "begun"
 FROM = "from"
 FORM = "form"
 NOTE = "note"
+_ENTRY = re.compile(r"([0-9a-f]{32})\.([0-9a-f]+)(?:(?:\.([0-9a-f]+))?\.(begun|aside|form))?")
 _KEY = "opened"
+
+
+class EntryState(Enum):
+    """What an entry of a private directory is; its name shows it."""
+
+    MOVED = "moved"
+    BEGUN = BEGUN
+    ASIDE = ASIDE
+    FORM = FORM
 
 
 class Entry(NamedTuple):
@@ -46,27 +64,32 @@ class Entry(NamedTuple):
     digest: str
     token: int
     size_bytes: int = 0
-    aside: bool = False
+    state: EntryState = EntryState.MOVED
 
     @classmethod
     def parse(cls, name: str) -> Entry | None:
         """Returns None for journals, logs and other names that do not stand for a user's file."""
-        parts = name.split(".")
-        if len(parts[0]) != _DIGEST_BYTES * 2:
+        match = _ENTRY.fullmatch(name)
+        if match is None:
             return None
-        try:
-            numbers = [int(part, 16) for part in parts[1:3]]
-        except ValueError:
-            return None
-        if len(parts) == 2:
-            return cls(name, parts[0], numbers[0])
-        if len(parts) == 4 and parts[3] == ASIDE:
-            return cls(name, parts[0], numbers[0], numbers[1], aside=True)
-        return None
+        digest, token, size, state = match.groups()
+        return cls(name, digest, int(token, 16), int(size or "0", 16), EntryState(state or EntryState.MOVED))
+
+    @property
+    def _stem(self) -> str:
+        return self.name.removesuffix(f".{ASIDE}").removesuffix(f".{BEGUN}")
 
     @property
     def from_name(self) -> str:
-        return self.name.removesuffix(ASIDE) + FROM
+        return f"{self._stem}.{FROM}"
+
+    @property
+    def aside_name(self) -> str:
+        return f"{self._stem}.{ASIDE}"
+
+    @property
+    def begun_name(self) -> str:
+        return f"{self._stem}.{BEGUN}"
 
 
 class PrivateDirectory:

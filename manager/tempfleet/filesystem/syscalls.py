@@ -148,7 +148,10 @@ class System:
             os.rename(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
             return
         os.link(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd, follow_symlinks=False)
-        os.unlink(name, dir_fd=from_fd)
+        try:
+            os.unlink(name, dir_fd=from_fd)
+        except FileNotFoundError:
+            pass  # another process removed the old name just now; the new one is the file
 
     def exchange(self, fd: int, name: str, other_fd: int, other_name: str) -> None:
         """

@@ -26,7 +26,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from ..deletion import quarantined_files
+from ..deletion import bytes_in_quarantine
 from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
@@ -114,7 +114,7 @@ class FleetCollector(Collector):
         missing = self.roots.check()
         yield self._of_own("temp_file_roots_missing", len(missing))
         try:
-            sizes = [file.size_bytes for file in quarantined_files(self.roots)]
+            sizes = bytes_in_quarantine(self.roots)
         except OSError as exc:
             logger.warning("Metrics without the quarantined files: %s", exc)
             return

@@ -49,6 +49,11 @@ class RegistryReader:
             raise mismatch(stats.schema)
         return stats
 
+    def epoch(self) -> str:
+        """The random text that the registry got when it was made; "" if it does not exist."""
+        epoch = self._redis("hget", "meta", "epoch")
+        return epoch.decode() if epoch else ""
+
     def memory_bytes(self) -> int | None:
         """The memory of the registry in Redis, estimated from samples; None if an ACL forbids reading it."""
         pipeline = self.store.client.pipeline(transaction=False)

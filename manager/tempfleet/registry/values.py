@@ -66,17 +66,19 @@ class Reaped:
         recovered: files of expired claims.
         unheld: files whose last keeper ended.
         more: there is more to reap.
+        recovered_ever: files of expired claims, also those of all earlier reaps by any process.
     """
 
     recovered: int
     unheld: int
     more: bool
+    recovered_ever: int
 
     @classmethod
     def of(cls, reply: Sequence[int]) -> Reaped:
         """From the reply of scripts/reap.lua."""
-        recovered, unheld, more = reply
-        return cls(recovered, unheld, bool(more))
+        recovered, unheld, more, ever = reply
+        return cls(recovered, unheld, bool(more), int(ever))
 
 
 class Inside(NamedTuple):

@@ -20,6 +20,7 @@ from tempfleet.compression.reader import open_content
 from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.journal import Journal
+from tempfleet.deletion.promises import NOBODY
 from tempfleet.deletion.recovery import recover
 from tempfleet.errors import UnsafePath
 from tempfleet.filesystem.private_directory import FROM
@@ -285,7 +286,7 @@ def test_a_journal_removed_by_recovery_does_not_count_as_whole(roots: Roots) -> 
     lost = 0
     with attacker(lambda: [recover(roots) for _ in range(50)] and None):
         for token in range(4000):
-            note = Journal(private, token, [FileRecord("/a/path", 0, 0)])
+            note = Journal(private, token, NOBODY, [FileRecord("/a/path", 0, 0)])
             lost += note.is_whole and not (Path(roots.base.private.path) / note.name).exists()
             note.close(keep=False)
     assert lost == 0
@@ -312,13 +313,13 @@ def test_a_journal_that_cannot_be_removed_stops_no_deletion(data: Path, roots: R
 
 
 def test_a_recovery_scan_works_during_a_purge(roots: Roots) -> None:
-    """The link to a file's origin exists alone for an instant: before the file arrives, and after it is purged."""
+    """The companion of a file exists alone for an instant: before the file arrives, and after it is purged."""
     private = roots.base.private.open()
     names = [f"{'0' * 32}.{n:x}.1.{FROM}" for n in range(8)]
 
     def come_and_go() -> None:
         for name in names:
-            os.symlink("/origin", name, dir_fd=private)
+            os.close(os.open(name, os.O_CREAT, dir_fd=private))
         for name in names:
             os.unlink(name, dir_fd=private)
 

@@ -19,8 +19,8 @@
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   limit     int   1..1000 files of expired claims, and as many keepers
 
-  Returns  {recovered, unheld, more}: files taken from expired claims, files whose last keeper ended, and 1 if
-           there is more to reap
+  Returns  {recovered, unheld, more, total}: files taken from expired claims, files whose last keeper ended, 1 if
+           there is more to reap, and the number of files that were ever taken from expired claims
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
@@ -73,4 +73,4 @@ if #ended == most then
   more = 1
 end
 keep_totals()
-return {recovered, unheld, more}
+return {recovered, unheld, more, redis.call('HGET', stats, 'recovered') or 0}
