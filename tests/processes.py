@@ -123,9 +123,8 @@ def manager_of(host: str, base_dir: Path, redis_url: str, **settings: object) ->
 
 
 def files_in(base_dir: Path) -> list[Path]:
-    """Returns the files that are left, including those in the manager's private directory, without its audit log."""
+    """Returns the files that are left, including those in the manager's private directory, without its own records."""
     if not base_dir.exists():
         return []
-    return sorted(
-        path for path in base_dir.rglob("*") if not path.name.startswith((".tempfleet-", "audit.log"))
-    )
+    own = (".tempfleet-", "audit.log", "clock.json")
+    return sorted(path for path in base_dir.rglob("*") if not path.name.startswith(own))

@@ -95,6 +95,7 @@ class FileRecord:
         last_error: why the last attempt did not delete it, in one word; "" for no error.
         hold_reason: the reason of the keeper that lasts longest, as its caller wrote it; "" for none.
         keepers: the number of its keepers; 1000 stands for more.
+        slack_ms: how far Redis's clock has jumped ahead. It is part of *due_ms*, but not of *deadline_ms*.
     """
 
     path: str
@@ -111,6 +112,7 @@ class FileRecord:
     last_error: str = ""
     hold_reason: str = ""
     keepers: int = 0
+    slack_ms: int = 0
 
     def matches(self, *, tags: Sequence[str] = (), prefix: str = "") -> bool:
         """Whether it has all of *tags*, and ``has_prefix(path, prefix)``."""
@@ -122,8 +124,13 @@ class FileRecord:
 
     def is_near_expiry(self, now_ms: int, fraction: float = NEAR_EXPIRY) -> bool:
         """Whether more than *fraction* of its life is over. Only for waiting files outside the quarantine."""
-        age_ms, life_ms = now_ms - self.registered_ms, self.deadline_ms - self.registered_ms
+        age_ms, life_ms = now_ms - self.slack_ms - self.registered_ms, self.deadline_ms - self.registered_ms
         return self.state is State.WAITING and not self.is_quarantined and age_ms > fraction * life_ms
+
+    @property
+    def expires_ms(self) -> int:
+        """When its deadline passes, by the Redis clock as it is now."""
+        return self.deadline_ms + self.slack_ms
 
     @property
     def is_directory(self) -> bool:

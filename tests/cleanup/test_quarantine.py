@@ -14,6 +14,7 @@ from support import assert_balanced
 from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.records import NewFile
+from tempfleet.registry import PAUSE_SECONDS
 from tempfleet.testing import FakeClock
 
 GRACE = 600
@@ -431,6 +432,8 @@ def test_a_quarantined_file_that_redis_lost_stops_no_clean_up_while_redis_is_ful
     path = due(first, clock, base_dir / "a")
     real_client.config_set("maxmemory", "1")
     try:
+        assert later.cleanup() == 0
+        clock.advance(PAUSE_SECONDS)
         later.cleanup()
     finally:
         real_client.config_set("maxmemory", "0")

@@ -192,7 +192,7 @@ class EvictionPass:
             record = candidate.record
             if record.is_quarantined:
                 return (0, record.registered_ms)
-            return (1 if record.deadline_ms <= candidate.now_ms else 2, next(scores))
+            return (1 if record.expires_ms <= candidate.now_ms else 2, next(scores))
 
         return [score(candidate) for candidate in candidates]
 

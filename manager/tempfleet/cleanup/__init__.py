@@ -6,6 +6,8 @@ Claims files, deletes them and settles the claims, batch by batch.
     batch_runner   one batch: ask plug-ins, delete in threads, settle
     cause          why files are deleted, and what follows from it
     preview        what a clean-up would do: every dry run of it
+    clock_watch    whether Redis's clock jumped, by the clocks of this host (host_clock) and by what it last saw
+                   (continuity)
     retry          how long a failed deletion waits (back-off), and when it becomes a dead letter
     report         the counts of one clean-up
 
@@ -17,7 +19,19 @@ Does not: unlink (deletion/ does), or change a record except by a script of the 
 
 from .cause import Cause
 from .cleaner import Cleaner
+from .clock_watch import ClockWatch
+from .host_clock import HostClock, SystemClock
 from .preview import CREATION_SECONDS, NOT_CREATED, may_be_in_creation
 from .report import CleanupReport
 
-__all__ = ["CREATION_SECONDS", "NOT_CREATED", "Cause", "Cleaner", "CleanupReport", "may_be_in_creation"]
+__all__ = [
+    "CREATION_SECONDS",
+    "NOT_CREATED",
+    "Cause",
+    "Cleaner",
+    "CleanupReport",
+    "ClockWatch",
+    "HostClock",
+    "SystemClock",
+    "may_be_in_creation",
+]

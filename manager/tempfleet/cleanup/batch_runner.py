@@ -129,7 +129,7 @@ class BatchRunner:
         claim, deletions = batch.claim, batch.deletions
         gone = [deletion for deletion in deletions if deletion.outcome in GONE]
         nacks = [
-            self.retry.decide(deletion, batch.cause, now_ms=claim.now_ms)
+            self.retry.decide(deletion, batch.cause, now_ms=claim.past_ms)
             for deletion in deletions
             if deletion.outcome not in GONE
         ]

@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from ..deletion import Deleter
 from ..errors import RegistryFull, VolumeUnavailable
@@ -26,6 +27,8 @@ from ..settings import Settings
 from .batch import Batch, Lease
 from .batch_runner import BatchRunner
 from .cause import Cause
+from .clock_watch import ClockWatch
+from .host_clock import HostClock, host_clock_of
 from .preview import Preview, is_due
 from .promises import RegistryPromises
 from .report import CleanupReport
@@ -41,9 +44,15 @@ class Cleaner:
     """
 
     def __init__(
-        self, registry: Registry, roots: Roots, settings: Settings, plugins: Sequence[Plugin] = ()
+        self,
+        registry: Registry,
+        roots: Roots,
+        settings: Settings,
+        plugins: Sequence[Plugin] = (),
+        host_clock: HostClock | None = None,
     ) -> None:
         self.registry = registry
+        self.clock = ClockWatch(registry, roots, host_clock or host_clock_of(registry.store.clock))
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
         self.deleter = Deleter(roots, settings, RegistryPromises(registry))
@@ -77,7 +86,7 @@ class Cleaner:
         def batches() -> Iterator[Batch]:
             while True:
                 lease = Lease(self.registry, lease_ms=lease_ms)
-                claim = self.registry.claim(limit=limit, lease_ms=lease_ms)
+                claim = self.clock.claim(partial(self.registry.claim, limit=limit, lease_ms=lease_ms))
                 if not claim.records:
                     return
                 yield Batch(claim, lease, Cause.EXPIRED)
@@ -91,15 +100,23 @@ class Cleaner:
         cause: Cause,
         *,
         until_ms: int,
+        due: bool = False,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
         recovered: int = 0,
     ) -> CleanupReport:
         """
-        Delete the named files for *cause*, due or not, each at most once. Only files that wait and were registered at
-        or before *until_ms* are deleted, not held, leased or dead ones. Raises as ``clean_due`` does.
+        Delete the named files for *cause*, also those not due unless *due*, each at most once. Only files that wait
+        and were registered at or before *until_ms*, not held, leased or dead ones. Raises as ``clean_due`` does.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+        take = partial(
+            self.registry.claim_paths,
+            lease_ms=lease_ms,
+            until_ms=until_ms,
+            quarantined=cause.claims_quarantined,
+            due=due,
+        )
 
         def batches() -> Iterator[Batch]:
             # Files that were tried and are not gone; a file that is gone cannot be claimed again.
@@ -109,9 +126,7 @@ class Cleaner:
                 for start in range(0, len(fresh), limit):
                     lease = Lease(self.registry, lease_ms=lease_ms)
                     part = fresh[start : start + limit]
-                    claim = self.registry.claim_paths(
-                        part, lease_ms=lease_ms, until_ms=until_ms, quarantined=cause.claims_quarantined
-                    )
+                    claim = self.clock.claim(partial(take, part))
                     if claim.records:
                         batch = Batch(claim, lease, cause)
                         yield batch
@@ -166,7 +181,13 @@ class Cleaner:
                 ]
 
         return self.clean_paths(
-            pages(), cause, until_ms=now_ms, stop=stop, progress=progress, recovered=recovered
+            pages(),
+            cause,
+            until_ms=now_ms,
+            due=cause is Cause.EXPIRED,
+            stop=stop,
+            progress=progress,
+            recovered=recovered,
         )
 
     def preview(self, wanted: Callable[[FileRecord], bool], cause: Cause) -> Iterator[Deletion]:
@@ -236,14 +257,16 @@ class Cleaner:
                 report.finished = False
                 break
         report.seconds = time.monotonic() - began
+        self.clock.save()
         self._record(report, round_trips=self.registry.store.round_trips - round_trips)
         self.hooks.publish()
         return report
 
     def _reap(self) -> int:
+        self.clock.start()
         recovered, more = 0, True
         while more:
-            reaped = self.registry.reap()
+            reaped = self.registry.reap(horizon=self.clock.horizon())
             recovered, more = recovered + reaped.recovered, reaped.more
             self._recovered_ever = reaped.recovered_ever
         if recovered:

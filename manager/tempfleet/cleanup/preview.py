@@ -55,7 +55,7 @@ class Preview:
                 reaped = [
                     r
                     for r in entries
-                    if r is not None and wanted(r) and (r.deadline_ms <= now_ms or goes_early(r))
+                    if r is not None and wanted(r) and (r.expires_ms <= now_ms or goes_early(r))
                 ]
                 yield from (
                     unless_in_creation(result, now_ms, cause) for result in self._previews(reaped, look)

@@ -86,7 +86,7 @@ def when(record: FileRecord, now_ms: int) -> str:
     """When the file falls due, as a cell of a table; of an ended hold, when the file itself does."""
     if record.state is State.LEASED:
         return "now"
-    due_ms = record.deadline_ms if record.has_ended_hold(now_ms) else record.due_ms
+    due_ms = record.expires_ms if record.has_ended_hold(now_ms) else record.due_ms
     if due_ms is None:
         return "never"
     seconds = (due_ms - now_ms) / 1000

@@ -26,7 +26,7 @@ def candidates(registry: Registry, settings: Settings) -> Iterator[FileRecord | 
 
 
 def _is_candidate(record: FileRecord, settings: Settings, now_ms: int) -> bool:
-    if record.state is not State.WAITING or record.attempts or record.deadline_ms <= now_ms:
+    if record.state is not State.WAITING or record.attempts or record.expires_ms <= now_ms:
         return False
     if not is_settled(record):  # left by a crash
         return True

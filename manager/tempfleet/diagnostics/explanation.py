@@ -118,7 +118,7 @@ class Explanation:
         if record.state is State.DEAD:
             return "could not be deleted and is a dead letter (tempfleet dead retry, or dead forget)"
         if record.has_ended_hold(self.now_ms):
-            return f"was held; the hold has ended, and it {self._describe_deadline(record.deadline_ms)}"
+            return f"was held; the hold has ended, and it {self._describe_deadline(record.expires_ms)}"
         if record.state is State.HELD:
             return f"is held {self._span(record.due_ms, record.hold_reason)}"
         return self._describe_deadline(record.due_ms or 0)
@@ -144,7 +144,7 @@ class Explanation:
     def _preview(self, record: FileRecord, verdict: Deletion) -> str:
         """What the next clean-up will do to a due file, or would do to another one."""
         has_ended_hold = record.has_ended_hold(self.now_ms)
-        due_ms = record.deadline_ms if has_ended_hold else record.due_ms or 0
+        due_ms = record.expires_ms if has_ended_hold else record.due_ms or 0
         if (has_ended_hold or record.state is State.WAITING) and due_ms <= self.now_ms:
             return f"At the next clean-up {_describe(verdict, 'will')}."
         state = State.WAITING if has_ended_hold else record.state

@@ -14,6 +14,7 @@ Then the next of ten names is used; an existing directory of ours goes before a 
     quarantine.bytes                  the size of all files in quarantine (deletion/companion.py)
     <digest>.<token>.form             a file's other form, before or after it has the name (deletion/exchange.py)
     note.<token>.<random>             the paths of one delete call, locked while it runs
+    clock.json                        what this host last saw of Redis's clock (cleanup/continuity.py)
     audit.log, audit.log.1, ...
 
 A name is the state of its entry, so that nothing else has to be read or remembered. An entry is renamed from one state

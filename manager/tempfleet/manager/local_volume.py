@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
 from ..capacity import Admission, Evictor, chosen_policy
-from ..cleanup import Cleaner
+from ..cleanup import Cleaner, HostClock
 from ..compression import Compressor
 from ..filesystem import Roots
 from ..plugins import Announcer, Policy, installed
@@ -59,6 +59,7 @@ class LocalVolume:
         roots: open; ``close`` closes them.
         store: is shared, and stays open.
         policy: the eviction policy; that of the settings if it is not given.
+        host_clock: the clock that Redis's is compared with; the system's if it is not given.
 
     Attributes:
         volume: host and base directory, which are the name of the volume in Redis.
@@ -70,14 +71,23 @@ class LocalVolume:
     """
 
     def __init__(
-        self, settings: Settings, roots: Roots, store: Store, *, policy: Policy | None = None
+        self,
+        settings: Settings,
+        roots: Roots,
+        store: Store,
+        *,
+        policy: Policy | None = None,
+        host_clock: HostClock | None = None,
     ) -> None:
         self.settings = settings
         self.roots = roots
         self.store = store
         self.volume = Volume(settings.host, roots.base.path)
         self.unchecked_registry = Registry(store, self.volume, disk=disk_identity_of(roots))
-        self.unchecked_cleaner = Cleaner(self.unchecked_registry, roots, settings, installed(settings))
+        self.host_clock = host_clock
+        self.unchecked_cleaner = Cleaner(
+            self.unchecked_registry, roots, settings, installed(settings), host_clock
+        )
         self._policy = policy or chosen_policy(self.unchecked_cleaner.hooks)
 
     @BuiltOnce
@@ -130,7 +140,8 @@ class LocalVolume:
         """
         changes = {"base_dir": base_dir, "message_roots": self.settings.confined_roots}
         settings = self.settings.model_copy(update=changes)
-        return LocalVolume(settings, Roots.open(settings, create=False), self.store, policy=self._policy)
+        roots = Roots.open(settings, create=False)
+        return LocalVolume(settings, roots, self.store, policy=self._policy, host_clock=self.host_clock)
 
     def check(self) -> None:
         """

@@ -19,7 +19,7 @@ from typing import IO, Any, Unpack, overload
 import redis
 
 from ..capacity import EvictionReport, Evictor
-from ..cleanup import Cause, Cleaner, CleanupReport
+from ..cleanup import Cause, Cleaner, CleanupReport, HostClock
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
 from ..diagnostics import Explanation, Finding, diagnose, health_check
@@ -46,7 +46,7 @@ from ..reconciliation import (
     verify_unverified,
 )
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State, has_prefix
-from ..registry import DISK, Clock, Fleet, Registry, Store, VolumeStats, connect, server_clock
+from ..registry import DISK, Clock, Fleet, FleetClock, Registry, Store, VolumeStats, connect, server_clock
 from ..settings import Settings
 from ..validation import hold_ms, hold_reason, ttl_ms, validate_tags
 from .creator import BinaryMode, CreateOptions, Creator, TextMode
@@ -73,6 +73,7 @@ class TempFileManager:
         max_age: how many seconds a file lives, unless it has its own ``ttl``.
         settings: used instead of the environment; the other arguments replace single settings.
         client: a Redis client to use instead of a connection to the settings' URL; such a manager cannot be pickled.
+        clock, host_clock: for tests: the time of the registry, and the clocks of this host.
 
     Raises:
         OSError: the base directory cannot be created.
@@ -92,6 +93,7 @@ class TempFileManager:
         redis_url: str | None = None,
         client: redis.Redis | None = None,
         clock: Clock = server_clock,
+        host_clock: HostClock | None = None,
     ) -> None:
         if max_age is not None:
             ttl_ms(max_age)
@@ -101,7 +103,7 @@ class TempFileManager:
         self.max_age: float = self.settings.max_age_seconds if max_age is None else max_age
         self.lock = threading.Lock()  # for callers who want one; nothing here ever takes it
         self._own_client = client
-        self._clock = clock
+        self._clock, self._host_clock = clock, host_clock
         self._connect()
         if self.settings.cleanup_on_start:
             self._clean_first()
@@ -677,6 +679,13 @@ class TempFileManager:
         """
         self.registry.set_meta(DISK, disk_identity_of(self.roots))
 
+    def accept_clock(self) -> float:
+        """
+        Accept Redis's clock as it is now, although it jumped ahead (see clock_watch.py). Deadlines pass at once where
+        they waited for the clock, in all volumes of this Redis. Returns how much later they passed (seconds).
+        """
+        return FleetClock(self.store).accept(Fleet(self.store).volumes()) / 1000
+
     def verify_unverified(self) -> int:
         """
         Verify the files that were registered for this host while it was silent; see unverified.py. Returns the number
@@ -714,10 +723,16 @@ class TempFileManager:
     def __getstate__(self) -> dict[str, Any]:
         if self._own_client is not None:
             raise TypeError("a manager with its own client cannot be pickled; give it a redis_url instead")
-        return {"settings": self.settings, "max_age": self.max_age, "clock": self._clock}
+        return {
+            "settings": self.settings,
+            "max_age": self.max_age,
+            "clock": self._clock,
+            "host_clock": self._host_clock,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.settings, self.max_age, self._clock = state["settings"], state["max_age"], state["clock"]
+        self.settings, self.max_age = state["settings"], state["max_age"]
+        self._clock, self._host_clock = state["clock"], state["host_clock"]
         self.lock = threading.Lock()
         self._own_client = None
         self._connect()
@@ -763,7 +778,7 @@ class TempFileManager:
         roots = Roots.open(self.settings)
         client = self._own_client or connect(connect_url(self.settings.redis_url))
         store = Store(client, namespace=self.settings.namespace, clock=self._clock)
-        self.local_volume = local = LocalVolume(self.settings, roots, store)
+        self.local_volume = local = LocalVolume(self.settings, roots, store, host_clock=self._host_clock)
         self.volume, self.roots, self.store = local.volume, roots, store
         self._registrar = Registrar(local)
         self._creator = Creator(local, self._registrar)

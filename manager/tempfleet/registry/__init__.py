@@ -12,20 +12,22 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
     Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), and all reads
                     (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
+    FleetClock      jumps of Redis's clock, and pauses
     upgrade         migrates registries of an older schema (upgrade.py)
     Store           one client and one namespace; connect(url) makes the client
     scripts/*.lua   one file per change, whose header is its contract; shared parts in scripts/lib
 """
 
+from .clock import PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
 from .fleet import Fleet, Host, Memory, Sweep
 from .keys import DISK, FULL, NOT_SERVED, SCHEMA, Volume
 from .registry import Registry
-from .stats import LEFT, Histogram, PluginNote, VolumeStats
+from .stats import LEFT, Histogram, Pause, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
 from .upgrade import Upgrade, upgrade
-from .values import NO_LIMITS, Claim, Inside, Limits, Nack, Registration
+from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Inside, Limits, Nack, Registration
 
 __all__ = [
     "DISK",
@@ -33,16 +35,23 @@ __all__ = [
     "LEFT",
     "NOT_SERVED",
     "NO_LIMITS",
+    "PAUSE_SECONDS",
     "SCHEMA",
+    "UNKNOWN",
     "Claim",
     "Clock",
+    "ClockReading",
     "Fleet",
+    "FleetClock",
     "Histogram",
+    "Horizon",
     "Host",
     "Inside",
+    "Jumps",
     "Limits",
     "Memory",
     "Nack",
+    "Pause",
     "PluginNote",
     "Registration",
     "Registry",

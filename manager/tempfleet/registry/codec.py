@@ -115,6 +115,7 @@ def unpack(
     last_error: str = "",
     hold_reason: str = "",
     keepers: int = 0,
+    slack_ms: int = 0,
 ) -> FileRecord:
     """
     Read a record from its text form; the other arguments are not in it.
@@ -139,6 +140,7 @@ def unpack(
         last_error=last_error,
         hold_reason=hold_reason,
         keepers=keepers,
+        slack_ms=slack_ms,
     )
 
 
@@ -158,7 +160,7 @@ def unpack_or_broken(path: bytes, packed: bytes, **fields: Any) -> FileRecord:
         return unpack(path, BROKEN_RECORD, **fields)
 
 
-def record_of(path: str, row: Row) -> FileRecord | None:
+def record_of(path: str, row: Row, slack_ms: int = 0) -> FileRecord | None:
     """The record of *path*; None if there is none, or if *path* is in no set."""
     state, score = next(
         ((state, score) for state, score in zip(STATE_ORDER, row.scores, strict=True) if score), (None, b"")
@@ -170,11 +172,12 @@ def record_of(path: str, row: Row) -> FileRecord | None:
         os.fsencode(path),
         row.record,
         state=state,
-        due_ms=milliseconds(score) if timed else None,
+        due_ms=milliseconds(score) + slack_ms if timed else None,
         attempts=int(row.attempts or 0),
         last_error=row.error.decode(),
         hold_reason=as_text(row.reason),
         keepers=int(row.keepers or 0),
+        slack_ms=slack_ms,
     )
 
 

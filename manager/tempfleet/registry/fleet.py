@@ -15,11 +15,11 @@ from ..errors import HostLive, RegistryError
 from ..logs import logger, printable
 from ..settings import MAX_BATCH
 from .codec import groups
-from .keys import Volume, VolumeKeys, volume_key
+from .keys import SLACK, Volume, VolumeKeys, volume_key
 from .registry import Registry
 from .stats import VolumeStats, parse_stats
 from .store import Store
-from .values import Inside, Reaped
+from .values import UNKNOWN, Horizon, Inside, Reaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Fleet:
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         time, beats = self.store.call(pipeline.execute)
-        now_ms = self._now_ms(time)
+        now_ms = self.store.time_of(time)
         hosts = []
         for name, beat_ms in sorted(beats):
             silent_seconds = max(now_ms - beat_ms, 0) / 1000
@@ -126,11 +126,16 @@ class Fleet:
             )
         return bool(self._redis("zrem", "hosts", host))
 
-    def reap(self, volumes: Iterable[Volume]) -> dict[Volume, Reaped | RegistryError]:
+    def reap(
+        self, volumes: Iterable[Volume], *, horizon: Horizon = UNKNOWN
+    ) -> dict[Volume, Reaped | RegistryError]:
         """Reap every volume once, in one round trip. A volume whose script failed gets the error as its value."""
         volumes = list(volumes)
         replies = self.store.run_each(
-            [("reap", self._keys(volume), {"limit": MAX_BATCH}) for volume in volumes]
+            [
+                ("reap", self._keys(volume), {"limit": MAX_BATCH, "latest_ms": horizon.latest})
+                for volume in volumes
+            ]
         )
         return {
             volume: reply if isinstance(reply, RegistryError) else Reaped.of(reply)
@@ -150,7 +155,8 @@ class Fleet:
         self, volumes: Sequence[Volume], paths: Sequence[str]
     ) -> tuple[int, dict[Volume, list[Inside]]]:
         """
-        The registered files among *paths* (at most 1000) in each volume, in one round trip; and the Redis clock (ms).
+        The registered files among *paths* (at most 1000) in each volume, in one round trip; and the Redis clock without
+        its slack (ms).
         """
         replies = self.store.run_each(
             [("inside", self._keys(volume), {}) for volume in volumes],
@@ -179,7 +185,7 @@ class Fleet:
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
         time, members = self.store.call(pipeline.execute)
         lines = [member.partition(b" ") for member in members]
-        return self._now_ms(time), [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
+        return self.store.time_of(time), [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
 
     def forecast(
         self, volumes: Iterable[Volume], *, step_seconds: float, steps: int
@@ -189,10 +195,15 @@ class Fleet:
         due. Costs two round trips, and *steps* commands for each volume.
         """
         volumes = list(volumes)
-        now_ms = self._now_ms(self.store.call(self.store.client.time))
-        edges = [now_ms + round(step * step_seconds * 1000) for step in range(steps + 1)]
         pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.time()
         for volume in volumes:
+            pipeline.hget(volume_key(self.store.namespace, volume, "meta"), SLACK)
+        time, *slacks = self.store.call(pipeline.execute)
+        pipeline = self.store.client.pipeline(transaction=False)
+        for volume, slack in zip(volumes, slacks, strict=True):
+            past_ms = self.store.time_of(time) - int(slack or 0)
+            edges = [past_ms + round(step * step_seconds * 1000) for step in range(steps + 1)]
             key = volume_key(self.store.namespace, volume, "registry")
             for low, high in pairwise(edges):
                 pipeline.zcount(key, f"({low}", high)
@@ -213,10 +224,6 @@ class Fleet:
     def mark_taken(self, message: str) -> None:
         """Record that a worker took *message* from its queue."""
         self._redis("zrem", "waiting", message)
-
-    def _now_ms(self, time: tuple[int, int]) -> int:
-        now_ms = self.store.clock()
-        return time[0] * 1000 + time[1] // 1000 if now_ms is None else now_ms
 
     def _keys(self, volume: Volume) -> VolumeKeys:
         return VolumeKeys(self.store.namespace, volume)

@@ -38,12 +38,14 @@ VOLUME_KEYS = (
     "kept",
     "reasons",
 )
-FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps")
+FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock")
 
 DISK = "disk"
 """The field of meta with the identity of the base directory that the files are on."""
 FULL = "full"
 """The field of meta that is set while the file system is too full and nothing more can be evicted."""
+SLACK = "slack_ms"
+"""The field of meta that delays all deadlines, because Redis's clock jumped ahead (scripts/lib/slack.lua)."""
 NOT_SERVED = "refused"
 """The field of meta that says in one word why the worker of its host does not serve the volume."""
 

@@ -35,8 +35,8 @@ class RegistryReader:
         """The time by the Redis clock (ms), and the record of each path; None for a path without one."""
         now_ms, records = 0, list[FileRecord | None]()
         for batch in batches(paths):
-            now_ms, rows = self._read_rows(batch)
-            records += map(record_of, batch, rows)
+            now_ms, rows, slack_ms = self._read_rows(batch)
+            records += [record_of(path, row, slack_ms) for path, row in zip(batch, rows, strict=True)]
         return now_ms, records
 
     def stats(self) -> VolumeStats:
@@ -89,7 +89,7 @@ class RegistryReader:
 
     def due_paths(self) -> Iterator[list[str]]:
         """The paths that ``claim`` would take now, the earliest due first."""
-        yield from self._soonest(self.now_ms())
+        yield from self._soonest(self.past_ms())
 
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
@@ -114,13 +114,13 @@ class RegistryReader:
     def ended_hold_paths(self) -> Iterator[list[str]]:
         """The paths whose keepers have all ended, each once."""
         start, page = 0, {"num": MAX_BATCH, "withscores": True}
-        until_ms = self.now_ms()
+        until_ms = self.past_ms()
         while members := self._redis("zrangebyscore", "keepers", "-inf", until_ms, start=start, **page):
             ends = {path_of(member): int(end) for member, end in members}
             now_ms, records = self.read(list(ends))
             # The last keeper of a file stands for it.
             if paths := [
-                r.path for r in records if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path]
+                r.path for r in records if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path] + r.slack_ms
             ]:
                 yield paths
             start += len(members)
@@ -142,7 +142,7 @@ class RegistryReader:
 
     def due_within(self, *, within_ms: int, limit: int) -> list[FileRecord]:
         """Up to *limit* waiting files that fall due within *within_ms*, the earliest first."""
-        until_ms = self.now_ms() + within_ms
+        until_ms = self.past_ms() + within_ms
         members = self._redis("zrangebyscore", "registry", "-inf", until_ms, start=0, num=limit)
         _, records = self.read([os.fsdecode(member) for member in members])
         return [record for record in records if record is not None]
@@ -157,8 +157,8 @@ class RegistryReader:
         far ahead for a file with the longest time to live. In the worst case it reads all waiting files.
         """
         records: list[FileRecord] = []
-        now_ms = self.now_ms()
-        until_ms = now_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
+        now_ms, _, slack_ms = self._read_rows([])
+        until_ms = now_ms - slack_ms + math.ceil((1 - fraction) * LONGEST_TTL_SECONDS * 1000)
         for page in self._soonest(until_ms):
             for record in self.read(page)[1]:
                 if record is not None and record.is_near_expiry(now_ms, fraction):
@@ -173,6 +173,11 @@ class RegistryReader:
     def now_ms(self) -> int:
         """The time by the Redis clock."""
         return self._read_rows([])[0]
+
+    def past_ms(self) -> int:
+        """The Redis clock without its slack: deadlines at or before it have passed."""
+        now_ms, _, slack_ms = self._read_rows([])
+        return now_ms - slack_ms
 
     def audit(self) -> list[str]:
         """
@@ -202,9 +207,10 @@ class RegistryReader:
         """The reply to one command on the volume's key *name*."""
         return self.store.call(getattr(self.store.client, command), self.keys[name], *args, **options)
 
-    def _read_rows(self, paths: Sequence[str]) -> tuple[int, list[Row]]:
-        now_ms, *reply = self._run("read", more=[os.fsencode(path) for path in paths])
-        return int(now_ms), list(map(Row._make, groups(reply, len(Row._fields))))
+    def _read_rows(self, paths: Sequence[str]) -> tuple[int, list[Row], int]:
+        """The time by the Redis clock (ms), what there is of each path, and the slack (ms)."""
+        now_ms, slack_ms, *reply = self._run("read", more=[os.fsencode(path) for path in paths])
+        return int(now_ms), list(map(Row._make, groups(reply, len(Row._fields)))), int(slack_ms)
 
     def _scan(self, name: str, page: int) -> Iterator[list[str]]:
         command = "hscan" if name in ("records", "errors") else "zscan"

@@ -16,12 +16,12 @@ from typing import Any
 from ..errors import LeaseLost
 from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
-from .codec import Row, as_bytes, groups, pack, unpack_or_broken
+from .codec import Row, as_bytes, groups, pack
 from .keepers import KeeperRegistry
 from .keys import Volume
 from .stats import bounds_text, bucket_of
 from .store import Store, batches
-from .values import NO_LIMITS, Claim, Limits, Nack, Reaped, Registration
+from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
 
 
 class Registry(KeeperRegistry):
@@ -98,32 +98,38 @@ class Registry(KeeperRegistry):
         )
         return bool(changed)
 
-    def claim(self, *, limit: int, lease_ms: int) -> Claim:
+    def claim(self, *, limit: int, lease_ms: int, horizon: Horizon = UNKNOWN) -> Claim:
         """
         Take up to *limit* due records into a lease, the earliest deadline first.
 
         Args:
             limit: 1 to 1000 records.
             lease_ms: how long the claim lasts; a claimer that dies loses it then.
+            horizon: what the caller knows of the time; a clock that jumped makes no file due before it.
 
         Raises:
             RegistryUnavailable: Redis gave no answer. If the claim happened, nobody acks it, and reap() returns its
                 files after *lease_ms*.
         """
-        return self._claim(limit=limit, lease_ms=lease_ms, until_ms="", aside=0)
+        return self._claim(horizon, limit=limit, lease_ms=lease_ms, until_ms="", aside=0, due=0)
 
     def claim_paths(
-        self, paths: Sequence[str], *, lease_ms: int, until_ms: int, quarantined: bool = False
+        self,
+        paths: Sequence[str],
+        *,
+        lease_ms: int,
+        until_ms: int,
+        quarantined: bool = False,
+        due: bool = False,
+        horizon: Horizon = UNKNOWN,
     ) -> Claim:
         """
-        Take those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not.
-        Quarantined files are taken only if *quarantined*, or if they are due.
+        Take those of *paths* (at most 1000) that wait and were registered at or before *until_ms*, due or not; only due
+        ones with *due*. Quarantined files are taken only if *quarantined*, or if they are due.
         """
         more = [os.fsencode(path) for path in paths]
-        limit = max(len(more), 1)
-        return self._claim(
-            limit=limit, lease_ms=lease_ms, until_ms=until_ms, aside=int(quarantined), more=more
-        )
+        args = {"limit": max(len(more), 1), "lease_ms": lease_ms, "until_ms": until_ms}
+        return self._claim(horizon, **args, aside=int(quarantined), due=int(due), more=more)
 
     def extend(self, token: int, *, lease_ms: int) -> None:
         """
@@ -163,9 +169,9 @@ class Registry(KeeperRegistry):
         """
         return self._settle("set_aside", token, [(os.fsencode(path), *pack(file)) for path, file in moved])
 
-    def reap(self, *, limit: int = MAX_BATCH) -> Reaped:
+    def reap(self, *, limit: int = MAX_BATCH, horizon: Horizon = UNKNOWN) -> Reaped:
         """Give back up to *limit* files of expired claims, and end ended keepers; repeat while ``more``."""
-        return Reaped.of(self._run("reap", limit=limit))
+        return Reaped.of(self._run("reap", limit=limit, latest_ms=horizon.latest))
 
     def revive(self, paths: Iterable[str]) -> dict[str, str]:
         """Make dead letters due at once. Returns the code of each path: revived or absent."""
@@ -260,13 +266,15 @@ class Registry(KeeperRegistry):
             for field in (as_bytes(name), "inf" if ends_ms is None else ends_ms, as_bytes(reason))
         ]
 
-    def _claim(self, **args: Any) -> Claim:
-        token, now_ms, left, *files = self._run("claim", **args)
-        records = tuple(
-            unpack_or_broken(path, packed, attempts=int(attempts))
-            for path, packed, attempts in groups(files, 3)
+    def _claim(self, horizon: Horizon, **args: Any) -> Claim:
+        reply = self._run(
+            "claim",
+            latest_ms=horizon.latest,
+            last_token=horizon.last_token,
+            known_epoch=horizon.epoch,
+            **args,
         )
-        return Claim(int(token or 0), int(now_ms), left, records)
+        return Claim.of(reply)
 
     def _settle(self, script: str, token: int, rows: Sequence[Iterable[Any]], **args: Any) -> int:
         """Returns the number of files that were still leased under *token*. For the others nothing changes."""

@@ -7,12 +7,12 @@ Counters are in Redis, so that a killed worker loses none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
 
 from .codec import groups
-from .keys import NOT_SERVED, SCHEMA
+from .keys import NOT_SERVED, SCHEMA, SLACK
 
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 LAG_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400)
@@ -81,6 +81,14 @@ class PluginNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """No expired file is deleted for *seconds*. *reason* is "ahead" or "older"; see scripts/pause.lua."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeStats:
     """
     The counts of one volume at one point in time.
@@ -124,7 +132,20 @@ class VolumeStats:
     @property
     def overdue_seconds(self) -> float:
         """How long the earliest due file has been due; 0 if none is due."""
-        return max(self.now_ms - self.oldest_ms, 0) / 1000 if self.oldest_ms is not None else 0.0
+        past_ms = self.now_ms - self.slack_ms
+        return max(past_ms - self.oldest_ms, 0) / 1000 if self.oldest_ms is not None else 0.0
+
+    @property
+    def slack_ms(self) -> int:
+        """How far Redis's clock jumped ahead; deadlines pass so much later."""
+        return int(self.meta.get(SLACK, 0))
+
+    @property
+    def pause(self) -> Pause | None:
+        """None if expired files are deleted."""
+        until, _, reason = self.meta.get("pause", "").partition(" ")
+        left_ms = int(until or 0) - (self.now_ms - self.slack_ms)
+        return Pause(reason, left_ms / 1000) if left_ms > 0 else None
 
     @property
     def imbalance(self) -> int:
@@ -190,6 +211,8 @@ class VolumeStats:
             "quarantined": self.quarantined,
             "bytes": self.bytes,
             "imbalance": self.imbalance,
+            "slack_seconds": self.slack_ms / 1000,
+            "pause": None if self.pause is None else asdict(self.pause),
             "totals": dict(sorted(self.totals.items())),
         }
 

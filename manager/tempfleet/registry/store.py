@@ -130,6 +130,16 @@ class Store:
         options = self.client.connection_pool.connection_kwargs
         return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
+    @property
+    def server(self) -> str:
+        """The address, and the number of the database."""
+        return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db', 0)}"
+
+    def time_of(self, reply: tuple[int, int]) -> int:
+        """The time in ms of a reply to TIME; the store's own clock goes before it."""
+        now_ms = self.clock()
+        return reply[0] * 1000 + reply[1] // 1000 if now_ms is None else now_ms
+
     def check_policy(self) -> None:
         """
         Refuse a Redis that may evict our keys. The policy is read from INFO, because CONFIG is often forbidden.

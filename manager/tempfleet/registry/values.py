@@ -7,11 +7,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
-from .codec import unpack
+from .codec import groups, unpack, unpack_or_broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,67 @@ class Claim:
         token: every ack and nack needs it; 0 if nothing was claimed.
         now_ms: the time of the claim, by the Redis clock.
         left: the number of further due files.
+        slack_ms, jumped_ms: how far the clock of Redis jumped ahead, as scripts/lib/slack.lua and horizon.lua use it.
+        epoch: of the registry, "" if there is none.
+        obstacle: "older" if Redis has less than the caller knows, "pause" during a pause; then nothing was claimed.
     """
 
     token: int
     now_ms: int
     left: int
     records: tuple[FileRecord, ...]
+    slack_ms: int = 0
+    jumped_ms: int = 0
+    epoch: str = ""
+    obstacle: str = ""
+
+    @classmethod
+    def of(cls, reply: Sequence[Any]) -> Claim:
+        """From the reply of scripts/claim.lua."""
+        token, now_ms, left, slack, jumped, epoch, obstacle, *files = reply
+        slack_ms = int(slack)
+        records = tuple(
+            unpack_or_broken(path, packed, attempts=int(attempts), slack_ms=slack_ms)
+            for path, packed, attempts in groups(files, 3)
+        )
+        return cls(
+            int(token or 0),
+            int(now_ms),
+            left,
+            records,
+            slack_ms,
+            int(jumped),
+            epoch.decode(),
+            obstacle.decode(),
+        )
+
+    @property
+    def past_ms(self) -> int:
+        """Deadlines at or before it have passed."""
+        return self.now_ms - self.slack_ms
+
+
+class Horizon(NamedTuple):
+    """
+    What a process knows of the time and of the registry, for scripts/lib/horizon.lua and claim.lua. The default knows
+    nothing.
+
+    Attributes:
+        latest_ms: the time of Redis, without its jumps, is this at most; None if it is not known.
+        last_token, epoch: of the volume.
+    """
+
+    latest_ms: int | None = None
+    last_token: int = 0
+    epoch: str = ""
+
+    @property
+    def latest(self) -> int | str:
+        """As scripts take it."""
+        return "" if self.latest_ms is None else self.latest_ms
+
+
+UNKNOWN = Horizon()
 
 
 @dataclass(frozen=True, slots=True)

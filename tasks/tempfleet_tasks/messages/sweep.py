@@ -29,7 +29,7 @@ def receive_sweep(runtime: Runtime) -> Answer:
 
 def sweep(runtime: Runtime) -> Answer:
     """
-    Sweeps all volumes once, in four round trips to Redis, and two to record the sweep.
+    Sweeps all volumes once, in five round trips to Redis, and two to record the sweep.
 
     A silent host gets no message, because its queue would grow for ever. Its files stay registered, and are deleted
     when it returns.
@@ -37,7 +37,9 @@ def sweep(runtime: Runtime) -> Answer:
     started = time.monotonic()
     fleet = runtime.fleet
     volumes = fleet.volumes()
-    reaped = fleet.reap(volumes)
+    clock = runtime.manager.cleaner.clock
+    clock.check()
+    reaped = fleet.reap(volumes, horizon=clock.horizon())
     for volume, result in reaped.items():
         if isinstance(result, RegistryError):
             logger.error("Could not reap %s: %s", volume, result)

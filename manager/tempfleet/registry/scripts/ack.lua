@@ -10,6 +10,7 @@
   KEYS[7]   next         hash  path -> record that waits behind a claim
   KEYS[8]   stats        hash  totals and histogram buckets
   KEYS[9]   tags         hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[10]  meta         hash  slack_ms
   ARGV[1]   now_ms       int   '' for the server's clock
   ARGV[2]   token        int   of the claim
   ARGV[3]   age_bounds   str   upper bounds of the age histogram: seconds, ascending, separated by spaces
@@ -19,7 +20,7 @@
   Returns  the number of settled files; files that are not leased under this token do not change
   Atomic   a path leaves leases and its record together; a file that waited behind it enters the registry.
   Cost     O(files * log N); removes before it adds.
-  Uses     clock, record, totals, failures, successor, lease
+  Uses     clock, slack, record, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
 if not claim or MORE % 3 ~= 0 then
@@ -69,7 +70,7 @@ for i = FIRST, #ARGV, 3 do
       add('deleted_bytes', tonumber(ARGV[i + 2]))
       if registered then
         ages[#ages + 1] = math.max(now - registered, 0)
-        lags[#lags + 1] = math.max(now - deadline, 0)
+        lags[#lags + 1] = math.max(past - deadline, 0)
       end
     end
     succeed(path)

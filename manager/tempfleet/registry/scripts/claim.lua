@@ -7,21 +7,27 @@
   KEYS[4]   records   hash  path -> record
   KEYS[5]   retries   hash  path -> failed attempts
   KEYS[6]   stats     hash  totals
-  KEYS[7]   meta      hash  last token, schema
+  KEYS[7]   meta      hash  schema, last token, epoch, slack_ms, jumped_ms, pause
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   lease_ms  int   above zero
   ARGV[4]   limit     int   1..1000
   ARGV[5]   until_ms  int   claim named files, those registered at or before it; '' claims due files
   ARGV[6]   aside     int   1: also claim named files that are in quarantine and not due yet
-  ARGV[7+]  files     1 each: path; none unless until_ms is given
+  ARGV[7]   due       int   1: claim only those of the named files that are due
+  ARGV[8]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
+  ARGV[9]   last_token  int  the last token of the volume that the caller knows, and its
+  ARGV[10]  known_epoch str  epoch, '' for none. If Redis has less than that, nothing is claimed.
+  ARGV[11+] files     1 each: path; none unless until_ms is given
 
-  Returns  {token, now_ms, left, path, record, attempts, ...} left is the number of other due files;
+  Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, path, record, attempts, ...}
+           left is the number of other due files; obstacle is why nothing may be claimed: "older" if Redis has less
+           than the caller knows, "pause" during a pause, '' otherwise;
            three values for each claimed file, soonest deadline first; the token is '' if no file was claimed.
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
   Cost     O(limit * log N); never KEYS, never SCAN, never unbounded; removes before it adds.
-  Uses     number, clock, record, schema
+  Uses     number, clock, slack, pause, horizon, record, schema
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
 if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
@@ -29,26 +35,43 @@ if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
 end
 
 local now_text = whole(now)
+local known = redis.call('HMGET', meta, 'token', 'epoch')
+local token_before, epoch = tonumber(known[1] or 0), known[2] or ''
+local is_older = token_before < tonumber(last_token) or (known_epoch ~= '' and known_epoch ~= epoch)
+-- named files do not wait for their deadlines, so a wrong clock does not keep them
+local is_paused = pause == 'older' or (pause and (not before or due == '1'))
+local obstacle = is_older and 'older' or is_paused and 'pause' or ''
+
+local function reply_of(token, left)
+  return {token, now_text, left, whole(slack), whole(jumped), epoch, obstacle}
+end
+
+if obstacle ~= '' then
+  return reply_of('', 0)
+end
+
+local horizon_text = whole(horizon)
 local paths, texts = {}, {}
 if not before then
-  paths = redis.call('ZRANGEBYSCORE', registry, '-inf', now_text, 'LIMIT', 0, most)
+  paths = redis.call('ZRANGEBYSCORE', registry, '-inf', horizon_text, 'LIMIT', 0, most)
 elseif MORE > 0 then
   local named = redis.call('HMGET', records, unpack(ARGV, FIRST, FIRST + math.min(MORE, most) - 1))
   for i, record in ipairs(named) do
     local registered, deadline, _, _, flags = parse(record)
-    local may_go = aside == '1' or not has(flags, 'q') or deadline <= now
+    local may_go = aside == '1' or not has(flags, 'q') or deadline <= horizon
     local wanted = not registered or (registered <= before and may_go)
     local path = ARGV[FIRST + i - 1]
-    if wanted and redis.call('ZSCORE', registry, path) then
+    local score = wanted and redis.call('ZSCORE', registry, path)
+    if score and (due ~= '1' or tonumber(score) <= horizon) then
       paths[#paths + 1], texts[#paths + 1] = path, record
     end
   end
 end
 if #paths == 0 then
-  return {'', now_text, 0}
+  return reply_of('', 0)
 end
 
-local token = whole(math.max(tonumber(redis.call('HGET', meta, 'token') or 0) + 1, now_us))
+local token = whole(math.max(token_before + 1, now_us))
 if not before then
   texts = redis.call('HMGET', records, unpack(paths))
 end
@@ -67,10 +90,10 @@ redis.call('ZADD', claims, now + lease, token)
 redis.call('HSET', meta, 'token', token)
 redis.call('HINCRBY', stats, 'claimed', #paths)
 
-local left = before and 0 or redis.call('ZCOUNT', registry, '-inf', now_text)
-local reply = {token, now_text, left}
+local left = before and 0 or redis.call('ZCOUNT', registry, '-inf', horizon_text)
+local reply = reply_of(token, left)
 for i = 1, #paths do
-  local at = 3 * i + 1
+  local at = 3 * i + 5
   reply[at], reply[at + 1], reply[at + 2] = paths[i], texts[i] or '', attempts[i] or '0'
 end
 return reply

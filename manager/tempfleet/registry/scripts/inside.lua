@@ -6,10 +6,11 @@
   KEYS[3]   held      zset  path -> end of hold ms
   KEYS[4]   dead      zset  path -> buried at ms
   KEYS[5]   records   hash  path -> record
+  KEYS[6]   meta      hash  slack_ms
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2+]  files     1 each: path
 
-  Returns  {now_ms, index, kind, until_ms, ...} three values for each registered file, in order: which of the
+  Returns  {past_ms, index, kind, until_ms, ...} three values for each registered file, in order: which of the
            paths it is, from 0; what is the matter with it; and when that ends, '' if that is unknown:
              due       nothing: it waits, and a claim would take it
              promised  it waits, and is not due yet; or it is a dead letter before its deadline
@@ -19,9 +20,9 @@
              dead      it is a dead letter after its deadline
   Atomic   reads only
   Cost     O(files), one command for those that are not registered
-  Uses     number, clock, deadline
+  Uses     number, clock, slack, deadline
 ]]
-local reply = {whole(now)}
+local reply = {whole(past)}
 if MORE == 0 then
   return reply
 end
@@ -32,16 +33,16 @@ local function look(path, record)
   local due = redis.call('ZSCORE', registry, path)
   if due then
     due = tonumber(due)
-    return due <= now and 'due' or 'promised', due
+    return due <= past and 'due' or 'promised', due
   end
   if redis.call('ZSCORE', leases, path) then
     return 'claimed'
   end
   local hold = tonumber(redis.call('ZSCORE', held, path) or 0)
-  if hold > now then
+  if hold > past then
     return 'held', hold < math.huge and math.max(hold, deadline) or nil
   end
-  if deadline > now then
+  if deadline > past then
     return 'promised', deadline
   end
   return redis.call('ZSCORE', dead, path) and 'dead' or 'ended'

@@ -11,6 +11,7 @@
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
   KEYS[10]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[11]  meta      hash  slack_ms
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   token     int   of the claim
   ARGV[3+]  files     4 each: path, delay_ms, attempt (1: counts as failed, 0: does not), reason
@@ -20,7 +21,7 @@
   Atomic   a path moves from leases to registry or dead. If another file waited behind it, that file
            enters instead: the old file has lost its name and counts as replaced.
   Cost     O(files * log N); removes before it adds.
-  Uses     clock, record, deadline, totals, failures, successor, lease
+  Uses     clock, slack, record, deadline, totals, failures, successor, lease
 ]]
 local claim = tonumber(token)
 if not claim or MORE % 4 ~= 0 then
@@ -46,9 +47,9 @@ for i = FIRST, #ARGV, 4 do
         redis.call('ZADD', dead, now, path)
         add('buried', 1)
       elseif delay == 'own' then
-        redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or now, path)
+        redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or past, path)
       else
-        redis.call('ZADD', registry, now + tonumber(delay), path)
+        redis.call('ZADD', registry, past + tonumber(delay), path)
       end
       if ARGV[i + 2] == '1' then
         redis.call('HINCRBY', retries, path, 1)

@@ -11,23 +11,23 @@
   KEYS[8]   keepers   zset  keeper -> end ms or +inf
   KEYS[9]   kept      zset  keeper -> 0, in the order of paths
   KEYS[10]  reasons   hash  keeper -> why it keeps the file
-  KEYS[11]  meta      hash  schema
+  KEYS[11]  meta      hash  schema, slack_ms
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3+]  files     1 each: path
 
-  Returns  {now_ms, record, waiting, leased, held, dead, attempts, error, keepers, reason, ...} nine values for each
+  Returns  {now_ms, slack_ms, record, waiting, leased, held, dead, attempts, error, keepers, reason, ...} nine values for each
            file, in order: its record, its score in each set, its failures, the number of its keepers (at most 1000),
            and the reason of the keeper that lasts longest; '' for what is absent. In place of its score in held
            comes the end of that keeper (+inf for none).
   Atomic   reads only; a path that is not in exactly one set, or has no record, is damaged (see audit).
   Cost     O(files + keepers * log N)
-  Uses     number, clock, keepers, schema
+  Uses     number, clock, slack, keepers, schema
 ]]
-local reply = {whole(now)}
+local reply = {whole(now), whole(slack)}
 for i = FIRST, #ARGV do
   local path = ARGV[i]
-  local at = 9 * (i - FIRST) + 2
+  local at = 9 * (i - FIRST) + 3
   reply[at] = redis.call('HGET', records, path) or ''
   reply[at + 1] = redis.call('ZSCORE', registry, path) or ''
   reply[at + 2] = redis.call('ZSCORE', leases, path) or ''

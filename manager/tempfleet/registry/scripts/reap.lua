@@ -14,17 +14,18 @@
   KEYS[11]  keepers   zset  keeper -> end ms or +inf
   KEYS[12]  kept      zset  keeper -> 0, in the order of paths
   KEYS[13]  reasons   hash  keeper -> why it keeps the file
-  KEYS[14]  meta      hash  schema
+  KEYS[14]  meta      hash  schema, slack_ms, jumped_ms, pause
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   limit     int   1..1000 files of expired claims, and as many keepers
+  ARGV[4]   latest_ms int   for keepers, see lib/horizon.lua; '' if the caller does not know it
 
   Returns  {recovered, unheld, more, total}: files taken from expired claims, files whose last keeper ended, 1 if
            there is more to reap, and the number of files that were ever taken from expired claims
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
-  Uses     number, clock, record, deadline, totals, failures, successor, lease, keepers, release, schema
+  Uses     number, clock, slack, pause, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
 ]]
 local most = tonumber(limit)
 if not (most and most >= 1 and most <= 1000) then
@@ -33,7 +34,7 @@ end
 local now_text = whole(now)
 
 local function put_back(path)
-  redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or now_text, path)
+  redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or whole(past), path)
 end
 
 local recovered, more = 0, 0
@@ -60,7 +61,7 @@ for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', now_text, 'LI
 end
 add('recovered', recovered)
 
-local ended, unheld = redis.call('ZRANGEBYSCORE', keepers, '-inf', now_text, 'LIMIT', 0, most), 0
+local ended, unheld = redis.call('ZRANGEBYSCORE', keepers, '-inf', whole(horizon), 'LIMIT', 0, most), 0
 for _, keeper in ipairs(ended) do
   local path = string.match(keeper, '^[^%z]*')
   end_keeper(keeper)

@@ -10,7 +10,7 @@
   KEYS[7]   retries   hash  path -> failed attempts
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals and histogram buckets
-  KEYS[10]  meta      hash  schema, epoch, disk, last token, refused
+  KEYS[10]  meta      hash  schema, epoch, disk, last token, refused, slack_ms, pause
   KEYS[11]  keepers   zset  keeper -> end ms or +inf
   ARGV[1]   now_ms    int   '' for the server's clock
 
@@ -19,12 +19,12 @@
            lists of field, value
   Atomic   reads only.
   Cost     O(log N + fields of stats)
-  Uses     number, clock
+  Uses     number, clock, slack, pause
 ]]
-local now_text = whole(now)
+local due = pause and 0 or redis.call('ZCOUNT', registry, '-inf', whole(past))
 
 return {
-  now_text,
+  whole(now),
   redis.call('ZCARD', registry),
   redis.call('ZCARD', leases),
   redis.call('ZCARD', claims),
@@ -33,7 +33,7 @@ return {
   redis.call('HLEN', records),
   redis.call('HLEN', retries),
   redis.call('HLEN', next),
-  redis.call('ZCOUNT', registry, '-inf', now_text),
+  due,
   redis.call('ZCARD', keepers),
   redis.call('ZRANGE', registry, 0, 0, 'WITHSCORES')[2] or '',
   redis.call('HGETALL', stats),

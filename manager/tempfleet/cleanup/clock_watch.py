@@ -1,0 +1,240 @@
+"""
+Notices jumps of Redis's clock, and a Redis that has less than it had.
+
+All deadlines are times of Redis's clock. If it jumps ahead, files are due that have time to live. So every process that
+cleans up compares how far Redis's clock went with how far the clock of its own host went since the boot:
+
+- Each claim and each reap carries the latest time that Redis can have. Files that are due only by a later time are not
+  claimed, whether the jump is noticed already or not.
+- A jump is added to the fleet's record, once, by the process that notices it first, and copied to each volume as
+  *slack*: from then on deadlines pass so much later. If Redis's clock steps back, the slack shrinks.
+- If Redis is older than it was, or is ahead of a host that never saw it before, no file expires for ten minutes.
+
+The comparison uses replies that come anyway. Only if they do not agree, or at the start, Redis is asked once more. A
+clock that is slewed, not stepped, stays within the tolerance. Without locks: a sample is one immutable object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..errors import RegistryError
+from ..filesystem import Roots
+from ..formatting import duration
+from ..logs import logger, printable
+from ..registry import UNKNOWN, Claim, ClockReading, Fleet, FleetClock, Horizon, Jumps, Registry
+from .continuity import Continuity, ContinuityFile, Sample
+from .host_clock import HostClock
+
+TOLERANCE_MS = 2000
+DRIFT = 0.1
+"""A jump is more than TOLERANCE_MS, and more than this share of the time since the last look."""
+
+AHEAD_MS = 120_000
+"""A Redis that is so far ahead of a host that starts for the first time may have jumped."""
+
+SAVE_EVERY_MS = 10_000
+"""How old the continuity record becomes before a process that cleans up replaces it."""
+
+SLOW_MS = 500
+TRIES = 3
+"""A look at Redis that takes longer is repeated, so many times at most."""
+
+
+class ClockWatch:
+    """Compares the clocks for one volume. Thread-safe; a forked child goes on with what its parent saw."""
+
+    def __init__(self, registry: Registry, roots: Roots, host: HostClock) -> None:
+        store = registry.store
+        self.registry = registry
+        self.host = host
+        self.clock = FleetClock(store)
+        self.fleet = Fleet(store)
+        self.file = ContinuityFile(roots.base.private, f"{store.server} {store.namespace} {registry.volume}")
+        self._seen: Sample | None = None
+        self._known = UNKNOWN
+        self._run_id = ""
+        self._saved_ms = float("-inf")
+
+    def horizon(self) -> Horizon:
+        """What this process knows at this moment. Before ``start`` it does not know the time."""
+        return self._horizon(self.host.boot_ms())
+
+    def start(self) -> None:
+        """Look at Redis, unless this process already did; raises the errors of Registry."""
+        if self._seen is None:
+            self.check()
+
+    def claim(self, take: Callable[..., Claim]) -> Claim:
+        """Returns the claim that *take* makes, and compares the clocks by it."""
+        sent_ms = self.host.boot_ms()
+        claim = take(horizon=self._horizon(sent_ms))
+        if self._seen is None:
+            return claim
+        sample = Sample(claim.now_ms, claim.jumped_ms, sent_ms, self.host.boot_ms())
+        if claim.obstacle == "older" or not _agree(self._seen, sample):
+            try:
+                self.check()
+            except RegistryError as exc:
+                # The claim is settled as usual: its files are due also by the clock of this host.
+                logger.warning("Could not compare the clock of Redis: %s", exc)
+            return claim
+        self._remember(sample, claim.epoch, max(claim.token, self._known.last_token))
+        return claim
+
+    def check(self) -> None:
+        """Look at Redis, and record a jump or a loss. Raises the errors of Registry."""
+        reading, sample = self._look()
+        before = self._seen or self._recall(sample)
+        if before is None:
+            self._check_first(reading)
+            before = sample
+        self._check_loss(reading)
+        jumps = self._jumps_after(before, sample, reading.jumps)
+        while jumps != reading.jumps and not self._record(reading.jumps, jumps):
+            # Another process was faster. Usually it recorded the same jump.
+            reading, sample = self._look()
+            jumps = self._jumps_after(before, sample, reading.jumps)
+        if jumps.seq > reading.copied_seq:
+            self.clock.copy(jumps, {self.registry.volume, *self.fleet.volumes()})
+            self._saved_ms = float("-inf")
+        self._run_id = reading.run_id
+        self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, reading.last_token)
+        self.save()
+
+    def save(self) -> None:
+        """Write the continuity record, if the last one is not fresh."""
+        now_ms, seen = self.host.boot_ms(), self._seen
+        if seen is None or now_ms - self._saved_ms < SAVE_EVERY_MS:
+            return
+        self._saved_ms = now_ms
+        known = self._known
+        self.file.save(
+            Continuity(
+                seen, self.host.boot_id, self.host.wall_ms(), self._run_id, known.epoch, known.last_token
+            )
+        )
+
+    # -- inside
+
+    def _look(self) -> tuple[ClockReading, Sample]:
+        """Look at Redis; again if it took long, because a slow reply does not show when Redis looked at its clock."""
+        for _ in range(TRIES):
+            sent_ms = self.host.boot_ms()
+            reading = self.clock.read(self.registry.volume)
+            sample = Sample(reading.now_ms, reading.jumps.jumped_ms, sent_ms, self.host.boot_ms())
+            if sample.received_ms - sample.sent_ms < SLOW_MS:
+                break
+        return reading, sample
+
+    def _horizon(self, now_ms: float) -> Horizon:
+        if (seen := self._seen) is None:
+            return self._known
+        elapsed_ms = now_ms - seen.sent_ms
+        latest_ms = seen.steady_ms + round(elapsed_ms * (1 + DRIFT)) + TOLERANCE_MS
+        return self._known._replace(latest_ms=latest_ms)
+
+    def _remember(self, sample: Sample, epoch: str, last_token: int) -> None:
+        if self._seen is None or sample.sent_ms >= self._seen.sent_ms:
+            self._seen = sample
+        self._known = Horizon(None, last_token, epoch or self._known.epoch)
+
+    def _recall(self, sample: Sample) -> Sample | None:
+        """What an earlier process of this host saw, by the clock since the present boot; None at a first start."""
+        record = self.file.load()
+        if record is None:
+            return None
+        self._known, self._run_id = Horizon(None, record.last_token, record.epoch), record.run_id
+        if record.boot_id == self.host.boot_id and record.sample.received_ms <= sample.received_ms:
+            return record.sample
+        return self._recall_after_boot(record, sample)
+
+    def _recall_after_boot(self, record: Continuity, sample: Sample) -> Sample | None:
+        """
+        By the time of day, which may be wrong, above all after a boot. It proves no jump if it went back, or if another
+        host is live: that host has watched Redis's clock by a better one.
+        """
+        elapsed_ms = self.host.wall_ms() - record.wall_ms
+        then_ms = sample.sent_ms - max(elapsed_ms, 0)
+        recalled = replace(record.sample, sent_ms=then_ms, received_ms=then_ms)
+        if sample.steady_ms < recalled.steady_ms:
+            return replace(record.sample, sent_ms=sample.sent_ms, received_ms=sample.received_ms)
+        if _jump(recalled, sample) > 0 and (
+            elapsed_ms < 0 or self.fleet.live_hosts() - {self.registry.volume.host}
+        ):
+            return None
+        return recalled if _jump(recalled, sample) > 0 else sample
+
+    def _check_first(self, reading: ClockReading) -> None:
+        ahead_ms = reading.now_ms - reading.jumps.slack_ms - self.host.wall_ms()
+        if ahead_ms > AHEAD_MS and self.clock.pause("ahead", [self.registry.volume]):
+            logger.warning(
+                "Redis's clock is %s ahead of this host's, and this is the first start here: no file of %s expires for "
+                "ten minutes. Then cleaning goes on.",
+                duration(ahead_ms / 1000),
+                printable(self.registry.volume.base_dir),
+            )
+
+    def _check_loss(self, reading: ClockReading) -> None:
+        """Pause if the registry is not what it was, or has lost its last claims."""
+        known = self._known
+        has_lost = reading.last_token < known.last_token or (known.epoch and known.epoch != reading.epoch)
+        if has_lost:
+            self.clock.pause("older", [self.registry.volume], last_token=known.last_token)
+            self._known, self._saved_ms = UNKNOWN, float("-inf")
+            logger.error(
+                "Redis has an older registry of %s than before%s: no file is claimed for ten minutes",
+                printable(self.registry.volume.base_dir),
+                self._restarted(reading),
+            )
+
+    def _jumps_after(self, before: Sample, sample: Sample, jumps: Jumps) -> Jumps:
+        """The record of jumps with the one between two samples."""
+        by_ms = _jump(before, sample)
+        if by_ms == 0:
+            return jumps
+        slack_ms = jumps.slack_ms + by_ms
+        went_back = by_ms < 0 and sample.redis_ms < before.redis_ms
+        if slack_ms < -TOLERANCE_MS and went_back:
+            self.clock.pause("older", {self.registry.volume, *self.fleet.volumes()})
+        return Jumps(jumps.seq + 1, jumps.jumped_ms + by_ms, slack_ms if slack_ms >= TOLERANCE_MS else 0)
+
+    def _record(self, seen: Jumps, jumps: Jumps) -> bool:
+        if not self.clock.change(seen, jumped_ms=jumps.jumped_ms, slack_ms=jumps.slack_ms):
+            return False
+        by_ms = jumps.jumped_ms - seen.jumped_ms
+        logger.error(
+            "Redis's clock jumped %s %s. Deadlines pass %s later now; correct the clock, or run tempfleet clock accept",
+            "ahead by" if by_ms > 0 else "back by",
+            duration(abs(by_ms) / 1000),
+            duration(jumps.slack_ms / 1000),
+        )
+        return True
+
+    def _restarted(self, reading: ClockReading) -> str:
+        return " (its server was restarted or replaced)" if reading.run_id != self._run_id else ""
+
+
+def _elapsed(before: Sample, sample: Sample) -> tuple[float, float]:
+    """The least and the most time between the two looks of Redis at its clock, by the clock of this host."""
+    return sample.sent_ms - before.received_ms, sample.received_ms - before.sent_ms
+
+
+def _agree(before: Sample, sample: Sample) -> bool:
+    """Whether the clocks certainly went equally far. A slow reply proves nothing, so then it is False."""
+    least_ms, most_ms = _elapsed(before, sample)
+    advance_ms = sample.steady_ms - before.steady_ms
+    return most_ms * (1 - DRIFT) - TOLERANCE_MS <= advance_ms <= least_ms * (1 + DRIFT) + TOLERANCE_MS
+
+
+def _jump(before: Sample, sample: Sample) -> int:
+    """How far Redis's clock certainly jumped between two samples (ms, below 0 for back); rounded to the later side."""
+    least_ms, most_ms = _elapsed(before, sample)
+    advance_ms = sample.steady_ms - before.steady_ms
+    if (
+        most_ms * (1 + DRIFT) + TOLERANCE_MS < advance_ms
+        or advance_ms < least_ms * (1 - DRIFT) - TOLERANCE_MS
+    ):
+        return round(advance_ms - least_ms)
+    return 0

@@ -1,0 +1,145 @@
+"""
+The continuity record: what this host last saw of Redis, as a file in the private directory of the base directory.
+
+A process that starts compares Redis with it, so a jump of the clock or a loss of data is noticed even if no process ran
+at that time. The file has an entry for each registry that used the directory. It is replaced atomically. It is not
+flushed to the disk; after a power failure it may be lost, and the next start is then a first start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..filesystem import PrivateDirectory
+from ..logs import logger
+
+NAME = "clock.json"
+NEW_NAME = "clock.new"
+ENTRIES = 8
+MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """
+    The clock of Redis and that of this host at about one time.
+
+    Attributes:
+        redis_ms: the time of Redis.
+        jumped_ms: the sum of its recorded jumps until then.
+        sent_ms, received_ms: the clock of this host before and after it asked Redis.
+    """
+
+    redis_ms: int
+    jumped_ms: int
+    sent_ms: float
+    received_ms: float
+
+    @property
+    def steady_ms(self) -> int:
+        """The time of Redis without its jumps. It goes as all clocks do."""
+        return self.redis_ms - self.jumped_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Continuity:
+    """
+    What this host last saw of one registry.
+
+    Attributes:
+        boot_id: of the boot that the sample's clock counts from.
+        wall_ms: this host's time of day, to compare with after a reboot.
+        run_id: of the Redis server; "" if it was not allowed to be read.
+        epoch, last_token: of the volume.
+    """
+
+    sample: Sample
+    boot_id: str
+    wall_ms: float
+    run_id: str
+    epoch: str
+    last_token: int
+
+    @classmethod
+    def of(cls, entry: Any) -> Continuity:
+        """
+        Raises:
+            ValueError, TypeError, KeyError: *entry* is damaged.
+        """
+        sample = entry["sample"]
+        return cls(
+            Sample(
+                int(sample["redis_ms"]),
+                int(sample["jumped_ms"]),
+                float(sample["sent_ms"]),
+                float(sample["received_ms"]),
+            ),
+            str(entry["boot_id"]),
+            float(entry["wall_ms"]),
+            str(entry["run_id"]),
+            str(entry["epoch"]),
+            int(entry["last_token"]),
+        )
+
+
+class ContinuityFile:
+    """The continuity record of one registry. *key* names the registry: server, database, namespace and volume."""
+
+    def __init__(self, private: PrivateDirectory, key: str) -> None:
+        self.private = private
+        self.key = key
+
+    def load(self) -> Continuity | None:
+        """None if there is no record, or if it cannot be read."""
+        try:
+            fd = self.private.peek()
+            entry = self._entries(fd).get(self.key) if fd >= 0 else None
+            return None if entry is None else Continuity.of(entry)
+        except (OSError, ValueError, TypeError, KeyError) as exc:
+            logger.warning("The continuity record in %s is unreadable: %r", self.private.path, exc)
+            return None
+
+    def save(self, continuity: Continuity) -> None:
+        """Replace the record. If the disk refuses that, the next start may be a first start; cleaning goes on."""
+        try:
+            fd = self.private.open()
+            try:
+                entries = self._entries(fd)
+            except ValueError:
+                entries = {}
+            entries.pop(self.key, None)
+            kept = dict([*entries.items()][1 - ENTRIES :])
+            self._replace(fd, json.dumps({**kept, self.key: asdict(continuity)}).encode())
+        except OSError as exc:
+            logger.debug("No continuity record in %s: %s", self.private.path, exc)
+
+    def _entries(self, fd: int) -> dict[str, Any]:
+        try:
+            file = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        except FileNotFoundError:
+            return {}
+        try:
+            entries = json.loads(os.read(file, MAX_BYTES))
+        finally:
+            os.close(file)
+        if not isinstance(entries, dict):
+            raise ValueError("not a JSON object")
+        return entries
+
+    def _replace(self, fd: int, content: bytes) -> None:
+        """One process at a time writes the new file, under a lock that ends with the process; others skip it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(NEW_NAME, flags, 0o600, dir_fd=fd)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            named = os.stat(NEW_NAME, dir_fd=fd, follow_symlinks=False)
+            if os.path.samestat(os.fstat(file), named):
+                os.ftruncate(file, 0)
+                os.write(file, content)
+                os.rename(NEW_NAME, NAME, src_dir_fd=fd, dst_dir_fd=fd)
+        finally:
+            os.close(file)
