@@ -24,6 +24,7 @@ from tempfleet import Settings, TempFileManager
 from tempfleet.cli import group, main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import State
+from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import DISK, NOT_SERVED
 from tempfleet.registry.values import Nack
@@ -851,3 +852,20 @@ def test_adopt_and_take_over_create_no_directory(
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 1 and "is not there" in result.stderr
     assert not absent.exists()
+
+
+def test_clock_accept_ends_the_delay_after_a_jump(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file)
+    assert console("clock", "accept").stdout == "Redis's clock has no jump to accept.\n"
+    clock = FleetClock(volume.store)
+    clock.change(clock.jumps(), jumped_ms=360_000, slack_ms=360_000)
+    clock.copy(clock.jumps(), [volume.volume])
+    assert answer(console("status", "--json"))["slack_seconds"] == 360
+    assert "deadlines pass 6 min later" in console("status").stdout
+    assert console("clock", "accept").stdout == (
+        "Accepted Redis's clock. Deadlines passed 6 min later until now.\n"
+    )
+    assert answer(console("status", "--json"))["slack_seconds"] == 0
+    assert answer(console("clock", "accept", "--json")) == {"accepted_seconds": 0}

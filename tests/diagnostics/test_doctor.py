@@ -20,6 +20,7 @@ from tempfleet.diagnostics.open_files import processes_using
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.formatting import size
 from tempfleet.records import NewFile
+from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import DISK, FULL
 from tempfleet.registry.values import Nack
@@ -235,6 +236,37 @@ def test_a_clock_that_went_back_is_an_error(manager: TempFileManager, clock: Fak
     (finding,) = findings(manager, "clock")
     assert finding.level is Level.ERROR
     assert finding.said == "Redis's clock went back by at least 1 h"
+
+
+def jump(manager: TempFileManager, seconds: int) -> None:
+    clock = FleetClock(manager.store)
+    jumped_ms = clock.jumps().jumped_ms + seconds * 1000
+    clock.change(clock.jumps(), jumped_ms=jumped_ms, slack_ms=jumped_ms)
+    clock.copy(clock.jumps(), [manager.volume])
+
+
+def test_a_jump_of_the_clock_and_a_pause_are_errors_with_a_remedy(manager: TempFileManager) -> None:
+    registered(manager, "a")
+    jump(manager, 360)
+    (finding,) = findings(manager, "clock")
+    text = "Redis's clock jumped ahead: deadlines pass 6 min later"
+    assert (finding.level, finding.said) == (Level.ERROR, text)
+    assert "tempfleet clock accept" in finding.todo
+    FleetClock(manager.store).pause("older", [manager.volume])
+    (finding,) = findings(manager, "clock")
+    assert finding.level is Level.ERROR
+    assert "no file is claimed for 10 min" in finding.said
+
+
+def test_a_jump_that_was_taken_back_is_no_finding(manager: TempFileManager, clock: FakeClock) -> None:
+    path = registered(manager, "a")
+    clock.advance(3600)
+    jump(manager, 3600)
+    assert manager.registry.claim_paths([str(path)], lease_ms=1, until_ms=clock.now_ms).records
+    clock.advance(-3600)
+    jump(manager, -3600)
+    (finding,) = findings(manager, "clock")
+    assert "went back" not in finding.said
 
 
 def test_clocks_that_are_apart_are_a_warning(manager: TempFileManager) -> None:

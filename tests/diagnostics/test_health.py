@@ -15,6 +15,7 @@ from tempfleet import State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.monitoring.assembly import host_checks
 from tempfleet.records import NewFile
+from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
@@ -97,6 +98,18 @@ def test_dead_letters_are_degraded(manager: TempFileManager, clock: FakeClock) -
     health = manager.health_check()
     assert (health["status"], health["dead"]) == ("degraded", 1)
     assert "1 file could not be deleted" in health["warning"]
+
+
+def test_a_jump_of_the_clock_is_degraded_until_it_is_accepted(manager: TempFileManager) -> None:
+    manager.create(ttl=1).close()
+    clock = FleetClock(manager.store)
+    clock.change(clock.jumps(), jumped_ms=360_000, slack_ms=360_000)
+    clock.copy(clock.jumps(), [manager.volume])
+    health = manager.health_check()
+    assert health["status"] == "degraded"
+    assert "Redis's clock jumped ahead: deadlines pass 6 min later" in health["warning"]
+    assert manager.accept_clock() == 360
+    assert manager.health_check()["status"] == "healthy"
 
 
 def test_files_that_stay_overdue_are_degraded(make_manager: MakeManager, clock: FakeClock) -> None:

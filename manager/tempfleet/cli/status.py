@@ -8,6 +8,7 @@ from functools import partial
 import click
 from rich.text import Text
 
+from ..diagnostics import clock_problem
 from ..formatting import counted, duration, size
 from ..registry import VolumeStats
 from .console import Answer, Console, pass_console
@@ -47,6 +48,7 @@ def _status(console: Console) -> Answer:
     if absent and os.path.exists(volume.base_dir):
         absent = " (not a directory)"
     overdue = f", the first for {duration(stats.overdue_seconds)}" if stats.due else ""
+    problem = clock_problem(stats)
     rows: list[tuple[str, str | Text]] = [
         ("Host", text_cell(volume.host)),
         ("Base directory", text_cell(volume.base_dir + absent)),
@@ -63,6 +65,7 @@ def _status(console: Console) -> Answer:
         ("Dead letters", Text(f"{stats.dead:,}", "red" if stats.dead else "")),
         ("Registered in total", f"{stats.total('registered'):,}"),
         ("Deleted in total", f"{stats.total('deleted'):,}, {size(stats.total('deleted_bytes'))} freed"),
+        ("Clock", "ok" if problem is None else Text(f"{problem.text}. {problem.todo}", "red")),
         ("Balance", "ok" if not stats.imbalance else Text(f"off by {stats.imbalance}", "red")),
     ]
     document = {"host": volume.host, "base_dir": volume.base_dir, "here": not absent, **stats.as_dict()}

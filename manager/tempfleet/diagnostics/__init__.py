@@ -3,6 +3,7 @@ What is wrong, and what to do about it.
 
     health          whether it works, in a few round trips, for probes
     doctor          every check, with a remedy for each finding
+    clock           what a jump of Redis's clock does
     explanation     what will happen to one file, when and why
     configuration   every setting, its value and its source
 
@@ -11,6 +12,7 @@ Promises: each finding names its remedy. An unreachable Redis is a finding, not 
 Does not: change anything.
 """
 
+from .clock import clock_problem
 from .configuration import DEFAULT, explain_settings
 from .doctor import diagnose
 from .explanation import Explanation
@@ -25,6 +27,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "Level",
+    "clock_problem",
     "diagnose",
     "explain_settings",
     "health_check",

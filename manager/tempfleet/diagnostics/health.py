@@ -17,6 +17,7 @@ from ..plugins import BEFORE_DELETE, HOOKS, LOAD
 from ..reconciliation import confirm_disk
 from ..registry import Fleet, Host, PluginNote, Registry, Volume, VolumeStats
 from ..settings import Settings
+from .clock import clock_problem
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 
@@ -79,6 +80,8 @@ def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:
     if stats.dead:
         files = counted(stats.dead, "file")
         warnings.append(f"{files} could not be deleted; a person must decide (tempfleet dead ls)")
+    if (problem := clock_problem(stats)) is not None:
+        warnings.append(f"{problem.text}. {problem.todo}")
     warnings += [_plugin_warning(note) for note in stats.plugins_off]
     if stats.overdue_seconds > 3 * settings.timer_interval_seconds:
         warnings.append(

@@ -11,6 +11,7 @@ from ..formatting import counted, duration, size
 from ..logs import printable
 from ..records import FileRecord, State
 from ..registry import Fleet, Registry, VolumeStats
+from .clock import clock_problem
 from .disk_checks import percentage
 from .finding import Finding, Level
 from .open_files import processes_using
@@ -99,9 +100,11 @@ def check_leases(registry: Registry) -> Iterator[Finding]:
 
 
 def check_clock(registry: Registry, stats: VolumeStats) -> Finding:
-    """A token is at least the time of its claim. If it is in the future, the clock went back."""
+    """A token is at least the time of its claim. If it is in the future, the clock went back, or jumped before."""
+    if (problem := clock_problem(stats)) is not None:
+        return Finding.error("clock", *problem)
     back = int(stats.meta.get("token", 0)) / 1e6 - stats.now_ms / 1000
-    if back > CLOCK_SECONDS:
+    if back > CLOCK_SECONDS and not stats.has_jumped:
         return Finding.error(
             "clock",
             f"Redis's clock went back by at least {duration(back)}",

@@ -80,6 +80,14 @@ GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
         lambda s: s.overdue_seconds,
     ),
     "temp_file_plugins_off": ("Hooks of plug-ins that are switched off", lambda s: len(s.plugins_off)),
+    "temp_file_clock_slack_seconds": (
+        "How much later deadlines pass, because Redis's clock jumped ahead",
+        lambda s: s.slack_ms / 1000,
+    ),
+    "temp_file_claims_paused": (
+        "1 while no expired file is deleted, because Redis is older than before or far ahead",
+        lambda s: s.pause is not None,
+    ),
     "temp_file_disk_full": (
         "1 if the disk is above its high mark and no file can be evicted",
         lambda s: bool(s.meta.get(FULL)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..diagnostics import clock_problem
 from ..formatting import counted, duration
 from ..records import FileRecord
 from ..registry import Fleet, Histogram, Host, Memory, Sweep, Volume, VolumeStats
@@ -86,6 +87,8 @@ class Snapshot:
                 f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
                 for note in stats.plugins_off
             ]
+        problems = map(clock_problem, self.volumes.values())
+        warnings += sorted({problem.text for problem in problems if problem is not None})
         if self.overdue_seconds > 3 * self.sweep_interval_seconds:
             warnings.append(f"Files are overdue by {duration(self.overdue_seconds)}")
         if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:

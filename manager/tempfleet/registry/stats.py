@@ -141,6 +141,11 @@ class VolumeStats:
         return int(self.meta.get(SLACK, 0))
 
     @property
+    def has_jumped(self) -> bool:
+        """Whether any jump of Redis's clock was ever recorded here."""
+        return "clock_seq" in self.meta
+
+    @property
     def pause(self) -> Pause | None:
         """None if expired files are deleted."""
         until, _, reason = self.meta.get("pause", "").partition(" ")
