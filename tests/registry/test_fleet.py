@@ -107,6 +107,7 @@ def test_what_is_registered_among_paths_is_read_from_all_volumes_in_one_round_tr
     other.register([NewFile("/base/promised", 5000)])
     began_ms = clock.now_ms
     registry.hold("/base/held", hold_ms=100_000)
+    registry.hold("/base/held", hold_ms=1_000, name="anna@sh")
     registry.hold("/base/forever", hold_ms=None)
     registry.hold("/base/ended", hold_ms=1000)
     clock.advance(2)

@@ -167,12 +167,12 @@ def record_of(path: str, row: Row, slack_ms: int = 0) -> FileRecord | None:
     )
     if row.record == b"" or state is None:
         return None
-    timed = state in (State.WAITING, State.HELD)
+    due_ms = milliseconds(score) if state in (State.WAITING, State.HELD) else None
     return unpack_or_broken(
         os.fsencode(path),
         row.record,
         state=state,
-        due_ms=milliseconds(score) + slack_ms if timed else None,
+        due_ms=None if due_ms is None else due_ms + slack_ms,
         attempts=int(row.attempts or 0),
         last_error=row.error.decode(),
         hold_reason=as_text(row.reason),

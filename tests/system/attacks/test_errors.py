@@ -6,7 +6,6 @@ in the private directory is found, also if its process lives on.
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 import psutil

@@ -3,10 +3,12 @@
 
   KEYS[1]   registry  zset  path -> deadline ms
   KEYS[2]   leases    zset  path -> token
-  KEYS[3]   held      zset  path -> end of hold ms
+  KEYS[3]   held      zset  path -> +inf, while it has a keeper
   KEYS[4]   dead      zset  path -> buried at ms
   KEYS[5]   records   hash  path -> record
-  KEYS[6]   meta      hash  slack_ms
+  KEYS[6]   keepers   zset  keeper -> end ms or +inf
+  KEYS[7]   kept      zset  keeper -> 0, in the order of paths
+  KEYS[8]   meta      hash  slack_ms
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2+]  files     1 each: path
 
@@ -15,12 +17,12 @@
              due       nothing: it waits, and a claim would take it
              promised  it waits, and is not due yet; or it is a dead letter before its deadline
              held      it is held
-             ended     its hold has ended, and so has its deadline
+             ended     its holds have ended, and so has its deadline
              claimed   it is being deleted
              dead      it is a dead letter after its deadline
   Atomic   reads only
-  Cost     O(files), one command for those that are not registered
-  Uses     number, clock, slack, deadline
+  Cost     O(files + keepers * log N), one command for those that are not registered
+  Uses     number, clock, slack, deadline, keepers
 ]]
 local reply = {whole(past)}
 if MORE == 0 then
@@ -38,9 +40,13 @@ local function look(path, record)
   if redis.call('ZSCORE', leases, path) then
     return 'claimed'
   end
-  local hold = tonumber(redis.call('ZSCORE', held, path) or 0)
-  if hold > past then
-    return 'held', hold < math.huge and math.max(hold, deadline) or nil
+  if redis.call('ZSCORE', held, path) then
+    local _, ends = latest_keeper(path)
+    if ends == '+inf' then
+      return 'held'
+    elseif tonumber(ends) > past then
+      return 'held', math.max(tonumber(ends), deadline)
+    end
   end
   if deadline > past then
     return 'promised', deadline
