@@ -45,7 +45,7 @@ from .errors import (
 )
 from .manager import BatchResult, FileResult, TempDirectory, TempFile, TempFileManager
 from .reconciliation import Takeover, UnregisteredFile
-from .records import Deletion, FileRecord, Outcome, State
+from .records import Deletion, FileRecord, Keeper, Outcome, State
 from .registry import Volume, VolumeStats
 from .settings import Settings
 
@@ -75,6 +75,7 @@ __all__ = [
     "InvalidOwner",
     "InvalidTTL",
     "InvalidTag",
+    "Keeper",
     "LeaseLost",
     "NotRegistered",
     "Outcome",

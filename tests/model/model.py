@@ -117,6 +117,8 @@ class Model:
             return "claimed"
         end = None if ms is None else self.now + ms
         old_end, old_reason = entry.keepers.get(name, (0, ""))
+        if old_end is not None and old_end <= self.now:
+            old_reason = ""
         if end is None or (old_end is not None and end >= old_end):
             entry.keepers[name] = (end, reason or old_reason)
         if instead != name:

@@ -79,6 +79,14 @@ def test_one_name_has_one_hold_and_the_longer_end_wins_with_its_reason(
     assert registry.keepers(PATH) == [Keeper("a", "for ever", None)]
 
 
+def test_an_ended_hold_leaves_no_reason_to_the_next_one(registry: Registry, clock: FakeClock) -> None:
+    registry.register([new()])
+    registry.hold(PATH, hold_ms=1_000, reason="old", name="a")
+    clock.advance(1)
+    registry.hold(PATH, hold_ms=1_000, name="a")
+    assert registry.keepers(PATH) == [Keeper("a", "", clock.now_ms + 1_000)]
+
+
 def test_a_hold_ends_only_the_hold_of_its_own_name(registry: Registry) -> None:
     registry.register([new()])
     registry.hold(PATH, hold_ms=None, name="a")

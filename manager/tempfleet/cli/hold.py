@@ -68,6 +68,7 @@ def unhold(console: Console, path: str, name: str | None, force: bool) -> int:
             " and others" if others[NAMES_LISTED:] else ""
         )
         text = f"{'is' if was_held else 'has no such hold; it is'} still held by {names}"
+        text += "" if was_held else " (--name and --force end another one's hold)"
     else:
         text = "is due at its own deadline again" if was_held else "was not held"
     console.answer({"path": path, "lifted": was_held, "held_by": others}, f"{printable(path)} {text}.")

@@ -40,6 +40,9 @@ local function lengthen(keeper, keep_ms, reason)
   end
   if not old then
     redis.call('ZADD', kept, 0, keeper)
+  elseif old ~= 'inf' and tonumber(old) <= now then
+    -- that hold has ended, although it was not reaped yet
+    redis.call('HDEL', reasons, keeper)
   end
   redis.call('ZADD', keepers, ends, keeper)
   if reason ~= '' then
