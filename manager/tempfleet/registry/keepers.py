@@ -11,11 +11,11 @@ from ..errors import AlreadyClaimed, NotRegistered
 from ..records import Keeper
 from .codec import as_bytes, as_text, groups, milliseconds
 from .keys import HOLD
-from .reader import RegistryReader
 from .store import batches
+from .totals import TotalsRegistry
 
 
-class KeeperRegistry(RegistryReader):
+class KeeperRegistry(TotalsRegistry):
     """The keepers of one volume. Registry lists the errors that every method may raise."""
 
     def hold(

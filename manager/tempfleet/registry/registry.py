@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..settings import MAX_BATCH
 from .codec import Row, as_bytes, groups, pack
 from .keepers import KeeperRegistry
 from .keys import Volume
-from .stats import bounds_text, bucket_of
+from .stats import bounds_text
 from .store import Store, batches
 from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
 
@@ -222,27 +222,6 @@ class Registry(KeeperRegistry):
             left = other.unregister(entered, total="moved_out")
             codes |= {path: "leased" if left[path] == "claimed" else "entered" for path in entered}
         return codes
-
-    # -- the volume as a whole
-
-    def set_meta(self, field: str, value: str) -> None:
-        """Set a field of meta: DISK, FULL or NOT_SERVED. "" removes it."""
-        if value:
-            self._redis("hset", "meta", field, value)
-        else:
-            self._redis("hdel", "meta", field)
-
-    def observe(
-        self, totals: Mapping[str, int] | None = None, *, histogram: str = "", seconds: float = 0
-    ) -> None:
-        """Add to totals, and add *seconds* to a histogram: "duration" (of a clean-up), "sweep", or "" for none."""
-        more = list(chain.from_iterable((totals or {}).items()))
-        bucket = bucket_of(histogram, seconds) if histogram else ""
-        self._run("observe", more=more, name=histogram, bucket=bucket, ms=round(seconds * 1000))
-
-    def record_plugin(self, plugin: str, *, failures: int, reason: str, hold_ms: int) -> None:
-        """Count failures of a plug-in, and publish for *hold_ms* why it is switched off; "" if it is not."""
-        self._run("record_plugin", name=plugin, reason=reason, hold_ms=hold_ms, failures=failures)
 
     # -- scripts
 
