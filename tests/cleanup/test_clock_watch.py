@@ -15,7 +15,7 @@ import redis
 from conftest import MakeManager
 from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.cleanup.clock_watch import AHEAD_MS
-from tempfleet.registry import PAUSE_SECONDS, Fleet, FleetClock, Pause, Store
+from tempfleet.registry import PAUSE_SECONDS, Fleet, FleetClock, Pause, Store, Sweep
 from tempfleet.registry.clock import AGAIN_SECONDS
 from tempfleet.testing import FakeClock
 
@@ -144,7 +144,7 @@ def test_the_claim_that_meets_a_jump_first_takes_nothing(world: World) -> None:
     assert manager.stats().slack_ms == 0
 
 
-def test_a_jump_ends_no_hold_and_no_lease_early(world: World) -> None:
+def test_neither_a_jump_nor_its_end_changes_the_time_of_holds_and_leases(world: World) -> None:
     manager = world.start()
     manager.cleanup()
     held, leased = files(manager, 2, ttl=1)
@@ -155,9 +155,11 @@ def test_a_jump_ends_no_hold_and_no_lease_early(world: World) -> None:
     world.jump(1000)
     manager.cleanup()
     assert manager.get_record(held).state == "held"  # type: ignore[union-attr]
-    # leases are times of Redis without slack: a holder counts its own
-    assert not leased.exists()
-    world.advance(400)
+    assert manager.get_record(leased).state == "leased"  # type: ignore[union-attr]
+    world.advance(61)
+    manager.cleanup()
+    assert (leased.exists(), held.exists()) == (False, True)
+    world.advance(340)
     manager.cleanup()
     assert not held.exists()
 
@@ -572,3 +574,53 @@ def test_sweeps_count_and_reap_with_the_clock(make_manager: MakeManager, world: 
     manager.cleaner.clock.check()
     assert fleet.stats([manager.volume])[manager.volume].due == 0
     assert fleet.stats([other])[other].slack_ms == 3_600_000
+
+
+@pytest.mark.parametrize("seconds", [1000, -1000])
+def test_the_holder_of_a_claim_can_extend_it_after_a_jump(world: World, seconds: float) -> None:
+    manager = world.start()
+    manager.cleanup()
+    (path,) = files(manager, 1, ttl=1)
+    world.advance(2)
+    claim = manager.registry.claim(limit=1, lease_ms=60_000)
+    world.jump(seconds)
+    manager.cleanup()
+    world.advance(30)
+    manager.registry.extend(claim.token, lease_ms=60_000)
+    world.advance(50)
+    manager.cleanup()
+    assert manager.get_record(path).state == "leased"  # type: ignore[union-attr]
+    world.advance(PAUSE_SECONDS + 1000)
+    manager.cleanup()
+    assert not path.exists()
+
+
+def test_a_claim_that_was_made_during_a_jump_is_not_stuck_when_redis_steps_back(world: World) -> None:
+    manager = world.start()
+    manager.cleanup()
+    (path,) = files(manager, 1)
+    world.jump(YEAR)
+    manager.cleanup()
+    world.advance(TTL)
+    assert manager.registry.claim(limit=1, lease_ms=60_000).records
+    world.jump(-YEAR)
+    manager.cleanup()
+    world.advance(61)
+    manager.cleanup()
+    assert not path.exists()
+
+
+def test_hosts_and_sweeps_are_shown_as_they_are_after_a_step_back(world: World) -> None:
+    manager = world.start()
+    fleet = Fleet(manager.store)
+    sweep = Sweep(host="web-1", seconds=1, volumes=1, due=0, sent=0, recovered=0, silent_due=0)
+    world.jump(YEAR)
+    fleet.heartbeat("died")
+    for _ in range(30):
+        fleet.record_sweep(sweep)
+    world.jump(-YEAR)
+    fleet.heartbeat("lives")
+    fleet.record_sweep(sweep)
+    assert fleet.live_hosts() == {"lives"}
+    now_ms, sweeps = fleet.sweeps()
+    assert [at_ms for at_ms, _ in sweeps] == [now_ms]

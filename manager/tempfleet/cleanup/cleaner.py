@@ -257,7 +257,7 @@ class Cleaner:
                 report.finished = False
                 break
         report.seconds = time.monotonic() - began
-        self.clock.save()
+        self.clock.save(create=True)
         self._record(report, round_trips=self.registry.store.round_trips - round_trips)
         self.hooks.publish()
         return report

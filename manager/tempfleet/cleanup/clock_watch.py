@@ -70,6 +70,11 @@ class ClockWatch:
         """Returns the claim that *take* makes, and compares the clocks by it."""
         sent_ms = self.host.boot_ms()
         claim = take(horizon=self._horizon(sent_ms))
+        if claim.obstacle:
+            base_dir = printable(self.registry.volume.base_dir)
+            logger.warning(
+                "Nothing was claimed in %s, because of Redis's clock or data; see tempfleet doctor", base_dir
+            )
         if self._seen is None:
             return claim
         sample = Sample(claim.now_ms, claim.jumped_ms, sent_ms, self.host.boot_ms())
@@ -103,18 +108,22 @@ class ClockWatch:
         self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, reading.last_token)
         self.save()
 
-    def save(self) -> None:
-        """Write the continuity record, if the last one is not fresh."""
+    def save(self, *, create: bool = False) -> None:
+        """
+        Write the continuity record, if the last one is not fresh.
+
+        Args:
+            create: also if there is no private directory yet; only if the base directory is the right one.
+        """
         now_ms, seen = self.host.boot_ms(), self._seen
         if seen is None or now_ms - self._saved_ms < SAVE_EVERY_MS:
             return
-        self._saved_ms = now_ms
-        known = self._known
-        self.file.save(
-            Continuity(
-                seen, self.host.boot_id, self.host.wall_ms(), self._run_id, known.epoch, known.last_token
-            )
-        )
+        if create:
+            self.file.create()
+        host, known = self.host, self._known
+        record = Continuity(seen, host.boot_id, host.wall_ms(), self._run_id, known.epoch, known.last_token)
+        if self.file.save(record):
+            self._saved_ms = now_ms
 
     # -- inside
 

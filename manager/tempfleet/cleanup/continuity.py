@@ -93,6 +93,13 @@ class ContinuityFile:
         self.private = private
         self.key = key
 
+    def create(self) -> None:
+        """Create the private directory, if the disk allows it."""
+        try:
+            self.private.open()
+        except OSError as exc:
+            logger.debug("No private directory %s: %s", self.private.path, exc)
+
     def load(self) -> Continuity | None:
         """None if there is no record, or if it cannot be read."""
         try:
@@ -103,10 +110,14 @@ class ContinuityFile:
             logger.warning("The continuity record in %s is unreadable: %r", self.private.path, exc)
             return None
 
-    def save(self, continuity: Continuity) -> None:
-        """Replace the record. If the disk refuses that, the next start may be a first start; cleaning goes on."""
+    def save(self, continuity: Continuity) -> bool:
+        """
+        Replace the record, if there is a private directory. Returns False if it was not replaced; the next start may
+        then be a first start.
+        """
         try:
-            fd = self.private.open()
+            if (fd := self.private.peek()) < 0:
+                return False
             try:
                 entries = self._entries(fd)
             except ValueError:
@@ -114,8 +125,10 @@ class ContinuityFile:
             entries.pop(self.key, None)
             kept = dict([*entries.items()][1 - ENTRIES :])
             self._replace(fd, json.dumps({**kept, self.key: asdict(continuity)}).encode())
+            return True
         except OSError as exc:
             logger.debug("No continuity record in %s: %s", self.private.path, exc)
+            return False
 
     def _entries(self, fd: int) -> dict[str, Any]:
         try:

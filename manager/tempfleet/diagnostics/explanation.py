@@ -131,8 +131,9 @@ class Explanation:
         """Who holds the file; with several holds, until when and why."""
         if len(self.keepers) == 1:
             return [f"Held by: {printable(self.keepers[0].name)}."]
+        slack_ms = self.record.slack_ms if self.record is not None else 0
         sentences = [
-            f"Held by: {printable(name)}, {self._span(ends_ms, reason)}."
+            f"Held by: {printable(name)}, {self._span(None if ends_ms is None else ends_ms + slack_ms, reason)}."
             for name, reason, ends_ms in self.keepers[:MOST_HOLDS]
         ]
         more = len(self.keepers) - MOST_HOLDS

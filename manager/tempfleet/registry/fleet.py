@@ -105,7 +105,8 @@ class Fleet:
         now_ms = self.store.time_of(time)
         hosts = []
         for name, beat_ms in sorted(beats):
-            silent_seconds = max(now_ms - beat_ms, 0) / 1000
+            # A heartbeat from before Redis's clock stepped back may lie far in the future.
+            silent_seconds = abs(now_ms - beat_ms) / 1000
             hosts.append(Host(os.fsdecode(name), silent_seconds, silent_seconds < self.live_seconds))
         return hosts
 

@@ -120,13 +120,16 @@ class RegistryReader:
             now_ms, records = self.read(list(ends))
             # The last keeper of a file stands for it.
             if paths := [
-                r.path for r in records if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path] + r.slack_ms
+                r.path
+                for r in records
+                if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path] + r.slack_ms
             ]:
                 yield paths
             start += len(members)
 
     def expired_lease_paths(self) -> Iterator[list[str]]:
-        for tokens in self._range("claims", "-inf", self.now_ms()):
+        jumped_ms = int(self._redis("hget", "meta", "jumped_ms") or 0)
+        for tokens in self._range("claims", "-inf", self.now_ms() - jumped_ms):
             for token in tokens:
                 yield from self._range("leases", token, token)
 

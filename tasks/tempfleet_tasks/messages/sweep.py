@@ -37,7 +37,7 @@ def sweep(runtime: Runtime) -> Answer:
     started = time.monotonic()
     fleet = runtime.fleet
     volumes = fleet.volumes()
-    clock = runtime.manager.cleaner.clock
+    clock = runtime.manager.local_volume.unchecked_cleaner.clock
     clock.check()
     reaped = fleet.reap(volumes, horizon=clock.horizon())
     for volume, result in reaped.items():

@@ -135,7 +135,7 @@ def steps_for(runtime_of: RuntimeOf) -> tuple[type, type]:
 def beat(runtime: Runtime) -> None:
     """Record that this host is live, compare Redis's clock with this host's, and announce its own volume."""
     runtime.fleet.heartbeat(runtime.host)
-    runtime.manager.cleaner.clock.check()
+    runtime.manager.local_volume.unchecked_cleaner.clock.check()
     try:
         runtime.fleet.announce(runtime.manager.volume)
     except RegistryFull:

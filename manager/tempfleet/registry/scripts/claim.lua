@@ -27,7 +27,7 @@
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
   Cost     O(limit * log N); never KEYS, never SCAN, never unbounded; removes before it adds.
-  Uses     number, clock, slack, pause, horizon, record, schema
+  Uses     number, clock, slack, pause, jumped, horizon, record, schema
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
 if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
@@ -86,7 +86,7 @@ redis.call('ZREM', registry, unpack(paths))
 for from = 1, #scored, 1000 do
   redis.call('ZADD', leases, unpack(scored, from, math.min(from + 999, #scored)))
 end
-redis.call('ZADD', claims, now + lease, token)
+redis.call('ZADD', claims, steady + lease, token)
 redis.call('HSET', meta, 'token', token)
 redis.call('HINCRBY', stats, 'claimed', #paths)
 

@@ -18,27 +18,26 @@
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   limit     int   1..1000 files of expired claims, and as many keepers
-  ARGV[4]   latest_ms int   for keepers, see lib/horizon.lua; '' if the caller does not know it
+  ARGV[4]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
 
   Returns  {recovered, unheld, more, total}: files taken from expired claims, files whose last keeper ended, 1 if
            there is more to reap, and the number of files that were ever taken from expired claims
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
-  Uses     number, clock, slack, pause, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
+  Uses     number, clock, slack, pause, jumped, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
 ]]
 local most = tonumber(limit)
 if not (most and most >= 1 and most <= 1000) then
   return redis.error_reply('ERR a limit is from 1 to 1000')
 end
-local now_text = whole(now)
 
 local function put_back(path)
   redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or whole(past), path)
 end
 
 local recovered, more = 0, 0
-for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', now_text, 'LIMIT', 0, most)) do
+for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', whole(steady), 'LIMIT', 0, most)) do
   if recovered == most then
     more = 1
     break

@@ -13,5 +13,9 @@
 ]]
 local now_text = whole(now)
 redis.call('ZREMRANGEBYRANK', sweeps, 0, -tonumber(keep))
+-- reports from before Redis's clock stepped back
+for _, later in ipairs(redis.call('ZRANGEBYSCORE', sweeps, '(' .. now_text, '+inf', 'LIMIT', 0, tonumber(keep))) do
+  redis.call('ZREM', sweeps, later)
+end
 redis.call('ZADD', sweeps, now_text, now_text .. ' ' .. report)
 return now_text
