@@ -251,6 +251,7 @@ def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> Temp
     return TempFile(
         register=lambda: manager.register_inspected(new),
         make=make,
+        identify=lambda record: record,
         unmake=manager._creator.unmake,
         delete=manager._creator.delete,
         measured=lambda record, size: None,

@@ -238,6 +238,8 @@ def _with_identity(record: FileRecord, root: Root, session: Session, fd: int, na
     """A created file is identified by its name alone until its first exchange."""
     if root is not session.roots.base or record.path != root.prefix + name:
         raise Unchanged(Skip.NOT_PRIVATE)
+    if not root.keeps_names_of(record.uid):
+        raise Unchanged(Skip.NOT_PRIVATE)
     status = exchange.status_of(session, fd, name)
     identity = Identity.of(session.reader, fd, name, status, handles=root.handles)
     return replace(record, identity=identity)

@@ -5,6 +5,10 @@ It needs no identity. Nobody else can rename or remove a name in the base direct
 So the file under it is the file that we put there. If others may write to the base directory too, the sticky bit keeps
 them from our names, and the owner recorded at creation is compared.
 
+If root works in another user's base directory, that user can exchange all names in it. Then only plain files of that
+user are deleted here, because that user could unlink each of them. Everything else is refused. create() gives such
+files, and all directories, an identity, so that they go the guarded way.
+
 For the same reason, an entry of the private directory that a dead claimer moved from such a name is ours, without
 another check.
 """
@@ -62,6 +66,8 @@ class Direct:
             not base.trusted or (session.owner_check and record.uid != NO_UID)
         ):
             return Deletion(record, Outcome.REFUSED, _DIRECT, 0, "owner")
+        if base.is_foreign and (directory or not record.uid == status.st_uid == base.owner):
+            return Deletion(record, Outcome.REFUSED, _DIRECT, 0, "not-private")
         freed = 0
         if status.st_nlink == 1 and not directory:
             size, allocated = status.st_size, status.st_blocks * 512

@@ -22,7 +22,7 @@ deletion/ is about to unlink.
 """
 
 from . import in_use, overwrite, tree_walk
-from .creation import create_directory, create_file
+from .creation import create_directory, create_file, create_identified_directory, create_identified_file
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
@@ -65,6 +65,8 @@ __all__ = [
     "Use",
     "create_directory",
     "create_file",
+    "create_identified_directory",
+    "create_identified_file",
     "digest_of",
     "has_mount",
     "in_use",

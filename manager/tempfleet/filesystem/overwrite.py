@@ -31,9 +31,11 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
         OSError: it could not be opened, written or synced. It must not count as overwritten.
     """
     opened = _open(fd, name)
+    if opened < 0:
+        return True
     try:
         status = os.fstat(opened)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        if not _is_only_link(status):
             return True
         noise = os.urandom(min(_BLOCK_BYTES, max(status.st_size, 1)))
         done_from = status.st_size
@@ -61,19 +63,30 @@ def _sync(opened: int) -> None:
     os.fdatasync(opened) if hasattr(os, "fdatasync") else os.fsync(opened)
 
 
+def _is_only_link(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
 def _open(fd: int, name: str) -> int:
+    """Open it for writing. Returns -1 if it is not to be overwritten, and has to become writable first."""
     flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     try:
         return os.open(name, os.O_WRONLY | flags, dir_fd=fd)
-    except (
-        PermissionError
-    ):  # read-only for its owner: make it writable through a descriptor, then open it again
+    except PermissionError:
+        # It is read-only for its owner: make it writable through a descriptor, then open it again.
         reading = os.open(name, os.O_RDONLY | flags, dir_fd=fd)
         try:
+            # The mode belongs to the other links as well.
+            if not _is_only_link(os.fstat(reading)):
+                return -1
             os.fchmod(reading, 0o600)
+            opened = os.open(name, os.O_WRONLY | flags, dir_fd=fd)
+            if not os.path.samestat(os.fstat(reading), os.fstat(opened)):
+                os.close(opened)
+                raise OSError(errno.ESTALE, "replaced meanwhile")
+            return opened
         finally:
             os.close(reading)
-        return os.open(name, os.O_WRONLY | flags, dir_fd=fd)
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:

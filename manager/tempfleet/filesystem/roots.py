@@ -35,7 +35,9 @@ class Root:
     Attributes:
         path: resolved. Every managed path below it starts with ``prefix``.
         fd: the directory itself; -1 after close.
-        trusted: no other user can rename, replace or remove a name in it. So names made by ``new_name`` are ours alone.
+        trusted: no other user but its owner may write to it.
+        owner: the uid of the directory's owner.
+        is_foreign: its owner is neither root nor this user, so this is root. The owner can rename everything in it.
         handles: whether its file system has file handles that last.
     """
 
@@ -45,13 +47,20 @@ class Root:
     ino: int
     mount: int
     trusted: bool
+    owner: int
     handles: bool
+    is_foreign: bool = field(init=False)
     prefix: str = field(init=False)
     private: PrivateDirectory = field(init=False)
 
     def __post_init__(self) -> None:
+        self.is_foreign = self.owner not in (0, os.geteuid())
         self.prefix = self.path + "/"
         self.private = PrivateDirectory(self.fd, self.prefix)
+
+    def keeps_names_of(self, uid: int) -> bool:
+        """Whether only user *uid* and root can rename what that user creates directly in it."""
+        return not self.is_foreign or self.owner == uid
 
     def moved(self) -> str:
         """Returns why this is not the directory at its path any more; "" while it is."""
@@ -252,6 +261,7 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
             ino=status.st_ino,
             mount=system.mount_id(fd),
             trusted=not is_shared(status),
+            owner=status.st_uid,
             handles=system.has_lasting_handles(fd),
         )
     except BaseException:

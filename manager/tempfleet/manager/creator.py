@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypedDict
 
 from ..cleanup import Cause
 from ..deletion import undo_creation
 from ..errors import RegistryError
-from ..filesystem import create_directory, create_file, new_name
+from ..filesystem import create_identified_directory, create_identified_file, new_name
 from ..logs import logger, printable
-from ..records import FileRecord, Flag, NewFile
+from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from ..validation import ttl_ms, validate_tags
 from .local_volume import LocalVolume
 from .registration import Registrar
@@ -60,13 +61,11 @@ class Creator:
         flags = Flag.CREATED + (Flag.MAY_COMPRESS if compress else "")
         new = self.new_file(prefix, suffix, default_ttl if ttl is None else ttl, tags, flags=flags)
 
-        def opener(path: str, flags: int) -> int:
-            permissions = self.local.settings.permission_mask
-            return create_file(self.local.roots, os.path.basename(path), mode=permissions)
-
+        made = _Made(self.local)
         return TempFile(
             register=partial(self.registrar.register, new),
-            make=lambda name: open(new.path, mode, encoding=encoding, opener=opener),
+            make=lambda name: open(new.path, mode, encoding=encoding, opener=made.open),
+            identify=made.identify,
             unmake=self.unmake,
             delete=self.delete,
             measured=self._count_size,
@@ -75,9 +74,11 @@ class Creator:
     def create_dir(self, prefix: str, suffix: str, ttl: float, tags: Sequence[str]) -> TempDirectory:
         flags = Flag.CREATED.value + Flag.DIRECTORY.value
         new = self.new_file(prefix, suffix, ttl, tags, flags=flags)
+        made = _Made(self.local)
         return TempDirectory(
             register=partial(self.registrar.register, new),
-            make=lambda name: create_directory(self.local.roots, name, mode=DIRECTORY_MODE),
+            make=made.make_directory,
+            identify=made.identify,
             unmake=self.unmake,
             delete=self.delete,
         )
@@ -94,6 +95,8 @@ class Creator:
         )
 
     def unmake(self, record: FileRecord) -> None:
+        if self.local.roots.base.is_foreign:
+            return  # the name may lead to another file by now; the next clean-up of the record decides
         undo_creation(self.local.roots, os.path.basename(record.path))
         self.local.registry.unregister([record.path], total="missing")
 
@@ -113,3 +116,27 @@ class Creator:
             )
         except RegistryError as exc:
             logger.warning("The size of %s could not be recorded: %s", printable(record.path), exc)
+
+
+class _Made:
+    """One file or directory while it is created, and its identity if its name does not prove which one it is."""
+
+    def __init__(self, local: LocalVolume) -> None:
+        self._local = local
+        self._identity = NO_IDENTITY
+
+    def open(self, path: str, flags: int) -> int:
+        mode = self._local.settings.permission_mask
+        name = os.path.basename(path)
+        fd, self._identity = create_identified_file(self._local.roots, name, mode=mode)
+        return fd
+
+    def make_directory(self, name: str) -> None:
+        self._identity = create_identified_directory(self._local.roots, name, mode=DIRECTORY_MODE)
+
+    def identify(self, record: FileRecord) -> FileRecord:
+        """Store the identity in *record*; returns the record as the registry has it."""
+        changed = self._identity != NO_IDENTITY and self._local.registry.amend(
+            record.path, expected=record.identity, identity=self._identity, marks=""
+        )
+        return replace(record, identity=self._identity) if changed else record

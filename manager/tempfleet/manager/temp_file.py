@@ -27,6 +27,7 @@ class Created(Generic[Made]):
     Args:
         register: creates the record. Called again if creating took so long that a clean-up may have dropped the record.
         make: creates the file or directory, by name.
+        identify: stores its identity in the record, if it needs one; returns the record.
         unmake: removes both if creating failed at any point.
         delete: deletes the file or directory now.
     """
@@ -36,6 +37,7 @@ class Created(Generic[Made]):
         *,
         register: Callable[[], FileRecord],
         make: Callable[[str], Made],
+        identify: Callable[[FileRecord], FileRecord],
         unmake: Forget,
         delete: Forget,
     ) -> None:
@@ -47,6 +49,7 @@ class Created(Generic[Made]):
             self.made = make(os.path.basename(self.record.path))
             if time.monotonic() - began > CREATION_SECONDS / 2:
                 self.record = register()
+            self.record = identify(self.record)
         except BaseException:
             unmake(self.record)
             raise

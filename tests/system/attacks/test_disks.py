@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,7 @@ from deletion_support import (
 )
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.errors import UnsafePath
+from tempfleet.filesystem.overwrite import overwrite
 from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import System
@@ -288,6 +290,28 @@ def test_secure_delete_does_not_overwrite_a_file_with_another_link(tmp_path: Pat
         assert b"secret" not in os.pread(held, 6000, 0)
         os.close(held)
         assert (data / "other").read_bytes() == b"secret" * 1000
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_secure_delete_makes_a_read_only_file_writable_only_if_it_is_the_only_link(
+    tmp_path: Path, linked: bool
+) -> None:
+    path, user = tmp_path / "read-only", os.geteuid() or 65534
+    path.write_bytes(b"secret")
+    os.chown(path, user, -1), os.chown(tmp_path, user, -1)
+    path.chmod(0o444)
+    if linked:
+        (tmp_path / "other").hardlink_to(path)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    before = os.geteuid()
+    os.seteuid(user)  # root may write to read-only files
+    try:
+        assert overwrite(directory, path.name, lambda: True)
+    finally:
+        os.seteuid(before)
+        os.close(directory)
+    assert stat.S_IMODE(path.stat().st_mode) == (0o444 if linked else 0o600)
+    assert (path.read_bytes() == b"secret") is linked
 
 
 def test_a_process_without_free_descriptors_postpones_the_deletion(data: Path, roots: Roots) -> None:
