@@ -129,6 +129,9 @@ def _lock(private: int, create: int) -> int:
                 return fd
         except BlockingIOError:
             time.sleep(_PAUSE_SECONDS)
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 

@@ -189,7 +189,11 @@ class PrivateDirectory:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._parent_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
-        status = os.fstat(fd)
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            os.close(fd)
+            raise
         if (status.st_uid, stat.S_IMODE(status.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
             first, _ = self._opened.setdefault(_KEY, (fd, name))
             if first != fd:

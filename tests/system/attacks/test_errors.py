@@ -6,14 +6,20 @@ in the private directory is found, also if its process lives on.
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from conftest import MakeManager
 from support import assert_balanced, entries
-from tempfleet import State, TempFileManager
+from tempfleet import State, TempFileManager, VolumeUnavailable
 from tempfleet.deletion import failpoints as faults
 from tempfleet.testing import FakeClock
 
@@ -47,8 +53,8 @@ def clean(manager: TempFileManager) -> None:
         faults.install(None)
 
 
-def left_inside(manager: TempFileManager) -> list[str]:
-    names = [name for root in manager.roots for name in root.private.names()]
+def left_inside(base_dir: Path) -> list[str]:
+    names = [path.name for path in base_dir.glob(".tempfleet-*/*")]
     return [name for name in names if not name.startswith("audit.log")]
 
 
@@ -80,7 +86,7 @@ def test_an_error_between_two_steps_loses_no_file_and_leaves_none(
         make_manager(quarantine_seconds=grace, secure_delete=True, in_use="delete").cleanup()
         clock.advance(3600)
     assert entries(base_dir) == []
-    assert left_inside(manager) == []
+    assert left_inside(base_dir) == []
     assert manager.stats().active == 0
     assert_balanced(manager)
 
@@ -112,7 +118,7 @@ def test_a_foreign_file_has_its_name_back_after_an_error(
     clock.advance(3600)
     make_manager(quarantine_seconds=grace).cleanup()
     assert path.read_text() == "precious"
-    assert left_inside(manager) == []
+    assert left_inside(base_dir) == []
 
 
 @every_error
@@ -131,3 +137,102 @@ def test_a_file_that_is_not_destroyed_yet_has_its_name_back_at_once(
     assert (path / "file").read_text() == "text"
 
 
+CALLS = ("rename", "unlink", "rmdir", "stat", "open", "write", "pwrite", "fstat", "scandir")
+
+
+class Failing:
+    """Lets the n-th system call fail that deleting makes. Without effect on other callers of the same functions."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
+        self.left = -1
+
+    def install(self, n: int) -> None:
+        self.left = n
+        for name in CALLS:
+            self.monkeypatch.setattr(os, name, self._failing(getattr(os, name)))
+
+    def _failing(self, call: Callable[..., object]) -> Callable[..., object]:
+        @functools.wraps(call)
+        def wrapper(*args: Any, **options: Any) -> object:
+            if (
+                sys._getframe(1)
+                .f_globals["__name__"]
+                .startswith(("tempfleet.deletion", "tempfleet.filesystem"))
+            ):
+                self.left -= 1
+                if self.left == 0:
+                    raise OSError(errno.EIO, "injected")
+            return call(*args, **options)
+
+        return wrapper
+
+
+@pytest.mark.parametrize(
+    ("grace", "purges"), [(0, False), (600, False), (600, True)], ids=["deleted", "quarantined", "purged"]
+)
+def test_an_error_of_any_system_call_loses_no_file_and_leaves_none(
+    make_manager: MakeManager,
+    clock: FakeClock,
+    base_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    grace: int,
+    purges: bool,
+) -> None:
+    failing, descriptors = Failing(monkeypatch), 0
+    for n in itertools.count(1):
+        manager = make_manager(quarantine_seconds=grace)
+        tree, foreign = base_dir / "tree", base_dir / "foreign"
+        tree.mkdir()
+        (tree / "file").write_text("text")
+        for name in ("named", "foreign"):
+            (base_dir / name).write_text("temporary")
+            manager.register(base_dir / name, ttl=5)
+        manager.register(tree, ttl=5, directory=True)
+        manager.create(ttl=5).close()
+        manager.create_dir(ttl=5)
+        clock.advance(6)
+        if purges:
+            manager.cleanup()
+            clock.advance(grace)
+
+        swapped: list[str] = []
+
+        def at(reached: str, foreign: Path = foreign, swapped: list[str] = swapped) -> None:
+            if reached == "guarded.found" and not (swapped or foreign.read_text() == "precious"):
+                swapped.append(reached)
+                foreign.unlink()
+                foreign.write_text("precious")
+
+        faults.install(at)
+        failing.install(n)
+        try:
+            manager.cleanup()
+        except (OSError, VolumeUnavailable):
+            pass
+        finally:
+            monkeypatch.undo()
+            faults.install(None)
+        for _ in range(2):
+            clock.advance(3600)
+            for path in base_dir.glob(".tempfleet-*/*.from"):
+                os.utime(path, (0, 0))  # a companion without a file is removed after an hour
+            later = make_manager(quarantine_seconds=grace)
+            later.cleanup()
+            later.close()
+        manager.close()
+        assert entries(base_dir) == (["foreign"] if swapped else []), n
+        # its number is corrected when the quarantine seems to be full
+        assert [name for name in left_inside(base_dir) if name != "quarantine.bytes"] == [], n
+        reader = make_manager()
+        assert reader.stats().active == 0, n
+        assert_balanced(reader)
+        reader.close()
+        if swapped:
+            assert foreign.read_text() == "precious", n
+            foreign.unlink()
+        descriptors = descriptors or psutil.Process().num_fds()
+        assert psutil.Process().num_fds() <= descriptors, n
+        if failing.left > 0:
+            assert n > 20
+            return
