@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 
-from tempfleet import Settings, TempFileManager
+from conftest import MakeManager
+from processes import files_in
+from support import assert_balanced
+from tempfleet import Settings, State, TempFileManager
+from tempfleet.deletion import failpoints as faults
+from tempfleet.diagnostics import Level, diagnose
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.reconciliation.interrupted import InterruptedMoves
+from tempfleet.registry import Fleet
+from tempfleet.testing import FakeClock
 
 DYING = """
 import os, signal, sys
@@ -47,7 +56,7 @@ def test_the_next_clean_up_moves_the_file_back_before_the_lease_ends(
     assert not path.exists()
     assert manager.cleanup() == 0, "the dead process still has the lease"
     assert path.read_text() == "text"
-    assert [name for _, _, names in os.walk(base_dir) for name in names] == ["a.txt"]
+    assert files_in(base_dir) == [path]
     manager.close()
 
 
@@ -60,3 +69,169 @@ def test_a_foreign_file_beside_the_journals_stops_no_clean_up(
     manager.create().close()
     manager.cleaner.interrupted_moves = InterruptedMoves(manager.registry, manager.cleaner.deleter)
     assert manager.clear_all() == 1
+
+
+def killed(
+    manager: TempFileManager,
+    path: Path,
+    point: str,
+    at_first: Callable[[], object] | None = None,
+    lease_ms: int = 1000,
+) -> None:
+    """
+    Claims *path*, due or not, and deletes it in a process that is killed at *point*. *at_first* is called there when
+    the file was found under its name.
+    """
+    claim = manager.registry.claim_paths([str(path)], lease_ms=lease_ms, until_ms=manager.registry.now_ms())
+    assert claim.records
+
+    def at(reached: str) -> None:
+        if reached == "guarded.found" and at_first is not None:
+            at_first()
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def child() -> None:
+        faults.install(at)
+        quarantines = manager.settings.quarantine_seconds > 0
+        delete = manager.cleaner.deleter.quarantine if quarantines else manager.cleaner.deleter.delete
+        list(delete(claim.records, token=claim.token, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(20)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def text_file(path: Path, text: str = "first") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def replace_file(path: Path, text: str) -> None:
+    path.unlink()
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("point", ["guarded.moved", "guarded.compared"])
+def test_a_file_of_a_killed_forced_clean_up_has_its_name_back_as_soon_as_its_lease_has_ended(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, point: str
+) -> None:
+    """The sweep of another host reaps. The file is not due for a long time, so no claim finds it."""
+    living, path = make_manager(), text_file(base_dir / "file")
+    living.register(path, ttl=5000)
+    living.cleanup()
+    killed(living, path, point)
+    clock.advance(2)
+    Fleet(living.store).reap([living.registry.volume])
+    assert not path.exists()
+    living.cleanup()
+    assert path.read_text() == "first"
+    record = living.get_record(path)
+    assert record is not None and record.state is State.WAITING
+    clock.advance(5000)
+    assert living.cleanup() == 1
+    assert files_in(base_dir) == []
+    assert_balanced(living)
+
+
+@pytest.mark.parametrize("due", [True, False], ids=["due", "forced"])
+@pytest.mark.parametrize(
+    "ends", ["removed", "unregistered and removed", "registered after the lease, removed"]
+)
+def test_a_file_whose_name_was_registered_again_meanwhile_never_stays_without_a_record(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, due: bool, ends: str
+) -> None:
+    manager, path = make_manager(), text_file(base_dir / "file")
+    manager.register(path, ttl=5 if due else 5000)
+    clock.advance(6)
+    killed(manager, path, "guarded.compared")
+    path.write_text("second")
+    if "after" in ends:
+        clock.advance(2)
+        manager.registry.reap()
+    manager.register(path, ttl=9000)
+    clock.advance(2)
+    manager.registry.reap()
+    if "unregistered" in ends:
+        manager.unregister(path)
+    path.unlink()
+    make_manager().cleanup()
+    assert not path.exists() or manager.is_temp_file(path)
+    clock.advance(20_000)
+    for _ in range(2):
+        make_manager().cleanup()
+    assert files_in(base_dir) == []
+    assert manager.stats().active == 0
+    assert_balanced(manager)
+
+
+def test_a_file_that_is_unregistered_after_its_clean_up_was_killed_is_whole_and_stays(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(), text_file(base_dir / "file")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    killed(manager, path, "guarded.compared")
+    clock.advance(2)
+    manager.registry.reap()
+    manager.unregister(path)
+    assert path.read_text() == "first"
+    clock.advance(5000)
+    assert make_manager().cleanup() == 0
+    assert files_in(base_dir) == [path]
+    assert_balanced(manager)
+
+
+def test_a_file_whose_record_redis_lost_is_registered_again_before_it_has_its_name_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    """It may have been renewed after its claim had run out, so it gets a whole new life."""
+    manager, path = make_manager(max_age=100), text_file(base_dir / "file")
+    manager.register(path, ttl=5, tags=["t"])
+    clock.advance(6)
+    killed(manager, path, "guarded.compared")
+    manager.store.client.flushall()
+    later = make_manager(max_age=100)
+    assert later.cleanup() == 0
+    assert path.read_text() == "first"
+    record = later.get_record(path)
+    assert record is not None and record.tags == ("t",)
+    clock.advance(100)
+    assert later.cleanup() == 1
+    assert files_in(base_dir) == []
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+def test_a_file_whose_directory_is_gone_is_kept_and_reported_until_the_directory_is_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, stranger: bool
+) -> None:
+    manager, path = make_manager(), text_file(base_dir / "job" / "file")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    killed(manager, path, "guarded.moved", (lambda: replace_file(path, "precious")) if stranger else None)
+    path.parent.rmdir()
+    if not stranger:
+        manager.store.client.flushall()
+        text_file(base_dir / "other")
+        manager.register(base_dir / "other")
+    clock.advance(2)
+    for _ in range(2):
+        make_manager().cleanup()
+        clock.advance(3600)
+    health = manager.health_check()
+    assert health["status"] == "degraded"
+    assert "1 file in the private directories without a record" in health["warning"]
+    (finding,) = [
+        finding
+        for finding in diagnose(manager.registry, manager.settings)
+        if finding.check == "private directory"
+    ]
+    assert finding.level is Level.WARNING
+    assert str(path) in finding.said and "create it again" in finding.todo
+    path.parent.mkdir()
+    make_manager().cleanup()
+    assert path.read_text() == ("precious" if stranger else "first")
+    assert manager.is_temp_file(path) is not stranger
+    assert "private director" not in str(manager.health_check())

@@ -10,6 +10,7 @@ Claims files, deletes them and settles the claims, batch by batch.
                    (continuity)
     retry          how long a failed deletion waits (back-off), and when it becomes a dead letter
     report         the counts of one clean-up
+    promises       the registry, as the deleter sees it
 
 Promises: if a batch ends early, the files that were not started are handed back. If a process dies, its
 lease ends and another process claims the batch. A preview changes nothing.
@@ -22,6 +23,7 @@ from .cleaner import Cleaner
 from .clock_watch import ClockWatch
 from .host_clock import HostClock, SystemClock
 from .preview import CREATION_SECONDS, NOT_CREATED, may_be_in_creation
+from .promises import RegistryPromises
 from .report import CleanupReport
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "CleanupReport",
     "ClockWatch",
     "HostClock",
+    "RegistryPromises",
     "SystemClock",
     "may_be_in_creation",
 ]

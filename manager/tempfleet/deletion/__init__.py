@@ -63,7 +63,7 @@ process between every two of these steps.
     session, journal       what one call keeps open, and what it wrote down for a recovery
     note, companion        the form of what is written beside files; that of a quarantined file
     promises               the registry, as deleting sees it
-    recovery               files that dead processes left in the private directories
+    recovery, stranded     files that dead processes left in the private directories; those that stay there
     footprint              the space that a deletion would free
     empty_parents          directories that became empty
     audit, outcome_log     one JSON line, and one log line, for each decision
@@ -87,6 +87,7 @@ from .recovery import Recovered, recover
 from .restore import QuarantinedFile, bytes_in_quarantine, origin_of
 from .session import Session
 from .skip import Skip, Unchanged
+from .stranded import Stranded, stranded
 from .unlink import undo_creation
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "Session",
     "Skip",
     "Source",
+    "Stranded",
     "Unchanged",
     "bytes_in_quarantine",
     "check_place",
@@ -113,6 +115,7 @@ __all__ = [
     "parents_of",
     "recover",
     "remove_empty",
+    "stranded",
     "undo_creation",
     "usual_path",
 ]

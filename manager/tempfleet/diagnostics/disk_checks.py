@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from ..cleanup import RegistryPromises
+from ..deletion import Stranded, stranded
 from ..errors import SettingsError, VolumeUnavailable
 from ..filesystem import Roots
 from ..formatting import counted
@@ -95,6 +97,35 @@ def percentage(check: str, share: float, of: str, todo: str) -> Finding:
     return Finding(check, level, f"{max(share, 0):.0%} {of} is free", todo if level is not Level.OK else "")
 
 
+def _check_private_directories(registry: Registry, roots: Roots) -> Iterator[Finding]:
+    """Whether files lie there that no clean-up takes out."""
+    files = list(stranded(roots, RegistryPromises(registry), quarantine=True))
+    foreign = [file for file in files if file.foreign]
+    lost = [file for file in files if not file.foreign]
+    if lost:
+        yield Finding.warning(
+            "private directory",
+            f"{counted(len(lost), 'file')} without a record: {_listed(lost)}",
+            "If its directory is gone, create it again; if another file has its name, move that one away. The next "
+            "clean-up of a new process then moves the file back. If its path is unknown, look at it and decide.",
+        )
+    if foreign:
+        yield Finding.warning(
+            "private directory",
+            f"{counted(len(foreign), 'file')} of another registry (Redis, namespace or base directory): "
+            f"{_listed(foreign)}",
+            "Workers of that registry look after them. If it is gone for ever, tempfleet restore brings quarantined "
+            "files back.",
+        )
+
+
+def _listed(files: Sequence[Stranded]) -> str:
+    texts = [
+        printable(f"{file.inside} (was {file.path})" if file.path else file.inside) for file in files[:3]
+    ]
+    return ", ".join(texts) + (", ..." if len(files) > 3 else "")
+
+
 def check_base_directory(registry: Registry, settings: Settings, stats: VolumeStats) -> Iterator[Finding]:
     """Whether its disk is the one of the records, and which files in it have no record."""
     if not os.path.isdir(settings.base_dir):
@@ -102,6 +133,7 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
     try:
         with Roots.open(settings, create=False) as roots:
             confirm_disk(stats, roots)
+            yield from _check_private_directories(registry, roots)
             pages = UnregisteredFiles(registry, roots).pages(idle_seconds=settings.max_age_seconds, uid=None)
             owners = Counter(file.uid for page in pages for file in page)
             files, others = owners.total(), owners.total() - owners[uid_of(None, roots) or 0]

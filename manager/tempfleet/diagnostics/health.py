@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..capacity import eviction_warnings, quota_warnings
+from ..cleanup import RegistryPromises
+from ..deletion import stranded
 from ..errors import TempfleetError
 from ..filesystem import Roots
 from ..formatting import counted, duration
@@ -46,6 +48,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         over_limits = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
         confirm_disk(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
+        inside = _private_warnings(registry, roots)
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report
@@ -53,7 +56,7 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     if why := roots.no_rights():
         warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
     warnings += [not_served_warning(registry.volume, stats)] if stats.not_served else []
-    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + over_limits
+    warnings += _warnings(stats, settings) + host_warnings(stats, settings, hosts) + over_limits + inside
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if warnings:
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings)
@@ -69,6 +72,12 @@ def not_served_warning(volume: Volume, stats: VolumeStats) -> str:
         f"The worker of host {printable(volume.host)} does not serve {printable(volume.base_dir)} "
         f"({stats.not_served}): is it there, and in the worker's TEMP_FILE_ALLOWED_ROOTS?"
     )
+
+
+def _private_warnings(registry: Registry, roots: Roots) -> list[str]:
+    files = len(list(stranded(roots, RegistryPromises(registry), quarantine=False)))
+    where = "in the private directories without a record (tempfleet doctor lists them)"
+    return [f"{counted(files, 'file')} {where}"] if files else []
 
 
 def _warnings(stats: VolumeStats, settings: Settings) -> list[str]:

@@ -158,6 +158,9 @@ class Registrar:
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         registry = self.local.registry
+        # Its user keeps it, so it must not stay where an interrupted deletion left it.
+        if not os.path.lexists(path):
+            self.local.cleaner.deleter.recover()
         code = registry.unregister([path], with_held=with_held)[path]
         if code == "compressed":
             total = "released" if self._decompress_if_there(path) else "missing"
