@@ -624,3 +624,27 @@ def test_hosts_and_sweeps_are_shown_as_they_are_after_a_step_back(world: World) 
     assert fleet.live_hosts() == {"lives"}
     now_ms, sweeps = fleet.sweeps()
     assert [at_ms for at_ms, _ in sweeps] == [now_ms]
+
+
+def test_claims_of_another_thread_during_a_look_are_no_loss(world: World) -> None:
+    """The look was answered before the claim, and is compared with what was known before it."""
+    manager = world.start()
+    manager.cleanup()
+    files(manager, 1, ttl=1)
+    world.advance(2)
+    watch = manager.cleaner.clock
+    host = world.hosts[0]
+
+    class Interrupted(FakeHost):
+        def boot_ms(self) -> float:
+            # the second call of a look: Redis has answered
+            calls.append(1)
+            if len(calls) == 2:
+                assert manager.cleanup() == 1
+            return host.boot_ms()
+
+    calls: list[int] = []
+    watch.host = Interrupted()
+    watch.check()
+    assert len(calls) > 2
+    assert manager.stats().pause is None

@@ -90,12 +90,17 @@ class ClockWatch:
 
     def check(self) -> None:
         """Look at Redis, and record a jump or a loss. Raises the errors of Registry."""
+        # What is known is read before Redis is: other threads and processes go on claiming.
+        before, known = self._seen, self._known
+        record = self.file.load() if before is None else None
         reading, sample = self._look()
-        before = self._seen or self._recall(sample)
+        if record is not None:
+            known, self._run_id = Horizon(None, record.last_token, record.epoch), record.run_id
+            before = self._recall(record, sample)
         if before is None:
             self._check_first(reading)
             before = sample
-        self._check_loss(reading)
+        self._check_loss(known, reading)
         jumps = self._jumps_after(before, sample, reading.jumps)
         while jumps != reading.jumps and not self._record(reading.jumps, jumps):
             # Another process was faster. Usually it recorded the same jump.
@@ -149,12 +154,8 @@ class ClockWatch:
             self._seen = sample
         self._known = Horizon(None, last_token, epoch or self._known.epoch)
 
-    def _recall(self, sample: Sample) -> Sample | None:
-        """What an earlier process of this host saw, by the clock since the present boot; None at a first start."""
-        record = self.file.load()
-        if record is None:
-            return None
-        self._known, self._run_id = Horizon(None, record.last_token, record.epoch), record.run_id
+    def _recall(self, record: Continuity, sample: Sample) -> Sample | None:
+        """What an earlier process of this host saw, by the clock since this boot; None if that proves nothing."""
         if record.boot_id == self.host.boot_id and record.sample.received_ms <= sample.received_ms:
             return record.sample
         return self._recall_after_boot(record, sample)
@@ -185,9 +186,8 @@ class ClockWatch:
                 printable(self.registry.volume.base_dir),
             )
 
-    def _check_loss(self, reading: ClockReading) -> None:
+    def _check_loss(self, known: Horizon, reading: ClockReading) -> None:
         """Pause if the registry is not what it was, or has lost its last claims."""
-        known = self._known
         has_lost = reading.last_token < known.last_token or (known.epoch and known.epoch != reading.epoch)
         if has_lost:
             self.clock.pause("older", [self.registry.volume], last_token=known.last_token)
