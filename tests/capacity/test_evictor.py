@@ -232,7 +232,7 @@ def test_quarantined_files_are_evicted_first_and_evicted_files_are_not_quarantin
 
 
 def test_the_quarantine_alone_may_free_enough(on_disk: MakeFull, clock: FakeClock) -> None:
-    manager = on_disk(quarantine_seconds=600, evict_above=80, evict_down_to=70)
+    manager = on_disk(quarantine_seconds=600, evict_above=80, evict_down_to=71)
     paths = fill(manager, *numbered(14), clock=clock)
     late = Path(manager.base_dir) / "late"
     late.write_bytes(b"x" * 3 * MIB)
