@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     DELETED = "deleted"  # we removed it
     MISSING = "missing"  # no file had the name
     REPLACED = "replaced"  # another file has the name now, and stays
+    REWRITTEN = "rewritten"  # a newer file of its owner has the name; it stays, registered anew
     BUSY = "busy"  # a process uses it; retried later
     REFUSED = "refused"  # must never be deleted; becomes a dead letter with the reason
     UNAVAILABLE = "unavailable"  # its root is not here; retried later, never counted as a failure
@@ -40,6 +41,9 @@ class Outcome(StrEnum):
 
 GONE = frozenset({Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED})
 """The outcomes after which the record is removed."""
+
+KEPT = frozenset(Outcome) - GONE - {Outcome.REWRITTEN}
+"""The outcomes after which the file is tried again later, or waits for a person."""
 
 
 class Way(StrEnum):
@@ -207,6 +211,23 @@ class NewFile:
     age_ms: int = 0
 
 
+class Rewrite(NamedTuple):
+    """
+    The object that has the name of a rewritten file now.
+
+    Attributes:
+        changed_ns: its last change, by the clock of its file system; usually this host's.
+    """
+
+    identity: str
+    size_bytes: int
+    changed_ns: int
+
+    def age_ms(self, now_ns: int) -> int:
+        """The time since its last change; 0 if that is in the future."""
+        return max(now_ns - self.changed_ns, 0) // 1_000_000
+
+
 class Deletion(NamedTuple):
     """
     The deleter's result for one file.
@@ -217,6 +238,7 @@ class Deletion(NamedTuple):
         way: None if the outcome was clear before a way was chosen.
         freed_bytes: bytes that the disk got back; 0 for a file with another hard link or an open reader.
         reason: one short word for people and metrics ("symlink", "EACCES"), "" if nothing went wrong.
+        rewrite: the new object, if the outcome is REWRITTEN.
     """
 
     record: FileRecord
@@ -224,6 +246,7 @@ class Deletion(NamedTuple):
     way: Way | None = None
     freed_bytes: int = 0
     reason: str = ""
+    rewrite: Rewrite | None = None
 
     @property
     def path(self) -> str:

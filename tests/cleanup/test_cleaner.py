@@ -75,21 +75,23 @@ def fails_with(number: int) -> Callable[[], None]:
 def test_only_removed_files_count_as_deleted(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
-    for name in ("deleted", "missing", "replaced"):
+    for name in ("deleted", "missing", "replaced", "rewritten"):
         manager.register(write(base_dir, name))
     (base_dir / "missing").unlink()
     (base_dir / "replaced").unlink()
-    write(base_dir, "replaced", "of somebody else")
+    (base_dir / "replaced").mkdir()
+    os.replace(write(base_dir, "new"), base_dir / "rewritten")
     clock.advance(3600)
     report = manager.cleanup_report()
     counts = {outcome: n for outcome, n in report.counts.items() if n}
-    assert counts == {Outcome.DELETED: 1, Outcome.MISSING: 1, Outcome.REPLACED: 1}
-    assert report.deleted == 1
+    outcomes = (Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED, Outcome.REWRITTEN)
+    assert counts == dict.fromkeys(outcomes, 1)
+    assert (report.deleted, report.kept) == (1, 0)
     assert report.as_dict()["missing"] == 1
-    assert (base_dir / "replaced").read_text() == "of somebody else"
+    assert (base_dir / "replaced").is_dir()
     stats = manager.stats()
-    assert [stats.total(name) for name in ("deleted", "missing", "replaced")] == [1, 1, 1]
-    assert len(manager.files) == 0
+    assert [stats.total(outcome) for outcome in outcomes] == [1, 1, 1, 1]
+    assert list(manager.files) == [str(base_dir / "rewritten")]
     assert_balanced(manager)
 
 

@@ -356,7 +356,9 @@ def test_a_path_can_be_explained_at_each_point_of_its_life(
     manager.unhold(path)
     os.replace(path, base_dir / "moved")
     path.write_text("another")
-    assert "not the registered file" in str(manager.explain(path))
+    assert "it would be kept and expire later, because it was rewritten" in str(manager.explain(path))
+    os.link(path, base_dir / "link")
+    assert "not the registered file (linked)" in str(manager.explain(path))
     os.replace(base_dir / "moved", path)
     clock.advance(61)
     before = manager.stats().totals

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tempfleet import Deletion, FileRecord, Outcome
 from tempfleet.cleanup.cause import Cause
 from tempfleet.cleanup.retry import RetryPolicy
-from tempfleet.records import GONE
+from tempfleet.records import KEPT
 from tempfleet.registry.values import Nack
 from tempfleet.settings.settings import Settings
 
@@ -64,11 +64,11 @@ def test_a_refused_file_is_a_dead_letter_at_once_with_the_reason() -> None:
 
 def test_every_outcome_is_either_acked_or_nacked_with_a_reason() -> None:
     for outcome in Outcome:
-        if outcome in GONE:
-            with pytest.raises(ValueError, match="acked"):
-                nack_of(outcome)
-        else:
+        if outcome in KEPT:
             assert nack_of(outcome).reason == outcome.value
+        else:
+            with pytest.raises(ValueError, match="not nacked"):
+                nack_of(outcome)
 
 
 def test_a_longest_delay_below_the_first_still_bounds_it() -> None:

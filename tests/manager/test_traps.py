@@ -156,10 +156,12 @@ def test_the_target_of_a_file_that_became_a_symlink_stays(manager: TempFileManag
     assert path.is_symlink()
 
 
-def test_a_new_file_under_a_used_name_stays(
-    manager: TempFileManager, base_dir: Path, clock: FakeClock
+def test_a_new_file_under_a_used_name_outside_the_base_directory_stays(
+    make_manager: MakeManager, tmp_path: Path, clock: FakeClock
 ) -> None:
-    path = write(base_dir / "file")
+    data = tmp_path / "data"
+    data.mkdir()
+    manager, path = make_manager(allowed_roots=(str(data),)), write(data / "file")
     for n in range(20):
         manager.register(path)
         path.unlink()

@@ -243,6 +243,23 @@ class Model:
         self._drop_empty_claims()
         return 1
 
+    def rewrite(self, token: int, path: str, age: int, size: int, identity: str) -> int:
+        if not self._holds(path, token):
+            return 0
+        old = self.files[path]
+        if self._succeed(path):
+            self.count("replaced")
+        else:
+            began = max(self.now - age, old.registered)
+            ends = began + old.deadline - old.registered
+            flags = old.flags.replace("z", "").replace("i", "")
+            self.files[path] = Entry(
+                "waiting", began, ends, identity, size, next_try=ends, flags=flags, tag=old.tag
+            )
+            self.count("rewritten")
+        self._drop_empty_claims()
+        return 1
+
     def reap(self) -> tuple[int, int]:
         recovered = lifted = 0
         for path, entry in list(self.files.items()):

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
-from tempfleet.records import FileRecord, Keeper, NewFile
+from tempfleet.records import FileRecord, Keeper, NewFile, Rewrite
 from tempfleet.registry.keys import VOLUME_KEYS, volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
@@ -205,6 +205,19 @@ class Walk(RuleBasedStateMachine):
         settled = self.registry.quarantine(token, [(record.path, new)])
         assert settled == self.model.set_aside(token, record.path, aside, grace, size)
 
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), age=st.sampled_from([0, 1, 9000]), size=st.sampled_from([0, 9]))
+    def rewrite(self, data: st.DataObject, age: int, size: int) -> None:
+        token = data.draw(self._a_token())
+        record = data.draw(st.sampled_from(self.claimed[token]))
+        if record.is_quarantined:
+            # Nobody writes to a file in quarantine.
+            return
+        new = Rewrite("i3", size, changed_ns=0)
+        deletion = Deletion(record, Outcome.REWRITTEN, rewrite=new)
+        settled = self.registry.rewrite(token, [deletion], now_ns=age * 1_000_000)
+        assert settled == self.model.rewrite(token, record.path, age, size, "i3")
+
     @precondition(lambda self: self._deleted_by_name())
     @rule(data=st.data(), ttl=TTLS, tag=st.booleans())
     def register_another_file_while_one_is_deleted(self, data: st.DataObject, ttl: int, tag: bool) -> None:
@@ -274,7 +287,7 @@ class Walk(RuleBasedStateMachine):
         assert stats.bytes == sum(entry.size for entry in self.model.files.values())
         behind = [entry.behind.size for entry in self.model.files.values() if entry.behind is not None]
         assert (stats.behind, stats.total("behind_bytes")) == (len(behind), sum(behind))
-        for name in ("registered", "deleted", "missing", "replaced", "released"):
+        for name in ("registered", "deleted", "missing", "replaced", "released", "rewritten"):
             assert stats.total(name) == self.model.totals.get(name, 0), name
         assert stats.claims == len(self.model.leases)
         tagged = self.registry.tag_totals().get("a tag", TagTotal())

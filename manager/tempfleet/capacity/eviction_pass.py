@@ -113,6 +113,8 @@ class EvictionPass:
             bytes=max((usage.excess for usage in high if usage.kind is not Kind.INODES), default=0),
             files=max((usage.excess for usage in high if usage.kind is Kind.INODES), default=0),
         )
+        # A rewritten file is not deleted yet, but its claim records the new object, so that the next pass can evict it.
+        self._claimed = {Outcome.DELETED} if report.dry_run else {Outcome.DELETED, Outcome.REWRITTEN}
         self._began_ms = self.registry.now_ms()
         self._tried: set[str] = set()
         self._batch: dict[str, Candidate] = {}
@@ -156,7 +158,7 @@ class EvictionPass:
                     # The next pages would only ask the failed plug-in about every other file.
                     self.report.exhausted = True
                     return
-                yield [result.path for result in results if result.outcome is Outcome.DELETED]
+                yield [result.path for result in results if result.outcome in self._claimed]
             if self._is_stopped:
                 return
 

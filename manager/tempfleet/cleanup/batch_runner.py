@@ -16,7 +16,7 @@ from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks
-from ..records import GONE, Deletion, FileRecord, Outcome
+from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
 from ..threads import SignalSafeCall
@@ -131,8 +131,9 @@ class BatchRunner:
         nacks = [
             self.retry.decide(deletion, batch.cause, now_ms=claim.past_ms)
             for deletion in deletions
-            if deletion.outcome not in GONE
+            if deletion.outcome in KEPT
         ]
+        rewritten = [deletion for deletion in deletions if deletion.outcome is Outcome.REWRITTEN]
         moved = [(result.record.path, result.new) for result in batch.quarantined]
         started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
         unstarted = [
@@ -141,6 +142,8 @@ class BatchRunner:
         settled = self.registry.ack(claim.token, gone) if gone else 0
         settled += self.registry.nack(claim.token, nacks + unstarted) if nacks or unstarted else 0
         settled += self.registry.quarantine(claim.token, moved) if moved else 0
+        if rewritten:
+            settled += self.registry.rewrite(claim.token, rewritten, now_ns=time.time_ns())
         report.add(deletions)
         report.set_aside += len(moved)
         report.latest_aside = [result.record for result in batch.quarantined]

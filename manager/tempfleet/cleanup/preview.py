@@ -19,7 +19,7 @@ CREATION_SECONDS = 2.0
 NOT_CREATED = "unmade"
 """The reason of the outcome of such a file."""
 
-GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED)
+GONE_BY_ITSELF = (Outcome.MISSING, Outcome.REPLACED, Outcome.REWRITTEN)
 
 Look = Callable[[FileRecord], Deletion]
 Wanted = Callable[[FileRecord], bool]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..records import GONE, Deletion, FileRecord, Outcome
+from ..records import KEPT, Deletion, FileRecord, Outcome
 
 
 @dataclass(slots=True)
@@ -45,8 +45,8 @@ class CleanupReport:
 
     @property
     def kept(self) -> int:
-        """The number of files that are still there and still registered."""
-        return sum(n for outcome, n in self.counts.items() if outcome not in GONE)
+        """The number of files that could not be deleted. Rewritten files are not due any more, so they do not count."""
+        return sum(n for outcome, n in self.counts.items() if outcome in KEPT)
 
     def add(self, deletions: Iterable[Deletion]) -> None:
         self.latest = list(deletions)

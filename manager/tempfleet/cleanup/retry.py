@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from ..records import GONE, Deletion, Outcome
+from ..records import KEPT, Deletion, Outcome
 from ..registry import Nack
 from ..settings import Settings
 from .cause import Cause
@@ -41,8 +41,8 @@ class RetryPolicy:
         return nack
 
     def _decide(self, deletion: Deletion, now_ms: int) -> Nack:
-        if deletion.outcome in GONE:
-            raise ValueError(f"{deletion.outcome} files are acked, not nacked")
+        if deletion.outcome not in KEPT:
+            raise ValueError(f"{deletion.outcome} files are not nacked")
         path, reason = deletion.path, deletion.reason or deletion.outcome.value
         if deletion.outcome is Outcome.REFUSED:
             return Nack(path, bury=True, reason=reason)

@@ -58,6 +58,7 @@ process between every two of these steps.
     quarantine, restore    deleted files that wait, and their way back
     exchange               a file's other form (compressed or plain) takes its name
     checks, skip           every reason not to delete, and not to exchange
+    rewrite                a new file of the owner has the name: its record goes over to that one
     unlink                 the last step: a file or a tree
     comparison, whose      is it the registered file? what is an entry of the private directory?
     session, journal       what one call keeps open, and what it wrote down for a recovery

@@ -134,7 +134,7 @@ class AuditLines:
         self._same = f'"host":{quoted(host)},"token":{token},"path":'
 
     def add(self, deletion: Deletion, use: Use) -> None:
-        record, outcome, way, freed, reason = deletion
+        record, outcome, way, freed, reason, _ = deletion
         now_ms = time.time_ns() // 1_000_000
         # _value_ is the attribute behind value, at a fifth of its price; the words in it need no quotes of JSON.
         self._lines.append(

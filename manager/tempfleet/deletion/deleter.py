@@ -24,12 +24,14 @@ from .promises import NoRegistry, Promises
 from .quarantine import QUARANTINE, Purge, Quarantine
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
+from .rewrite import or_rewritten
 from .session import Session, Stopped
 
 _DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purge()
 _IN_PRIVATE = "/" + PREFIX
 _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _BEGUN = Flag.BEGUN.value
+_REPLACED = Outcome.REPLACED
 _CREATED = Flag.CREATED.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 
@@ -85,9 +87,16 @@ class Deleter:
             quarantine: predict what ``quarantine`` would do. A file that it would move counts as deleted with the
                 reason ``QUARANTINE``, and takes its part of the room there.
         """
-        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
-            # Nothing is carried out here, so every result is a Deletion.
-            yield lambda record: cast(Deletion, self._settle(record, session, quarantine, True))
+        with self._reading() as session:
+
+            def predict(record: FileRecord) -> Deletion:
+                # Nothing is carried out here, so every result is a Deletion.
+                result = cast(Deletion, self._settle(record, session, quarantine, True))
+                return (
+                    cast(Deletion, or_rewritten(result, session)) if result.outcome is _REPLACED else result
+                )
+
+            yield predict
 
     def restore(self, path: str) -> QuarantinedFile:
         """Give the file that was last quarantined from *path* its name back. Raises as restore.restore does."""
@@ -122,8 +131,14 @@ class Deleter:
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
         """The space that deleting each of *records* would free; None if it cannot be seen. See footprint.py."""
-        with Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True) as session:
+        with self._reading() as session:
             return [self._footprint(record, session) for record in records]
+
+    def _reading(self) -> Session:
+        """A session that deletes nothing."""
+        return Session(
+            self._roots, self._settings, [], token=0, may_go_on=lambda: True, promises=self.promises
+        )
 
     def _footprint(self, record: FileRecord, session: Session) -> Footprint | None:
         root = self._roots.find(record.path)
@@ -166,6 +181,8 @@ class Deleter:
                 except Stopped:
                     return
                 if isinstance(result, Deletion):
+                    if result.outcome is _REPLACED:
+                        result = cast(Deletion, or_rewritten(result, session))
                     if _UNVERIFIED in record.flags:
                         result = result._replace(record=record)
                     if result.outcome is not _UNAVAILABLE:
@@ -199,7 +216,8 @@ class Deleter:
             if isinstance(plan, Deletion):
                 return plan
             try:
-                return _predicted(plan, session) if preview else plan.way.carry_out(plan, session)
+                result = _predicted(plan, session) if preview else plan.way.carry_out(plan, session)
+                return result if plan.left is None else _after_earlier_claim(result, session)
             finally:
                 if plan.exclusive >= 0:
                     plan.close()
@@ -216,6 +234,15 @@ class Deleter:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         reason = "root" if self._roots.holds_a_root(record.path) else "outside-roots"
         return Deletion(record, Outcome.REFUSED, reason=reason)
+
+
+def _after_earlier_claim(result: Deletion | Quarantined, session: Session) -> Deletion | Quarantined:
+    """
+    The result for a file that an earlier claim had moved away. If a new file has its name, the record is of that one
+    from now on. Recovery registers what then has no record in the quarantine.
+    """
+    is_done = isinstance(result, Quarantined) or result.outcome is Outcome.DELETED
+    return or_rewritten(result, session) if is_done else result
 
 
 def _predicted(plan: Plan, session: Session) -> Deletion:

@@ -11,6 +11,8 @@ def log(deletion: Deletion) -> None:
     path = printable(deletion.path)
     if deletion.outcome is Outcome.DELETED:
         logger.debug("Removed temporary file: %s", path)
+    elif deletion.outcome is Outcome.REWRITTEN:
+        logger.info("Kept temporary file %s: it was rewritten, and expires later", path)
     elif deletion.outcome in GONE:
         logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
     elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -66,6 +67,7 @@ class Session:
         self._journals: dict[str, Journal] = {}
         self._quarantined_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
+        self._ahead_ns: int | None = None
 
     def parent(self, root: Root, path: str) -> int:
         """The directory that contains *path*; a descriptor that this session closes."""
@@ -129,6 +131,18 @@ class Session:
             return False
         self._quarantined_bytes[root.path] += size
         return True
+
+    def registered_here_ns(self, record: FileRecord) -> int | None:
+        """
+        When *record* was registered, by this host's clock; None if there is no registry to ask. It is the later side
+        by the time of one reply of Redis, which is asked once per session.
+        """
+        if self._ahead_ns is None:
+            now_ms, _ = self.promises.read([record.path])
+            if not now_ms:
+                return None
+            self._ahead_ns = now_ms * 1_000_000 - time.time_ns()
+        return record.registered_ms * 1_000_000 - self._ahead_ns
 
     def go_on(self) -> None:
         """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""

@@ -23,6 +23,7 @@ BY_OUTCOME = {
     Outcome.DELETED: "it {will} be deleted",
     Outcome.MISSING: "its record {will} be dropped, because the file is missing",
     Outcome.REPLACED: "its record {will} be dropped and the file kept, because it is not the registered file",
+    Outcome.REWRITTEN: "it {will} be kept and expire later, because it was rewritten since it was registered",
     Outcome.BUSY: "it {will} be kept and retried, because a process uses it",
     Outcome.REFUSED: "it {will} be kept as a dead letter, because it may not be deleted",
     Outcome.UNAVAILABLE: "it {will} be kept, because its root is not available",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import FileMissing, TempfleetError
-from ..records import Deletion, FileRecord, Outcome
+from ..records import GONE, Deletion, FileRecord, Outcome
 
 REGISTERED, REJECTED, SET_ASIDE = "registered", "refused", "set_aside"
 
@@ -64,7 +64,7 @@ class BatchResult:
     @property
     def failed(self) -> int:
         """The number of unchanged files: refused, in use, not deletable, or on an unavailable disk."""
-        success = (REGISTERED, SET_ASIDE, Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED)
+        success = (REGISTERED, SET_ASIDE, *GONE, Outcome.REWRITTEN)
         return len(self.files) - self._count(*success)
 
     @property

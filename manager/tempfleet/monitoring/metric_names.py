@@ -16,6 +16,10 @@ COUNTERS = {
     ),
     "temp_file_registered_bytes": ("Size of all registered files, at their registration", "registered_bytes"),
     "temp_file_deleted_bytes": ("Bytes freed on the disk by deletions", "deleted_bytes"),
+    "temp_files_rewritten": (
+        "Files that were kept, because they had been rewritten under their name, and expire later",
+        "rewritten",
+    ),
     "temp_files_evicted": (
         "Files that were deleted because a disk was too full",
         "evicted",

@@ -162,6 +162,21 @@ class Registry(KeeperRegistry):
         rows = [(os.fsencode(nack.path), nack.delay, int(nack.counts), nack.reason) for nack in nacks]
         return self._settle("nack", token, rows)
 
+    def rewrite(self, token: int, deletions: Sequence[Deletion], *, now_ns: int) -> int:
+        """
+        Give the records of rewritten files to the new objects; see scripts/rewrite.lua. Returns the number of files
+        settled.
+
+        Args:
+            now_ns: the time by the clock of this host, for the age of the new objects.
+        """
+        rows = [
+            (os.fsencode(deletion.path), new.age_ms(now_ns), new.size_bytes, new.identity)
+            for deletion in deletions
+            if (new := deletion.rewrite) is not None
+        ]
+        return self._settle("rewrite", token, rows)
+
     def quarantine(self, token: int, moved: Sequence[tuple[str, NewFile]]) -> int:
         """
         Let the records of files that were moved into quarantine follow them: (old path, the file at its new path).

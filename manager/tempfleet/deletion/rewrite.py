@@ -1,0 +1,75 @@
+"""
+Rewrites: a careful writer puts a new file under the name with ``os.replace``, instead of changing the registered one.
+
+Such a file is not deleted, because its identity is another one. It is not forgotten either: it enters the registry in
+the place of the old one, with a life of its own from its last change. When that is over, it goes by its own identity.
+A file counts as the rewrite of a registered one only if nobody but the owner can have meant it:
+
+- The old one was registered as a plain file in the base directory. A name that ``create()`` made is proof by itself:
+  its deadline counts for whatever has that name, so nothing replaces it until its record has an identity.
+- The new one is a plain file of the same owner, with one hard link.
+- It was born after the registration. If the file system stores no birth time, its last change counts as its birth.
+
+The two times are of two clocks, so ages are compared, not times: a host whose clock is wrong sees the same. The birth
+time has the ticks of the kernel's clock, so up to TICK_NS before the registration count as after it.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import Final
+
+from ..filesystem import Identity, Root
+from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Rewrite, Way
+from .plan import Quarantined
+from .session import Session
+
+TICK_NS: Final = 10_000_000
+"""The longest tick of the clock that Linux takes birth times from."""
+
+_NO_PLAIN_FILE = frozenset({Flag.DIRECTORY.value, Flag.QUARANTINED.value, Flag.UNVERIFIED.value})
+
+
+def or_rewritten(result: Deletion | Quarantined, session: Session) -> Deletion | Quarantined:
+    """
+    Returns *result*, or REWRITTEN if the file that has the name now is the rewrite of the registered one.
+
+    Call it if the registered object is not under its name: it was replaced, or an earlier claim had moved it away.
+    """
+    record, root = result.record, session.roots.find(result.record.path)
+    if root is None or not _may_be_rewritten(record, session):
+        return result
+    try:
+        rewrite, reason = _look(record, root, session)
+    except OSError:  # nothing has the name
+        return result
+    way, freed = (result.way, result.freed_bytes) if isinstance(result, Deletion) else (Way.GUARDED, 0)
+    if rewrite is not None:
+        return Deletion(record, Outcome.REWRITTEN, way, freed, rewrite=rewrite)
+    if reason and isinstance(result, Deletion) and result.outcome is Outcome.REPLACED:
+        return result._replace(reason=reason)
+    return result
+
+
+def _may_be_rewritten(record: FileRecord, session: Session) -> bool:
+    is_plain = not _NO_PLAIN_FILE.intersection(record.flags)
+    return is_plain and record.path.startswith(session.roots.base.prefix)
+
+
+def _look(record: FileRecord, root: Root, session: Session) -> tuple[Rewrite | None, str]:
+    """Returns the file that has the name now; or None, and in one word why it is not the rewrite."""
+    fd = session.parent(root, record.path)
+    name = record.path[record.path.rindex("/") + 1 :]
+    status = session.reader.stat(fd, name)
+    if status.kind != stat.S_IFREG or status.is_elsewhere(root.mount, root.device):
+        return None, ""
+    if record.uid != status.uid or record.uid == NO_UID:
+        return None, "owner"
+    if status.nlink != 1:
+        return None, "linked"
+    registered_ns = session.registered_here_ns(record)
+    born_ns = status.change_ns if status.birth_ns is None else status.birth_ns
+    if registered_ns is None or born_ns < registered_ns - TICK_NS:
+        return None, "older"
+    identity = Identity.of(session.reader, fd, name, status, handles=root.handles)
+    return Rewrite(identity, status.size, status.change_ns), ""
