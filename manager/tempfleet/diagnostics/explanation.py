@@ -129,15 +129,20 @@ class Explanation:
         return span + (f", because: {printable(reason)}" if reason else "")
 
     def _holds(self) -> list[str]:
-        """Who holds the file; with several holds, until when and why."""
-        if len(self.keepers) == 1:
-            return [f"Held by: {printable(self.keepers[0].name)}."]
+        """Who holds the file; with several holds, until when and why. Holds that have ended are not listed."""
         slack_ms = self.record.slack_ms if self.record is not None else 0
-        sentences = [
-            f"Held by: {printable(name)}, {self._span(None if ends_ms is None else ends_ms + slack_ms, reason)}."
-            for name, reason, ends_ms in self.keepers[:MOST_HOLDS]
+        holds = [
+            (name, reason, None if ends_ms is None else ends_ms + slack_ms)
+            for name, reason, ends_ms in self.keepers
+            if ends_ms is None or ends_ms + slack_ms > self.now_ms
         ]
-        more = len(self.keepers) - MOST_HOLDS
+        if len(self.keepers) == 1:
+            return [f"Held by: {printable(name)}." for name, _, _ in holds]
+        sentences = [
+            f"Held by: {printable(name)}, {self._span(ends_ms, reason)}."
+            for name, reason, ends_ms in holds[:MOST_HOLDS]
+        ]
+        more = len(holds) - MOST_HOLDS
         return sentences + ([f"It has {counted(more, 'more hold')}."] if more > 0 else [])
 
     def _describe_deadline(self, due_ms: int) -> str:
