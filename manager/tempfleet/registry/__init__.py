@@ -10,7 +10,7 @@ and calls that count.
 Does not: read a disk, decide what is deleted, or wait for Redis to come back: it raises RegistryUnavailable.
 
     Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), totals
-                    (totals.py), and all reads (reader.py)
+                    (totals.py), compressed forms (forms.py), and all reads (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
     FleetClock      jumps of Redis's clock, and pauses
     upgrade         migrates registries of an older schema (upgrade.py)

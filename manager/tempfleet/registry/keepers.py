@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from ..errors import AlreadyClaimed, NotRegistered
 from ..records import Keeper
 from .codec import as_bytes, as_text, groups, milliseconds
+from .forms import FormRegistry
 from .keys import HOLD
 from .store import batches
-from .totals import TotalsRegistry
 
 
-class KeeperRegistry(TotalsRegistry):
+class KeeperRegistry(FormRegistry):
     """The keepers of one volume. Registry lists the errors that every method may raise."""
 
     def hold(
