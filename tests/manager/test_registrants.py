@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from conftest import MakeManager
-from support import assert_balanced
+from support import assert_balanced, entries, python
 from tempfleet import AlreadyClaimed, TempFileManager, TooManyTags
+from tempfleet.embedded import EmbeddedServer
 from tempfleet.filesystem.syscalls import Capabilities, System
 from tempfleet.records import Way
 from tempfleet.testing import FakeClock
@@ -156,3 +159,166 @@ def test_too_many_tags_are_refused_and_change_nothing(make_manager: MakeManager,
     assert first.get_record(path) == before
     # a tag that is named twice counts once
     assert len(second.register(path, tags=["0", "0", "last"] * 20).tags) == 21
+
+
+# -- the end of a block
+
+
+Promise = Callable[[TempFileManager, str | os.PathLike[str]], object]
+
+PROMISES: dict[str, Promise] = {
+    "registers": lambda manager, path: manager.register(path, ttl=10),
+    "registers many": lambda manager, path: manager.register_many([path], ttl=10),
+    "sets its age": lambda manager, path: manager.files.__setitem__(os.fspath(path), 0.0),
+    "renews": lambda manager, path: manager.renew(path, ttl=10),
+    "holds": lambda manager, path: manager.hold(path, 1),
+}
+
+every_promise = pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES)
+
+
+@every_promise
+def test_the_end_of_a_managers_block_leaves_what_another_registrant_promised(
+    make_manager: MakeManager, path: Path, clock: FakeClock, promise: Promise
+) -> None:
+    first, second = make_manager(), make_manager()
+    with first:
+        first.register(path, ttl=100)
+        clock.advance(1)
+        promise(second, path)
+    assert path.exists()
+    clock.advance(100)
+    second.cleanup()
+    assert not path.exists()
+    assert_balanced(first)
+
+
+@every_promise
+@pytest.mark.parametrize("directory", [False, True])
+def test_the_end_of_a_created_files_block_leaves_what_another_registrant_promised(
+    make_manager: MakeManager, clock: FakeClock, promise: Promise, directory: bool
+) -> None:
+    first, second = make_manager(), make_manager()
+    with first.create_dir(ttl=100) if directory else first.create(ttl=100) as created:
+        clock.advance(1)
+        if directory and promise is not PROMISES["renews"]:
+            second.register(created, directory=True)
+        else:
+            promise(second, created.path)
+    assert os.path.exists(created)
+
+
+@every_promise
+@pytest.mark.parametrize("block", ["manager", "created", "both"])
+def test_a_managers_own_promises_keep_no_file_at_the_end_of_its_block(
+    make_manager: MakeManager, clock: FakeClock, promise: Promise, block: str
+) -> None:
+    manager = make_manager()
+    with manager if block != "created" else nullcontext():
+        created = manager.create(ttl=100)
+        with created if block != "manager" else nullcontext():
+            created.write(b"content")
+            clock.advance(1)
+            promise(manager, created.path)
+            manager.unhold(created.path)
+        created.close()
+    assert not os.path.exists(created)
+    assert len(manager.files) == 0
+
+
+def test_both_registrants_blocks_leave_a_shared_file_until_its_deadline(
+    make_manager: MakeManager, path: Path, clock: FakeClock
+) -> None:
+    first, second = make_manager(), make_manager()
+    with first:
+        first.register(path, ttl=50)
+        with second:
+            clock.advance(1)
+            second.register(path, ttl=10)
+        assert path.exists()
+    assert path.exists()
+    clock.advance(48)
+    assert first.cleanup() == 0
+    clock.advance(1)
+    assert first.cleanup() == 1
+
+
+def test_a_file_that_another_registrant_took_back_belongs_to_its_block_again(
+    make_manager: MakeManager, path: Path, clock: FakeClock
+) -> None:
+    first, second = make_manager(), make_manager()
+    second.register(path)
+    second.unregister(path)
+    with first:
+        first.register(path)
+    assert not path.exists()
+
+
+def test_an_unregistered_file_is_forgotten_by_its_block(make_manager: MakeManager, path: Path) -> None:
+    first, second = make_manager(), make_manager()
+    with first:
+        first.register(path)
+        first.unregister(path)
+        second.register(path)
+    assert path.exists()
+
+
+def test_a_forked_child_is_another_registrant(real_server: EmbeddedServer, base_dir: Path) -> None:
+    manager = TempFileManager(base_dir, host="web-1", redis_url=real_server.unix_url)
+    with manager.create() as renewed, manager.create() as untouched:
+        child = os.fork()
+        if child == 0:
+            manager.renew(renewed)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert (os.path.exists(renewed), os.path.exists(untouched)) == (True, False)
+    manager.clear_all()
+    manager.close()
+
+
+REGISTRANT = """
+import sys
+from pathlib import Path
+from tempfleet import Settings, TempFileManager
+base, url, end = sys.argv[1:]
+manager = TempFileManager(settings=Settings.load(
+    base_dir=base, redis_url=url, host="web-1", clear_on_shutdown=end != "block"))
+if end == "block":
+    manager.__enter__()
+for name in ("own", "registered", "renewed", "held", "again"):
+    path = Path(base, name)
+    path.touch()
+    manager.register(path, ttl=3600)
+created = manager.create(ttl=3600)
+manager.renew(Path(base, "own"), ttl=4000)
+print(created.path, flush=True)
+sys.stdin.readline()
+if end == "block":
+    manager.__exit__(None, None, None)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("end", ["block", "exit", "SIGTERM"])
+def test_the_end_of_a_process_leaves_what_another_process_promised(
+    real_server: EmbeddedServer, base_dir: Path, end: str
+) -> None:
+    other = TempFileManager(base_dir, host="web-1", redis_url=real_server.unix_url)
+    process = python(REGISTRANT, base_dir, real_server.unix_url, end)
+    assert process.stdout is not None
+    created = process.stdout.readline().strip()
+    other.register(base_dir / "registered", ttl=1)
+    other.renew(base_dir / "renewed", ttl=1)
+    other.hold(base_dir / "held")
+    other.unhold(base_dir / "held")
+    other.register_many([base_dir / "again", created], ttl=1)
+    if end == "SIGTERM":
+        process.terminate()
+    process.communicate("\n", timeout=30)
+    kept = {"registered", "renewed", "held", "again", os.path.basename(created)}
+    assert set(entries(base_dir)) == kept
+    deadlines = [record.deadline_ms - record.registered_ms for record in other.records()]
+    assert len(deadlines) == len(kept) and min(deadlines) > 3500 * 1000
+    assert_balanced(other)
+    assert other.clear_all() == len(kept)
+    other.close()

@@ -249,7 +249,7 @@ def making(manager: TempFileManager, meanwhile: Callable[[str], object]) -> Temp
         return open(new.path, "x+b")
 
     return TempFile(
-        register=lambda: manager.register_inspected(new),
+        register=lambda created: manager._registrar.register_created(new, created),
         make=make,
         identify=lambda record: record,
         unmake=manager._creator.unmake,

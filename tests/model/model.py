@@ -29,6 +29,7 @@ class Entry:
     keepers: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     flags: str = ""
     tag: bool = False
+    shared: bool = False
 
     @property
     def is_quarantined(self) -> bool:
@@ -71,7 +72,9 @@ class Model:
 
     # -- moves
 
-    def register(self, path: str, ttl: int, identity: str, size: int, *, tag: bool = False) -> str:
+    def register(
+        self, path: str, ttl: int, identity: str, size: int, *, tag: bool = False, own: int | None = None
+    ) -> str:
         fresh = Entry("waiting", self.now, self.now + ttl, identity, size, next_try=self.now + ttl, tag=tag)
         old = self.files.get(path)
         if old is None:
@@ -79,42 +82,50 @@ class Model:
             self.count("registered")
             return "new"
         same = old.is_one_of(identity)
-        if same:
-            fresh.identity, fresh.flags = old.identity, old.flags.replace("i", "")
-            fresh.tag |= old.tag
         if old.state == "leased":
             if not same:
-                if old.behind is not None and old.behind.identity == identity:
-                    fresh.tag |= old.behind.tag
-                    fresh.deadline = fresh.next_try = max(fresh.deadline, old.behind.deadline)
+                self._unite(old.behind, fresh, own)
                 old.behind = fresh
             return "claimed" if same else "behind"
         if same and old.is_being_deleted:
             return "claimed"
-        if same:
-            fresh.deadline = fresh.next_try = max(fresh.deadline, old.deadline)
+        self._unite(old, fresh, own)
         if old.state == "held":
             fresh.state, fresh.keepers = "held", old.keepers
         self.files[path] = fresh
         return "again" if same else "swapped"
 
-    def renew(self, path: str, ttl: int) -> str:
+    def _unite(self, old: Entry | None, fresh: Entry, own: int | None) -> None:
+        """Gives *fresh* what earlier registrations of the same file added, and marks it if there are several."""
+        if old is None:
+            return
+        same = old.is_one_of(fresh.identity)
+        fresh.shared = own != old.registered and (same or old.registered == fresh.registered)
+        if same:
+            fresh.identity, fresh.flags = old.identity, old.flags.replace("i", "")
+            fresh.shared |= old.shared
+            fresh.tag |= old.tag
+            fresh.deadline = fresh.next_try = max(fresh.deadline, old.deadline)
+
+    def renew(self, path: str, ttl: int, own: int | None) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
         if entry.is_being_deleted:
             return "claimed"
+        entry.shared |= own != entry.registered
         entry.deadline = max(entry.deadline, self.now + ttl)
         if entry.state == "waiting":
             entry.next_try = max(entry.next_try or 0, entry.deadline)
         return "renewed"
 
-    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str) -> str:
+    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str, own: int | None) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
         if entry.is_being_deleted:
             return "claimed"
+        entry.shared |= own != entry.registered
         end = None if ms is None else self.now + ms
         old_end, old_reason = entry.keepers.get(name, (0, ""))
         if old_end is not None and old_end <= self.now:
@@ -133,7 +144,7 @@ class Model:
         if entry.keepers.pop(name, None) is None:
             return "unkept"
         if not entry.keepers:
-            if due_now and "s" not in entry.flags:
+            if due_now and not entry.shared:
                 entry.deadline = min(entry.deadline, self.now)
             entry.state, entry.next_try = "waiting", entry.deadline
         return "dropped"
@@ -190,6 +201,16 @@ class Model:
         entry = self.files[path]
         entry.flags += "" if "b" in entry.flags else "b"
         return True
+
+    def own(self, files: dict[str, int]) -> list[str]:
+        """Returns the files of one registrant that the end of its block deletes."""
+        entries = [(path, registered, self.files.get(path)) for path, registered in files.items()]
+        return [
+            path
+            for path, registered, entry in entries
+            if entry is not None
+            and (entry.state, entry.registered, entry.shared) == ("waiting", registered, False)
+        ]
 
     def _holds(self, path: str, token: int) -> bool:
         entry = self.files.get(path)

@@ -38,6 +38,7 @@ IDENTITIES = st.sampled_from(["i1", "i2"])
 FORMS = st.sampled_from(["i1", "i2", "i1+i2", "i2+i1"])
 KEEPERS = st.sampled_from(["anna@sh", "bob@x\udcff", "zoe"])
 TTLS = st.sampled_from([1, 999, 1000, 5000])
+OWN = st.sampled_from(["first", "second"])
 LEASE = 2000
 
 
@@ -53,14 +54,26 @@ class Walk(RuleBasedStateMachine):
         self.model = Model(now=self.clock.now_ms)
         self.tokens: list[int] = []
         self.claimed: dict[int, tuple[FileRecord, ...]] = {}
+        # registrant -> path -> registered_ms that it got
+        self.own: dict[str, dict[str, int]] = {"first": {}, "second": {}}
 
-    @rule(path=PATHS, ttl=TTLS, identity=IDENTITIES, size=st.sampled_from([0, 7]), tag=st.booleans())
-    def register(self, path: str, ttl: int, identity: str, size: int, tag: bool) -> None:
+    @rule(
+        path=PATHS,
+        ttl=TTLS,
+        identity=IDENTITIES,
+        size=st.sampled_from([0, 7]),
+        tag=st.booleans(),
+        own=OWN,
+    )
+    def register(self, path: str, ttl: int, identity: str, size: int, tag: bool, own: str) -> None:
         tags = ("a tag",) if tag else ()
-        (result,) = self.registry.register(
-            [NewFile(path, ttl, size_bytes=size, identity=identity, tags=tags)]
-        )
-        assert result.code == self.model.register(path, ttl, identity, size, tag=tag)
+        file = NewFile(path, ttl, size_bytes=size, identity=identity, tags=tags)
+        (result,) = self.registry.register([file], own=self.own[own])
+        registered = self.own[own].get(path)
+        assert result.code == self.model.register(path, ttl, identity, size, tag=tag, own=registered)
+        if result.is_accepted:
+            assert result.registered_ms == self.model.now
+            self.own[own][path] = result.registered_ms
 
     @rule(files=st.lists(st.tuples(PATHS, TTLS, IDENTITIES), max_size=4))
     def register_many(self, files: list[tuple[str, int, str]]) -> None:
@@ -71,9 +84,11 @@ class Walk(RuleBasedStateMachine):
             self.model.register(path, ttl, i, 3) for path, ttl, i in files
         ]
 
-    @rule(path=PATHS, ttl=TTLS)
-    def renew(self, path: str, ttl: int) -> None:
-        self._agree(lambda: self.registry.renew(path, ttl_ms=ttl), self.model.renew(path, ttl))
+    @rule(path=PATHS, ttl=TTLS, own=OWN)
+    def renew(self, path: str, ttl: int, own: str) -> None:
+        own_ms = self.own[own].get(path)
+        code = self.model.renew(path, ttl, own_ms)
+        self._agree(lambda: self.registry.renew(path, ttl_ms=ttl, own_ms=own_ms), code)
 
     @rule(
         path=PATHS,
@@ -81,10 +96,14 @@ class Walk(RuleBasedStateMachine):
         reason=st.sampled_from(["", "ticket 1\n\udcff", "ticket 2"]),
         name=KEEPERS,
         instead=st.just("") | KEEPERS,
+        own=OWN,
     )
-    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str) -> None:
+    def hold(self, path: str, ms: int | None, reason: str, name: str, instead: str, own: str) -> None:
+        own_ms = self.own[own].get(path)
         move = partial(self.registry.hold, path, hold_ms=ms, reason=reason, name=name, instead=instead)
-        end = self._agree(move, self.model.hold(path, ms, reason, name, instead))
+        end = self._agree(
+            lambda: move(own_ms=own_ms), self.model.hold(path, ms, reason, name, instead, own_ms)
+        )
         if path in self.model.held():
             assert end == self.model.files[path].keepers[name][0]
 
@@ -129,6 +148,15 @@ class Walk(RuleBasedStateMachine):
         old, new = entry.identity, "i2" if entry.identity == "i1" else "i1"
         self.amend(path, old, f"{old}+{new}", "z", None)
         self.amend(path, f"{old}+{new}", new, marks, size)
+
+    @precondition(lambda self: any(self.own.values()))
+    @rule(own=OWN)
+    def end_block(self, own: str) -> None:
+        files, self.own[own] = self.own[own], {}
+        expected = self.model.own(files)
+        claim = self.registry.claim_own(files, lease_ms=LEASE)
+        assert [record.path for record in claim.records] == expected
+        self._took(claim)
 
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
@@ -223,7 +251,7 @@ class Walk(RuleBasedStateMachine):
     def register_another_file_while_one_is_deleted(self, data: st.DataObject, ttl: int, tag: bool) -> None:
         path = data.draw(st.sampled_from(self._deleted_by_name()))
         identity = "i2" if self.model.files[path].is_one_of("i1") else "i1"
-        self.register(path, ttl, identity, 7, tag)
+        self.register(path, ttl, identity, 7, tag, "second")
 
     @precondition(lambda self: self.model.leased())
     @rule()
@@ -277,7 +305,7 @@ class Walk(RuleBasedStateMachine):
             assert (record.identity, record.size_bytes) == (entry.identity, entry.size)
             assert (record.attempts, record.last_error) == (entry.attempts, entry.error)
             assert record.hold_reason == entry.reason
-            assert record.flags == entry.flags
+            assert set(record.flags) == {*entry.flags, *("s" if entry.shared else "")}
 
     @invariant()
     def counts_balance(self) -> None:

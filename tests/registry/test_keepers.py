@@ -145,9 +145,9 @@ def test_extending_a_keeper_never_creates_one_and_never_shortens_it(
 def test_after_the_last_keeper_a_file_is_due_at_once_if_asked_for_unless_it_is_shared(
     registry: Registry, clock: FakeClock, flags: str, is_due: bool
 ) -> None:
-    registry.register([new(ttl_ms=60_000, flags=flags)])
-    registry.hold(PATH, hold_ms=None, name="a")
-    registry.hold(PATH, hold_ms=None, name="b")
+    (done,) = registry.register([new(ttl_ms=60_000, flags=flags)])
+    registry.hold(PATH, hold_ms=None, name="a", own_ms=done.registered_ms)
+    registry.hold(PATH, hold_ms=None, name="b", own_ms=done.registered_ms)
     assert registry.unhold(PATH, name="a", due_now=True)
     assert record_of(registry).state is State.HELD
     assert registry.unhold(PATH, name="b", due_now=True)

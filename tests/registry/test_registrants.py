@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_created_file_that_is_registered_keeps_its_record_and_its_later_deadli
     (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=1000, flags=flags)])
     record = record_of(registry)
     assert (done.code, record.deadline_ms) == ("again", clock.now_ms + 7 * DAY_MS)
-    assert (record.identity, record.flags, record.size_bytes) == ("-", created, 10)
+    assert (record.identity, record.flags, record.size_bytes) == ("-", created + "s", 10)
     (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=9 * DAY_MS, flags=flags)])
     assert record_of(registry).due_ms == clock.now_ms + 9 * DAY_MS
 
@@ -142,8 +143,11 @@ def test_a_created_file_that_is_being_deleted_cannot_be_registered(
     assert token
 
 
-def test_a_directory_in_the_place_of_a_created_file_is_another_one(registry: Registry) -> None:
+def test_a_directory_in_the_place_of_a_created_file_is_another_one(
+    registry: Registry, clock: FakeClock
+) -> None:
     registry.register([file("-", flags="c")])
+    clock.advance(1)
     (done,) = registry.register([file("ga1.b2.c3d4", flags="d")])
     record = record_of(registry)
     assert (done.code, record.identity, record.flags) == ("swapped", "ga1.b2.c3d4", "d")
@@ -156,7 +160,7 @@ def test_what_another_host_promised_for_a_file_that_it_could_not_see_is_kept(
     (done,) = registry.register([file("ga1.b2.c3d4", ttl_ms=1000)])
     record = record_of(registry)
     assert (done.code, record.deadline_ms) == ("again", clock.now_ms + DAY_MS)
-    assert (record.identity, record.flags, record.size_bytes) == ("ga1.b2.c3d4", "", 10)
+    assert (record.identity, record.flags, record.size_bytes) == ("ga1.b2.c3d4", "s", 10)
 
 
 # -- tags
@@ -204,6 +208,103 @@ def test_more_than_32_tags_are_refused_and_nothing_changes(registry: Registry, c
     assert (record_of(registry), registry.tag_totals(), registry.stats().totals) == before
     (done,) = registry.register([tagged(*numbered(20, start=12))])
     assert (done.code, len(done.record.tags)) == ("again", 32)
+
+
+# -- whose file it is
+
+
+def is_shared(registry: Registry) -> bool:
+    return "s" in record_of(registry).flags
+
+
+def own_claim(registry: Registry, registered_ms: int) -> tuple[FileRecord, ...]:
+    return registry.claim_own({PATH: registered_ms}, lease_ms=5000).records
+
+
+Promise = Callable[[Registry, int | None], object]
+
+PROMISES: dict[str, Promise] = {
+    "registers": lambda registry, ms: registry.register(
+        [file("ga1.b2.c3d4")], own={} if ms is None else {PATH: ms}
+    ),
+    "registers unseen": lambda registry, ms: registry.register(
+        [NewFile(PATH, 1000, flags="u")], own={} if ms is None else {PATH: ms}
+    ),
+    "renews": lambda registry, ms: registry.renew(PATH, ttl_ms=1000, own_ms=ms),
+    "holds": lambda registry, ms: registry.hold(PATH, hold_ms=None, own_ms=ms),
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES)
+@pytest.mark.parametrize("flags", ["", "p"])
+def test_the_end_of_a_block_takes_nothing_that_another_registrant_promised(
+    registry: Registry, clock: FakeClock, promise: Promise, flags: str
+) -> None:
+    (done,) = registry.register([file("ga1.b2.c3d4", flags=flags)])
+    clock.advance(1)
+    promise(registry, None)
+    registry.unhold(PATH)
+    assert is_shared(registry)
+    for registered_ms in (done.registered_ms, record_of(registry).registered_ms):
+        assert own_claim(registry, registered_ms) == ()
+    assert record_of(registry).state is State.WAITING
+    assert registry.audit() == []
+
+
+@pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES)
+def test_a_registrants_own_promises_do_not_make_its_file_shared(
+    registry: Registry, clock: FakeClock, promise: Promise
+) -> None:
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    clock.advance(1)
+    promise(registry, done.registered_ms)
+    registry.unhold(PATH)
+    assert not is_shared(registry)
+    (record,) = own_claim(registry, record_of(registry).registered_ms)
+    assert record.path == PATH
+
+
+def test_a_shared_file_stays_shared_while_it_is_registered(registry: Registry, clock: FakeClock) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    clock.advance(1)
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    clock.advance(1)
+    (done,) = registry.register([file("ga1.b2.c3d4")], own={PATH: done.registered_ms})
+    assert own_claim(registry, done.registered_ms) == ()
+    registry.unregister([PATH])
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    assert len(own_claim(registry, done.registered_ms)) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, 1], ids=["in the same millisecond", "later"])
+def test_another_file_under_the_name_belongs_to_its_own_registrant(
+    registry: Registry, clock: FakeClock, seconds: float
+) -> None:
+    (first,) = registry.register([file("ga1.b2.c3d4")])
+    clock.advance(seconds)
+    (second,) = registry.register([file("ga2.b3.c4d5")])
+    assert second.code == "swapped"
+    assert own_claim(registry, first.registered_ms) == ()
+    # two registrations in one millisecond cannot be told apart: then nobody's block takes the file
+    assert len(own_claim(registry, second.registered_ms)) == (1 if seconds else 0)
+
+
+def test_a_damaged_record_is_nobodys_own(registry: Registry) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    registry.store.client.hset(registry.keys["records"], PATH, "damaged")
+    assert own_claim(registry, 0) == ()
+
+
+def test_files_that_wait_behind_a_claim_are_shared_too(registry: Registry, clock: FakeClock) -> None:
+    registry.register([file("ga1.b2.c3d4")])
+    token = claim(registry, clock)
+    (first,) = registry.register([file("ga2.b3.c4d5")])
+    clock.advance(1)
+    (second,) = registry.register([file("ga2.b3.c4d5")])
+    registry.nack(token, [Nack(PATH)])
+    assert is_shared(registry)
+    for done in (first, second):
+        assert own_claim(registry, done.registered_ms) == ()
 
 
 # -- behind a claim

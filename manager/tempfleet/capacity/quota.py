@@ -117,25 +117,27 @@ class Admission:
         self.host = HostTotals(Fleet(registry.store), settings) if has_host_limit else None
         self._paused_until: dict[Registrant, float] = {}
 
-    def register(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
+    def register(
+        self, files: Sequence[NewFile], own: Mapping[str, int], *, make_room: bool = True
+    ) -> list[Registration]:
         """
         As ``Registry.register``; ``quota_error`` explains the code of a file over a limit. Raises as
         ``Registry.register`` does, and as ``Cleaner.clean_paths`` if it makes room. Without *make_room* no file is
         deleted.
         """
-        results = dict(enumerate(self._try(files)))
+        results = dict(enumerate(self._try(files, own)))
         for _ in range(ROUNDS if self.evicts and make_room else 0):
             rejected = {index: result for index, result in results.items() if result.code.startswith(OVER)}
             if not rejected or not self._make_room(list(rejected.values()), {file.path for file in files}):
                 break
-            retried = self._try([result.file for result in rejected.values()])
+            retried = self._try([result.file for result in rejected.values()], own)
             results.update(zip(rejected, retried, strict=True))
         return list(results.values())
 
-    def _try(self, files: Sequence[NewFile]) -> list[Registration]:
+    def _try(self, files: Sequence[NewFile], own: Mapping[str, int]) -> list[Registration]:
         exceeded = self._exceeded_on_host(files)
         admitted = [file for file, limit in zip(files, exceeded, strict=True) if not limit]
-        registered = iter(self.registry.register(admitted, self.limits))
+        registered = iter(self.registry.register(admitted, self.limits, own))
         return [
             Registration(OVER + limit, file) if limit else next(registered)
             for file, limit in zip(files, exceeded, strict=True)

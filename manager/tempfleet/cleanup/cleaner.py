@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ..deletion import Deleter
@@ -22,7 +22,7 @@ from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
 from ..reconciliation import InterruptedMoves, confirm_disk
 from ..records import Deletion, FileRecord, Outcome, State
-from ..registry import Registry
+from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
 from .batch import Batch, Lease
 from .batch_runner import BatchRunner
@@ -109,31 +109,27 @@ class Cleaner:
         Delete the named files for *cause*, also those not due unless *due*, each at most once. Only files that wait
         and were registered at or before *until_ms*, not held, leased or dead ones. Raises as ``clean_due`` does.
         """
-        limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
         take = partial(
             self.registry.claim_paths,
-            lease_ms=lease_ms,
+            lease_ms=self.settings.lease_ms,
             until_ms=until_ms,
             quarantined=cause.claims_quarantined,
             due=due,
         )
+        return self._clean_named(pages, cause, take, stop=stop, progress=progress, recovered=recovered)
 
-        def batches() -> Iterator[Batch]:
-            # Files that were tried and are not gone; a file that is gone cannot be claimed again.
-            tried: set[str] = set()
-            for page in pages:
-                fresh = [path for path in page if path not in tried]
-                for start in range(0, len(fresh), limit):
-                    lease = Lease(self.registry, lease_ms=lease_ms)
-                    part = fresh[start : start + limit]
-                    claim = self.clock.claim(partial(take, part))
-                    if claim.records:
-                        batch = Batch(claim, lease, cause)
-                        yield batch
-                        tried |= batch.paths_left()
+    def clean_own(self, files: Mapping[str, int], cause: Cause) -> CleanupReport:
+        """
+        Delete the files that the caller registered: path -> ``registered_ms`` of its last registration. A file that
+        another registrant registered, renewed or held stays, like held, leased and dead ones. Raises as ``clean_due``
+        does.
+        """
 
-        self.check_volume()
-        return self._clean(batches(), None, stop, progress, recovered=recovered)
+        def take(paths: Sequence[str], *, horizon: Horizon) -> Claim:
+            own = {path: files[path] for path in paths}
+            return self.registry.claim_own(own, lease_ms=self.settings.lease_ms, horizon=horizon)
+
+        return self._clean_named([list(files)], cause, take)
 
     def clean_all(
         self, *, stop: threading.Event | None = None, progress: Progress | None = None
@@ -229,6 +225,35 @@ class Cleaner:
             self._disk_confirmed = True
 
     # -- inside
+
+    def _clean_named(
+        self,
+        pages: Iterable[list[str]],
+        cause: Cause,
+        take: Callable[..., Claim],
+        *,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+        recovered: int = 0,
+    ) -> CleanupReport:
+        """Clean the files that *take* claims of the named ones, each at most once."""
+        limit = self.settings.batch_size
+
+        def batches() -> Iterator[Batch]:
+            # Files that were tried and are not gone; a file that is gone cannot be claimed again.
+            tried: set[str] = set()
+            for page in pages:
+                fresh = [path for path in page if path not in tried]
+                for start in range(0, len(fresh), limit):
+                    lease = Lease(self.registry, lease_ms=self.settings.lease_ms)
+                    claimed = self.clock.claim(partial(take, fresh[start : start + limit]))
+                    if claimed.records:
+                        batch = Batch(claimed, lease, cause)
+                        yield batch
+                        tried |= batch.paths_left()
+
+        self.check_volume()
+        return self._clean(batches(), None, stop, progress, recovered=recovered)
 
     def _clean(
         self,

@@ -11,8 +11,9 @@ TempFileManager: the public API.
     local_volume   one volume with everything that works on it
 
 Promises: each method is a thin line from a caller's path to one call of a room below. A manager survives a fork and can
-be pickled. The end of its ``with`` block deletes only the files that this object registered. LocalVolume is one volume
-with its engines, for a manager and for a worker that serves several volumes.
+be pickled. The end of its ``with`` block deletes only the files that this object registered, and that nobody else
+registered, renewed or held. LocalVolume is one volume with its engines, for a manager and for a worker that serves
+several volumes.
 
 Does not: contain rules for deleting, limits or retries. The rooms below have them.
 """

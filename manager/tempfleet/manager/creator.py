@@ -63,7 +63,7 @@ class Creator:
 
         made = _Made(self.local)
         return TempFile(
-            register=partial(self.registrar.register, new),
+            register=partial(self.registrar.register_created, new),
             make=lambda name: open(new.path, mode, encoding=encoding, opener=made.open),
             identify=made.identify,
             unmake=self.unmake,
@@ -76,7 +76,7 @@ class Creator:
         new = self.new_file(prefix, suffix, ttl, tags, flags=flags)
         made = _Made(self.local)
         return TempDirectory(
-            register=partial(self.registrar.register, new),
+            register=partial(self.registrar.register_created, new),
             make=made.make_directory,
             identify=made.identify,
             unmake=self.unmake,
@@ -101,8 +101,7 @@ class Creator:
         self.local.registry.unregister([record.path], total="missing")
 
     def delete(self, record: FileRecord) -> None:
-        local = self.local
-        local.cleaner.clean_paths([[record.path]], Cause.DISCARDED, until_ms=local.registry.now_ms())
+        self.local.cleaner.clean_own({record.path: record.registered_ms}, Cause.DISCARDED)
 
     def _count_size(self, record: FileRecord, size_bytes: int) -> None:
         """Record the size of a closed file. The file stays registered if that fails."""

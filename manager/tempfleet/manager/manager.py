@@ -292,7 +292,9 @@ class TempFileManager:
             NotRegistered, AlreadyClaimed: nothing changed.
         """
         life = ttl_ms(self.max_age if ttl is None else ttl)
-        return self.registry.renew(normalise(path), ttl_ms=life) / 1000
+        absolute = normalise(path)
+        own_ms = self._registrar.own_ms(absolute)
+        return self.registry.renew(absolute, ttl_ms=life, own_ms=own_ms) / 1000
 
     def hold(
         self,
@@ -316,8 +318,9 @@ class TempFileManager:
             ReasonTooLong: *reason* has more than 500 characters; nothing changed.
             InvalidHoldName: *name* is empty, has more than 200 characters, or contains control characters.
         """
-        length, why = hold_ms(seconds), hold_reason(reason)
-        end = self.registry.hold(normalise(path), hold_ms=length, reason=why, name=keeper_name(name))
+        absolute, length, why = normalise(path), hold_ms(seconds), hold_reason(reason)
+        own_ms = self._registrar.own_ms(absolute)
+        end = self.registry.hold(absolute, hold_ms=length, reason=why, name=keeper_name(name), own_ms=own_ms)
         return None if end is None else end / 1000
 
     def unhold(self, path: StrPath, *, name: str | None = None, force: bool = False) -> bool:
@@ -707,8 +710,9 @@ class TempFileManager:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         """
-        Delete the files that this object registered since ``with`` began, and nothing else. A forked child that leaves
-        its parent's block deletes the files that the child itself registered.
+        Delete the files that this object registered since ``with`` began, and nothing else. A file that another
+        registrant registered, renewed or held stays until its deadline. A forked child that leaves its parent's block
+        deletes the files that the child itself registered.
         """
         own, self._registrar.in_block = self._registrar.in_block, None
         if own is not None:
@@ -803,8 +807,8 @@ class TempFileManager:
             logger.warning("Not all files were deleted at exit: %s", exc)
 
     def _delete_own(self, own: OwnFiles) -> None:
-        if paths := own.take():
-            self.cleaner.clean_paths([paths], Cause.FORCED, until_ms=self.registry.now_ms())
+        if files := own.take():
+            self.cleaner.clean_own(files, Cause.FORCED)
 
     def _register_aged(self, path: str, age_seconds: float) -> None:
         self.register_inspected(self.inspect(path, age_seconds=age_seconds))

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakValueDictionary
 
 from ..capacity import check_size, quota_error
 from ..errors import (
@@ -26,6 +28,7 @@ from ..records import FileRecord, Flag, NewFile
 from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
 from .local_volume import LocalVolume
+from .temp_file import Created
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +75,29 @@ class Terms:
 
 
 class OwnFiles:
-    """The paths that one object registered, with the process that did: a forked child owns only its own."""
+    """
+    The files that one object registered, with ``registered_ms`` of the last registration, and with the process that
+    registered them: a forked child owns only its own.
+    """
 
     def __init__(self) -> None:
-        self._processes: dict[str, int] = {}
+        self._files: dict[str, tuple[int, int]] = {}
 
-    def add(self, path: str) -> None:
-        self._processes[path] = os.getpid()
+    def add(self, record: FileRecord) -> None:
+        self._files[record.path] = (os.getpid(), record.registered_ms)
 
-    def take(self) -> list[str]:
-        """Forget all paths; returns those that this process registered."""
-        processes, self._processes = self._processes, {}
-        return [path for path, process in processes.items() if process == os.getpid()]
+    def forget(self, path: str) -> None:
+        self._files.pop(path, None)
+
+    def registered_ms(self, path: str) -> int | None:
+        """None if this process did not register it here."""
+        process, registered_ms = self._files.get(path, (0, 0))
+        return registered_ms if process == os.getpid() else None
+
+    def take(self) -> dict[str, int]:
+        """Forget all files; returns path -> registered_ms of those that this process registered."""
+        files, self._files = self._files, {}
+        return {path: ms for path, (process, ms) in files.items() if process == os.getpid()}
 
 
 class Registrar:
@@ -93,12 +107,25 @@ class Registrar:
     Attributes:
         in_block: the files that were registered since a ``with`` block began; None outside of one.
         until_exit: the files to delete when the process ends; None if they stay.
+        created: the files and directories that ``create`` returned, while somebody refers to them.
     """
 
     def __init__(self, local: LocalVolume) -> None:
         self.local = local
         self.in_block: OwnFiles | None = None
         self.until_exit: OwnFiles | None = None
+        self.created: WeakValueDictionary[str, Created[Any]] = WeakValueDictionary()
+
+    def own_ms(self, path: str) -> int | None:
+        """
+        Returns ``registered_ms`` of a file that this object registered and may delete before its deadline, because a
+        block or the process ends. Without it, the registry counts this object as another registrant of the file.
+        """
+        for own in self._lists:
+            if (registered_ms := own.registered_ms(path)) is not None:
+                return registered_ms
+        created = self.created.get(path)
+        return None if created is None else created.own_ms
 
     def inspect(self, path: StrPath, terms: Terms) -> NewFile:
         """
@@ -131,6 +158,11 @@ class Registrar:
         """
         (registration,) = self._admit([file])
         return self._accepted(registration)
+
+    def register_created(self, file: NewFile, created: Created[Any]) -> FileRecord:
+        """As ``register``, for a file that *created* creates or has just created."""
+        self.created[file.path] = created
+        return self.register(file)
 
     def register_many(
         self, paths: Iterable[StrPath], terms: Terms, *, make_room: bool
@@ -171,6 +203,8 @@ class Registrar:
             raise FileHeld.of(path)
         if code != "released":
             raise AlreadyClaimed.of(path, compressing=code == "compressed")
+        for own in self._lists:
+            own.forget(path)
 
     def restore(self, path: str) -> None:
         """
@@ -198,15 +232,25 @@ class Registrar:
             return False
         return True
 
+    @property
+    def _lists(self) -> list[OwnFiles]:
+        return [own for own in (self.in_block, self.until_exit) if own is not None]
+
     def _admit(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
-        registrations = self.local.admission.register(files, make_room=make_room)
-        owners = [own for own in (self.in_block, self.until_exit) if own is not None]
+        own = {file.path: ms for file in files if (ms := self.own_ms(file.path)) is not None}
+        registrations = self.local.admission.register(files, own, make_room=make_room)
         for registration in registrations:
             if registration.is_accepted:
-                for own in owners:
-                    own.add(registration.file.path)
-                logger.debug("Registered temporary file: %s", printable(registration.file.path))
+                self._remember(registration)
         return registrations
+
+    def _remember(self, registration: Registration) -> None:
+        path = registration.file.path
+        for own in self._lists:
+            own.add(registration.record)
+        if (created := self.created.get(path)) is not None:
+            created.record = registration.record
+        logger.debug("Registered temporary file: %s", printable(path))
 
     def _accepted(self, registration: Registration) -> FileRecord:
         registration.check()

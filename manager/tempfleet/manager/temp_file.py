@@ -25,7 +25,8 @@ class Created(Generic[Made]):
     A file or directory that lives for a ``with`` block, or for its time to live. Usable as a path.
 
     Args:
-        register: creates the record. Called again if creating took so long that a clean-up may have dropped the record.
+        register: creates the record of this object. Called again if creating took so long that a clean-up may have
+            dropped the record.
         make: creates the file or directory, by name.
         identify: stores its identity in the record, if it needs one; returns the record.
         unmake: removes both if creating failed at any point.
@@ -35,20 +36,21 @@ class Created(Generic[Made]):
     def __init__(
         self,
         *,
-        register: Callable[[], FileRecord],
+        register: Callable[[Self], FileRecord],
         make: Callable[[str], Made],
         identify: Callable[[FileRecord], FileRecord],
         unmake: Forget,
         delete: Forget,
     ) -> None:
         self._delete = delete
-        self._entered_by = 0
+        self._entered_by = self._registered_by = 0
         began = time.monotonic()
-        self.record = register()
+        self.record = register(self)
+        self._registered_by = os.getpid()
         try:
             self.made = make(os.path.basename(self.record.path))
             if time.monotonic() - began > CREATION_SECONDS / 2:
-                self.record = register()
+                self.record = register(self)
             self.record = identify(self.record)
         except BaseException:
             unmake(self.record)
@@ -57,6 +59,11 @@ class Created(Generic[Made]):
     @property
     def path(self) -> str:
         return self.record.path
+
+    @property
+    def own_ms(self) -> int | None:
+        """``registered_ms`` of the last registration; None in a forked child, which is another registrant."""
+        return self.record.registered_ms if self._registered_by == os.getpid() else None
 
     def __str__(self) -> str:
         return self.record.path

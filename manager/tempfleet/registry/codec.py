@@ -186,6 +186,11 @@ def milliseconds(score: bytes) -> int | None:
     return None if score in (b"", b"inf", b"+inf") else int(float(score))
 
 
+def optional(ms: int | None) -> int | str:
+    """A time as scripts take it."""
+    return "" if ms is None else ms
+
+
 def groups(flat: Sequence[Any], size: int) -> list[Any]:
     """A flat reply in groups of *size*. It zips over one iterator, because claims are large."""
     return list(zip(*[iter(flat)] * size, strict=True))

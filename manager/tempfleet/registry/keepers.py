@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..errors import AlreadyClaimed, NotRegistered
 from ..records import Keeper
-from .codec import as_bytes, as_text, groups, milliseconds
+from .codec import as_bytes, as_text, groups, milliseconds, optional
 from .forms import FormRegistry
 from .keys import HOLD
 from .store import batches
@@ -19,7 +19,14 @@ class KeeperRegistry(FormRegistry):
     """The keepers of one volume. Registry lists the errors that every method may raise."""
 
     def hold(
-        self, path: str, *, hold_ms: int | None, reason: str = "", name: str = HOLD, instead: str = ""
+        self,
+        path: str,
+        *,
+        hold_ms: int | None,
+        reason: str = "",
+        name: str = HOLD,
+        instead: str = "",
+        own_ms: int | None = None,
     ) -> int | None:
         """
         Keep a file for *hold_ms* (None: for ever), or longer if the keeper *name* already keeps it longer. Returns the
@@ -28,9 +35,10 @@ class KeeperRegistry(FormRegistry):
         Args:
             reason: stored if the call adds the keeper or moves its end.
             instead: the name of another keeper, which ends in the same move.
+            own_ms: as in ``renew``.
         """
-        ends = "" if hold_ms is None else hold_ms
-        more = [os.fsencode(path), as_bytes(name), ends, as_bytes(reason), as_bytes(instead)]
+        texts = as_bytes(name), optional(hold_ms), as_bytes(reason), as_bytes(instead), optional(own_ms)
+        more = [os.fsencode(path), *texts]
         code, end = self._run("keep", more=more)
         self._expect(code, path)
         return milliseconds(end)

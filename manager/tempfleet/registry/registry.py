@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from ..errors import LeaseLost
 from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
-from .codec import Row, as_bytes, groups, pack
+from .codec import Row, as_bytes, groups, optional, pack
 from .keepers import KeeperRegistry
 from .keys import Volume
 from .stats import bounds_text
 from .store import Store, batches
-from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
+from .values import NO_LIMITS, NOTHING_OWN, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
 
 
 class Registry(KeeperRegistry):
@@ -39,9 +39,14 @@ class Registry(KeeperRegistry):
 
     # -- the life of a file, in its order
 
-    def register(self, files: Sequence[NewFile], limits: Limits = NO_LIMITS) -> list[Registration]:
+    def register(
+        self, files: Sequence[NewFile], limits: Limits = NO_LIMITS, own: Mapping[str, int] = NOTHING_OWN
+    ) -> list[Registration]:
         """
         Enter files, or renew the deadline of registered ones. The codes are listed in scripts/register.lua.
+
+        *own* has the ``registered_ms`` of each file that the caller registered before. Any other registered file is
+        shared from now on: it has another registrant (see ``claim_own``).
 
         The same round trip first adds the volume to the list that sweeps read.
 
@@ -50,7 +55,7 @@ class Registry(KeeperRegistry):
         """
         registrations: list[Registration] = []
         for batch in batches(files):
-            more = [field for file in batch for field in pack(file)]
+            more = [field for file in batch for field in (*pack(file), own.get(file.path, ""))]
             reply = self._enter("register", more, **limits.as_args())
             registrations += [
                 Registration(code.decode(), file, packed)
@@ -58,14 +63,17 @@ class Registry(KeeperRegistry):
             ]
         return registrations
 
-    def renew(self, path: str, *, ttl_ms: int) -> int:
+    def renew(self, path: str, *, ttl_ms: int, own_ms: int | None = None) -> int:
         """
         Move the deadline to *ttl_ms* from now, never earlier. Returns the deadline (ms, Redis clock).
+
+        *own_ms* is the ``registered_ms`` that the caller got, if it registered the file; otherwise the file is shared
+        from now on.
 
         Raises:
             NotRegistered, AlreadyClaimed: nothing changed.
         """
-        code, deadline = self._run("renew", more=[os.fsencode(path), ttl_ms])
+        code, deadline = self._run("renew", more=[os.fsencode(path), ttl_ms, optional(own_ms)])
         self._expect(code, path)
         return int(deadline)
 
@@ -101,6 +109,15 @@ class Registry(KeeperRegistry):
         more = [os.fsencode(path) for path in paths]
         args = {"limit": max(len(more), 1), "lease_ms": lease_ms, "until_ms": until_ms}
         return self._claim(horizon, **args, aside=int(quarantined), due=int(due), more=more)
+
+    def claim_own(self, files: Mapping[str, int], *, lease_ms: int, horizon: Horizon = UNKNOWN) -> Claim:
+        """
+        Take those of *files* (at most 1000) that wait, that the caller registered last, and that nobody else
+        registered, renewed or held: path -> the ``registered_ms`` that the caller got.
+        """
+        more = [*map(os.fsencode, files), *files.values()]
+        args = {"limit": max(len(files), 1), "lease_ms": lease_ms}
+        return self._claim(horizon, **args, until_ms="own", aside=0, due=0, more=more)
 
     def extend(self, token: int, *, lease_ms: int) -> None:
         """

@@ -5,7 +5,7 @@ The arguments and results of the registry's methods.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -164,6 +164,9 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+
+NOTHING_OWN: Mapping[str, int] = {}
+"""For a caller that remembers no registration of its own."""
 
 
 @dataclass(slots=True)

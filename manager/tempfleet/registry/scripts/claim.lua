@@ -12,13 +12,15 @@
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   lease_ms  int   above zero
   ARGV[4]   limit     int   1..1000
-  ARGV[5]   until_ms  int   claim named files, those registered at or before it; '' claims due files
+  ARGV[5]   until_ms  int   claim named files, those registered at or before it; '' claims due files; 'own' claims
+                            named files that the caller registered last and nobody else shares (flag s)
   ARGV[6]   aside     int   1: also claim named files that are in quarantine and not due yet
   ARGV[7]   due       int   1: claim only those of the named files that are due
   ARGV[8]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
   ARGV[9]   last_token  int  the last token of the volume that the caller knows, and its
   ARGV[10]  known_epoch str  epoch, '' for none. If Redis has less than that, nothing is claimed.
-  ARGV[11+] files     1 each: path; none unless until_ms is given
+  ARGV[11+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
+                      the caller got it when it registered the file
 
   Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, path, record, attempts, ...}
            left is the number of other due files; obstacle is why nothing may be claimed: "older" if Redis has less
@@ -30,8 +32,21 @@
   Uses     number, clock, slack, pause, jumped, horizon, record, schema
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
+local is_own, by_name = until_ms == 'own', until_ms ~= ''
+local count = is_own and MORE / 2 or MORE
 if not (lease and lease > 0 and most and most >= 1 and most <= 1000) then
   return redis.error_reply('ERR a lease is above zero, a limit from 1 to 1000')
+end
+if (by_name and not is_own and not before) or count % 1 ~= 0 then
+  return redis.error_reply('ERR named files have one time, own files have one each')
+end
+
+-- Whether the named file number *i* is claimed if it waits. Its record may be damaged: its holder buries it.
+local function is_wanted(i, registered, deadline, flags)
+  if is_own then
+    return registered == tonumber(ARGV[FIRST + count + i - 1]) and not has(flags, 's')
+  end
+  return not registered or (registered <= before and (aside == '1' or not has(flags, 'q') or deadline <= horizon))
 end
 
 local now_text = whole(now)
@@ -39,7 +54,7 @@ local known = redis.call('HMGET', meta, 'token', 'epoch')
 local token_before, epoch = tonumber(known[1] or 0), known[2] or ''
 local is_older = token_before < tonumber(last_token) or (known_epoch ~= '' and known_epoch ~= epoch)
 -- named files do not wait for their deadlines, so a wrong clock does not keep them
-local is_paused = pause == 'older' or (pause and (not before or due == '1'))
+local is_paused = pause == 'older' or (pause and (not by_name or due == '1'))
 local obstacle = is_older and 'older' or is_paused and 'pause' or ''
 
 local function reply_of(token, left)
@@ -52,16 +67,14 @@ end
 
 local horizon_text = whole(horizon)
 local paths, texts = {}, {}
-if not before then
+if not by_name then
   paths = redis.call('ZRANGEBYSCORE', registry, '-inf', horizon_text, 'LIMIT', 0, most)
-elseif MORE > 0 then
-  local named = redis.call('HMGET', records, unpack(ARGV, FIRST, FIRST + math.min(MORE, most) - 1))
+elseif count > 0 then
+  local named = redis.call('HMGET', records, unpack(ARGV, FIRST, FIRST + math.min(count, most) - 1))
   for i, record in ipairs(named) do
     local registered, deadline, _, _, flags = parse(record)
-    local may_go = aside == '1' or not has(flags, 'q') or deadline <= horizon
-    local wanted = not registered or (registered <= before and may_go)
     local path = ARGV[FIRST + i - 1]
-    local score = wanted and redis.call('ZSCORE', registry, path)
+    local score = is_wanted(i, registered, deadline, flags) and redis.call('ZSCORE', registry, path)
     if score and (due ~= '1' or tonumber(score) <= horizon) then
       paths[#paths + 1], texts[#paths + 1] = path, record
     end
@@ -72,7 +85,7 @@ if #paths == 0 then
 end
 
 local token = whole(math.max(token_before + 1, now_us))
-if not before then
+if not by_name then
   texts = redis.call('HMGET', records, unpack(paths))
 end
 local any_failed = redis.call('HLEN', retries) > 0
@@ -90,7 +103,7 @@ redis.call('ZADD', claims, steady + lease, token)
 redis.call('HSET', meta, 'token', token)
 redis.call('HINCRBY', stats, 'claimed', #paths)
 
-local left = before and 0 or redis.call('ZCOUNT', registry, '-inf', horizon_text)
+local left = by_name and 0 or redis.call('ZCOUNT', registry, '-inf', horizon_text)
 local reply = reply_of(token, left)
 for i = 1, #paths do
   local at = 3 * i + 5

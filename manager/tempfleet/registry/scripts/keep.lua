@@ -12,20 +12,22 @@
   KEYS[9]   meta      hash  schema
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
-  ARGV[3+]  files     5 each: path, name of the keeper, keep_ms ('' for no end), reason ('' for none), instead (the
-                      name of another keeper that ends in the same move; '' for none)
+  ARGV[3+]  files     6 each: path, name of the keeper, keep_ms ('' for no end), reason ('' for none), instead (the
+                      name of another keeper that ends in the same move; '' for none), registered_ms as the caller got
+                      it when it registered the file ('' if it did not)
 
   Returns  {code, end_ms, ...} two for each file, in order: kept, claimed (its deletion has begun: nothing
            changed), absent; and the end of the keeper, 'inf' if it has none, '' if nothing changed
-  Atomic   a path moves from registry or dead to held; its record keeps its deadline. A keeper's reason came
-           with its end: a call that would end it earlier changes neither.
+  Atomic   a path moves from registry or dead to held; its record keeps its deadline, and gets the flag s unless the
+           caller registered it last. A keeper's reason came with its end: a call that would end it earlier changes
+           neither.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, begun, keepers, release, schema
+  Uses     number, clock, begun, sharing, keepers, release, schema
 ]]
-if MORE % 5 ~= 0 then
-  return redis.error_reply('ERR a file takes five arguments')
+if MORE % 6 ~= 0 then
+  return redis.error_reply('ERR a file takes six arguments')
 end
-for i = FIRST, #ARGV, 5 do
+for i = FIRST, #ARGV, 6 do
   if ARGV[i + 2] ~= '' and not tonumber(ARGV[i + 2]) then
     return redis.error_reply('ERR times are numbers')
   end
@@ -52,7 +54,7 @@ local function lengthen(keeper, keep_ms, reason)
 end
 
 local reply = {}
-for i = FIRST, #ARGV, 5 do
+for i = FIRST, #ARGV, 6 do
   local path, instead, code, ends = ARGV[i], ARGV[i + 4], 'absent', ''
   local record = redis.call('HGET', records, path)
   if record then
@@ -62,6 +64,7 @@ for i = FIRST, #ARGV, 5 do
     redis.call('ZREM', registry, path)
     redis.call('ZREM', dead, path)
     redis.call('ZADD', held, '+inf', path)
+    redis.call('HSET', records, path, shared_unless(record, ARGV[i + 5]))
     ends = lengthen(path .. '\0' .. ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
     if instead ~= '' and instead ~= ARGV[i + 1] then
       end_keeper(path .. '\0' .. instead)

@@ -20,12 +20,13 @@
   ARGV[6]   bytes     int   their size,
   ARGV[7]   tag_files int   files of one tag,
   ARGV[8]   tag_bytes int   their size; quarantined files do not count, files that wait in next do
-  ARGV[9+]  more      8 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail
+  ARGV[9+]  more      9 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail, shown (registered_ms as
+                      the caller got it when it registered the file before, or '')
 
   Returns  {code, record, ...} two for each file, in order; no record ('') if nothing changed; the code is
              new      the path was not registered
              again    the same file (see identity.lua): the later deadline wins, its age restarts, its tags are
-                      united. Also an unverified file (flag u): a caller that cannot see the file must not replace
+                      united, and it gets the flag s unless the caller registered it last. Also an unverified file (flag u): a caller that cannot see the file must not replace
                       what is recorded about it
              swapped  another file has the name: its record replaces the old one
              behind   another file, while the old one is being deleted: it waits in next, with the later deadline
@@ -38,10 +39,10 @@
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
   Uses     clock, record, identity, union, totals, failures, schema, opening
 ]]
-if MORE % 8 ~= 0 then
-  return redis.error_reply('ERR a file takes eight arguments')
+if MORE % 9 ~= 0 then
+  return redis.error_reply('ERR a file takes nine arguments')
 end
-for i = FIRST, #ARGV, 8 do
+for i = FIRST, #ARGV, 9 do
   if not (tonumber(ARGV[i + 1]) and tonumber(ARGV[i + 2]) and tonumber(ARGV[i + 3])) then
     return redis.error_reply('ERR times and sizes are numbers')
   end
@@ -101,7 +102,7 @@ local function broken_limit(is_new, size, flags, tail, gone_size, gone_flags, go
 end
 
 local reply = {}
-for i = FIRST, #ARGV, 8 do
+for i = FIRST, #ARGV, 9 do
   local path, size = ARGV[i], tonumber(ARGV[i + 3])
   local identity, flags, uid, tail = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   local registered = math.max(now - tonumber(ARGV[i + 2]), 0)
@@ -109,16 +110,16 @@ for i = FIRST, #ARGV, 8 do
   local code = 'new'
 
   -- the record whose place this one takes
-  local _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail
+  local gone_registered, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail
   local old = redis.call('HGET', records, path)
   if old then
-    _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
+    gone_registered, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
     local same = is_same_file(gone_identity, gone_flags, identity, flags)
     code = same and 'again' or 'swapped'
     if any_leased and redis.call('ZSCORE', leases, path) then
       code = same and 'claimed' or 'behind'
       old = redis.call('HGET', next, path)
-      _, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
+      gone_registered, gone_deadline, gone_size, gone_identity, gone_flags, gone_uid, gone_tail = parse(old)
       same = not same and is_same_file(gone_identity, gone_flags, identity, flags)
     elseif same and has(gone_flags, 'b') then
       code = 'claimed'
@@ -132,10 +133,14 @@ for i = FIRST, #ARGV, 8 do
       flags = united_flags(gone_identity, gone_flags, flags)
       tail = united_tail(gone_tail, tail)
     end
+    -- a file of another registrant in the same millisecond cannot be told from the caller's own by its time
+    if gone_registered ~= tonumber(ARGV[i + 8]) and (same or gone_registered == registered) then
+      flags = with_flag(flags, 's')
+    end
   end
 
   local record = ''
-  if not tail then
+  if code ~= 'claimed' and not tail then
     code = 'tags'
   elseif code ~= 'claimed' then
     local limit = broken_limit(code == 'new', size, flags, tail, gone_size, gone_flags, gone_tail)

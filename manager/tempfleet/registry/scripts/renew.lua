@@ -7,27 +7,28 @@
   KEYS[4]   meta      hash  schema
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
-  ARGV[3+]  files     2 each: path, ttl_ms
+  ARGV[3+]  files     3 each: path, ttl_ms, registered_ms as the caller got it when it registered the file, or ''
 
   Returns  {code, deadline_ms, ...} two for each file, in order; the code is
              renewed  its deadline is now + ttl_ms, or its old deadline if that is later
              claimed  it is being deleted, or that has begun and was interrupted: nothing changed
              absent   it is not registered
-  Atomic   no path moves; a held or dead file stays in its set and gets the new deadline.
+  Atomic   no path moves; a held or dead file stays in its set and gets the new deadline. Its record gets the flag s
+           unless the caller registered it last.
   Cost     O(files * log N)
-  Uses     number, clock, deadline, begun, schema
+  Uses     number, clock, deadline, begun, sharing, schema
 ]]
-if MORE % 2 ~= 0 then
-  return redis.error_reply('ERR a file takes two arguments')
+if MORE % 3 ~= 0 then
+  return redis.error_reply('ERR a file takes three arguments')
 end
-for i = FIRST, #ARGV, 2 do
+for i = FIRST, #ARGV, 3 do
   if not tonumber(ARGV[i + 1]) then
     return redis.error_reply('ERR times are numbers')
   end
 end
 
 local reply = {}
-for i = FIRST, #ARGV, 2 do
+for i = FIRST, #ARGV, 3 do
   local path, deadline, code = ARGV[i], now + tonumber(ARGV[i + 1]), 'renewed'
   local record = redis.call('HGET', records, path)
   if not record then
@@ -36,7 +37,7 @@ for i = FIRST, #ARGV, 2 do
     code = 'claimed'
   else
     deadline = math.max(deadline, tonumber(deadline_of(record)))
-    redis.call('HSET', records, path, with_deadline(record, deadline))
+    redis.call('HSET', records, path, with_deadline(shared_unless(record, ARGV[i + 2]), deadline))
     local score = redis.call('ZSCORE', registry, path)
     if score and tonumber(score) < deadline then
       redis.call('ZADD', registry, deadline, path)

@@ -1,5 +1,5 @@
 --[[
-  record: reads and writes records. Only this file and deadline.lua know their form:
+  record: reads and writes records. Only record, deadline and sharing know their form:
 
     1 <registered_ms> <deadline_ms> <size_bytes> <identity> <flags> <uid>\n<tail>
 

@@ -2,23 +2,31 @@
   union: flags and tags of a file that was registered several times.
 
   Needs    has, tags_of
-  Defines  MOST_TAGS, united_flags, united_tail
+  Defines  MOST_TAGS, with_flag, united_flags, united_tail
 ]]
 local MOST_TAGS = 32
 
+local function with_flag(flags, flag)
+  if has(flags, flag) then
+    return flags
+  end
+  return (flags == '-' and '' or flags) .. flag
+end
+
 -- Returns the flags of a registered file that is registered again.
 local function united_flags(old_identity, old, new)
-  local kept = string.gsub(old, '[-piu]', '')
+  local flags = string.gsub(old, '[piu]', '')
+  flags = flags == '' and '-' or flags
   -- compressed only if every registrant asked for it, because the others could not read it
   if has(old, 'p') and has(new, 'p') then
-    kept = kept .. 'p'
+    flags = with_flag(flags, 'p')
   end
   -- a created file needs no verification, because its name is never used twice
   local is_created = old_identity == '-' and not has(old, 'u')
   if has(new, 'u') and not is_created then
-    kept = kept .. 'u'
+    flags = with_flag(flags, 'u')
   end
-  return kept == '' and '-' or kept
+  return flags
 end
 
 -- Returns a tail with the tags of both; nil if the file would get more than MOST_TAGS.
