@@ -1,7 +1,8 @@
 """
 Quotas, and eviction on a full disk.
 
-    quota           admits registrations within the limits, or makes room
+    quota           admits registrations within the limits
+    making_room     deletes other files of a registrant over a limit
     host_totals     the files and bytes of all volumes of a host
     usage           how full disks and memory are
     evictor         when to evict, and how long to wait after a pass that freed nothing
@@ -10,7 +11,8 @@ Quotas, and eviction on a full disk.
     selection       the candidates with the lowest scores that free enough
 
 Promises: a registration over a limit is rejected, or files with the lowest scores of the eviction policy are deleted
-before their deadlines. An eviction pass stops when the disk is down to its low mark.
+before their deadlines. Then none is rejected while another file of its registrant could be deleted. An eviction pass
+stops when the disk is down to its low mark.
 
 Does not: delete files that are held, in use or not registered.
 """

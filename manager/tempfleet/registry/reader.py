@@ -91,6 +91,9 @@ class RegistryReader:
         """The paths that ``claim`` would take now, the earliest due first."""
         yield from self._soonest(self.past_ms())
 
+    def leased_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
+        yield from self._scan("leases", page)
+
     def dead_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("dead", page)
 
