@@ -1,0 +1,142 @@
+"""Whose quarantine it is: that of other registries is left alone, and cleaners of several share the limit."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+
+from conftest import MakeManager
+from deletion_support import mounted, needs_root
+from processes import files_in
+from support import assert_balanced
+from tempfleet import Settings, TempFileManager
+from tempfleet.diagnostics import diagnose
+from tempfleet.embedded import EmbeddedServer
+from tempfleet.registry import PAUSE_SECONDS
+from tempfleet.testing import FakeClock
+
+GRACE = 600
+
+
+def due(manager: TempFileManager, clock: FakeClock, path: Path) -> Path:
+    path.write_text("hello")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    return path
+
+
+@contextmanager
+def another_registry(
+    kind: str, base_dir: Path, tmp_path: Path, clock: FakeClock, client: redis.Redis
+) -> Iterator[TempFileManager]:
+    """A manager that sees the same disk, with another registry and another time in quarantine."""
+    with ExitStack() as stack:
+        values: dict[str, object] = {"base_dir": str(base_dir), "host": "web-1", "quarantine_seconds": 1}
+        if kind == "redis":
+            client = fakeredis.FakeRedis()
+        elif kind == "mount path":
+            values["base_dir"] = str(
+                stack.enter_context(mounted(["--bind", str(base_dir)], tmp_path / "mount"))
+            )
+        elif kind == "namespace":
+            values["namespace"] = "other"
+        elif kind == "host":
+            values["host"] = "web-2"
+        manager = TempFileManager(settings=Settings.load(**values), client=client, clock=clock)
+        stack.callback(manager.close)
+        yield manager
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["redis", "namespace", "host", "mount path"])
+@pytest.mark.parametrize(
+    "lost", [False, True], ids=["its own registry is alive", "redis lost the data of its own"]
+)
+def test_the_quarantine_of_another_registry_is_never_purged_and_is_reported(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, tmp_path: Path, kind: str, lost: bool
+) -> None:
+    """With another time in quarantine, and whatever becomes of its own registry."""
+    manager = make_manager(quarantine_seconds=GRACE)
+    path = due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    (aside,) = manager.quarantined()
+    if lost:
+        manager.store.client.flushall()
+    for _ in range(3):
+        with another_registry(kind, base_dir, tmp_path, clock, manager.store.client) as other:
+            other.create(ttl=5).close()
+            clock.advance(GRACE)
+            other.cleanup()
+            other.clear_all()
+            other.purge_quarantine()
+            findings = list(diagnose(other.registry, other.settings))
+    (finding,) = [finding for finding in findings if finding.check == "private directory"]
+    assert "1 file of another registry" in finding.said and str(path) in finding.said
+    assert Path(aside.aside_path).read_text() == "hello"
+    for _ in range(2):
+        make_manager(quarantine_seconds=GRACE).cleanup()
+        clock.advance(PAUSE_SECONDS)
+    assert files_in(base_dir) == []
+    assert_balanced(manager)
+
+
+def test_a_quarantined_file_whose_record_redis_lost_stays_until_its_recorded_end(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    """Also if the time in quarantine is shorter or longer by then."""
+    manager = make_manager(quarantine_seconds=GRACE)
+    due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    manager.store.client.flushall()
+    for grace in (1, 10 * GRACE):
+        later = make_manager(quarantine_seconds=grace)
+        assert later.cleanup() == 0
+        clock.advance(GRACE / 2 - 1)
+        assert later.cleanup() == 0
+    clock.advance(2)
+    assert later.cleanup() == 1
+    assert files_in(base_dir) == []
+
+
+def _quarantine_all(base_dir: str, socket: str, number: int, limit: int) -> None:
+    settings = Settings.load(
+        base_dir=base_dir, host=f"web-{number}", quarantine_seconds=GRACE, quarantine_max_bytes=limit
+    )
+    manager = TempFileManager(settings=settings, redis_url=socket)
+    manager.cleanup(force=True)
+    manager.close()
+
+
+@pytest.mark.process
+def test_concurrent_cleaners_never_exceed_the_limit_of_the_quarantine(
+    base_dir: Path, real_server: EmbeddedServer, real_client: redis.Redis
+) -> None:
+    """Six processes, each with files of its own, on one disk."""
+    size, limit = 1000, 50_000
+    for number in range(6):
+        settings = Settings.load(base_dir=str(base_dir), host=f"web-{number}")
+        manager = TempFileManager(settings=settings, client=real_client)
+        paths = [base_dir / f"{number}-{n}" for n in range(60)]
+        for path in paths:
+            path.write_bytes(b"x" * size)
+        manager.register_many(paths, ttl=500)
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_quarantine_all, args=(str(base_dir), real_server.unix_url, n, limit))
+        for n in range(6)
+    ]
+    most = 0
+    for process in processes:
+        process.start()
+    while any(process.is_alive() for process in processes):
+        most = max(most, sum(entry.size_bytes for entry in manager.roots.base.private.entries()))
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert sum(file.size_bytes for file in manager.quarantined()) == limit
+    assert most <= limit + 6 * size, "with the files that are on their way there"
+    assert [path.name for path in base_dir.iterdir() if not path.name.startswith(".")] == []
