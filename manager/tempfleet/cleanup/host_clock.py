@@ -7,7 +7,6 @@ They never decide when a file is due. So a wrong clock of a host makes no file e
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import Protocol
 
 from ..registry import Clock, server_clock
@@ -34,13 +33,12 @@ class SystemClock:
 
     _boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-    @cached_property
-    def boot_id(self) -> str:
+    def __init__(self) -> None:
         try:
-            with open(BOOT_ID, encoding="ascii") as file:
-                return file.read().strip()
+            with open(BOOT_ID, "rb") as file:
+                self.boot_id = file.read().decode().strip()
         except OSError:
-            return ""
+            self.boot_id = ""
 
     def boot_ms(self) -> float:
         return time.clock_gettime(self._boot) * 1000
