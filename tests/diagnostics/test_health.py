@@ -142,7 +142,7 @@ def test_a_replaced_file_is_a_note_and_does_not_degrade_health(
     path.touch()
     manager.register(path)
     path.unlink()
-    path.write_text("another")
+    path.mkdir()
     assert manager.clear_all() == 0
     health = manager.health_check()
     assert health["status"] == "healthy"
