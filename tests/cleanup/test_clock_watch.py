@@ -648,3 +648,24 @@ def test_claims_of_another_thread_during_a_look_are_no_loss(world: World) -> Non
     watch.check()
     assert len(calls) > 2
     assert manager.stats().pause is None
+
+
+def test_files_that_were_registered_during_a_jump_can_be_deleted_by_force_after_it(world: World) -> None:
+    manager = world.start()
+    manager.cleanup()
+    world.jump(YEAR)
+    manager.cleanup()
+    paths = files(manager)
+    world.jump(-YEAR)
+    assert (manager.cleanup(force=True), left(paths)) == (5, 0)
+
+
+def test_a_hold_that_lasts_because_of_the_slack_keeps_its_reason(world: World) -> None:
+    manager = world.start()
+    manager.cleanup()
+    (path,) = files(manager, 1)
+    manager.hold(path, 60, reason="audit")
+    world.jump(3600)
+    manager.cleanup()
+    manager.hold(path, 60)
+    assert "audit" in str(manager.explain(path))

@@ -168,20 +168,21 @@ class EvictionPass:
             if self._is_stopped:
                 return
             now_ms, entries = self.registry.read([path for path in page if path not in self._tried])
-            records = [record for record in entries if record is not None and self._may_go(record)]
+            records = [record for record in entries if record is not None and self._may_go(record, now_ms)]
             yield [
                 Candidate(record, footprint.size_bytes, footprint.files, footprint.used_ms, now_ms)
                 for record, footprint in zip(records, deleter.footprints(records), strict=True)
                 if footprint is not None
             ]
 
-    def _may_go(self, record: FileRecord) -> bool:
+    def _may_go(self, record: FileRecord, now_ms: int) -> bool:
         """Not if it was registered after the pass began, and not if it waits for the retry of a failed deletion."""
         root = self.cleaner.roots.find(record.path)
         return (
             record.state is State.WAITING
             and not record.attempts
-            and record.registered_ms <= self._began_ms
+            # A registration later than now was made before Redis's clock stepped back.
+            and not self._began_ms < record.registered_ms <= now_ms
             and root is not None
             and root.device == self.high[0].device
         )

@@ -46,7 +46,9 @@ local function is_wanted(i, registered, deadline, flags)
   if is_own then
     return registered == tonumber(ARGV[FIRST + count + i - 1]) and not has(flags, 's')
   end
-  return not registered or (registered <= before and (aside == '1' or not has(flags, 'q') or deadline <= horizon))
+  -- a registration later than now was made before Redis's clock stepped back
+  local is_newer = registered and registered > before and registered <= now
+  return not is_newer and (not registered or aside == '1' or not has(flags, 'q') or deadline <= horizon)
 end
 
 local now_text = whole(now)

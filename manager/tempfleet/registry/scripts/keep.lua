@@ -9,7 +9,7 @@
   KEYS[6]   keepers   zset  keeper -> end ms or +inf
   KEYS[7]   kept      zset  keeper -> 0, in the order of paths
   KEYS[8]   reasons   hash  keeper -> why it keeps the file
-  KEYS[9]   meta      hash  schema
+  KEYS[9]   meta      hash  schema, slack_ms
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3+]  files     6 each: path, name of the keeper, keep_ms ('' for no end), reason ('' for none), instead (the
@@ -22,7 +22,7 @@
            caller registered it last. A keeper's reason came with its end: a call that would end it earlier changes
            neither.
   Cost     O(files * log N); removes before it adds.
-  Uses     number, clock, begun, sharing, keepers, release, schema
+  Uses     number, clock, slack, begun, sharing, keepers, release, schema
 ]]
 if MORE % 6 ~= 0 then
   return redis.error_reply('ERR a file takes six arguments')
@@ -42,7 +42,7 @@ local function lengthen(keeper, keep_ms, reason)
   end
   if not old then
     redis.call('ZADD', kept, 0, keeper)
-  elseif old ~= 'inf' and tonumber(old) <= now then
+  elseif old ~= 'inf' and tonumber(old) <= past then
     -- that hold has ended, although it was not reaped yet
     redis.call('HDEL', reasons, keeper)
   end
