@@ -19,6 +19,10 @@ _OPEN_DIRECTORIES = 32
 Records of one directory usually come together. With more, each thread would burden the file table.
 """
 
+_QUICK_SECONDS = 0.005
+_TRIES = 3
+"""Comparing the clocks of Redis and this host: a slower answer is less precise."""
+
 
 class Stopped(Exception):
     """The lease or the time budget ran out in the middle of a record. What is left of the file stays where it is."""
@@ -134,15 +138,24 @@ class Session:
 
     def registered_here_ns(self, record: FileRecord) -> int | None:
         """
-        When *record* was registered, by this host's clock; None if there is no registry to ask. It is the later side
-        by the time of one reply of Redis, which is asked once per session.
+        When *record* was registered, by this host's clock; None if there is no registry to ask. It is never too early,
+        and too late by the time of one reply of Redis at most, which is asked once per session.
         """
         if self._ahead_ns is None:
-            now_ms, _ = self.promises.read([record.path])
+            self._ahead_ns = self._redis_ahead_ns(record.path)
+        return None if self._ahead_ns is None else record.registered_ms * 1_000_000 - self._ahead_ns
+
+    def _redis_ahead_ns(self, path: str) -> int | None:
+        """How far Redis's clock is ahead of this host's. This process may be stopped meanwhile, so it tries again."""
+        for _ in range(_TRIES):
+            began = time.monotonic()
+            now_ms, _records = self.promises.read([path])
             if not now_ms:
                 return None
-            self._ahead_ns = now_ms * 1_000_000 - time.time_ns()
-        return record.registered_ms * 1_000_000 - self._ahead_ns
+            ahead_ns = now_ms * 1_000_000 - time.time_ns()
+            if time.monotonic() - began < _QUICK_SECONDS:
+                break
+        return ahead_ns
 
     def go_on(self) -> None:
         """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""
