@@ -273,10 +273,12 @@ class Model:
         else:
             began = max(self.now - age, old.registered)
             ends = began + old.deadline - old.registered
-            flags = old.flags.replace("z", "").replace("i", "")
+            # What is about the old object only does not go over.
+            flags = "".join(flag for flag in old.flags if flag not in "bimuz")
             self.files[path] = Entry(
                 "waiting", began, ends, identity, size, next_try=ends, flags=flags, tag=old.tag
             )
+            self.files[path].shared = old.shared
             self.count("rewritten")
         self._drop_empty_claims()
         return 1
