@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..deletion import Quarantined
@@ -69,3 +70,18 @@ class Batch:
         """Returns the paths of the files that are not gone."""
         gone = {deletion.path for deletion in self.deletions if deletion.outcome in GONE}
         return {record.path for record in self.claim.records if record.path not in gone}
+
+
+def batches_of(
+    pages: Iterable[list[str]], limit: int, claim: Callable[[Sequence[str]], Batch]
+) -> Iterator[Batch]:
+    """Yields what *claim* takes of the named files, *limit* paths at a time. Each file is tried once."""
+    # Files that were tried and are not gone; a file that is gone cannot be claimed again.
+    tried: set[str] = set()
+    for page in pages:
+        fresh = [path for path in page if path not in tried]
+        for start in range(0, len(fresh), limit):
+            batch = claim(fresh[start : start + limit])
+            if batch.claim.records:
+                yield batch
+                tried |= batch.paths_left()

@@ -21,10 +21,10 @@ from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
 from ..reconciliation import InterruptedMoves, confirm_disk
-from ..records import Deletion, FileRecord, Outcome, State
+from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
-from .batch import Batch, Lease
+from .batch import Batch, Lease, batches_of
 from .batch_runner import BatchRunner
 from .cause import Cause
 from .clock_watch import ClockWatch
@@ -237,23 +237,14 @@ class Cleaner:
         recovered: int = 0,
     ) -> CleanupReport:
         """Clean the files that *take* claims of the named ones, each at most once."""
-        limit = self.settings.batch_size
 
-        def batches() -> Iterator[Batch]:
-            # Files that were tried and are not gone; a file that is gone cannot be claimed again.
-            tried: set[str] = set()
-            for page in pages:
-                fresh = [path for path in page if path not in tried]
-                for start in range(0, len(fresh), limit):
-                    lease = Lease(self.registry, lease_ms=self.settings.lease_ms)
-                    claimed = self.clock.claim(partial(take, fresh[start : start + limit]))
-                    if claimed.records:
-                        batch = Batch(claimed, lease, cause)
-                        yield batch
-                        tried |= batch.paths_left()
+        def claim(paths: Sequence[str]) -> Batch:
+            lease = Lease(self.registry, lease_ms=self.settings.lease_ms)
+            return Batch(self.clock.claim(partial(take, paths)), lease, cause)
 
         self.check_volume()
-        return self._clean(batches(), None, stop, progress, recovered=recovered)
+        batches = batches_of(pages, self.settings.batch_size, claim)
+        return self._clean(batches, None, stop, progress, recovered=recovered)
 
     def _clean(
         self,
@@ -305,12 +296,4 @@ class Cleaner:
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
         if sum(report.counts.values()) or report.set_aside:
-            logger.info(
-                "Cleaned up %d temporary files (%d quarantined, %d missing, %d replaced, %d kept) in %.2f s",
-                report.deleted,
-                report.set_aside,
-                report.counts[Outcome.MISSING],
-                report.counts[Outcome.REPLACED],
-                report.kept,
-                report.seconds,
-            )
+            logger.info(report.summary())

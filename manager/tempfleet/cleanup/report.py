@@ -48,6 +48,14 @@ class CleanupReport:
         """The number of files that could not be deleted. Rewritten files are not due any more, so they do not count."""
         return sum(n for outcome, n in self.counts.items() if outcome in KEPT)
 
+    def summary(self) -> str:
+        """Returns one line for the log."""
+        missing, replaced = self.counts[Outcome.MISSING], self.counts[Outcome.REPLACED]
+        return (
+            f"Cleaned up {self.deleted} temporary files ({self.set_aside} quarantined, {missing} missing, "
+            f"{replaced} replaced, {self.kept} kept) in {self.seconds:.2f} s"
+        )
+
     def add(self, deletions: Iterable[Deletion]) -> None:
         self.latest = list(deletions)
         for deletion in self.latest:
