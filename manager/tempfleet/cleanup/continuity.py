@@ -14,10 +14,9 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..filesystem import PrivateDirectory
+from ..filesystem import CLOCK, PrivateDirectory
 from ..logs import logger
 
-NAME = "clock.json"
 NEW_NAME = "clock.new"
 ENTRIES = 8
 MAX_BYTES = 1 << 16
@@ -132,7 +131,7 @@ class ContinuityFile:
 
     def _entries(self, fd: int) -> dict[str, Any]:
         try:
-            file = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            file = os.open(CLOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
         except FileNotFoundError:
             return {}
         try:
@@ -153,6 +152,6 @@ class ContinuityFile:
             if os.path.samestat(os.fstat(file), named):
                 os.ftruncate(file, 0)
                 os.write(file, content)
-                os.rename(NEW_NAME, NAME, src_dir_fd=fd, dst_dir_fd=fd)
+                os.rename(NEW_NAME, CLOCK, src_dir_fd=fd, dst_dir_fd=fd)
         finally:
             os.close(file)

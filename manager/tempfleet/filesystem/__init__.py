@@ -39,7 +39,18 @@ from .paths import (
     private_name,
     unsafe,
 )
-from .private_directory import ASIDE, BEGUN, FORM, FROM, NOTE, Entry, EntryState, PrivateDirectory, digest_of
+from .private_directory import (
+    ASIDE,
+    BEGUN,
+    CLOCK,
+    FORM,
+    FROM,
+    NOTE,
+    Entry,
+    EntryState,
+    PrivateDirectory,
+    digest_of,
+)
 from .roots import Root, Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
@@ -47,6 +58,7 @@ from .syscalls import DIRECTORY_FLAGS, O_PATH
 __all__ = [
     "ASIDE",
     "BEGUN",
+    "CLOCK",
     "DIRECTORY_FLAGS",
     "FORM",
     "FROM",

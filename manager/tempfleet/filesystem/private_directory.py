@@ -45,6 +45,7 @@ BEGUN = "begun"
 FROM = "from"
 FORM = "form"
 NOTE = "note"
+CLOCK = "clock.json"
 _ENTRY = re.compile(r"([0-9a-f]{32})\.([0-9a-f]+)(?:(?:\.([0-9a-f]+))?\.(begun|aside|form))?")
 _KEY = "opened"
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 from tempfleet import TempfleetError, Volume, VolumeStats
 from tempfleet.embedded import KEEPER_LOCK, disconnect_url, is_locked
 from tempfleet.embedded import connect as connect_embedded
+from tempfleet.filesystem import CLOCK
 from tempfleet.registry import Fleet, Store, connect
 from tempfleet.settings import variables
 
@@ -182,8 +183,8 @@ class Stage:
         return {volume.host: stats for volume, stats in by_volume.items()}
 
     def on_disk(self, host: Host) -> int:
-        """Returns the number of files and other objects, except directories, in the host's base directory."""
-        return sum(len(files) for _, _, files in os.walk(host.volume.base_dir))
+        """Returns the number of files and other objects, except directories and our record, in the base directory."""
+        return sum(name != CLOCK for _, _, files in os.walk(host.volume.base_dir) for name in files)
 
     # -- the end
 
