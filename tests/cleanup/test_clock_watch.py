@@ -121,6 +121,19 @@ def test_a_jump_ahead_deletes_nothing_early_and_cleaning_goes_on(world: World, s
     assert (manager.cleanup(), left(paths)) == (5, 0)
 
 
+@pytest.mark.parametrize("age", [0, 60])
+def test_not_even_a_file_with_a_second_to_live_goes_early(world: World, age: float) -> None:
+    """The tolerance is for noticing a jump, not for what a claim takes."""
+    manager = world.start()
+    manager.cleanup()
+    world.advance(age)
+    (path,) = files(manager, 1, ttl=1)
+    world.jump(10 + age)
+    assert (manager.cleanup(), path.exists()) == (0, True)
+    world.advance(1.1)
+    assert (manager.cleanup(), path.exists()) == (1, False)
+
+
 def test_files_that_were_registered_during_a_jump_go_late_and_not_early(world: World) -> None:
     manager = world.start()
     manager.cleanup()
@@ -669,3 +682,63 @@ def test_a_hold_that_lasts_because_of_the_slack_keeps_its_reason(world: World) -
     manager.cleanup()
     manager.hold(path, 60)
     assert "audit" in str(manager.explain(path))
+
+
+def test_a_jump_and_a_loss_are_recorded_while_redis_is_full(
+    real_client: redis.Redis, clock: FakeClock, base_dir: Path
+) -> None:
+    world = World(real_client, clock, base_dir)
+    manager = world.start()
+    manager.cleanup()
+    files(manager)
+    world.jump(3600)
+    real_client.config_set("maxmemory", "1")
+    try:
+        assert manager.cleanup() == 0
+        assert (world.slack_seconds, manager.stats().slack_ms) == (3600, 3_600_000)
+        world.jump(-7200)
+        assert manager.cleanup() == 0
+        assert manager.stats().pause is not None
+    finally:
+        real_client.config_set("maxmemory", "0")
+    manager.close()
+
+
+def test_a_slow_look_at_redis_is_repeated_so_that_the_jump_is_not_missed(world: World) -> None:
+    """A process that was stopped while it waited for the reply does not know when Redis looked at its clock."""
+    manager = world.start()
+    manager.cleanup()
+    paths = files(manager)
+    host = world.hosts[0]
+
+    class Stopped(FakeHost):
+        def boot_ms(self) -> float:
+            calls.append(1)
+            if len(calls) == 2:
+                # the first look: Redis has answered, then the process is stopped for ten minutes
+                world.advance(600)
+            return host.boot_ms()
+
+    calls: list[int] = []
+    world.jump(360)
+    manager.cleaner.clock.host = Stopped()
+    manager.cleaner.clock.check()
+    assert len(calls) >= 4
+    assert world.slack_seconds == pytest.approx(360, abs=1)
+    manager.cleaner.clock.host = host
+    assert left(paths) == 5
+
+
+def test_accepting_a_jump_does_not_end_a_pause(world: World) -> None:
+    manager = world.start()
+    manager.cleanup()
+    files(manager, 1, ttl=1)
+    world.jump(3600)
+    manager.cleanup()
+    FleetClock(manager.store).pause("older", [manager.volume])
+    manager.accept_clock()
+    assert manager.stats().pause == Pause("older", PAUSE_SECONDS)
+    world.advance(PAUSE_SECONDS - 1)
+    assert manager.cleanup() == 0
+    world.advance(1)
+    assert manager.cleanup() == 1

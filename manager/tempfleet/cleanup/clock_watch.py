@@ -95,8 +95,9 @@ class ClockWatch:
         record = self.file.load() if before is None else None
         reading, sample = self._look()
         if record is not None:
-            known, self._run_id = Horizon(None, record.last_token, record.epoch), record.run_id
+            known, self._run_id = Horizon(last_token=record.last_token, epoch=record.epoch), record.run_id
             before = self._recall(record, sample)
+        self._copy_if_stale(reading)
         if before is None:
             self._check_first(reading)
             before = sample
@@ -106,9 +107,10 @@ class ClockWatch:
             # Another process was faster. Usually it recorded the same jump.
             reading, sample = self._look()
             jumps = self._jumps_after(before, sample, reading.jumps)
-        if jumps.seq > reading.copied_seq:
-            self.clock.copy(jumps, {self.registry.volume, *self.fleet.volumes()})
-            self._saved_ms = float("-inf")
+        if jumps == reading.jumps:
+            self._copy_if_stale(reading)
+        else:
+            self._publish(before, sample, reading.jumps, jumps)
         self._run_id = reading.run_id
         self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, reading.last_token)
         self.save()
@@ -145,14 +147,28 @@ class ClockWatch:
     def _horizon(self, now_ms: float) -> Horizon:
         if (seen := self._seen) is None:
             return self._known
-        elapsed_ms = now_ms - seen.sent_ms
-        latest_ms = seen.steady_ms + round(elapsed_ms * (1 + DRIFT)) + TOLERANCE_MS
-        return self._known._replace(latest_ms=latest_ms)
+        latest_ms = seen.steady_ms + round((now_ms - seen.sent_ms) * (1 + DRIFT)) + TOLERANCE_MS
+        expected_ms = seen.steady_ms + round(now_ms - seen.received_ms)
+        return self._known._replace(latest_ms=latest_ms, expected_ms=expected_ms)
 
     def _remember(self, sample: Sample, epoch: str, last_token: int) -> None:
         if self._seen is None or sample.sent_ms >= self._seen.sent_ms:
             self._seen = sample
-        self._known = Horizon(None, last_token, epoch or self._known.epoch)
+        self._known = Horizon(last_token=last_token, epoch=epoch or self._known.epoch)
+
+    def _publish(self, before: Sample, sample: Sample, seen: Jumps, jumps: Jumps) -> None:
+        """Copy the record to all volumes. Pause them if Redis stepped back further than it had jumped ahead."""
+        volumes = {self.registry.volume, *self.fleet.volumes()}
+        self.clock.copy(jumps, volumes)
+        too_far_ms = seen.jumped_ms - jumps.jumped_ms - seen.slack_ms
+        if too_far_ms > TOLERANCE_MS and sample.redis_ms < before.redis_ms:
+            self.clock.pause("older", volumes)
+        self._saved_ms = float("-inf")
+
+    def _copy_if_stale(self, reading: ClockReading) -> None:
+        """The process that records a jump copies it to all volumes, unless it is killed in between."""
+        if reading.jumps.seq > reading.copied_seq:
+            self.clock.copy(reading.jumps, [self.registry.volume])
 
     def _recall(self, record: Continuity, sample: Sample) -> Sample | None:
         """What an earlier process of this host saw, by the clock since this boot; None if that proves nothing."""
@@ -204,9 +220,6 @@ class ClockWatch:
         if by_ms == 0:
             return jumps
         slack_ms = jumps.slack_ms + by_ms
-        went_back = by_ms < 0 and sample.redis_ms < before.redis_ms
-        if slack_ms < -TOLERANCE_MS and went_back:
-            self.clock.pause("older", {self.registry.volume, *self.fleet.volumes()})
         return Jumps(jumps.seq + 1, jumps.jumped_ms + by_ms, slack_ms if slack_ms >= TOLERANCE_MS else 0)
 
     def _record(self, seen: Jumps, jumps: Jumps) -> bool:

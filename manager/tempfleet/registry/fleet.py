@@ -133,10 +133,7 @@ class Fleet:
         """Reap every volume once, in one round trip. A volume whose script failed gets the error as its value."""
         volumes = list(volumes)
         replies = self.store.run_each(
-            [
-                ("reap", self._keys(volume), {"limit": MAX_BATCH, "latest_ms": horizon.latest})
-                for volume in volumes
-            ]
+            [("reap", self._keys(volume), {"limit": MAX_BATCH, **horizon.times}) for volume in volumes]
         )
         return {
             volume: reply if isinstance(reply, RegistryError) else Reaped.of(reply)

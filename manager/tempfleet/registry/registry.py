@@ -174,7 +174,7 @@ class Registry(KeeperRegistry):
 
     def reap(self, *, limit: int = MAX_BATCH, horizon: Horizon = UNKNOWN) -> Reaped:
         """Give back up to *limit* files of expired claims, and end ended keepers; repeat while ``more``."""
-        return Reaped.of(self._run("reap", limit=limit, latest_ms=horizon.latest))
+        return Reaped.of(self._run("reap", limit=limit, **horizon.times))
 
     def revive(self, paths: Iterable[str]) -> dict[str, str]:
         """Make dead letters due at once. Returns the code of each path: revived or absent."""
@@ -251,7 +251,7 @@ class Registry(KeeperRegistry):
     def _claim(self, horizon: Horizon, **args: Any) -> Claim:
         reply = self._run(
             "claim",
-            latest_ms=horizon.latest,
+            **horizon.times,
             last_token=horizon.last_token,
             known_epoch=horizon.epoch,
             **args,

@@ -148,9 +148,12 @@ class VolumeStats:
     @property
     def pause(self) -> Pause | None:
         """None if expired files are deleted."""
-        until, _, reason = self.meta.get("pause", "").partition(" ")
-        left_ms = int(until or 0) - (self.now_ms - self.slack_ms)
-        return Pause(reason, left_ms / 1000) if left_ms > 0 else None
+        if "pause" not in self.meta:
+            return None
+        start, end, reason = self.meta["pause"].split(" ")
+        steady_ms = self.now_ms - int(self.meta.get("jumped_ms", 0))
+        is_over = not int(start) <= steady_ms < int(end)
+        return None if is_over else Pause(reason, (int(end) - steady_ms) / 1000)
 
     @property
     def imbalance(self) -> int:

@@ -69,18 +69,22 @@ class Horizon(NamedTuple):
     nothing.
 
     Attributes:
-        latest_ms: the time of Redis, without its jumps, is this at most; None if it is not known.
+        latest_ms, expected_ms: the time of Redis, without its jumps, at most and at least; None if it is not known.
         last_token, epoch: of the volume.
     """
 
     latest_ms: int | None = None
+    expected_ms: int | None = None
     last_token: int = 0
     epoch: str = ""
 
     @property
-    def latest(self) -> int | str:
-        """As scripts take it."""
-        return "" if self.latest_ms is None else self.latest_ms
+    def times(self) -> dict[str, int | str]:
+        """As scripts take them."""
+        return {
+            "latest_ms": "" if self.latest_ms is None else self.latest_ms,
+            "expected_ms": "" if self.expected_ms is None else self.expected_ms,
+        }
 
 
 UNKNOWN = Horizon()

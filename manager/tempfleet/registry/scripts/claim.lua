@@ -16,10 +16,11 @@
                             named files that the caller registered last and nobody else shares (flag s)
   ARGV[6]   aside     int   1: also claim named files that are in quarantine and not due yet
   ARGV[7]   due       int   1: claim only those of the named files that are due
-  ARGV[8]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
-  ARGV[9]   last_token  int  the last token of the volume that the caller knows, and its
-  ARGV[10]  known_epoch str  epoch, '' for none. If Redis has less than that, nothing is claimed.
-  ARGV[11+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
+  ARGV[8]   latest_ms   int  see lib/horizon.lua; '' if the caller does not know it
+  ARGV[9]   expected_ms int
+  ARGV[10]  last_token  int  the last token of the volume that the caller knows, and its
+  ARGV[11]  known_epoch str  epoch, '' for none. If Redis has less than that, nothing is claimed.
+  ARGV[12+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
                       the caller got it when it registered the file
 
   Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, path, record, attempts, ...}
@@ -29,7 +30,7 @@
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
   Cost     O(limit * log N); never KEYS, never SCAN, never unbounded; removes before it adds.
-  Uses     number, clock, slack, pause, jumped, horizon, record, schema
+  Uses     number, clock, slack, jumped, pause, horizon, record, schema
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
 local is_own, by_name = until_ms == 'own', until_ms ~= ''

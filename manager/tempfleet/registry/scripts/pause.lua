@@ -1,7 +1,7 @@
 --[[
   pause: let no deadline pass for a while.
 
-  KEYS[1]  meta        hash  pause -> "<until ms> <reason>", epoch, last token
+  KEYS[1]  meta        hash  pause -> "<from ms> <until ms> <reason>", jumped_ms, epoch, last token
   ARGV[1]  now_ms      int   '' for the server's clock
   ARGV[2]  pause_ms    int   how long
   ARGV[3]  reason      str   ahead: Redis's clock is ahead of a host that starts for the first time
@@ -12,7 +12,7 @@
   Returns  1, or 0 if nothing changed: such a pause was made not long ago, or there is no registry to be ahead of
   Atomic   one key.
   Cost     O(1); removes before it adds. Afterwards no process knows a later token, so one loss makes one pause.
-  Uses     number, clock, slack, pause
+  Uses     number, clock, jumped, pause
 ]]
 local ms, last, again = tonumber(pause_ms), tonumber(last_token), tonumber(again_ms)
 if not (ms and last and again) or not (reason == 'ahead' or reason == 'older') then
@@ -22,13 +22,14 @@ if reason == 'ahead' and not redis.call('HGET', meta, 'epoch') then
   return 0
 end
 local token = tonumber(redis.call('HGET', meta, 'token') or 0)
-local began = tonumber(pause_until or 0) - ms
-if pause_reason == reason and past >= began and past < began + ms + again and token >= last then
+local steady = now - jumped
+local is_recent = pause_from and steady >= tonumber(pause_from) and steady < tonumber(pause_until) + again
+if is_recent and pause_reason == reason and token >= last then
   return 0
 end
 
 redis.call('HDEL', meta, 'pause')
-redis.call('HSET', meta, 'pause', whole(past + ms) .. ' ' .. reason)
+redis.call('HSET', meta, 'pause', whole(steady) .. ' ' .. whole(steady + ms) .. ' ' .. reason)
 if reason == 'older' then
   redis.call('HSET', meta, 'token', whole(math.max(token, last, now_us)))
 end

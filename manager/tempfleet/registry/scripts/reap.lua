@@ -18,14 +18,15 @@
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   limit     int   1..1000 files of expired claims, and as many keepers
-  ARGV[4]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
+  ARGV[4]   latest_ms   int  see lib/horizon.lua; '' if the caller does not know it
+  ARGV[5]   expected_ms int
 
   Returns  {recovered, unheld, more, total}: files taken from expired claims, files whose last keeper ended, 1 if
            there is more to reap, and the number of files that were ever taken from expired claims
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
            behind a claim, that file enters instead: the old file counts as replaced.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
-  Uses     number, clock, slack, pause, jumped, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
+  Uses     number, clock, slack, jumped, pause, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
 ]]
 local most = tonumber(limit)
 if not (most and most >= 1 and most <= 1000) then

@@ -10,7 +10,7 @@
   KEYS[7]   retries   hash  path -> failed attempts
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals and histogram buckets
-  KEYS[10]  meta      hash  schema, epoch, disk, last token, refused, slack_ms, pause
+  KEYS[10]  meta      hash  schema, epoch, disk, last token, refused, slack_ms, jumped_ms, pause
   KEYS[11]  keepers   zset  keeper -> end ms or +inf
   ARGV[1]   now_ms    int   '' for the server's clock
 
@@ -19,7 +19,7 @@
            lists of field, value
   Atomic   reads only.
   Cost     O(log N + fields of stats)
-  Uses     number, clock, slack, pause
+  Uses     number, clock, slack, jumped, pause
 ]]
 local due = pause and 0 or redis.call('ZCOUNT', registry, '-inf', whole(past))
 
