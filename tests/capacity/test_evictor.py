@@ -518,3 +518,17 @@ def test_a_veto_that_fails_ends_the_pass_and_is_not_called_for_every_file(
     assert (report.evicted, report.is_stuck) == (0, True)
     assert packages.module("guard").calls == 1
     assert len(entries(Path(manager.base_dir))) == 17
+
+
+def test_a_rewritten_file_is_evicted_by_its_new_identity(on_disk: MakeFull, clock: FakeClock) -> None:
+    manager = on_disk()
+    paths = fill(manager, *numbered(17))
+    for path in paths:
+        part = path.with_name("part")
+        part.write_bytes(b"y" * MIB)
+        os.replace(part, path)
+    clock.advance(60)
+    assert manager.evict(dry_run=True).evicted == manager.evict().evicted == 0
+    assert manager.stats().total("rewritten") == 17
+    assert manager.evict().evicted >= 7
+    assert_balanced(manager)

@@ -18,10 +18,16 @@ import pytest
 import redis
 
 from deletion_support import needs_linux, needs_root
-from support import assert_balanced, entries, snapshot, tree, wait_until
-from tempfleet import Outcome, Settings, TempFileManager
+from support import Packages, assert_balanced, entries, snapshot, tree, wait_until
+from tempfleet import Outcome, Settings, TempFileManager, Volume
+from tempfleet.cleanup.cleaner import Cleaner
 from tempfleet.deletion import failpoints
+from tempfleet.filesystem.inspection import inspect
+from tempfleet.filesystem.roots import Roots
+from tempfleet.filesystem.syscalls import Capabilities, System
 from tempfleet.records import Flag
+from tempfleet.registry.registry import Registry
+from tempfleet.registry.store import Store
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -439,3 +445,61 @@ def _die_after_the_move(manager: TempFileManager) -> None:
         )
     )
     manager.cleanup()
+
+
+GUARD = """
+from tempfleet.plugins import hookimpl
+
+@hookimpl
+def tempfleet_before_delete(files):
+    return [file.path for file in files]
+"""
+
+
+def test_the_record_of_a_rewritten_file_goes_over_to_it_although_a_plug_in_keeps_it(
+    packages: Packages, make_manager: MakeManager, base_dir: Path, clock: FakeClock
+) -> None:
+    packages.install("guard", GUARD)
+    manager = make_manager()
+    path = write(base_dir / "file")
+    manager.register(path, ttl=10)
+    rewrite(path)
+    clock.advance(10)
+    assert manager.cleanup_report().counts[Outcome.REWRITTEN] == 1
+    record = manager.get_record(path)
+    assert record is not None and record.last_error == "" and record.deadline_ms > clock.now_ms
+    assert_balanced(manager)
+
+
+def test_a_rewritten_file_makes_room_for_another_one(
+    make_manager: MakeManager, base_dir: Path, clock: FakeClock
+) -> None:
+    manager = make_manager(max_files=1, quota="evict")
+    path = write(base_dir / "file")
+    manager.register(path)
+    rewrite(path)
+    clock.advance(10)
+    manager.register(write(base_dir / "another"))
+    assert not path.exists()
+    assert_balanced(manager)
+
+
+@pytest.mark.parametrize("change", ["rewrite", "write to it"])
+def test_without_birth_times_the_last_change_counts_as_the_birth(
+    store: Store, clock: FakeClock, base_dir: Path, change: str
+) -> None:
+    settings = Settings.load(base_dir=str(base_dir), audit_log="")
+    volume = Registry(store, Volume("web-1", str(base_dir)))
+    with Roots.open(settings, system=System(Capabilities())) as roots:
+        path = write(base_dir / "file")
+        volume.register([inspect(str(path), roots, ttl_ms=10_000)])
+        if change == "rewrite":
+            rewrite(path)
+        else:
+            write(path, "a new one")
+        clock.advance(10)
+        cleaner = Cleaner(volume, roots, settings)
+        assert cleaner.clean_due().counts[Outcome.REWRITTEN] == 1
+        clock.advance(10)
+        assert cleaner.clean_due().deleted == 1
+    assert not path.exists()

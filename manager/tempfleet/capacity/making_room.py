@@ -24,7 +24,7 @@ from ..cleanup import Cause, Cleaner, CleanupReport
 from ..errors import PluginFailed
 from ..logs import logger
 from ..plugins import Candidate, Policy
-from ..records import GONE, FileRecord, NewFile, State
+from ..records import GONE, KEPT, FileRecord, NewFile, Outcome, State
 from .selection import Shortfall, choose
 
 PATIENCE_SECONDS = 10.0
@@ -146,10 +146,13 @@ class Room:
         return list(paths)
 
     def _delete(self, paths: list[str]) -> bool:
-        """Returns whether a file counts no longer: it was deleted or quarantined, or it was missing."""
+        """
+        Returns whether a file counts no longer: it was deleted or quarantined, or it was missing. Or it was rewritten;
+        then it can be deleted the next time.
+        """
 
         def pass_over(report: CleanupReport) -> None:
-            kept = (deletion.path for deletion in report.latest if deletion.outcome not in GONE)
+            kept = (deletion.path for deletion in report.latest if deletion.outcome in KEPT)
             self._passed_over.update(kept)
 
         until_ms = self.registry.now_ms()
@@ -160,7 +163,7 @@ class Room:
             report.deleted,
             report.freed_bytes,
         )
-        return any(report.counts[outcome] for outcome in GONE) or report.set_aside > 0
+        return any(report.counts[outcome] for outcome in (*GONE, Outcome.REWRITTEN)) or report.set_aside > 0
 
     def _reap(self) -> bool:
         """Returns whether files wait again: their hold has ended, or the process that claimed them is gone."""

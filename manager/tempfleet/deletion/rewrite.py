@@ -11,7 +11,8 @@ A file counts as the rewrite of a registered one only if nobody but the owner ca
 - It was born after the registration. If the file system stores no birth time, its last change counts as its birth.
 
 The two times are of two clocks, so ages are compared, not times: a host whose clock is wrong sees the same. The birth
-time has the ticks of the kernel's clock, so up to TICK_NS before the registration count as after it.
+time has the ticks of the kernel's clock, so up to TICK_NS before the registration count as after it; a slow answer of
+Redis adds its time. The owner of the registered file moved the other one there, so a mistake harms nobody else.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ class Session:
 
     def registered_here_ns(self, record: FileRecord) -> int | None:
         """
-        When *record* was registered, by this host's clock; None if there is no registry to ask. It is never too early,
-        and too late by the time of one reply of Redis at most, which is asked once per session.
+        When *record* was registered, by this host's clock; None if there is no registry to ask. It is never too late,
+        and too early by the time of one reply of Redis at most, which is asked once per session.
         """
         if self._ahead_ns is None:
             self._ahead_ns = self._redis_ahead_ns(record.path)
@@ -147,15 +147,14 @@ class Session:
 
     def _redis_ahead_ns(self, path: str) -> int | None:
         """How far Redis's clock is ahead of this host's. This process may be stopped meanwhile, so it tries again."""
-        for _ in range(_TRIES):
-            began = time.monotonic()
-            now_ms, _records = self.promises.read([path])
-            if not now_ms:
+        samples: list[tuple[float, int]] = []
+        while len(samples) < _TRIES and (not samples or samples[-1][0] > _QUICK_SECONDS):
+            began, now_ns = time.monotonic(), time.time_ns()
+            redis_ms, _ = self.promises.read([path])
+            if not redis_ms:
                 return None
-            ahead_ns = now_ms * 1_000_000 - time.time_ns()
-            if time.monotonic() - began < _QUICK_SECONDS:
-                break
-        return ahead_ns
+            samples.append((time.monotonic() - began, redis_ms * 1_000_000 - now_ns))
+        return min(samples)[1]
 
     def go_on(self) -> None:
         """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""
