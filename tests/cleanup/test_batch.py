@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,34 +14,29 @@ from tempfleet.testing import FakeClock
 
 
 @pytest.fixture
-def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The monotonic clock of the holder, in seconds; tests set it."""
+def since_boot(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The clock of the holder, in seconds since the boot; tests set it."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("tempfleet.cleanup.batch.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("tempfleet.cleanup.batch.boot_seconds", lambda: clock.now)
     return clock
 
 
 def test_a_quarter_of_the_lease_is_reserved_for_the_last_unlink_and_the_ack(
-    registry: Registry, monotonic: SimpleNamespace
+    registry: Registry, since_boot: SimpleNamespace
 ) -> None:
     lease = Lease(registry, lease_ms=1000)
-    monotonic.now = 0.749
-    assert lease.holds()
-    monotonic.now = 0.75
-    assert not lease.holds()
+    assert lease.end == 0.75
 
 
 @pytest.mark.parametrize(("seconds", "is_granted"), [(0.999, True), (1, False)])
 def test_an_extension_that_the_registry_refuses_ends_the_lease_at_once(
-    registry: Registry, clock: FakeClock, monotonic: SimpleNamespace, seconds: float, is_granted: bool
+    registry: Registry, clock: FakeClock, since_boot: SimpleNamespace, seconds: float, is_granted: bool
 ) -> None:
     registry.register([NewFile("/base/file", 1, 10, "g1.2.3")])
     clock.advance(1)
     lease = Lease(registry, lease_ms=1000)
     claim = registry.claim(limit=1, lease_ms=1000)
     clock.advance(seconds)  # the registry's clock is ahead of the holder's
-    monotonic.now = 0.25
+    since_boot.now = 0.25
     lease.extend(claim.token)
-    assert lease.holds() == is_granted
-    monotonic.now = 0.999
-    assert lease.holds() == is_granted
+    assert lease.end == (1.0 if is_granted else -math.inf)

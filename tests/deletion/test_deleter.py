@@ -301,7 +301,7 @@ def test_no_file_is_deleted_after_may_go_on_returns_false(tmp_path: Path, roots:
     paths = [tmp_path / "data" / str(n) for n in range(5)]
     for path in paths:
         path.touch()
-    answers = iter([True, True, False])
+    answers = iter([True] * 4 + [False])  # before each file, and right before its unlink
     records = [registered(roots, path) for path in paths]
     done = list(Deleter(roots, roots.settings).delete(records, token=7, may_go_on=lambda: next(answers)))
     assert len(done) == 2

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from ..cleanup import boot_seconds
 from ..records import NewFile
 from ..registry import Fleet
 from ..settings import Settings
@@ -50,12 +49,12 @@ class HostTotals:
         self._read_at = float("-inf")
 
     def _is_stale(self) -> bool:
-        if time.monotonic() > self._read_at + FRESH_SECONDS:
+        if boot_seconds() > self._read_at + FRESH_SECONDS:
             return True
         return any(limit and self._added[name] > limit / 100 for name, limit in self.limits.items())
 
     def _read(self) -> None:
-        self._read_at = time.monotonic()
+        self._read_at = boot_seconds()
         volumes = self.fleet.stats(self.fleet.volumes(host=self.host)).values()
         self._totals = {
             "files": sum(stats.active - stats.total("aside") for stats in volumes),

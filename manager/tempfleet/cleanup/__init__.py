@@ -21,7 +21,7 @@ Does not: unlink (deletion/ does), or change a record except by a script of the 
 from .cause import Cause
 from .cleaner import Cleaner
 from .clock_watch import ClockWatch
-from .host_clock import HostClock, SystemClock
+from .host_clock import HostClock, SystemClock, boot_seconds
 from .preview import CREATION_SECONDS, NOT_CREATED, may_be_in_creation
 from .promises import RegistryPromises
 from .report import CleanupReport
@@ -36,5 +36,6 @@ __all__ = [
     "HostClock",
     "RegistryPromises",
     "SystemClock",
+    "boot_seconds",
     "may_be_in_creation",
 ]

@@ -1,13 +1,14 @@
 """
-A claim as its holder sees it: the remaining lease time, and the outcome of each file so far.
+A claim as its holder sees it: the remaining lease time, and the outcome of each file so far. And the time for all
+claims of one clean-up.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 
 from ..deletion import Quarantined
 from ..errors import LeaseLost, RegistryUnavailable
@@ -15,42 +16,68 @@ from ..logs import logger
 from ..records import GONE, Deletion
 from ..registry import Claim, Registry
 from .cause import Cause
+from .host_clock import boot_seconds
+
+USABLE = 0.75
+"""The share of a lease in which its holder may delete."""
 
 
 class Lease:
     """
-    The remaining time of a claim, measured on the monotonic clock from *before* the claim was sent.
+    The remaining time of a claim, measured on the clock since the boot from *before* the claim was sent.
 
-    So a holder stops before the registry gives its files to another claim, whatever the wall clock does. A quarter of
-    the lease is reserved for the last unlink and the ack.
+    So a holder stops before the registry gives its files to another claim, whatever the wall clock does, and also if
+    the process or the host was suspended. A quarter of the lease is reserved for the last unlink and the ack.
+
+    Attributes:
+        end: when the holder stops, by ``boot_seconds``.
     """
 
     def __init__(self, registry: Registry, *, lease_ms: int) -> None:
         self.registry = registry
         self.lease_ms = lease_ms
         self.seconds = lease_ms / 1000
-        self._granted = self._requested = time.monotonic()
-
-    def holds(self) -> bool:
-        return time.monotonic() < self._granted + self.seconds * 0.75
+        self._requested = boot_seconds()
+        self.end = self._requested + self.seconds * USABLE
 
     def extend(self, token: int) -> None:
         """
         Request the full time again, if a quarter of it is over since the last request. If the registry does not
         answer, the lease keeps its old end.
         """
-        now = time.monotonic()
+        now = boot_seconds()
         if now < self._requested + self.seconds / 4:
             return
         self._requested = now
         try:
             self.registry.extend(token, lease_ms=self.lease_ms)
-            self._granted = now
+            self.end = now + self.seconds * USABLE
         except LeaseLost:
-            self._granted = -math.inf
+            self.end = -math.inf
             logger.info("Claim %d ran out before it was settled; its files are left to the next claim", token)
         except RegistryUnavailable as exc:
             logger.warning("Claim %d could not be extended: %s", token, exc)
+
+
+class Budget:
+    """
+    How long one clean-up may take.
+
+    Attributes:
+        end: when it ends, by ``boot_seconds``.
+        is_stopped: whether the caller ended it before.
+    """
+
+    def __init__(self, seconds: float | None, stop: Event | None) -> None:
+        self.end = math.inf if seconds is None else boot_seconds() + seconds
+        self.is_stopped: Callable[[], bool] = _never if stop is None else stop.is_set
+
+    def holds(self) -> bool:
+        return boot_seconds() < self.end and not self.is_stopped()
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from threading import Event
 
 from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
 from ..filesystem import Roots
@@ -20,7 +19,8 @@ from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
 from ..threads import SignalSafeCall
-from .batch import Batch
+from .batch import Batch, Budget
+from .host_clock import boot_seconds
 from .preview import Preview, unless_in_creation
 from .report import CleanupReport
 from .retry import RetryPolicy
@@ -63,12 +63,14 @@ class BatchRunner:
         self.retry = RetryPolicy.of(settings)
         self._seconds_a_file = 0.0
 
-    def run(self, batch: Batch, may_start: Callable[[], bool], report: CleanupReport) -> None:
+    def run(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
         """Delete the files of *batch*, settle all of them, and add them to *report*."""
-        claim, lease, halt = batch.claim, batch.lease, Event()
+        claim, lease, halted = batch.claim, batch.lease, False
+        end, is_stopped = budget.end, budget.is_stopped
 
-        def may_go_on() -> bool:
-            return lease.holds() and not halt.is_set() and may_start()
+        def may_go_on() -> bool:  # twice for each file, so it reads one clock
+            now = boot_seconds()
+            return now < lease.end and now < end and not (halted or is_stopped())
 
         calls: list[SignalSafeCall] = []
         began = time.monotonic()
@@ -83,7 +85,7 @@ class BatchRunner:
                 while not call.wait(SIGNAL_SECONDS):
                     lease.extend(claim.token)
         finally:
-            halt.set()
+            halted = True
             for call in calls:
                 call.call_off()
                 call.wait()

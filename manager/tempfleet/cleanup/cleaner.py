@@ -9,7 +9,6 @@ any kind ends a batch early, the files that were not started are handed back at 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from ..reconciliation import InterruptedMoves, confirm_disk
 from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
-from .batch import Batch, Lease, batches_of
+from .batch import Batch, Budget, Lease, batches_of
 from .batch_runner import BatchRunner
 from .cause import Cause
 from .clock_watch import ClockWatch
@@ -255,21 +254,16 @@ class Cleaner:
         *,
         recovered: int,
     ) -> CleanupReport:
-        began = time.monotonic()
-        end = math.inf if budget_seconds is None else began + budget_seconds
-
-        def may_start() -> bool:
-            return time.monotonic() < end and not (stop is not None and stop.is_set())
-
+        began, budget = time.monotonic(), Budget(budget_seconds, stop)
         round_trips = self.registry.store.round_trips
-        self.interrupted_moves.recover(may_start, self._recovered_ever)
+        self.interrupted_moves.recover(budget.holds, self._recovered_ever)
         report = CleanupReport(recovered=recovered)
         for batch in batches:
-            self.runner.run(batch, may_start, report)
+            self.runner.run(batch, budget, report)
             report.batches += 1
             if progress is not None:
                 progress(report)
-            if not may_start():
+            if not budget.holds():
                 report.finished = False
                 break
         report.seconds = time.monotonic() - began

@@ -7,11 +7,21 @@ They never decide when a file is due. So a wrong clock of a host makes no file e
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ..registry import Clock, server_clock
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+boot_seconds: Callable[[], float] = partial(
+    time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+)
+"""
+The time since the boot. It goes on while the host or the process is suspended; nobody can set it. Systems without
+CLOCK_BOOTTIME have only a clock that stops while the host is suspended.
+"""
 
 
 class HostClock(Protocol):
@@ -22,7 +32,7 @@ class HostClock(Protocol):
         """Another text after each boot; "" if the system has none."""
 
     def boot_ms(self) -> float:
-        """The time since the boot. It goes on while the host or the process is suspended; nobody can set it."""
+        """``boot_seconds`` in milliseconds."""
 
     def wall_ms(self) -> float:
         """The time since 1970, which may be wrong."""
@@ -30,8 +40,6 @@ class HostClock(Protocol):
 
 class SystemClock:
     """The clocks of the system."""
-
-    _boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     def __init__(self) -> None:
         try:
@@ -41,7 +49,7 @@ class SystemClock:
             self.boot_id = ""
 
     def boot_ms(self) -> float:
-        return time.clock_gettime(self._boot) * 1000
+        return boot_seconds() * 1000
 
     def wall_ms(self) -> float:
         return time.time() * 1000

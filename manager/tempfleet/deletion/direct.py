@@ -86,6 +86,8 @@ class Direct:
             return guarded.finish(plan.record, plan.root, plan.left, session)
         directory = _DIRECTORY in plan.record.flags
         if not (directory or session.secure):
+            if not session.may_go_on():
+                raise Stopped
             os.unlink(plan.name, dir_fd=plan.fd)
             faults.reach("direct.unlinked")
             return plan.expected

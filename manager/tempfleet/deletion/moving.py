@@ -115,6 +115,7 @@ def begin(plan: Plan, fd: int, name: str, session: Session, *, begun: str = "") 
 def rename_moved(plan: Plan, private: int, entry: str, new_name: str, session: Session) -> None:
     """Give *entry*, which was proven to be the file of *plan*, the name of its next state."""
     try:
+        session.go_on()
         os.rename(entry, new_name, src_dir_fd=private, dst_dir_fd=private)
     except BaseException:
         take_back(plan, private, entry, session)
@@ -126,8 +127,8 @@ def destroy(plan: Plan, private: int, entry: str, session: Session) -> int:
     """
     Remove what was proven to be the registered object. Returns the freed bytes of a directory.
 
-    If it cannot be removed, it gets its name back, so that a person finds it there. If the time runs out, it stays
-    where it is, and the next claim goes on with it.
+    If it cannot be removed, it gets its name back, so that a person finds it there. If the time runs out, a plain file
+    gets its name back. What was begun stays where it is, and the next claim goes on with it.
     """
     directory = _DIRECTORY in plan.record.flags
     try:
@@ -136,6 +137,10 @@ def destroy(plan: Plan, private: int, entry: str, session: Session) -> int:
         freed = 0  # an earlier claimer, slow but alive, removed it
     except OSError:
         take_back(plan, private, entry, session)
+        raise
+    except Stopped:
+        if not takes_long(plan.record, session):
+            take_back(plan, private, entry, session)
         raise
     session.inside -= 1
     faults.reach("guarded.unlinked")

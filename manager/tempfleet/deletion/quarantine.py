@@ -173,6 +173,7 @@ def _move(plan: Plan, moved: str, aside: Entry, session: Session) -> Deletion | 
         faults.reach("set-aside.noted")
         # A plan of the direct way: nobody else can have put another file under the name.
         if plan.expected.way is _DIRECT_WAY:
+            session.go_on()
             os.rename(plan.name, aside.name, src_dir_fd=plan.fd, dst_dir_fd=private)
             objection = None
         else:

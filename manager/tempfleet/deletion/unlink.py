@@ -49,6 +49,7 @@ def remove(fd: int, name: str, session: Session, *, directory: bool, exclusive: 
         if not secure.overwrite(fd, name, session.may_go_on):
             raise Stopped
         faults.reach("secure.overwritten")
+    session.go_on()
     os.unlink(name, dir_fd=fd)
     return 0
 
@@ -71,6 +72,7 @@ def _remove_tree(fd: int, name: str, session: Session) -> int:
     finally:
         os.close(top)
     faults.reach("tree.emptied")
+    session.go_on()
     os.rmdir(name, dir_fd=fd)
     return emptying.freed_bytes
 
@@ -95,10 +97,9 @@ class _Emptying:
         with os.scandir(self._fd) as entries:
             for entry in entries:
                 is_empty = False
-                self._session.go_on()
                 if not entry.is_dir(follow_symlinks=False):
                     self._unlink(self._fd, entry.name)
-                elif not _removed(self._fd, entry.name):
+                elif not self._rmdir(self._fd, entry.name):
                     self._drain(entry.name)
         return is_empty
 
@@ -111,14 +112,13 @@ class _Emptying:
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    self._session.go_on()
                     if not entry.is_dir(follow_symlinks=False):
                         self._unlink(fd, entry.name)
-                    elif not _removed(fd, entry.name):
+                    elif not self._rmdir(fd, entry.name):
                         self._move_up(fd, entry.name)
         finally:
             os.close(fd)
-        _removed(self._fd, name)  # if it was filled again, the next pass finds it
+        self._rmdir(self._fd, name)  # if it was filled again, the next pass finds it
 
     def _move_up(self, fd: int, name: str) -> None:
         while True:
@@ -139,6 +139,7 @@ class _Emptying:
             regular = stat.S_ISREG(status.st_mode)
             if regular and self._session.secure and not secure.overwrite(fd, name, self._session.may_go_on):
                 raise Stopped
+            self._session.go_on()
             os.unlink(name, dir_fd=fd)
         except FileNotFoundError:
             return
@@ -146,18 +147,18 @@ class _Emptying:
         if regular and status.st_nlink == 1:
             self.freed_bytes += min(status.st_size, status.st_blocks * 512)
 
-
-def _removed(fd: int, name: str) -> bool:
-    """rmdir. Returns False if the directory is not empty."""
-    try:
-        os.rmdir(name, dir_fd=fd)
-    except FileNotFoundError:
+    def _rmdir(self, fd: int, name: str) -> bool:
+        """Returns False if the directory is not empty."""
+        self._session.go_on()
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except FileNotFoundError:
+            return True
+        except OSError as exc:
+            if exc.errno not in _NOT_EMPTY:
+                raise
+            return False
         return True
-    except OSError as exc:
-        if exc.errno not in _NOT_EMPTY:
-            raise
-        return False
-    return True
 
 
 def undo_creation(roots: Roots, name: str) -> None:

@@ -8,12 +8,11 @@ leaves the record alone (CREATION_SECONDS). If creating takes longer, the file i
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
-from ..cleanup import CREATION_SECONDS
+from ..cleanup import CREATION_SECONDS, boot_seconds
 from ..records import FileRecord
 
 Made = TypeVar("Made")
@@ -44,12 +43,12 @@ class Created(Generic[Made]):
     ) -> None:
         self._delete = delete
         self._entered_by = self._registered_by = 0
-        began = time.monotonic()
+        began = boot_seconds()
         self.record = register(self)
         self._registered_by = os.getpid()
         try:
             self.made = make(os.path.basename(self.record.path))
-            if time.monotonic() - began > CREATION_SECONDS / 2:
+            if boot_seconds() - began > CREATION_SECONDS / 2:
                 self.record = register(self)
             self.record = identify(self.record)
         except BaseException:
