@@ -7,7 +7,8 @@ A file counts as the rewrite of a registered one only if nobody but the owner ca
 
 - The old one was registered as a plain file in the base directory. A name that ``create()`` made is proof by itself:
   its deadline counts for whatever has that name, so nothing replaces it until its record has an identity.
-- The new one is a plain file of the same owner, with one hard link.
+- The new one is a plain file of the same owner, with one hard link. Nobody else can put one there: if root works in
+  another user's base directory, that user can exchange root's files, so none of them counts.
 - It was born after the registration. If the file system stores no birth time, its last change counts as its birth.
 
 The two times are of two clocks, so ages are compared, not times: a host whose clock is wrong sees the same. The birth
@@ -53,8 +54,8 @@ def or_rewritten(result: Deletion | Quarantined, session: Session) -> Deletion |
 
 
 def _may_be_rewritten(record: FileRecord, session: Session) -> bool:
-    is_plain = not _NO_PLAIN_FILE.intersection(record.flags)
-    return is_plain and record.path.startswith(session.roots.base.prefix)
+    base, is_plain = session.roots.base, not _NO_PLAIN_FILE.intersection(record.flags)
+    return is_plain and record.path.startswith(base.prefix) and base.keeps_names_of(record.uid)
 
 
 def _look(record: FileRecord, root: Root, session: Session) -> tuple[Rewrite | None, str]:

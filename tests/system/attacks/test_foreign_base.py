@@ -84,7 +84,7 @@ def test_what_root_creates_there_is_deleted_in_time(
     clock.advance(11)
     assert manager.cleanup() == 2
     assert os.listdir(foreign) == [".tempfleet-0"]
-    assert sorted(os.listdir(foreign / ".tempfleet-0")) == ["audit.log", "clock.json"]
+    assert set(os.listdir(foreign / ".tempfleet-0")) <= {"audit.log", "clock.json"}
     assert_balanced(manager)
 
 
