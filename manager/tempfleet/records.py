@@ -228,6 +228,21 @@ class Rewrite(NamedTuple):
         return max(now_ns - self.changed_ns, 0) // 1_000_000
 
 
+class Obstacle(NamedTuple):
+    """
+    What stands against deleting a directory: an entry in it that has to stay.
+
+    Attributes:
+        path: of that entry.
+        reason: one of the words of deletion/promises.py.
+        until_ms: when it no longer stands against it, by the Redis clock; None if that is unknown.
+    """
+
+    path: str
+    reason: str
+    until_ms: int | None = None
+
+
 class Deletion(NamedTuple):
     """
     The deleter's result for one file.
@@ -239,6 +254,7 @@ class Deletion(NamedTuple):
         freed_bytes: bytes that the disk got back; 0 for a file with another hard link or an open reader.
         reason: one short word for people and metrics ("symlink", "EACCES"), "" if nothing went wrong.
         rewrite: the new object, if the outcome is REWRITTEN.
+        obstacle: for a directory that is busy, the entry in it that has to stay; else None.
     """
 
     record: FileRecord
@@ -247,6 +263,12 @@ class Deletion(NamedTuple):
     freed_bytes: int = 0
     reason: str = ""
     rewrite: Rewrite | None = None
+    obstacle: Obstacle | None = None
+
+    @classmethod
+    def blocked(cls, record: FileRecord, way: Way, obstacle: Obstacle) -> Deletion:
+        """A directory stays, because an entry in it has to stay."""
+        return cls(record, Outcome.BUSY, way, reason=obstacle.reason, obstacle=obstacle)
 
     @property
     def path(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import redis
 
-from tempfleet import HostLive, RegistryError, Volume
+from tempfleet import HostLive, RegistryError, SchemaMismatch, Volume
 from tempfleet.records import NewFile
 from tempfleet.registry.fleet import Fleet
-from tempfleet.registry.values import Nack
+from tempfleet.registry.values import Horizon, Nack
 from tempfleet.testing import FakeClock
 
 WEB1, WEB2 = Volume("web-1", "/base"), Volume("web-2", "/base")
@@ -120,10 +120,12 @@ def test_what_is_registered_among_paths_is_read_from_all_volumes_in_one_round_tr
     paths = [f"/base/{name}" for name in (*names, "unknown")]
     fleet.inside([WEB1], paths)
     before = fleet.store.round_trips
-    now_ms, found = fleet.inside([WEB1, other.volume], paths)
+    found = fleet.inside([WEB1, other.volume], paths)
     assert fleet.store.round_trips - before == 1
-    assert now_ms == began_ms + 2000
-    assert {inside.path.removeprefix("/base/"): inside[1:] for inside in found[WEB1]} == {
+    own, others = found[WEB1], found[other.volume]
+    assert not isinstance(own, RegistryError)
+    assert {inside.now_ms for inside in own} == {began_ms + 2000}
+    assert {inside.path.removeprefix("/base/"): (inside.kind, inside.until_ms) for inside in own} == {
         "due": ("due", began_ms + 1000),
         "promised": ("promised", began_ms + 1_000_000),
         "held": ("held", began_ms + 1_000_000),
@@ -134,5 +136,28 @@ def test_what_is_registered_among_paths_is_read_from_all_volumes_in_one_round_tr
         "dead early": ("promised", began_ms + 1_000_000),
         "retried": ("promised", began_ms + 2500),
     }
-    assert found[other.volume] == [("/base/promised", "promised", began_ms + 5000)]
-    assert fleet.inside([], paths) == (0, {})
+    assert others == [("/base/promised", "promised", began_ms + 5000, began_ms + 2000)]
+    assert fleet.inside([], paths) == {}
+
+
+def test_a_clock_that_jumped_ahead_makes_nothing_in_a_directory_due(fleet: Fleet, clock: FakeClock) -> None:
+    fleet.registry(WEB1).register([NewFile("/base/a", 1000)])
+    horizon = Horizon(clock.now_ms + 500)
+    clock.advance(5)
+    (jumped,) = fleet.inside([WEB1], ["/base/a"], horizon=horizon).values()
+    (due,) = fleet.inside([WEB1], ["/base/a"]).values()
+    assert not isinstance(jumped, RegistryError)
+    assert not isinstance(due, RegistryError)
+    assert [(inside.kind, inside.until_ms) for inside in jumped] == [("promised", clock.now_ms - 4000)]
+    assert [inside.kind for inside in due] == ["due"]
+
+
+def test_a_volume_that_cannot_be_read_does_not_hide_the_others(fleet: Fleet) -> None:
+    for volume in (WEB1, WEB2):
+        fleet.registry(volume).register([NewFile("/base/a", 1000)])
+    fleet.store.client.hset(fleet.registry(WEB2).keys["meta"], "schema", "1")
+    found = fleet.inside([WEB1, WEB2], ["/base/a"])
+    readable = found[WEB1]
+    assert not isinstance(readable, RegistryError)
+    assert [inside.kind for inside in readable] == ["promised"]
+    assert isinstance(found[WEB2], SchemaMismatch)

@@ -8,18 +8,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from threading import Event
 
-from ..deletion import Quarantined
+from ..deletion import CLAIMED, PROMISED, Quarantined
 from ..errors import LeaseLost, RegistryUnavailable
 from ..logs import logger
-from ..records import GONE, Deletion
+from ..records import GONE, Deletion, FileRecord, Flag
 from ..registry import Claim, Registry
 from .cause import Cause
 from .host_clock import boot_seconds
 
 USABLE = 0.75
 """The share of a lease in which its holder may delete."""
+
+_DIRECTORY = Flag.DIRECTORY.value
+
+
+def contents_first(records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
+    """
+    The records in groups: the files, then the directories, the deepest first. So whatever was claimed together with a
+    directory is deleted, or kept, before the directory is looked at.
+    """
+    directories = [record for record in records if _DIRECTORY in record.flags]
+    if not directories:
+        yield records
+        return
+    yield [record for record in records if _DIRECTORY not in record.flags]
+    directories.sort(key=depth_of, reverse=True)
+    for _, group in groupby(directories, depth_of):
+        yield list(group)
+
+
+def depth_of(record: FileRecord) -> int:
+    return record.path.count("/")
 
 
 class Lease:
@@ -84,14 +106,26 @@ def _never() -> bool:
 class Batch:
     """
     A claim with its lease, the cause of the deletions, and their results so far.
+
+    Attributes:
+        may_postpone: a directory that a file in it keeps is tried again later, because that file may go first.
+        postponed: those directories; they are handed back.
     """
 
     claim: Claim
     lease: Lease
     cause: Cause
+    may_postpone: bool = False
     # Several threads append; append is atomic.
     deletions: list[Deletion] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    postponed: list[str] = field(default_factory=list)
+
+    def add(self, deletion: Deletion) -> None:
+        if self.may_postpone and deletion.reason in (PROMISED, CLAIMED):
+            self.postponed.append(deletion.path)
+        else:
+            self.deletions.append(deletion)
 
     def paths_left(self) -> set[str]:
         """Returns the paths of the files that are not gone."""
@@ -99,16 +133,27 @@ class Batch:
         return {record.path for record in self.claim.records if record.path not in gone}
 
 
-def batches_of(
-    pages: Iterable[list[str]], limit: int, claim: Callable[[Sequence[str]], Batch]
+def named_batches(
+    pages: Iterable[Sequence[str]], take: Callable[[Sequence[str]], Batch], *, limit: int
 ) -> Iterator[Batch]:
-    """Yields what *claim* takes of the named files, *limit* paths at a time. Each file is tried once."""
+    """
+    The batches that *take* makes of up to *limit* paths of *pages*, each path at most once. Only a directory that a
+    file in it keeps is tried again, after all other files, the deepest first.
+    """
+
+    def batches(paths: Sequence[str]) -> Iterator[Batch]:
+        for start in range(0, len(paths), limit):
+            if (batch := take(paths[start : start + limit])).claim.records:
+                yield batch
+
     # Files that were tried and are not gone; a file that is gone cannot be claimed again.
     tried: set[str] = set()
+    postponed: list[str] = []
     for page in pages:
-        fresh = [path for path in page if path not in tried]
-        for start in range(0, len(fresh), limit):
-            batch = claim(fresh[start : start + limit])
-            if batch.claim.records:
-                yield batch
-                tried |= batch.paths_left()
+        for batch in batches([path for path in page if path not in tried]):
+            batch.may_postpone = True
+            yield batch
+            tried |= batch.paths_left()
+            postponed += batch.postponed
+    postponed.sort(key=lambda path: path.count("/"), reverse=True)
+    yield from batches(postponed)

@@ -19,7 +19,7 @@ from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Fleet, Nack, Registry
 from ..settings import Settings
 from ..threads import SignalSafeCall
-from .batch import Batch, Budget
+from .batch import Batch, Budget, contents_first
 from .host_clock import boot_seconds
 from .preview import Preview, unless_in_creation
 from .report import CleanupReport
@@ -73,23 +73,27 @@ class BatchRunner:
             return now < lease.end and now < end and not (halted or is_stopped())
 
         calls: list[SignalSafeCall] = []
+        widest = 0
         began = time.monotonic()
         try:
             records = self._without_vetoed(batch)
             began = time.monotonic()
-            for chunk in self._chunks(records):
-                # Appended before the start, because a signal handler may raise as soon as the thread runs.
-                calls.append(SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)))
-                calls[-1].start()
-            for call in calls:
-                while not call.wait(SIGNAL_SECONDS):
-                    lease.extend(claim.token)
+            for group in contents_first(records):
+                first = len(calls)
+                for chunk in self._chunks(group):
+                    # Appended before the start, because a signal handler may raise as soon as the thread runs.
+                    calls.append(SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)))
+                    calls[-1].start()
+                for call in calls[first:]:
+                    while not call.wait(SIGNAL_SECONDS):
+                        lease.extend(claim.token)
+                widest = max(widest, len(calls) - first)
         finally:
             halted = True
             for call in calls:
                 call.call_off()
                 call.wait()
-            self._seconds_a_file = (time.monotonic() - began) * len(calls) / len(claim.records)
+            self._seconds_a_file = (time.monotonic() - began) * widest / len(claim.records)
             try:
                 self._settle(batch, report)
             finally:
@@ -125,7 +129,7 @@ class BatchRunner:
             if isinstance(result, Quarantined):
                 batch.quarantined.append(result)
             else:
-                batch.deletions.append(unless_in_creation(result, batch.claim.now_ms, batch.cause))
+                batch.add(unless_in_creation(result, batch.claim.now_ms, batch.cause))
 
     def _settle(self, batch: Batch, report: CleanupReport) -> None:
         claim, deletions = batch.claim, batch.deletions
@@ -149,7 +153,7 @@ class BatchRunner:
         report.add(deletions)
         report.set_aside += len(moved)
         report.latest_aside = [result.record for result in batch.quarantined]
-        report.handed_back += len(unstarted)
+        report.handed_back += len(unstarted) - len(batch.postponed)
         report.lost += len(claim.records) - settled
         for deletion in deletions:
             log(deletion)

@@ -23,13 +23,13 @@ from ..reconciliation import InterruptedMoves, confirm_disk
 from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
-from .batch import Batch, Budget, Lease, batches_of
+from .batch import Batch, Budget, Lease, named_batches
 from .batch_runner import BatchRunner
 from .cause import Cause
 from .clock_watch import ClockWatch
 from .host_clock import HostClock, host_clock_of
+from .nested import NestedPromises
 from .preview import Preview, is_due
-from .promises import RegistryPromises
 from .report import CleanupReport
 
 Progress = Callable[[CleanupReport], None]
@@ -54,13 +54,13 @@ class Cleaner:
         self.clock = ClockWatch(registry, roots, host_clock or host_clock_of(registry.store.clock))
         self.hooks = Hooks(plugins, registry, settings)
         self.roots = roots
-        self.deleter = Deleter(roots, settings, RegistryPromises(registry))
+        self.promises = NestedPromises(registry, lease_ms=settings.lease_ms, horizon=self.clock.horizon)
+        self.deleter = Deleter(roots, settings, self.promises)
         self.interrupted_moves = InterruptedMoves(registry, self.deleter)
-        self.previews = Preview(registry, self.deleter, self.hooks, settings)
+        self.previews = Preview(registry, self.deleter, self.promises, self.hooks, settings)
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
-        self._disk_confirmed = False
-        self._recovered_ever = 0
+        self._disk_confirmed, self._recovered_ever, self._patience = False, 0, 1
 
     def clean_due(
         self,
@@ -237,12 +237,12 @@ class Cleaner:
     ) -> CleanupReport:
         """Clean the files that *take* claims of the named ones, each at most once."""
 
-        def claim(paths: Sequence[str]) -> Batch:
+        def batch_of(paths: Sequence[str]) -> Batch:
             lease = Lease(self.registry, lease_ms=self.settings.lease_ms)
             return Batch(self.clock.claim(partial(take, paths)), lease, cause)
 
         self.check_volume()
-        batches = batches_of(pages, self.settings.batch_size, claim)
+        batches = named_batches(pages, batch_of, limit=self.settings.batch_size)
         return self._clean(batches, None, stop, progress, recovered=recovered)
 
     def _clean(
@@ -254,7 +254,8 @@ class Cleaner:
         *,
         recovered: int,
     ) -> CleanupReport:
-        began, budget = time.monotonic(), Budget(budget_seconds, stop)
+        seconds = None if budget_seconds is None else budget_seconds * self._patience
+        began, cut_offs, budget = time.monotonic(), self.promises.cut_offs, Budget(seconds, stop)
         round_trips = self.registry.store.round_trips
         self.interrupted_moves.recover(budget.holds, self._recovered_ever)
         report = CleanupReport(recovered=recovered)
@@ -266,6 +267,8 @@ class Cleaner:
             if not budget.holds():
                 report.finished = False
                 break
+        # If a directory is so large that looking at it takes longer than the budget, the next budget is twice as long.
+        self._patience = self._patience * 2 if self.promises.cut_offs > cut_offs else 1
         report.seconds = time.monotonic() - began
         self.clock.save(create=True)
         self._record(report, round_trips=self.registry.store.round_trips - round_trips)
@@ -289,5 +292,4 @@ class Cleaner:
             self.registry.observe(totals, histogram="duration", seconds=report.seconds)
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
-        if sum(report.counts.values()) or report.set_aside:
-            logger.info(report.summary())
+        report.log()

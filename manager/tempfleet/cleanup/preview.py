@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..deletion import Deleter
 from ..plugins import Hooks
-from ..records import Deletion, FileRecord, Outcome, State
+from ..records import GONE, Deletion, FileRecord, Outcome, State
 from ..registry import Registry
 from ..settings import Settings
+from .batch import contents_first
 from .cause import Cause
+from .nested import ExpectedPromises, NestedPromises
 
 CREATION_SECONDS = 2.0
 """create() registers a file before creating it. For this long, a missing created file may still appear."""
@@ -28,8 +30,16 @@ Wanted = Callable[[FileRecord], bool]
 class Preview:
     """Previews what a clean-up would do to files of one volume."""
 
-    def __init__(self, registry: Registry, deleter: Deleter, hooks: Hooks, settings: Settings) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        deleter: Deleter,
+        promises: NestedPromises,
+        hooks: Hooks,
+        settings: Settings,
+    ) -> None:
         self.registry = registry
+        self.promises = promises
         self.deleter = deleter
         self.hooks = hooks
         self.settings = settings
@@ -42,24 +52,49 @@ class Preview:
         early = cause is not Cause.EXPIRED
 
         def goes_early(record: FileRecord) -> bool:
-            return early and (cause.claims_quarantined or not record.is_quarantined)
+            return early and (cause.claims_quarantined or not record.is_quarantined) and wanted(record)
 
-        with self.deleter.preview(quarantine=self._has_quarantine and cause.quarantines) as look:
-            for page in self.registry.waiting_paths() if early else self.registry.due_paths():
-                now_ms, entries = self.registry.read(page)
-                records = [r for r in entries if r is not None and r.state is State.WAITING and wanted(r)]
-                due = [r for r in records if is_due(r, now_ms) or goes_early(r)]
-                yield from (unless_in_creation(result, now_ms, cause) for result in self._previews(due, look))
-            for page in self.registry.reapable_paths():
-                now_ms, entries = self.registry.read(page)
-                reaped = [
-                    r
-                    for r in entries
-                    if r is not None and wanted(r) and (r.expires_ms <= now_ms or goes_early(r))
-                ]
-                yield from (
-                    unless_in_creation(result, now_ms, cause) for result in self._previews(reaped, look)
-                )
+        promises = ExpectedPromises(self.promises, goes_early)
+        quarantine = self._has_quarantine and cause.quarantines
+        with self.deleter.preview(quarantine=quarantine, promises=promises) as look:
+            later: list[FileRecord] = []
+            now_ms = 0
+            for now_ms, records in self._claimable(wanted, goes_early, early=early):
+                # What is in a directory goes first, also if another page has it.
+                postponed = [record for record in records if early and record.is_directory]
+                others = [record for record in records if not (early and record.is_directory)]
+                yield from self._expected(others, promises, look, now_ms, cause)
+                later += postponed
+            yield from self._expected(later, promises, look, now_ms, cause)
+
+    def _claimable(
+        self, wanted: Wanted, goes_early: Wanted, *, early: bool
+    ) -> Iterator[tuple[int, list[FileRecord]]]:
+        """Pages of the records that a clean-up would claim, with the Redis clock (ms)."""
+        for page in self.registry.waiting_paths() if early else self.registry.due_paths():
+            now_ms, entries = self.registry.read(page)
+            waiting = [r for r in entries if r is not None and r.state is State.WAITING and wanted(r)]
+            yield now_ms, [r for r in waiting if is_due(r, now_ms) or goes_early(r)]
+        for page in self.registry.reapable_paths():
+            now_ms, entries = self.registry.read(page)
+            reaped = [r for r in entries if r is not None and wanted(r)]
+            yield now_ms, [r for r in reaped if r.expires_ms <= now_ms or goes_early(r)]
+
+    def _expected(
+        self,
+        records: Sequence[FileRecord],
+        promises: ExpectedPromises,
+        look: Look,
+        now_ms: int,
+        cause: Cause,
+    ) -> Iterator[Deletion]:
+        """The expected results of *records*, the contents of directories first."""
+        for group in contents_first(records):
+            for result in self._previews(group, look):
+                expected = unless_in_creation(result, now_ms, cause)
+                if expected.outcome not in GONE:
+                    promises.kept.add(expected.path)
+                yield expected
 
     def expired(self, record: FileRecord, now_ms: int) -> Deletion:
         """Returns what a clean-up would do to one file if it were due now."""

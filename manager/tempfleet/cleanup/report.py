@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..logs import logger
 from ..records import KEPT, Deletion, FileRecord, Outcome
 
 
@@ -48,19 +49,24 @@ class CleanupReport:
         """The number of files that could not be deleted. Rewritten files are not due any more, so they do not count."""
         return sum(n for outcome, n in self.counts.items() if outcome in KEPT)
 
-    def summary(self) -> str:
-        """Returns one line for the log."""
-        missing, replaced = self.counts[Outcome.MISSING], self.counts[Outcome.REPLACED]
-        return (
-            f"Cleaned up {self.deleted} temporary files ({self.set_aside} quarantined, {missing} missing, "
-            f"{replaced} replaced, {self.kept} kept) in {self.seconds:.2f} s"
-        )
-
     def add(self, deletions: Iterable[Deletion]) -> None:
         self.latest = list(deletions)
         for deletion in self.latest:
             self.counts[deletion.outcome] += 1
             self.freed_bytes += deletion.freed_bytes
+
+    def log(self) -> None:
+        """Write one line, unless nothing was done."""
+        if sum(self.counts.values()) or self.set_aside:
+            logger.info(
+                "Cleaned up %d temporary files (%d quarantined, %d missing, %d replaced, %d kept) in %.2f s",
+                self.deleted,
+                self.set_aside,
+                self.counts[Outcome.MISSING],
+                self.counts[Outcome.REPLACED],
+                self.kept,
+                self.seconds,
+            )
 
     def as_dict(self) -> dict[str, object]:
         return {

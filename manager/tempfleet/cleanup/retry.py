@@ -17,7 +17,8 @@ class RetryPolicy:
     When to retry a failed deletion: exponential back-off with jitter, then the dead-letter set.
 
     Only failures count towards the dead-letter set. A busy file or a missing disk is not an error and may take days.
-    Such a file waits about as long again as it is overdue, so its wait doubles too, without a count.
+    Such a file waits about as long again as it is overdue, so its wait doubles too, without a count. A directory waits
+    until the file in it that has to stay is due.
     """
 
     first_ms: int
@@ -51,6 +52,9 @@ class RetryPolicy:
             if attempts >= self.max_attempts:
                 return Nack(path, bury=True, reason=reason)
             return Nack(path, delay_ms=self.delay_ms(attempts), reason=reason)
+        if deletion.obstacle is not None and deletion.obstacle.until_ms is not None:
+            until_ms = deletion.obstacle.until_ms
+            return Nack(path, delay_ms=max(until_ms - now_ms, 1), counts=False, reason=reason)
         overdue = now_ms - deletion.record.deadline_ms
         return Nack(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
 

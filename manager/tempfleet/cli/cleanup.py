@@ -9,6 +9,7 @@ import click
 from ..cleanup import CleanupReport
 from ..deletion import QUARANTINE
 from ..formatting import counted, duration, size
+from ..logs import printable
 from ..records import Deletion, Outcome
 from .console import Console, pass_console
 from .options import prefix_filter, tag_filter
@@ -105,6 +106,7 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
                 "path": deletion.path,
                 "outcome": outcome,
                 "reason": deletion.reason,
+                **({"inside": deletion.obstacle.path} if deletion.obstacle else {}),
                 "freed_bytes": deletion.freed_bytes,
                 **origin_field(deletion.record),
             }
@@ -114,7 +116,7 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
     rows = [
         (
             _words(outcome),
-            "" if outcome == SET_ASIDE else deletion.reason,
+            "" if outcome == SET_ASIDE else _reason(deletion),
             size(deletion.freed_bytes),
             path_cell(deletion.record),
         )
@@ -131,6 +133,12 @@ def _preview(console: Console, force: bool, quarantine: bool, tags: tuple[str, .
 def _outcome(deletion: Deletion) -> str:
     """The outcome, for programs. Files to quarantine are counted apart, as in the report of a real clean-up."""
     return SET_ASIDE if deletion.reason == QUARANTINE else deletion.outcome.value
+
+
+def _reason(deletion: Deletion) -> str:
+    """The reason for people; with the entry of a directory that keeps it."""
+    inside = deletion.obstacle
+    return f"{deletion.reason} ({printable(inside.path)})" if inside else deletion.reason
 
 
 def _words(outcome: str) -> str:

@@ -24,6 +24,9 @@ entry that will be unlinked.
 **Why not device and inode.** A freed inode number goes to the next file, on ext4 at once. The kernel's file handle
 contains the inode's generation, and the birth time is the next best; see ``filesystem.Identity``.
 
+**A directory** goes with everything in it, so it goes only if everything in it may go. The whole tree is looked at, and
+the registries are asked about every path in it, before it is moved into the private directory and again after that.
+
 **After a crash** a file has its own name, or is in the private directory under a digest of it. The next claim of the
 record looks there. A locked ``journal`` lets ``recovery`` find it without the record. An entry's name shows what it is
 (``whose``): moved and not proven yet, so perhaps a stranger's; begun, so ours and half destroyed; or in quarantine,
@@ -44,7 +47,8 @@ process between every two of these steps.
   were never ours. ``filesystem.overwrite`` describes what overwriting is worth.
 - *In use* is evidence, not a promise. A process that opens the file between our last check and the unlink keeps an open
   file without a name, as with any unlink. In a directory only the first few thousand entries are checked, and none more
-  than 64 levels down.
+  than 64 levels down. A process that works in a directory is found by the path of its working directory; those of other
+  users only by root.
 - *An unverified registration* for a host that was silent (flag ``u``) is verified by age and place alone: below the
   roots of messages, a regular file, older than the registration.
 - *A stranger's file can be moved for an instant*, if it took the name between our check and our move. It gets its own
@@ -59,6 +63,7 @@ process between every two of these steps.
     exchange               a file's other form (compressed or plain) takes its name
     checks, skip           every reason not to delete, and not to exchange
     rewrite                a new file of the owner has the name: its record goes over to that one
+    inside                 what in a directory has to stay
     unlink                 the last step: a file or a tree
     comparison, whose      is it the registered file? what is an entry of the private directory?
     session, journal       what one call keeps open, and what it wrote down for a recovery
@@ -82,7 +87,18 @@ from .empty_parents import parents_of, remove_empty
 from .exchange import Agreement, NewForm, Source
 from .outcome_log import log
 from .plan import Quarantined
-from .promises import NOBODY, Owner, Promises
+from .promises import (
+    CLAIMED,
+    HELD,
+    NOBODY,
+    PRIVATE,
+    PROMISED,
+    UNREADABLE,
+    VOLUME,
+    WORKING,
+    Owner,
+    Promises,
+)
 from .quarantine import QUARANTINE
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile, bytes_in_quarantine, origin_of
@@ -92,8 +108,15 @@ from .stranded import Stranded, stranded
 from .unlink import undo_creation
 
 __all__ = [
+    "CLAIMED",
+    "HELD",
     "NOBODY",
+    "PRIVATE",
+    "PROMISED",
     "QUARANTINE",
+    "UNREADABLE",
+    "VOLUME",
+    "WORKING",
     "Agreement",
     "Deleter",
     "NewForm",

@@ -134,13 +134,14 @@ class AuditLines:
         self._same = f'"host":{quoted(host)},"token":{token},"path":'
 
     def add(self, deletion: Deletion, use: Use) -> None:
-        record, outcome, way, freed, reason, _ = deletion
+        record, outcome, way, freed, reason, _, obstacle = deletion
+        inside = f',"inside":{quoted(obstacle.path)}' if obstacle else ""
         now_ms = time.time_ns() // 1_000_000
         # _value_ is the attribute behind value, at a fifth of its price; the words in it need no quotes of JSON.
         self._lines.append(
             f'{{"at_ms":{now_ms},{self._same}{quoted(record.path)},"outcome":"{outcome._value_}","way":"'
             f'{way._value_ if way else "-"}","reason":"{reason}","identity":{quoted(record.identity)},'
-            f'"freed_bytes":{freed},"lag_ms":{now_ms - record.deadline_ms},"in_use":"{use._value_}"}}\n'
+            f'"freed_bytes":{freed},"lag_ms":{now_ms - record.deadline_ms},"in_use":"{use._value_}"{inside}}}\n'
         )
         if len(self._lines) >= _LINES_A_WRITE:
             self.flush()

@@ -4,6 +4,7 @@ Every reason not to delete a file, in the order in which the ways ask for them.
     kind, mount, identity, owner     ``objection``, from one stat of the entry
     age                              ``verify``, for a record that was made for a silent host
     in use                           ``ask_in_use``, of the kernel (``TEMP_FILE_IN_USE``)
+    what is inside                   ``ask_in_use``, for a directory; see ``inside``
     system rights                    ``system_refusal``, only for a dry run: a real deletion tries, and gets the error
 
 The checks before the move only save other files the trip. The comparison in the private directory decides, see
@@ -31,6 +32,7 @@ from ..filesystem import (
     tree_walk,
 )
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
+from . import inside
 from .session import Session
 
 _DIRECTORY = Flag.DIRECTORY.value
@@ -88,7 +90,7 @@ def ask_in_use(
     record: FileRecord, fd: int, name: str, session: Session, way: Way
 ) -> tuple[Deletion | None, int]:
     """
-    Ask the kernel whether a process uses *name* of directory *fd*.
+    Ask the kernel whether a process uses *name* of directory *fd*; and the registries about what is in a directory.
 
     Returns:
         The objection, if there is one. And a descriptor of the file, -1 for none, to be closed after the deletion; it
@@ -99,7 +101,8 @@ def ask_in_use(
             return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
         if session.asks_in_use:
             session.use, _ = inspect_tree(fd, name, session)
-        return _use_objection(record, session, way), -1
+        used = _use_objection(record, session, way)
+        return used or inside.objection(record, fd, name, session, way), -1
     if not session.asks_in_use:
         return None, -1
     session.use, exclusive = in_use.hold(fd, name, write_locks=session.write_locks)
@@ -167,6 +170,10 @@ def _use_of(fd: int, entry: os.DirEntry[str], session: Session) -> tuple[Use, in
     if exclusive >= 0:
         os.close(exclusive)
     return use, min(stat_result.st_size, stat_result.st_blocks * 512)
+
+
+def is_directory(fd: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 
 def system_refusal(fd: int, name: str, reader: Reader) -> int:

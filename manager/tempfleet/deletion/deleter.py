@@ -20,7 +20,7 @@ from .guarded import Guarded
 from .moving import NotPutBack
 from .outcome_log import log
 from .plan import Plan, Quarantined, Way
-from .promises import NoRegistry, Promises
+from .promises import NoRegistry, Promises, WithoutRecord
 from .quarantine import QUARANTINE, Purge, Quarantine
 from .recovery import Recovered, recover
 from .restore import QuarantinedFile
@@ -33,6 +33,7 @@ _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _BEGUN = Flag.BEGUN.value
 _REPLACED = Outcome.REPLACED
 _CREATED = Flag.CREATED.value
+_DIRECTORY = Flag.DIRECTORY.value
 _UNVERIFIED = Flag.UNVERIFIED.value
 
 
@@ -78,7 +79,9 @@ class Deleter:
         return self._run(records, token, may_go_on, quarantine=True)
 
     @contextmanager
-    def preview(self, *, quarantine: bool = False) -> Iterator[Callable[[FileRecord], Deletion]]:
+    def preview(
+        self, *, quarantine: bool = False, promises: Promises | None = None
+    ) -> Iterator[Callable[[FileRecord], Deletion]]:
         """
         A function that predicts, for one record after another, the ``Deletion`` that ``delete`` would return now. It
         changes nothing.
@@ -86,8 +89,9 @@ class Deleter:
         Args:
             quarantine: predict what ``quarantine`` would do. A file that it would move counts as deleted with the
                 reason ``QUARANTINE``, and takes its part of the room there.
+            promises: asked instead of the deleter's own.
         """
-        with self._reading() as session:
+        with self._reading(promises) as session:
 
             def predict(record: FileRecord) -> Deletion:
                 # Nothing is carried out here, so every result is a Deletion.
@@ -134,11 +138,10 @@ class Deleter:
         with self._reading() as session:
             return [self._footprint(record, session) for record in records]
 
-    def _reading(self) -> Session:
+    def _reading(self, promises: Promises | None = None) -> Session:
         """A session that deletes nothing."""
-        return Session(
-            self._roots, self._settings, [], token=0, may_go_on=lambda: True, promises=self.promises
-        )
+        asked = promises or self.promises
+        return Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True, promises=asked)
 
     def _footprint(self, record: FileRecord, session: Session) -> Footprint | None:
         root = self._roots.find(record.path)
@@ -151,7 +154,7 @@ class Deleter:
         It touches only files that were being moved or destroyed when a process died, never quarantined files. Repeating
         it is harmless, also while other processes delete.
         """
-        without_record = Deleter(self._roots, self._settings)
+        without_record = Deleter(self._roots, self._settings, WithoutRecord(self.promises))
 
         def delete(file: FileRecord, token: int) -> None:
             for deletion in without_record.delete([file], token=token, may_go_on=may_go_on):
@@ -216,7 +219,7 @@ class Deleter:
             if isinstance(plan, Deletion):
                 return plan
             try:
-                result = _predicted(plan, session) if preview else plan.way.carry_out(plan, session)
+                result = _predicted(plan, session) if preview else _carry_out(plan, session)
                 return result if plan.left is None else _after_earlier_claim(result, session)
             finally:
                 if plan.exclusive >= 0:
@@ -243,6 +246,19 @@ def _after_earlier_claim(result: Deletion | Quarantined, session: Session) -> De
     """
     is_done = isinstance(result, Quarantined) or result.outcome is Outcome.DELETED
     return or_rewritten(result, session) if is_done else result
+
+
+def _carry_out(plan: Plan, session: Session) -> Deletion | Quarantined:
+    if _DIRECTORY not in plan.record.flags:
+        return plan.way.carry_out(plan, session)
+    gone = False
+    try:
+        result = plan.way.carry_out(plan, session)
+        gone = isinstance(result, Quarantined)
+        return result
+    finally:
+        # If the directory was destroyed, they were settled when that began.
+        session.promises.settle(plan.record, gone=gone)
 
 
 def _predicted(plan: Plan, session: Session) -> Deletion:

@@ -9,6 +9,9 @@ If root works in another user's base directory, that user can exchange all names
 user are deleted here, because that user could unlink each of them. Everything else is refused. create() gives such
 files, and all directories, an identity, so that they go the guarded way.
 
+A directory is moved into the private directory before it is emptied, as in the guarded way, so that nobody can register
+anything in it meanwhile.
+
 For the same reason, an entry of the private directory that a dead claimer moved from such a name is ours, without
 another check.
 """
@@ -84,8 +87,9 @@ class Direct:
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
         if plan.left is not None:
             return guarded.finish(plan.record, plan.root, plan.left, session)
-        directory = _DIRECTORY in plan.record.flags
-        if not (directory or session.secure):
+        if _DIRECTORY in plan.record.flags:
+            return guarded.Guarded().carry_out(plan, session)
+        if not session.secure:
             if not session.may_go_on():
                 raise Stopped
             os.unlink(plan.name, dir_fd=plan.fd)
@@ -97,8 +101,8 @@ class Direct:
         except (OSError, Stopped):
             session.inside -= 1
             raise
-        freed = moving.destroy(plan, session.private(plan.root), entry, session)
-        return plan.expected._replace(freed_bytes=freed) if directory else plan.expected
+        moving.destroy(plan, session.private(plan.root), entry, session)
+        return plan.expected
 
 
 def left_of_created(record: FileRecord, session: Session) -> Entry | None:

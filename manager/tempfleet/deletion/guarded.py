@@ -12,6 +12,7 @@ before the rename only save other files the trip.
     move      rename into the private directory as <digest of the path>.<token>
     compare   there: file handle, or inode and birth time
     in use?   whether another process has begun to open the file since the write lock was taken
+    inside?   for a directory: whether everything in it may go, see ``inside``
     begin     only for a directory, or before overwriting: the record gets the flag "begun", and the entry that name
     unlink    there
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 from ..filesystem import Entry, EntryState, Root, Use
 from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
-from . import checks, companion
+from . import checks, companion, inside
 from . import failpoints as faults
 from .comparison import OTHER, SAME, UNKNOWN, Answer, compare
 from .moving import begin, destroy, move_and_compare, put_back, take_back, takes_long, unknown
@@ -138,8 +139,10 @@ class Guarded:
 def plan_of_left(way: Way, record: FileRecord, root: Root, left: Entry, session: Session) -> Plan:
     """A plan to remove *left* of the private directory, which is the file of *record*."""
     private = root.private.peek()
-    freed = session.reader.stat(private, left.name).freed_bytes
-    return Plan(way, record, root, private, left.name, Deletion(record, _DELETED, _GUARDED, freed), left=left)
+    expected = Deletion(record, _DELETED, _GUARDED, session.reader.stat(private, left.name).freed_bytes)
+    if _asks(record, left):
+        expected = inside.objection(record, private, left.name, session, _GUARDED) or expected
+    return Plan(way, record, root, private, left.name, expected, left=left)
 
 
 def resume(record: FileRecord, root: Root, session: Session) -> Deletion | None:
@@ -170,9 +173,32 @@ def finish(record: FileRecord, root: Root, left: Entry, session: Session) -> Del
     private, name = session.private(root), left.name
     freed = session.reader.stat(private, name).freed_bytes
     directory = _DIRECTORY in record.flags
+    if (objection := ask_left(record, root, left, session)) is not None:
+        return objection
     if takes_long(record, session) and left.state is not EntryState.BEGUN:
         plan = Plan(Guarded(), record, root, private, name, Deletion(record, _DELETED, _GUARDED), left=left)
         name = begin(plan, private, name, session, begun=left.begun_name)
     freed_inside = remove(private, name, session, directory=directory)
     companion.forget(private, left)
     return Deletion(record, _DELETED, _GUARDED, freed_inside if directory else freed)
+
+
+def _asks(record: FileRecord, left: Entry) -> bool:
+    """Whether *left* is a directory whose destruction has not begun."""
+    return _DIRECTORY in record.flags and left.state is not EntryState.BEGUN
+
+
+def ask_left(record: FileRecord, root: Root, left: Entry, session: Session) -> Deletion | None:
+    """
+    Why a directory that a dead claimer moved to *left* has to stay. Then it has its name back, unless its record is
+    that of the quarantine: then it stays there.
+    """
+    private = session.private(root)
+    if not _asks(record, left):
+        return None
+    objection = inside.objection(record, private, left.name, session, _GUARDED, claim=True)
+    if objection is not None and not record.is_quarantined:
+        fd, name = session.parent(root, record.path), record.path[record.path.rindex("/") + 1 :]
+        put_back(private, left.name, fd, name, session)
+        companion.forget(private, left)
+    return objection

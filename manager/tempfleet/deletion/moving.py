@@ -14,6 +14,7 @@ from ..logs import logger, printable
 from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
 from . import failpoints as faults
+from . import inside
 from .comparison import OTHER, SAME, compare
 from .plan import Plan
 from .session import Session, Stopped
@@ -31,9 +32,10 @@ class NotPutBack(Exception):
 
 def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> Deletion | None:
     """
-    Move the file of *plan* into the directory *private* as *entry*. Returns None if it is the registered object.
+    Move the file of *plan* into the directory *private* as *entry*. Returns None if it is the registered object, and if
+    everything in it may go.
 
-    Any other file has its name back when this returns, and the file itself if it raises an exception.
+    Otherwise it has its name back when this returns, and also if it raises an exception.
     """
     record, fd, name = plan.record, plan.fd, plan.name
     identity = Identity(record.identity)
@@ -72,6 +74,8 @@ def _objection_to_moved(plan: Plan, private: int, entry: str, session: Session) 
     if exclusive >= 0 and session.use is Use.FREE and not in_use.still_free(exclusive):
         session.use = Use.OPEN
         return Deletion(record, Outcome.BUSY, _GUARDED, reason=Use.OPEN.value)
+    if _DIRECTORY in record.flags:
+        return inside.objection(record, private, entry, session, plan.expected.way or _GUARDED, claim=True)
     return None
 
 
@@ -106,6 +110,7 @@ def begin(plan: Plan, fd: int, name: str, session: Session, *, begun: str = "") 
     begun = begun or f"{session.entry_name(plan.record.path)}.{BEGUN}"
     if not session.promises.begin(plan.record, session.token):
         raise Stopped
+    session.promises.settle(plan.record, gone=True)
     faults.reach("begin.recorded")
     os.rename(name, begun, src_dir_fd=fd, dst_dir_fd=session.private(plan.root))
     faults.reach("begin.renamed")

@@ -8,14 +8,16 @@ from ..records import GONE, Deletion, Outcome
 
 def log(deletion: Deletion) -> None:
     """Write one line about the outcome for a file."""
-    path = printable(deletion.path)
+    path, reason = printable(deletion.path), deletion.reason or deletion.outcome.value
+    if deletion.obstacle is not None:
+        reason += f" ({printable(deletion.obstacle.path)})"
     if deletion.outcome is Outcome.DELETED:
         logger.debug("Removed temporary file: %s", path)
     elif deletion.outcome is Outcome.REWRITTEN:
         logger.info("Kept temporary file %s: it was rewritten, and expires later", path)
     elif deletion.outcome in GONE:
-        logger.info("Forgot temporary file %s: %s", path, deletion.reason or deletion.outcome.value)
+        logger.info("Forgot temporary file %s: %s", path, reason)
     elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):
-        logger.error("Failed to remove temporary file %s: %s", path, deletion.reason)
+        logger.error("Failed to remove temporary file %s: %s", path, reason)
     else:
-        logger.info("Kept temporary file %s for now: %s", path, deletion.reason or deletion.outcome.value)
+        logger.info("Kept temporary file %s for now: %s", path, reason)

@@ -4,10 +4,24 @@ What deleting has to know from the registry, and to tell it. ``deletion`` does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
-from ..records import FileRecord, NewFile
+from ..records import FileRecord, NewFile, Obstacle
+
+PROMISED: Final = "promised-inside"
+"""A registered file in the directory is not due yet."""
+HELD: Final = "held-inside"
+CLAIMED: Final = "claimed-inside"
+"""A file in the directory is being deleted by its own record."""
+VOLUME: Final = "volume-inside"
+"""The directory is, or contains, the base directory of a volume."""
+PRIVATE: Final = "private-inside"
+"""The directory contains a private directory: files wait there for their deletion or their restore."""
+UNREADABLE: Final = "registry-unreadable"
+"""The registry of a volume of this host cannot be read, so nobody knows what it promised."""
+WORKING: Final = "working-directory"
+"""A process works in the directory."""
 
 
 class Owner(NamedTuple):
@@ -36,8 +50,8 @@ NOBODY = Owner()
 """No registry: of a journal that concerns no record."""
 
 
-class Promises(Protocol):
-    """The registry, as the deleter sees it. Each method may raise RegistryError."""
+class Records(Protocol):
+    """The registry with the records of a volume. Each method may raise RegistryError."""
 
     def owner(self, *, fresh: bool = False) -> Owner:
         """Returns which registry this is. With *fresh* its epoch is read again: Redis may have lost its data."""
@@ -55,6 +69,32 @@ class Promises(Protocol):
         """Register a file that has lost its record."""
 
 
+class Promises(Records, Protocol):
+    """The registry, as the deleter sees it, and what all registries of its host promised about a directory's files."""
+
+    def obstacle(
+        self, directory: FileRecord, pages: Iterable[Sequence[str]], *, claim: bool
+    ) -> Obstacle | None:
+        """
+        Returns what stands against deleting *directory*, None if nothing does. It stops at the first page with an
+        obstacle. All registries of this host are asked.
+
+        Args:
+            pages: the paths in the directory, and its own path.
+            claim: also claim the files that are due, so that nobody can renew or hold them any more. ``settle`` ends
+                these claims.
+        """
+
+    def settle(self, directory: FileRecord, *, gone: bool) -> None:
+        """
+        End the claims of ``obstacle``, if there are any. If the directory goes (*gone*), so do the files that were due;
+        otherwise they wait again.
+        """
+
+    def cut_off(self) -> None:
+        """The time ran out before the whole directory was looked at. The next try gets twice the time."""
+
+
 class NoRegistry:
     """For callers without a registry: nothing has a record."""
 
@@ -69,3 +109,25 @@ class NoRegistry:
 
     def register(self, file: NewFile) -> None:
         pass
+
+    def obstacle(
+        self, directory: FileRecord, pages: Iterable[Sequence[str]], *, claim: bool
+    ) -> Obstacle | None:
+        for _ in pages:
+            pass
+        return None
+
+    def settle(self, directory: FileRecord, *, gone: bool) -> None:
+        pass
+
+    def cut_off(self) -> None:
+        pass
+
+
+class WithoutRecord(NoRegistry):
+    """For a file that has lost its record. There is no lease to show, but what is in a directory may be registered."""
+
+    def __init__(self, promises: Promises) -> None:
+        self.obstacle = promises.obstacle  # type: ignore[method-assign]
+        self.settle = promises.settle  # type: ignore[method-assign]
+        self.cut_off = promises.cut_off  # type: ignore[method-assign]

@@ -93,7 +93,7 @@ class Quarantine:
         """Move the file into quarantine; a ``Deletion`` if it turns out to be another file."""
         record, root = plan.record, plan.root
         if plan.left is not None:
-            return _quarantined(record, root, plan.left, session)
+            return _report_left(record, root, plan.left, session)
         moved = session.entry_name(record.path)
         aside = Entry.parse(f"{moved}.{plan.size_bytes:x}.{ASIDE}")
         assert aside is not None
@@ -107,7 +107,7 @@ class Quarantine:
             return objection
         plan.close()
         if (left := left_in_quarantine(record, root, session)) is not None:
-            return _quarantined(record, root, left, session)
+            return _report_left(record, root, left, session)
         return guarded.resume(record, root, session) or objection
 
 
@@ -171,8 +171,8 @@ def _move(plan: Plan, moved: str, aside: Entry, session: Session) -> Deletion | 
     companion.write(plan.root, private, aside, owner, replace(record, deadline_ms=end_ms), limit)
     try:
         faults.reach("set-aside.noted")
-        # A plan of the direct way: nobody else can have put another file under the name.
-        if plan.expected.way is _DIRECT_WAY:
+        # A plan of the direct way for a file: nobody else can have put another file under the name.
+        if plan.expected.way is _DIRECT_WAY and _DIRECTORY not in record.flags:
             session.go_on()
             os.rename(plan.name, aside.name, src_dir_fd=plan.fd, dst_dir_fd=private)
             objection = None
@@ -188,6 +188,11 @@ def _move(plan: Plan, moved: str, aside: Entry, session: Session) -> Deletion | 
         companion.forget(private, aside)
     faults.reach("set-aside.moved")
     return objection
+
+
+def _report_left(record: FileRecord, root: Root, left: Entry, session: Session) -> Quarantined | Deletion:
+    """The result for what a dead claimer moved into quarantine, unless a directory has to stay."""
+    return guarded.ask_left(record, root, left, session) or _quarantined(record, root, left, session)
 
 
 def _quarantined(record: FileRecord, root: Root, aside: Entry, session: Session) -> Quarantined:

@@ -30,7 +30,7 @@ from . import companion, exchange, moving
 from . import failpoints as faults
 from .comparison import SAME, compare
 from .journal import abandoned
-from .promises import NOBODY, NoRegistry, Owner, Promises
+from .promises import NOBODY, NoRegistry, Owner, Promises, Records
 from .session import Session
 from .skip import Unchanged
 
@@ -58,7 +58,7 @@ class Recovered:
     back: bool
 
 
-def is_ours(owner: Owner, promises: Promises) -> bool:
+def is_ours(owner: Owner, promises: Records) -> bool:
     """Whether *owner* is our registry, or nobody: then the files concern no record."""
     return owner == NOBODY or owner.is_same(promises.owner())
 

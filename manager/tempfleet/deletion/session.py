@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, digest_of
+from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, digest_of, in_use
 from ..records import FileRecord
 from ..settings import InUse, Settings
 from . import companion
@@ -72,6 +72,7 @@ class Session:
         self._quarantined_bytes: dict[str, int] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {}
         self._ahead_ns: int | None = None
+        self._working_directories: list[str] | None = None
 
     def parent(self, root: Root, path: str) -> int:
         """The directory that contains *path*; a descriptor that this session closes."""
@@ -155,6 +156,13 @@ class Session:
                 return None
             samples.append((time.monotonic() - began, redis_ms * 1_000_000 - now_ns))
         return min(samples)[1]
+
+    @property
+    def working_directories(self) -> list[str]:
+        """Of the processes of this host, as they were when the session first needed them; sorted."""
+        if self._working_directories is None:
+            self._working_directories = in_use.working_directories()
+        return self._working_directories
 
     def go_on(self) -> None:
         """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..filesystem import NOTE, Entry, EntryState, Root, Roots
 from .comparison import SAME, compare
 from .journal import abandoned
-from .promises import Promises
+from .promises import Records
 from .recovery import is_ours
 from .whose import Whose, whose
 
@@ -29,7 +29,7 @@ class Stranded:
     quarantined: bool
 
 
-def stranded(roots: Roots, promises: Promises, *, quarantine: bool) -> Iterator[Stranded]:
+def stranded(roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[Stranded]:
     """
     Every such file: of another registry, without a record, or of unknown origin. Not those that a claim or the next
     scan finds, and not those that a living process is moving.
@@ -53,7 +53,7 @@ def stranded(roots: Roots, promises: Promises, *, quarantine: bool) -> Iterator[
                 yield Stranded(f"{root.private.path}/{entry.name}", path, foreign, aside)
 
 
-def _is_looked_after(root: Root, entry: Entry, found: Whose, promises: Promises, roots: Roots) -> bool:
+def _is_looked_after(root: Root, entry: Entry, found: Whose, promises: Records, roots: Roots) -> bool:
     """Whether a record finds *entry*, or the next scan registers it: those in quarantine."""
     if found.file is None or entry.size_bytes or entry.state is EntryState.ASIDE:
         return found.file is not None

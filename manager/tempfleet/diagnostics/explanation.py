@@ -55,6 +55,9 @@ def _describe(verdict: Deletion, will: str) -> str:
     kind, _, plugin = verdict.reason.partition(":")
     if kind in BY_PLUGIN:
         return BY_PLUGIN[kind].format(will=will, plugin=plugin)
+    if verdict.obstacle is not None:
+        where = printable(verdict.obstacle.path)
+        return f"it {will} be kept and retried, because of {where} ({in_words(verdict.reason)})"
     cause = f" ({in_words(verdict.reason)})" if verdict.reason else ""
     return BY_OUTCOME[verdict.outcome].format(will=will) + cause
 
@@ -108,7 +111,12 @@ class Explanation:
             "record": None if self.record is None else self.record.as_dict(),
             "if_due": None
             if verdict is None
-            else {"outcome": verdict.outcome, "way": verdict.way, "reason": verdict.reason},
+            else {
+                "outcome": verdict.outcome,
+                "way": verdict.way,
+                "reason": verdict.reason,
+                "inside": verdict.obstacle.path if verdict.obstacle else None,
+            },
             "quarantined": [file.aside_path for file in self.aside],
             "holds": [keeper.as_dict() for keeper in self.keepers],
         }

@@ -81,6 +81,22 @@ _MEANINGS: Final = {
     "EBUSY": Meaning("the system itself uses it"),
     "ETXTBSY": Meaning("it is a running program"),
     "EAGAIN": Meaning("another process has locked it"),
+    "promised-inside": Meaning("a registered file in the directory is not due yet"),
+    "held-inside": Meaning("a file in the directory is held"),
+    "claimed-inside": Meaning("a file in the directory is being deleted"),
+    "volume-inside": Meaning(
+        "the directory contains the base directory of a volume",
+        "Unregister the directory; or delete that base directory, if nobody uses it any more.",
+    ),
+    "private-inside": Meaning(
+        "the directory contains a private directory of Tempfleet, where files wait for their deletion",
+        "Unregister the directory; or delete that private directory, if nobody uses its root any more.",
+    ),
+    "registry-unreadable": Meaning(
+        "the registry of a volume of this host cannot be read",
+        "The log says why; perhaps it needs tempfleet upgrade.",
+    ),
+    "working-directory": Meaning("a process works in the directory"),
     "ENAMETOOLONG": Meaning("its name is too long for its file system"),
 }
 

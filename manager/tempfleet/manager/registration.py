@@ -21,6 +21,7 @@ from ..errors import (
     TempfleetError,
     TooManyTags,
     UnsafePath,
+    VolumeUnavailable,
 )
 from ..filesystem import StrPath, inspect, normalise, unsafe
 from ..logs import logger, printable
@@ -115,6 +116,7 @@ class Registrar:
         self.in_block: OwnFiles | None = None
         self.until_exit: OwnFiles | None = None
         self.created: WeakValueDictionary[str, Created[Any]] = WeakValueDictionary()
+        self._is_known = False
 
     def own_ms(self, path: str) -> int | None:
         """
@@ -155,6 +157,7 @@ class Registrar:
         """
         Raises:
             AlreadyClaimed, TooManyTags, QuotaExceeded: the file was not registered.
+            FileMissing: it was deleted meanwhile, with the directory that it was in.
         """
         (registration,) = self._admit([file])
         return self._accepted(registration)
@@ -179,7 +182,7 @@ class Registrar:
         for registration in self._admit(files, make_room=make_room):
             try:
                 records.append(self._accepted(registration))
-            except (AlreadyClaimed, TooManyTags, QuotaExceeded) as exc:
+            except (AlreadyClaimed, TooManyTags, QuotaExceeded, FileMissing) as exc:
                 errors[registration.file.path] = exc
         return records, errors
 
@@ -242,6 +245,9 @@ class Registrar:
         for registration in registrations:
             if registration.is_accepted:
                 self._remember(registration)
+        if not self._is_known:
+            self._refuse_moved_base()
+            self._is_known = True
         return registrations
 
     def _remember(self, registration: Registration) -> None:
@@ -256,7 +262,28 @@ class Registrar:
         registration.check()
         if refused := quota_error(registration, self.local.settings):
             raise refused
+        self._refuse_gone(registration.file.path)
         return registration.record
+
+    def _refuse_gone(self, path: str) -> None:
+        """
+        Refuse a file that is gone. It was inspected before it was registered. In between, a directory above it may have
+        been moved away to be deleted, and nobody found a record of the file. The base directory is never deleted.
+
+        Its record is dropped when it expires.
+        """
+        if os.path.dirname(path) != self.local.roots.base.path and not os.path.lexists(path):
+            raise FileMissing.of(path)
+
+    def _refuse_moved_base(self) -> None:
+        """Until a volume's first registration nobody knows it, so a directory above it may have been deleted."""
+        base = self.local.roots.base
+        if reason := base.moved():
+            raise VolumeUnavailable(
+                f"{printable(base.path)} is not the directory that was opened",
+                base_dir=base.path,
+                reason=reason,
+            )
 
     def _refuse_volumes(self, path: str) -> None:
         """

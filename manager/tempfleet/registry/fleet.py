@@ -14,7 +14,6 @@ from typing import Any
 from ..errors import HostLive, RegistryError
 from ..logs import logger, printable
 from ..settings import MAX_BATCH
-from .codec import groups
 from .keys import SLACK, Volume, VolumeKeys, volume_key
 from .registry import Registry
 from .stats import VolumeStats, parse_stats
@@ -150,26 +149,20 @@ class Fleet:
         return {volume: parse_stats(reply) for volume, reply in zip(volumes, replies, strict=True)}
 
     def inside(
-        self, volumes: Sequence[Volume], paths: Sequence[str]
-    ) -> tuple[int, dict[Volume, list[Inside]]]:
+        self, volumes: Sequence[Volume], paths: Sequence[str], *, horizon: Horizon = UNKNOWN
+    ) -> dict[Volume, list[Inside] | RegistryError]:
         """
-        The registered files among *paths* (at most 1000) in each volume, in one round trip; and the Redis clock without
-        its slack (ms).
+        The registered files among *paths* (at most 1000) in each volume, in one round trip. A volume whose script
+        failed gets the error as its value.
         """
         replies = self.store.run_each(
-            [("inside", self._keys(volume), {}) for volume in volumes],
+            [("inside", self._keys(volume), horizon.times) for volume in volumes],
             more=[os.fsencode(path) for path in paths],
         )
-        now_ms, found = 0, dict[Volume, list[Inside]]()
-        for volume, reply in zip(volumes, replies, strict=True):
-            if isinstance(reply, RegistryError):
-                raise reply
-            now_ms = int(reply[0])
-            found[volume] = [
-                Inside(paths[i], kind.decode(), int(until) if until else None)
-                for i, kind, until in groups(reply[1:], 3)
-            ]
-        return now_ms, found
+        return {
+            volume: reply if isinstance(reply, RegistryError) else Inside.of(reply, paths)
+            for volume, reply in zip(volumes, replies, strict=True)
+        }
 
     def record_sweep(self, sweep: Sweep) -> None:
         """Store the report of a sweep. Redis keeps the last SWEEPS_KEPT reports."""

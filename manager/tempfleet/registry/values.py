@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
@@ -146,12 +146,23 @@ class Inside(NamedTuple):
 
     Attributes:
         kind: see scripts/inside.lua.
-        until_ms: when that ends, None if that is unknown.
+        until_ms: when that ends, without the slack of the clock; None if that is unknown.
+        now_ms: when it was read, by the Redis clock.
     """
 
     path: str
     kind: str
     until_ms: int | None
+    now_ms: int
+
+    @classmethod
+    def of(cls, reply: Sequence[Any], paths: Sequence[str]) -> list[Self]:
+        """From the reply of scripts/inside.lua."""
+        now_ms = int(reply[0])
+        return [
+            cls(paths[i], kind.decode(), int(until) if until else None, now_ms)
+            for i, kind, until in zip(*[iter(reply[1:])] * 3, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,14 @@
   KEYS[5]   records   hash  path -> record
   KEYS[6]   keepers   zset  keeper -> end ms or +inf
   KEYS[7]   kept      zset  keeper -> 0, in the order of paths
-  KEYS[8]   meta      hash  slack_ms
+  KEYS[8]   meta      hash  schema, slack_ms, jumped_ms, pause
   ARGV[1]   now_ms    int   '' for the server's clock
-  ARGV[2+]  files     1 each: path
+  ARGV[2]   schema    int   refused if the registry has another one
+  ARGV[3]   latest_ms int   see lib/horizon.lua; '' if the caller does not know it
+  ARGV[4]   expected_ms int  the same
+  ARGV[5+]  files     1 each: path
 
-  Returns  {past_ms, index, kind, until_ms, ...} three values for each registered file, in order: which of the
+  Returns  {now_ms, index, kind, until_ms, ...} three values for each registered file, in order: which of the
            paths it is, from 0; what is the matter with it; and when that ends, '' if that is unknown:
              due       nothing: it waits, and a claim would take it
              promised  it waits, and is not due yet; or it is a dead letter before its deadline
@@ -22,9 +25,9 @@
              dead      it is a dead letter after its deadline
   Atomic   reads only
   Cost     O(files + keepers * log N), one command for those that are not registered
-  Uses     number, clock, slack, deadline, keepers
+  Uses     number, clock, slack, pause, jumped, horizon, deadline, keepers, schema
 ]]
-local reply = {whole(past)}
+local reply = {whole(now)}
 if MORE == 0 then
   return reply
 end
@@ -35,7 +38,7 @@ local function look(path, record)
   local due = redis.call('ZSCORE', registry, path)
   if due then
     due = tonumber(due)
-    return due <= past and 'due' or 'promised', due
+    return due <= horizon and 'due' or 'promised', due
   end
   if redis.call('ZSCORE', leases, path) then
     return 'claimed'
@@ -44,11 +47,11 @@ local function look(path, record)
     local _, ends = latest_keeper(path)
     if ends == '+inf' then
       return 'held'
-    elseif tonumber(ends) > past then
+    elseif tonumber(ends) > horizon then
       return 'held', math.max(tonumber(ends), deadline)
     end
   end
-  if deadline > past then
+  if deadline > horizon then
     return 'promised', deadline
   end
   return redis.call('ZSCORE', dead, path) and 'dead' or 'ended'
