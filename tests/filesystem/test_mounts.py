@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from deletion_support import mounted, needs_linux, needs_root
-from tempfleet.filesystem import has_mount, other_names
+from tempfleet.filesystem import mounts, read_mounts
 
 pytestmark = [needs_linux, needs_root]
+
+
+def has_mount(path: str) -> bool:
+    return mounts.has_mount(path, read_mounts())
+
+
+def other_names(path: str) -> list[tuple[str, str]]:
+    return mounts.other_names(path, read_mounts())
 
 
 def test_a_mount_on_a_directory_or_below_it_is_found(tmp_path: Path) -> None:

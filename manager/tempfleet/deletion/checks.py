@@ -29,6 +29,7 @@ from ..filesystem import (
     is_below,
     is_younger,
     kind_of,
+    read_mounts,
     tree_walk,
 )
 from ..records import NO_IDENTITY, NO_UID, Deletion, FileRecord, Flag, Outcome, Way
@@ -97,12 +98,13 @@ def ask_in_use(
         has the kernel's write lock, if that was given.
     """
     if record.is_directory:
-        if has_mount(record.path):
+        mounts = read_mounts()
+        if has_mount(record.path, mounts):
             return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
         if session.asks_in_use:
             session.use, _ = inspect_tree(fd, name, session)
         used = _use_objection(record, session, way)
-        return used or inside.objection(record, fd, name, session, way), -1
+        return used or inside.objection(record, fd, name, session, way, mounts=mounts), -1
     if not session.asks_in_use:
         return None, -1
     session.use, exclusive = in_use.hold(fd, name, write_locks=session.write_locks)

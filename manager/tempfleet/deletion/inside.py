@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
-from ..filesystem import PREFIX, in_use, other_names, tree_walk
+from ..filesystem import PREFIX, Mount, in_use, other_names, read_mounts, tree_walk
 from ..records import Deletion, FileRecord, Flag, Obstacle, Way
 from ..settings import MAX_BATCH
 from .promises import PRIVATE, WORKING
@@ -43,7 +43,14 @@ _CANNOT_ENTER = frozenset(
 
 
 def objection(
-    record: FileRecord, fd: int, name: str, session: Session, way: Way, *, claim: bool = False
+    record: FileRecord,
+    fd: int,
+    name: str,
+    session: Session,
+    way: Way,
+    *,
+    claim: bool = False,
+    mounts: Sequence[Mount] | None = None,
 ) -> Deletion | None:
     """
     Why the directory *name* of directory *fd* has to stay; None if everything in it may go.
@@ -51,6 +58,7 @@ def objection(
     Args:
         record: of the directory. Its path is the one that the paths in it are asked by.
         claim: see ``Promises.obstacle``.
+        mounts: as they were read just now; None to read them.
     """
     if _BEGUN in record.flags:  # part of it is gone already
         return None
@@ -58,7 +66,8 @@ def objection(
         used = in_use.first_below(record.path, session.working_directories)
         if used:
             return Deletion.blocked(record, way, Obstacle(used, WORKING))
-    look = _Look(record.path, fd, name, session)
+    names = [("", record.path), *other_names(record.path, read_mounts() if mounts is None else mounts)]
+    look = _Look(names, fd, name, session)
     try:
         with closing(look.pages()) as pages:
             obstacle = session.promises.obstacle(record, pages, claim=claim) or look.obstacle
@@ -76,14 +85,14 @@ class _Look:
         obstacle: what the disk alone shows to stand against its deletion; set when the pages end.
     """
 
-    def __init__(self, path: str, fd: int, name: str, session: Session) -> None:
+    def __init__(self, names: Sequence[tuple[str, str]], fd: int, name: str, session: Session) -> None:
+        """*names* are those of the directory, the first one its own, and of parts of it; see ``other_names``."""
         self.obstacle: Obstacle | None = None
-        self._path = path
+        self._path = names[0][1]
         self._fd = fd
         self._name = name
         self._session = session
-        # a pair for each name of the directory, or of a part of it
-        self._names = [("", path), *other_names(path)]
+        self._names = names
 
     def pages(self) -> Generator[list[str]]:
         """All paths of the directory and of what is in it, under each of their names."""

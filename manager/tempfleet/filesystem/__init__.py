@@ -27,7 +27,7 @@ from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
-from .mounts import has_mount, other_names
+from .mounts import Mount, has_mount, other_names, read_mounts
 from .paths import (
     PREFIX,
     StrPath,
@@ -68,6 +68,7 @@ __all__ = [
     "Entry",
     "EntryState",
     "Identity",
+    "Mount",
     "PrivateDirectory",
     "Reader",
     "Root",
@@ -98,6 +99,7 @@ __all__ = [
     "outcome_of",
     "overwrite",
     "private_name",
+    "read_mounts",
     "tree_walk",
     "unsafe",
 ]
