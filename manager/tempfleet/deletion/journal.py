@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from ..filesystem import NOTE, name_of
 from ..logs import logger
 from ..records import FileRecord
-from .note import Note, line_of, read_open_note, text_of
+from .note import Note, lines_of, read_open_note, text_of
 from .promises import Owner
 
 _JOURNAL = re.compile(rf"{NOTE}\.([0-9a-f]+)\.[0-9a-f]+")
@@ -58,7 +58,7 @@ class Journal:
 
     def add(self, file: FileRecord) -> None:
         """Add a line that survives a power failure. The last line of a path counts."""
-        line = os.fsencode(line_of(file))
+        line = os.fsencode(lines_of([file]))
         if os.write(self._fd, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._fd)

@@ -37,12 +37,18 @@ class Note(NamedTuple):
 
 
 def text_of(owner: Owner, files: Sequence[FileRecord]) -> bytes:
-    return os.fsencode("".join([*(f"{field}\0" for field in owner), *map(line_of, files)]))
+    return os.fsencode("".join(f"{field}\0" for field in owner) + lines_of(files))
 
 
-def line_of(file: FileRecord) -> str:
-    tags = json.dumps(file.tags) if file.tags else ""
-    return f"{file.path}\0{file.identity}\0{file.flags}\0{file.uid}\0{file.deadline_ms}\0{tags}\0"
+def lines_of(files: Sequence[FileRecord]) -> str:
+    # In one expression: a call for each file of a batch would cost a percent of its deletion.
+    return "".join(
+        [
+            f"{file.path}\0{file.identity}\0{file.flags}\0{file.uid}\0{file.deadline_ms}\0"
+            f"{json.dumps(file.tags) if file.tags else ''}\0"
+            for file in files
+        ]
+    )
 
 
 def read_note(private: int, name: str) -> Note | None:
