@@ -25,7 +25,7 @@
              dead      it is a dead letter after its deadline
   Atomic   reads only
   Cost     O(files + keepers * log N), one command for those that are not registered
-  Uses     number, clock, slack, pause, jumped, horizon, deadline, keepers, schema
+  Uses     number, clock, slack, jumped, pause, horizon, deadline, keepers, schema
 ]]
 local reply = {whole(now)}
 if MORE == 0 then
