@@ -14,7 +14,8 @@ from support import assert_balanced, entries, python
 from tempfleet import AlreadyClaimed, TempFileManager, TooManyTags
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.filesystem.syscalls import Capabilities, System
-from tempfleet.records import Way
+from tempfleet.manager.own_files import OwnFiles
+from tempfleet.records import FileRecord, Way
 from tempfleet.testing import FakeClock
 
 DAY = 86_400
@@ -252,6 +253,23 @@ def test_a_file_that_another_registrant_took_back_belongs_to_its_block_again(
     with first:
         first.register(path)
     assert not path.exists()
+
+
+def test_a_registration_before_the_block_is_the_managers_own(
+    manager: TempFileManager, path: Path, clock: FakeClock
+) -> None:
+    manager.register(path)
+    clock.advance(1)
+    with manager:
+        manager.register(path)
+    assert not path.exists()
+
+
+def test_only_the_last_registrations_are_remembered_outside_of_blocks() -> None:
+    own = OwnFiles(2)
+    for n, name in enumerate(["/a", "/b", "/a", "/c"]):
+        own.add(FileRecord(name, n, n))
+    assert [own.registered_ms(name) for name in ("/a", "/b", "/c")] == [2, None, 3]
 
 
 def test_an_unregistered_file_is_forgotten_by_its_block(make_manager: MakeManager, path: Path) -> None:

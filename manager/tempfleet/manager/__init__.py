@@ -3,6 +3,7 @@ TempFileManager: the public API.
 
     manager        every public method
     registration   inspects files, then registers them: one or many
+    own_files      which of them this object registered, for the end of its block
     creator        create() and create_dir(): registers a new name, then creates it
     temp_file      what they return: TempFile and TempDirectory
     files          the registered files as a dictionary

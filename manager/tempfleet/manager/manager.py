@@ -53,7 +53,8 @@ from .creator import BinaryMode, CreateOptions, Creator, TextMode
 from .files import Files
 from .keeper_name import keeper_name, own_name
 from .local_volume import LocalVolume
-from .registration import OwnFiles, Registrar, Terms
+from .own_files import OwnFiles
+from .registration import Registrar, Terms
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
 from .shutdown import at_end
 from .temp_file import TempDirectory, TempFile

@@ -29,6 +29,7 @@ from ..records import FileRecord, Flag, NewFile
 from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
 from .local_volume import LocalVolume
+from .own_files import MOST_RECENT, OwnFiles
 from .temp_file import Created
 
 
@@ -75,32 +76,6 @@ class Terms:
         return cls(ttl_ms(ttl), validate_tags(tags), directory, compress, confined, age_seconds, uid)
 
 
-class OwnFiles:
-    """
-    The files that one object registered, with ``registered_ms`` of the last registration, and with the process that
-    registered them: a forked child owns only its own.
-    """
-
-    def __init__(self) -> None:
-        self._files: dict[str, tuple[int, int]] = {}
-
-    def add(self, record: FileRecord) -> None:
-        self._files[record.path] = (os.getpid(), record.registered_ms)
-
-    def forget(self, path: str) -> None:
-        self._files.pop(path, None)
-
-    def registered_ms(self, path: str) -> int | None:
-        """None if this process did not register it here."""
-        process, registered_ms = self._files.get(path, (0, 0))
-        return registered_ms if process == os.getpid() else None
-
-    def take(self) -> dict[str, int]:
-        """Forget all files; returns path -> registered_ms of those that this process registered."""
-        files, self._files = self._files, {}
-        return {path: ms for path, (process, ms) in files.items() if process == os.getpid()}
-
-
 class Registrar:
     """
     Registers files in one volume.
@@ -109,6 +84,7 @@ class Registrar:
         in_block: the files that were registered since a ``with`` block began; None outside of one.
         until_exit: the files to delete when the process ends; None if they stay.
         created: the files and directories that ``create`` returned, while somebody refers to them.
+        recent: the last files that were registered, in a block or not, so that they are still known as our own.
     """
 
     def __init__(self, local: LocalVolume) -> None:
@@ -117,11 +93,13 @@ class Registrar:
         self.until_exit: OwnFiles | None = None
         self.created: WeakValueDictionary[str, Created[Any]] = WeakValueDictionary()
         self._is_known = False
+        self.recent = OwnFiles(MOST_RECENT)
 
     def own_ms(self, path: str) -> int | None:
         """
-        Returns ``registered_ms`` of a file that this object registered and may delete before its deadline, because a
-        block or the process ends. Without it, the registry counts this object as another registrant of the file.
+        Returns ``registered_ms`` of a file that this object registered; None for a file of others, and for a file that
+        was registered too long ago and that no block or exit deletes. The registry then counts this object as another
+        registrant of the file.
         """
         for own in self._lists:
             if (registered_ms := own.registered_ms(path)) is not None:
@@ -237,7 +215,7 @@ class Registrar:
 
     @property
     def _lists(self) -> list[OwnFiles]:
-        return [own for own in (self.in_block, self.until_exit) if own is not None]
+        return [own for own in (self.in_block, self.until_exit, self.recent) if own is not None]
 
     def _admit(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
         own = {file.path: ms for file in files if (ms := self.own_ms(file.path)) is not None}
@@ -251,12 +229,12 @@ class Registrar:
         return registrations
 
     def _remember(self, registration: Registration) -> None:
-        path = registration.file.path
+        record = registration.record
         for own in self._lists:
-            own.add(registration.record)
-        if (created := self.created.get(path)) is not None:
-            created.record = registration.record
-        logger.debug("Registered temporary file: %s", printable(path))
+            own.add(record)
+        if (created := self.created.get(record.path)) is not None:
+            created.record = record
+        logger.debug("Registered temporary file: %s", printable(record.path))
 
     def _accepted(self, registration: Registration) -> FileRecord:
         registration.check()
