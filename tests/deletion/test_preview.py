@@ -236,9 +236,9 @@ def test_a_dropped_plan_releases_its_write_lock(tmp_path: Path) -> None:
                 plan = way.plan(record, root, session)
                 assert isinstance(plan, Plan)
                 assert plan.expected == Deletion(record, Outcome.DELETED, plan.expected.way, 100)
-                assert (plan.exclusive >= 0) == roots.system.can.write_locks
-                plan.close()
-                assert plan.exclusive == -1
+                assert (session.exclusive >= 0) == roots.system.can.write_locks
+                session.release()
+                assert session.exclusive == -1
                 with Path(record.path).open("r+b") as file:  # waits for the process that has the write lock
                     assert len(file.read()) == 100
 

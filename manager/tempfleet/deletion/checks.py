@@ -87,34 +87,25 @@ def verify(
     return replace(plain, identity=identity, uid=stat_result.uid)
 
 
-def ask_in_use(
-    record: FileRecord, fd: int, name: str, session: Session, way: Way
-) -> tuple[Deletion | None, int]:
+def ask_in_use(record: FileRecord, fd: int, name: str, session: Session, way: Way) -> Deletion | None:
     """
     Ask the kernel whether a process uses *name* of directory *fd*; and the registries about what is in a directory.
 
-    Returns:
-        The objection, if there is one. And a descriptor of the file, -1 for none, to be closed after the deletion; it
-        has the kernel's write lock, if that was given.
+    Returns the objection, if there is one. Otherwise ``session.exclusive`` has the kernel's write lock, if that was
+    given.
     """
     if record.is_directory:
         mounts = read_mounts()
         if has_mount(record.path, mounts):
-            return Deletion(record, Outcome.REFUSED, way, reason="mount"), -1
+            return Deletion(record, Outcome.REFUSED, way, reason="mount")
         if session.asks_in_use:
             session.use, _ = inspect_tree(fd, name, session)
         used = _use_objection(record, session, way)
-        return used or inside.objection(record, fd, name, session, way, mounts=mounts), -1
+        return used or inside.objection(record, fd, name, session, way, mounts=mounts)
     if not session.asks_in_use:
-        return None, -1
-    session.use, exclusive = in_use.hold(fd, name, write_locks=session.write_locks)
-    if session.use is Use.FREE:
-        return None, exclusive
-    objection = _use_objection(record, session, way)
-    if objection is not None and exclusive >= 0:
-        os.close(exclusive)
-        exclusive = -1
-    return objection, exclusive
+        return None
+    session.use, session.exclusive = in_use.hold(fd, name, write_locks=session.write_locks)
+    return None if session.use is Use.FREE else _use_objection(record, session, way)
 
 
 def _use_objection(record: FileRecord, session: Session, way: Way) -> Deletion | None:

@@ -218,12 +218,8 @@ class Deleter:
             plan = way.plan(record, root, session)
             if isinstance(plan, Deletion):
                 return plan
-            try:
-                result = _predicted(plan, session) if preview else _carry_out(plan, session)
-                return result if plan.left is None else _after_earlier_claim(result, session)
-            finally:
-                if plan.exclusive >= 0:
-                    plan.close()
+            result = _predicted(plan, session) if preview else _carry_out(plan, session)
+            return result if plan.left is None else _after_earlier_claim(result, session)
         except OSError as exc:
             outcome, reason = outcome_of(exc)
             if outcome is Outcome.MISSING and session.has_lost_private(root):
@@ -231,6 +227,9 @@ class Deleter:
             return Deletion(record, outcome, reason=reason)
         except NotPutBack:
             return Deletion(record, Outcome.FAILED, reason="not-put-back")
+        finally:
+            if session.exclusive >= 0:
+                session.release()
 
     def _outside_roots(self, record: FileRecord) -> Deletion:
         if reason := self._roots.is_unavailable(record.path):

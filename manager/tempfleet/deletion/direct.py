@@ -76,13 +76,12 @@ class Direct:
             size, allocated = status.st_size, status.st_blocks * 512
             freed = size if size < allocated else allocated
         faults.reach("direct.found")
-        exclusive = -1
         if session.asks_in_use or directory:
-            objection, exclusive = checks.ask_in_use(record, fd, name, session, _DIRECT)
+            objection = checks.ask_in_use(record, fd, name, session, _DIRECT)
             if objection is not None:
                 return objection
         expected = Deletion(record, _DELETED, _DIRECT, freed)
-        return Plan(self, record, root, fd, name, expected, exclusive, freed)
+        return Plan(self, record, root, fd, name, expected, freed)
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion:
         if plan.left is not None:

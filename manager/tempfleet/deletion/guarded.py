@@ -74,13 +74,12 @@ class Guarded:
         if (objection := checks.objection(record, root, status, session)) is not None:
             return objection
         faults.reach("guarded.found")
-        exclusive = -1
         if session.asks_in_use or _DIRECTORY in record.flags:
-            objection, exclusive = checks.ask_in_use(record, fd, name, session, _GUARDED)
+            objection = checks.ask_in_use(record, fd, name, session, _GUARDED)
             if objection is not None:
                 return objection
         expected = Deletion(record, _DELETED, _GUARDED, status.freed_bytes)
-        return Plan(self, record, root, fd, name, expected, exclusive, status.size)
+        return Plan(self, record, root, fd, name, expected, status.size)
 
     def plan_left(self, record: FileRecord, root: Root, by_name: Deletion, session: Session) -> Plan | None:
         """
@@ -112,7 +111,7 @@ class Guarded:
         if (objection := move_and_compare(plan, private, entry, session)) is not None:
             if objection.outcome is not _REPLACED:
                 return objection
-            plan.close()
+            session.release()
             return resume(record, root, session) or objection
         if takes_long(record, session):
             try:
@@ -130,10 +129,7 @@ class Guarded:
         again = self.plan_by_name(plan.record, plan.root, session)
         if isinstance(again, Deletion):
             return again
-        try:
-            return self.carry_out(again, session)
-        finally:
-            again.close()
+        return self.carry_out(again, session)
 
 
 def plan_of_left(way: Way, record: FileRecord, root: Root, left: Entry, session: Session) -> Plan:

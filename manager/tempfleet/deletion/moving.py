@@ -64,7 +64,7 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
 
 
 def _objection_to_moved(plan: Plan, private: int, entry: str, session: Session) -> Deletion | None:
-    record, exclusive = plan.record, plan.exclusive
+    record, exclusive = plan.record, session.exclusive
     answer = compare(record, plan.root, private, entry, session.reader)
     if answer is OTHER:
         return Deletion(record, _REPLACED, _GUARDED, reason="raced")
@@ -137,7 +137,7 @@ def destroy(plan: Plan, private: int, entry: str, session: Session) -> int:
     """
     directory = _DIRECTORY in plan.record.flags
     try:
-        freed = remove(private, entry, session, directory=directory, exclusive=plan.exclusive)
+        freed = remove(private, entry, session, directory=directory, exclusive=session.exclusive)
     except FileNotFoundError:
         freed = 0  # an earlier claimer, slow but alive, removed it
     except OSError:

@@ -12,7 +12,6 @@ the write lock once more after it. The checks of a plan only save other files fr
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +35,7 @@ class Quarantined:
 
 class Plan:
     """
-    What is about to be done to one file. Close it, and carry it out before the session makes the next plan.
+    What is about to be done to one file. Carry it out before the session makes the next plan.
 
     Attributes:
         way: the way that carries it out.
@@ -45,15 +44,12 @@ class Plan:
         name: of the file in that directory.
         expected: the outcome, if nothing happens until it is carried out and the system refuses nothing. For a
             directory its freed bytes are not known yet.
-        exclusive: a descriptor of the file, -1 for none. With the kernel's write lock, if that was given, it shows
-            whether another process opens the file.
         size_bytes: of the file, as the quarantine counts it.
         left: an entry of the private directory that an earlier claim of the record left there.
     """
 
-    # Not a dataclass, and without a context manager's two calls in a deletion: at 9 us for a created file, half a
-    # microsecond is 5 %.
-    __slots__ = ("exclusive", "expected", "fd", "left", "name", "record", "root", "size_bytes", "way")
+    # Not a dataclass: at 9 us for a created file, half a microsecond is 5 %.
+    __slots__ = ("expected", "fd", "left", "name", "record", "root", "size_bytes", "way")
 
     def __init__(
         self,
@@ -63,7 +59,6 @@ class Plan:
         fd: int,
         name: str,
         expected: Deletion,
-        exclusive: int = -1,
         size_bytes: int = 0,
         left: Entry | None = None,
     ) -> None:
@@ -73,15 +68,8 @@ class Plan:
         self.fd = fd
         self.name = name
         self.expected = expected
-        self.exclusive = exclusive
         self.size_bytes = size_bytes
         self.left = left
-
-    def close(self) -> None:
-        """Give back the descriptor with the write lock."""
-        if self.exclusive >= 0:
-            os.close(self.exclusive)
-            self.exclusive = -1
 
 
 class Way(Protocol):

@@ -52,15 +52,10 @@ class Quarantine:
         plan = plan_of(record, root, session)
         if isinstance(plan, Deletion) or plan.left is not None:
             return plan
-        try:
-            if _DIRECTORY in record.flags:
-                plan.size_bytes = checks.inspect_tree(plan.fd, plan.name, session)[1]
-            # last, because a file that is not moved takes no room
-            fits = session.fits_quarantine(plan.root, plan.size_bytes)
-        except BaseException:
-            plan.close()
-            raise
-        if not fits:  # its own way carries it out
+        if _DIRECTORY in record.flags:
+            plan.size_bytes = checks.inspect_tree(plan.fd, plan.name, session)[1]
+        # last, because a file that is not moved takes no room
+        if not session.fits_quarantine(plan.root, plan.size_bytes):  # its own way carries it out
             plan.expected = plan.expected._replace(reason=FULL)
             return plan
         plan.way = self
@@ -69,12 +64,9 @@ class Quarantine:
 
     def _plan_created(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
         plan = _DIRECT.plan(record, root, session)
-        left = None if isinstance(plan, Deletion) else plan.left
-        return (
-            plan
-            if left is None or left.state is not EntryState.ASIDE
-            else self._plan_of_left(record, root, left)
-        )
+        if isinstance(plan, Deletion) or plan.left is None or plan.left.state is not EntryState.ASIDE:
+            return plan
+        return self._plan_of_left(record, root, plan.left)
 
     def _plan_named(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
         plan = _GUARDED.plan_by_name(record, root, session)
@@ -105,7 +97,7 @@ class Quarantine:
             return _quarantined(record, root, aside, session)
         if objection.outcome is not Outcome.REPLACED:
             return objection
-        plan.close()
+        session.release()
         if (left := left_in_quarantine(record, root, session)) is not None:
             return _report_left(record, root, left, session)
         return guarded.resume(record, root, session) or objection

@@ -39,6 +39,8 @@ class Session:
         inside: the files that are in a private directory because of this call. It is raised before a file is moved
             there, and lowered after the file is gone or has left. So after any error or interrupt in between the
             journals stay, and recovery finds the file.
+        exclusive: a descriptor of the file of the present record, -1 for none. With the kernel's write lock, if that
+            was given, it shows whether another process opens the file.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Session:
         self.owner_check = settings.owner_check
         self.secure = settings.secure_delete
         self.inside = 0
+        self.exclusive = -1
         self.moved = {root.path: root.moved() for root in roots}  # reasons, by root
         self._records = records
         self._parents: dict[str, int] = {}
@@ -169,7 +172,15 @@ class Session:
         if not self.may_go_on():
             raise Stopped
 
+    def release(self) -> None:
+        """Give back the write lock on the file of the present record."""
+        if self.exclusive >= 0:
+            # In this order: after an interrupt in between, no other file's descriptor is closed.
+            exclusive, self.exclusive = self.exclusive, -1
+            os.close(exclusive)
+
     def close(self) -> None:
+        self.release()
         self._close_parents()
         for journal in self._journals.values():
             journal.close(keep=self.inside > 0)

@@ -60,16 +60,24 @@ def hold(fd: int, name: str, *, write_locks: bool) -> tuple[Use, int]:
         held = os.open(name, _OPEN, dir_fd=fd)
     except PermissionError:
         return Use.UNKNOWN, -1
+    try:
+        return _use_of(held, write_locks=write_locks), held
+    except BaseException:  # an interrupt
+        os.close(held)
+        raise
+
+
+def _use_of(held: int, *, write_locks: bool) -> Use:
     if write_locks:
         try:
             fcntl.fcntl(held, _F_SETSIG, signal.SIGURG)
             fcntl.fcntl(held, _F_SETLEASE, fcntl.F_WRLCK)
-            return Use.FREE, held
+            return Use.FREE
         except BlockingIOError:
-            return (Use.LOCKED if _is_locked(held) else Use.OPEN), held
+            return Use.LOCKED if _is_locked(held) else Use.OPEN
         except OSError:
             pass  # no write locks here: EACCES without the owner's rights, EINVAL on some file systems
-    return (Use.LOCKED if _is_locked(held) else Use.UNKNOWN), held
+    return Use.LOCKED if _is_locked(held) else Use.UNKNOWN
 
 
 def still_free(held: int) -> bool:

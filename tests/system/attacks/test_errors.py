@@ -6,11 +6,13 @@ in the private directory is found, also if its process lives on.
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +243,40 @@ def test_an_error_of_any_system_call_loses_no_file_and_leaves_none(
         if failing.left > 0:
             assert n > 20
             return
+
+
+@pytest.mark.parametrize("point", ["guarded.found", "direct.found", "guarded.moved", "guarded.compared"])
+def test_an_interrupt_leaves_no_write_lock_and_no_descriptor(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """At a step, and in each call that asks the kernel for the lock."""
+    manager = make_manager()
+    path = base_dir / "file"
+    path.write_text("text")
+    manager.register(path, ttl=5)
+    made = manager.create(ttl=5)
+    made.close()
+    clock.advance(6)
+    list(manager.preview())
+    descriptors = psutil.Process().num_fds()
+    original = fcntl.fcntl
+    for n in range(1, 20):
+        calls = itertools.count(1)
+
+        def interrupted(*args: Any, n: int = n, calls: Iterator[int] = calls) -> Any:
+            if next(calls) == n:
+                raise KeyboardInterrupt
+            return original(*args)
+
+        monkeypatch.setattr(fcntl, "fcntl", interrupted)
+        with pytest.raises(KeyboardInterrupt) if n <= 4 else nullcontext():
+            list(manager.preview())
+        monkeypatch.undo()
+        assert psutil.Process().num_fds() == descriptors, n
+    fail_once(point, "interrupt")
+    clean(manager)
+    assert psutil.Process().num_fds() <= descriptors + 1
+    for name in (path, Path(made.path)):
+        if name.exists():
+            with name.open("r+b"):  # would wait for the process that has the write lock
+                pass
