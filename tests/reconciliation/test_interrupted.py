@@ -204,6 +204,29 @@ def test_a_file_whose_record_redis_lost_is_registered_again_before_it_has_its_na
 
 
 @pytest.mark.parametrize("stranger", [False, True])
+def test_another_registry_gives_back_a_stranger_and_leaves_the_rest_to_the_registry_that_claimed_it(
+    make_manager: MakeManager, clock: FakeClock, tmp_path: Path, stranger: bool
+) -> None:
+    """Two volumes may delete in one root, such as the system's temp directory."""
+    shared = text_file(tmp_path / "shared" / "file")
+    owner, other = (make_manager(tmp_path / name, allowed_roots=[str(shared.parent)]) for name in "ab")
+    owner.register(shared, ttl=5)
+    clock.advance(6)
+    killed(owner, shared, "guarded.moved", (lambda: replace_file(shared, "precious")) if stranger else None)
+    other.create(ttl=5).close()
+    clock.advance(6)
+    other.cleanup()
+    assert shared.exists() is stranger
+    findings = [finding.check for finding in diagnose(other.registry, other.settings)]
+    assert ("private directory" in findings) is not stranger
+    assert "private director" not in str(other.health_check())
+    owner.cleanup()
+    assert owner.stats().active == 0
+    assert (shared.read_text() == "precious") if stranger else not shared.exists()
+    assert_balanced(owner), assert_balanced(other)
+
+
+@pytest.mark.parametrize("stranger", [False, True])
 def test_a_file_whose_directory_is_gone_is_kept_and_reported_until_the_directory_is_back(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path, stranger: bool
 ) -> None:

@@ -65,7 +65,7 @@ def is_ours(owner: Owner, promises: Records) -> bool:
 
 def recover(roots: Roots, promises: Promises | None = None, delete: Delete | None = None) -> list[Recovered]:
     """
-    Go through the private directories of *roots*. Journals of other registries are left to those.
+    Go through the private directories of *roots*. Files of other registries are left to those.
 
     Raises:
         RegistryError: the registry cannot be read. Nothing is lost; repeat the call.
@@ -80,7 +80,7 @@ def recover(roots: Roots, promises: Promises | None = None, delete: Delete | Non
         names = root.private.names()
         _forget_companions(private, names)
         for name, token, note in abandoned(private, names):
-            if note is None or not is_ours(note.owner, promises):
+            if note is None:
                 continue
             files = {digest_of(file.path): file for file in note.files if file.path.startswith(root.prefix)}
             with Session(
@@ -137,10 +137,12 @@ class _Batch:
         # Listed after the journal was locked: before that, its process was perhaps still moving files.
         entries = left_of(self.root, self.session.token, self.files)
         files = [self.files[entry.digest] for entry in entries]
-        now_ms, records = self.session.promises.read([file.path for file in files]) if files else (0, [])
+        ours = is_ours(self.owner, self.session.promises)
+        paths = [file.path for file in files if ours]
+        now_ms, records = self.session.promises.read(paths) if paths else (0, [None] * len(files))
         for entry, file, record in zip(entries, files, records, strict=True):
             try:
-                result = self._recover_one(entry, file, record, now_ms)
+                result = self._recover_one(entry, file, record, now_ms) if ours else self._return(entry, file)
             except FileNotFoundError:
                 continue  # another claimer was faster; or its directory is gone, and the journal stays
             except (OSError, moving.NotPutBack, Unchanged, RegistryError) as exc:
@@ -149,6 +151,18 @@ class _Batch:
             if result is not None:
                 faults.reach("recovery.put-back")
                 yield result
+
+    def _return(self, entry: Entry, file: FileRecord) -> Recovered | None:
+        """Of another registry's batch: only what is not its file gets its name back. Its record is not known here."""
+        reader, state = self.session.reader, entry.state
+        if (
+            state is not EntryState.MOVED
+            or compare(file, self.root, self.private, entry.name, reader) is SAME
+        ):
+            return None
+        fd, name = self.session.parent(self.root, file.path), os.path.basename(file.path)
+        moving.put_back(self.private, entry.name, fd, name, self.session)
+        return Recovered(file.path, back=True)
 
     def _recover_one(
         self, entry: Entry, file: FileRecord, record: FileRecord | None, now_ms: int

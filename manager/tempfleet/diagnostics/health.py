@@ -75,7 +75,8 @@ def not_served_warning(volume: Volume, stats: VolumeStats) -> str:
 
 
 def _private_warnings(registry: Registry, roots: Roots) -> list[str]:
-    files = len(list(stranded(roots, RegistryPromises(registry), quarantine=False)))
+    """Those of other registries are their concern."""
+    files = sum(not file.foreign for file in stranded(roots, RegistryPromises(registry), quarantine=False))
     where = "in the private directories without a record (tempfleet doctor lists them)"
     return [f"{counted(files, 'file')} {where}"] if files else []
 
