@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,23 +224,35 @@ def test_after_restore_has_returned_the_file_is_whole(
     assert_balanced(manager)
 
 
+@pytest.mark.parametrize("older", [False, True], ids=["", "an older file of that path is in quarantine too"])
 def test_what_a_killed_purge_left_cannot_be_restored_and_is_finished(
-    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, older: bool
 ) -> None:
+    """Nor is an older file restored in its place."""
     manager = make_manager(quarantine_seconds=GRACE)
+    if older:
+        registered(manager, base_dir, "tree")
+        clock.advance(501)
+        manager.cleanup()
+        (first,) = manager.quarantined()
+        manager.renew(first.aside_path, ttl=5000)
     path = registered(manager, base_dir, "tree")
     clock.advance(501)
     manager.cleanup()
-    (aside,) = manager.quarantined()
+    (aside,) = [file for file in manager.quarantined() if not (older and file == first)]
     clock.advance(GRACE)
     interrupt(manager, "tree.entry")
     with pytest.raises(AlreadyClaimed):
         manager.restore(path)
-    assert manager.quarantined() == []
+    assert [file.path for file in manager.quarantined()] == ([str(path)] if older else [])
     with pytest.raises(AlreadyClaimed):
         manager.renew(aside.aside_path, ttl=10_000)
     clock.advance(2)
     assert make_manager(quarantine_seconds=GRACE).cleanup() == 1
+    if older:
+        manager.restore(path)
+        assert sorted(os.listdir(path)) == ["a", "b", "c"]
+        shutil.rmtree(path)
     manager.cleaner.deleter.recover()
     assert files_in(base_dir) == []
     assert_balanced(manager)

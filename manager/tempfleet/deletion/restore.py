@@ -142,12 +142,20 @@ def restore(path: str, roots: Roots) -> QuarantinedFile:
 
 
 def _last_from(path: str, root: Root) -> Entry:
-    entries = [entry for entry in root.private.entries() if entry.digest == digest_of(path)]
+    private, digest = root.private.peek(), digest_of(path)
+    entries = [entry for entry in root.private.entries() if entry.digest == digest]
     aside = [entry for entry in entries if entry.state is EntryState.ASIDE]
-    if aside:
-        return max(aside, key=lambda entry: entry.token)
-    if any(entry.state is EntryState.BEGUN for entry in entries):
+    # what was begun without a companion was never in quarantine
+    begun = [
+        entry
+        for entry in entries
+        if entry.state is EntryState.BEGUN and moving.is_there(private, entry.from_name)
+    ]
+    last = max(aside + begun, key=lambda entry: entry.token, default=None)
+    if last is not None and last.state is EntryState.BEGUN:
         raise AlreadyClaimed.of(path)
+    if last is not None:
+        return last
     raise FileMissing(
         f"{printable(path)} is not in quarantine: it was not quarantined, or its time there is over.",
         path=path,

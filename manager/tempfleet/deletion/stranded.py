@@ -47,10 +47,13 @@ def stranded(roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[S
             if entry.state is EntryState.FORM or token in living or (aside and not quarantine):
                 continue
             found = whose(private, entry, notes.get(token))
+            inside = f"{root.private.path}/{entry.name}"
             foreign = found.owner is not None and not is_ours(found.owner, promises)
+            if foreign and aside and promises.read([inside])[1] != [None]:
+                continue  # its registry was taken over
             if foreign or not _is_looked_after(root, entry, found, promises, roots):
                 path = "" if found.file is None else found.file.path
-                yield Stranded(f"{root.private.path}/{entry.name}", path, foreign, aside)
+                yield Stranded(inside, path, foreign, aside)
 
 
 def _is_looked_after(root: Root, entry: Entry, found: Whose, promises: Records, roots: Roots) -> bool:

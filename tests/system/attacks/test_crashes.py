@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,13 +118,18 @@ def test_recovery_returns_a_foreign_file_that_a_killed_process_moved(
     assert left_over(roots) == []
 
 
+@pytest.mark.parametrize("unverified", [False, True])
 @pytest.mark.parametrize("point", ["guarded.moved", "guarded.put-back"])
 def test_a_stranger_moved_into_quarantine_by_a_killed_process_gets_its_name_back(
-    data: Path, roots: Roots, point: str
+    data: Path, roots: Roots, point: str, unverified: bool
 ) -> None:
-    path = data / "name"
+    """Also if the record has no identity, because it was made for a silent host."""
+    path = Path(roots.base.path, "name") if unverified else data / "name"
     path.write_text("temporary")
     record = registered(roots, path)
+    if unverified:
+        registered_ms = time.time_ns() // 1_000_000 + 60_000
+        record = FileRecord(record.path, registered_ms, registered_ms, flags="u", uid=record.uid)
 
     def child() -> None:
         def at(reached: str) -> None:
@@ -145,6 +151,8 @@ def test_a_stranger_moved_into_quarantine_by_a_killed_process_gets_its_name_back
     assert [file.path for file in recovered if file.back] == ([str(path)] if point == "guarded.moved" else [])
     assert path.read_text() == "precious"
     assert list(deleter.quarantined_files()) == []
+    if unverified:
+        return  # it would be verified by its age alone, and this one is old enough
     [result] = deleter.quarantine([record], token=8, may_go_on=lambda: True)
     assert isinstance(result, Deletion) and result.outcome is Outcome.REPLACED
     assert path.read_text() == "precious"
