@@ -313,6 +313,21 @@ class Model:
 
     # -- what the state machine reads
 
+    def inside(self, path: str) -> tuple[str, int | None] | None:
+        """Returns what the record of a file in a directory says about deleting the directory, and until when."""
+        entry = self.files.get(path)
+        if entry is None:
+            return None
+        if entry.state == "waiting":
+            return "due" if (entry.due or 0) <= self.now else "promised", entry.due
+        if entry.state == "leased":
+            return "claimed", None
+        if entry.state == "held" and (entry.due is None or entry.due > self.now):
+            return "held", None if entry.due is None else max(entry.due, entry.deadline)
+        if entry.deadline > self.now:
+            return "promised", entry.deadline
+        return "dead" if entry.state == "dead" else "ended", None
+
     def instants(self) -> list[int]:
         """Returns every future time at which something happens."""
         times = [entry.next_try for entry in self.files.values() if entry.next_try is not None]

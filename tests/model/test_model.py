@@ -25,12 +25,14 @@ from hypothesis.stateful import (
 )
 
 from model.model import Model
-from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, Volume
+from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, RegistryError, Volume
+from tempfleet.cleanup.nested import NestedPromises
 from tempfleet.records import FileRecord, Keeper, NewFile, Rewrite
+from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import VOLUME_KEYS, volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import Nack, TagTotal
+from tempfleet.registry.values import UNKNOWN, Nack, TagTotal
 from tempfleet.testing import FakeClock
 
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
@@ -277,6 +279,32 @@ class Walk(RuleBasedStateMachine):
         assert (reaped.recovered, reaped.unheld) == self.model.reap()
         assert not reaped.more
 
+    @precondition(lambda self: self.model.files)
+    @rule(data=st.data(), gone=st.booleans())
+    def delete_the_directory_above(self, data: st.DataObject, gone: bool) -> None:
+        """The files that are due go with it, unless another one in it has to stay."""
+        some = PATHS | st.sampled_from(sorted(self.model.files))
+        paths = data.draw(st.lists(some, min_size=1, max_size=3, unique=True))
+        directory = FileRecord("/b/above", 0, 0)
+        promises = NestedPromises(self.registry, lease_ms=LEASE, horizon=lambda: UNKNOWN)
+        files = {path: self.model.inside(path) for path in paths}
+        standing = [path for path, file in files.items() if file and file[0] not in ("due", "dead")]
+        obstacle = promises.obstacle(directory, [paths], claim=True)
+        assert (obstacle is None) == (standing == [])
+        if obstacle is not None:
+            latest = max((files[path] or ("", None))[1] or 0 for path in standing)
+            assert obstacle.path in standing
+            assert (obstacle.until_ms or 0) == latest
+        due = [path for path, file in files.items() if file and file[0] == "due" and obstacle is None]
+        if due:
+            self.model.claim(due, int(self.registry.stats().meta["token"]), LEASE)
+        promises.settle(directory, gone=gone)
+        for path in due:
+            if gone:
+                self.model.ack(self.model.last_token, {path: "missing"})
+            else:
+                self.model.nack(self.model.last_token, path, None, False, False, "")
+
     @rule(path=PATHS)
     def revive(self, path: str) -> None:
         assert self.registry.revive([path]) == {path: self.model.revive(path)}
@@ -306,6 +334,16 @@ class Walk(RuleBasedStateMachine):
             assert (record.attempts, record.last_error) == (entry.attempts, entry.error)
             assert record.hold_reason == entry.reason
             assert set(record.flags) == {*entry.flags, *("s" if entry.shared else "")}
+
+    @invariant()
+    def a_directory_above_sees_what_was_promised(self) -> None:
+        paths = sorted({"/b/a", "/b/b", *self.model.files})
+        volume = self.registry.volume
+        (found,) = Fleet(self.registry.store).inside([volume], paths).values()
+        assert not isinstance(found, RegistryError)
+        assert {inside.path: (inside.kind, inside.until_ms) for inside in found} == {
+            path: self.model.inside(path) for path in self.model.files
+        }
 
     @invariant()
     def counts_balance(self) -> None:
