@@ -219,9 +219,11 @@ class Cleaner:
                 reason=missing[base],
             )
         if not self._disk_confirmed:
-            confirm_disk(self.registry.stats(), self.roots)
-            # The directory stays open, so from now on roots.check() notices any change.
-            self._disk_confirmed = True
+            stats = self.registry.stats()
+            confirm_disk(stats, self.roots)
+            # The directory stays open, so from now on roots.check() notices any change. An empty registry may get
+            # files of another disk.
+            self._disk_confirmed = stats.records > 0
 
     # -- inside
 

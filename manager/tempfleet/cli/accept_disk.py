@@ -17,8 +17,9 @@ def accept_disk(console: Console) -> None:
     Until you run this, Tempfleet deletes nothing there, because the right disk may just not be mounted. Afterwards it
     drops the records of missing files at their deadlines.
 
-    Directories in memory (tmpfs) and below the system's temp directory do not need this, because they are expected to
-    be created anew. Records of files that are gone with the old directory are dropped.
+    Directories in memory (tmpfs) and below the system's temp directory do not need this if they are created anew in
+    the same place. Records of files that are gone with the old directory are dropped. In a private temp directory
+    (PrivateTmp= of systemd, another container) the place is another one.
 
     \b
       tempfleet --base-dir /srv/scratch accept-disk

@@ -75,6 +75,19 @@ class Identity(str):
             return [self.rpartition(".")[2]]
         return [part.rpartition(".")[2] for part in self.split("+")]
 
+    def agrees_with(self, other: Identity) -> bool:
+        """
+        Whether both can be of one object. Two processes can see more or less of it, so only what both contain is
+        compared; never the changing parts of a weak one.
+        """
+        mine, theirs = self._facts(), other._facts()
+        return all(fact == theirs.get(name, fact) for name, fact in mine.items())
+
+    def _facts(self) -> dict[str, str]:
+        parts = self[1:].split(".")
+        names = {"g": ("ino", "birth", "handle"), "b": ("ino", "birth"), "h": ("ino", "handle")}
+        return dict(zip(names.get(self[:1], ("ino",)), parts, strict=False))
+
     def can_decide(self, status: Stat, *, handles: bool) -> bool:
         """
         Whether this process sees enough to tell the object from another one with its inode number. It may see less

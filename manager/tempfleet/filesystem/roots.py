@@ -176,11 +176,25 @@ class Roots:
         return f"uid {os.geteuid()} may not write to it"
 
     def base_identity(self) -> str:
-        """The identity of the base directory, which survives a reboot or a remount; "" if only a weak one exists."""
+        """
+        The identity of the base directory with the UUID of its file system, which survive a reboot or a remount; "" if
+        only a weak one exists.
+        """
+        return self._identity_of(self.base.fd)
+
+    def identity_of(self, directory: str) -> str:
+        """As ``base_identity``, of another directory, by its path."""
+        fd = os.open(directory, DIRECTORY_FLAGS)
+        try:
+            return self._identity_of(fd)
+        finally:
+            os.close(fd)
+
+    def _identity_of(self, fd: int) -> str:
         reader = self.system.reader()
-        status = reader.fstat(self.base.fd)
-        identity = Identity.of(reader, self.base.fd, ".", status, handles=self.base.handles)
-        return "" if identity.is_weak else identity
+        handles = self.system.has_lasting_handles(fd)
+        identity = Identity.of(reader, fd, ".", reader.fstat(fd), handles=handles)
+        return "" if identity.is_weak else f"{identity}@{self.system.file_system_uuid(fd)}"
 
     def is_in_memory(self) -> bool:
         """Whether a reboot removes the base directory."""

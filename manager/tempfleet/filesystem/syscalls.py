@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .file_systems import IN_MEMORY, KNOWN_ELSEWHERE, LASTING_HANDLES, kind_of, uuid_of
 from .libc import INT, TEXT, UINT, last_error, libc
 from .stat import Reader, Statx
 
@@ -43,14 +44,6 @@ _OPENAT2_TRIES: Final = 32
 
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
-
-
-_LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
-"""ext4, xfs, btrfs, tmpfs, f2fs, bcachefs: their handles contain inode and generation, and last as long as the file."""
-
-
-_IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
-"""tmpfs, ramfs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +115,19 @@ class System:
 
     def has_lasting_handles(self, fd: int) -> bool:
         """Whether file handles on the file system of *fd* last as long as the object (FUSE's do not)."""
-        return self.can.handles and _kind_of(fd) in _LASTING_HANDLES and bool(self.reader().handle(fd, "."))
+        return self.can.handles and kind_of(fd) in LASTING_HANDLES and bool(self.reader().handle(fd, "."))
 
     def is_in_memory(self, fd: int) -> bool:
         """Whether a reboot removes all files on the file system of *fd*; False if unknown."""
-        return self.can.handles and _kind_of(fd) in _IN_MEMORY
+        return self.can.handles and kind_of(fd) in IN_MEMORY
+
+    def grants_write_locks(self, fd: int) -> bool:
+        """Whether a write lock on the file system of *fd* shows all processes that have the file open."""
+        return self.can.write_locks and kind_of(fd) not in KNOWN_ELSEWHERE
+
+    def file_system_uuid(self, directory: int) -> str:
+        """The UUID of the file system of the open *directory* in hexadecimal; "" if the system does not report it."""
+        return uuid_of(directory) if self.can.handles else ""
 
     def rename_noreplace(
         self, from_fd: int, name: str, to_fd: int, new_name: str, *, directory: bool
@@ -164,14 +165,6 @@ class System:
         if not self.can.renameat2:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         _renameat2(fd, os.fsencode(name), other_fd, os.fsencode(other_name), _RENAME_EXCHANGE)
-
-
-def _kind_of(fd: int) -> int:
-    """The magic number of the file system of *fd*; 0 if it is not available. Only on Linux, like file handles."""
-    buffer = ctypes.create_string_buffer(256)
-    if libc().fstatfs(INT(fd), buffer):
-        return 0
-    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
 
 def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:

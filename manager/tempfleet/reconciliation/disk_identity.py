@@ -7,7 +7,17 @@ identity of its base directory with its first file. The identity survives reboot
 identity nothing is claimed until a person accepts it (tempfleet accept-disk).
 
 Some directories are expected to be created anew: those in a tmpfs, and those in the system's temp directory. If such a
-directory is new, it is accepted. A disk that is mounted below the temp directory is not such a place.
+directory is new, it is accepted, but only in the same place: another mount namespace (``PrivateTmp=`` of systemd,
+another container with this host's name) has another temp directory under the same path, and its files are elsewhere. A
+tmpfs of before the last boot is gone, so a new one is accepted. A disk that is mounted below the temp directory is not
+such a place.
+
+    <directory>@<file system>                        a directory that lasts
+    ~<directory>@<file system>~<temp directory>      one in the temp directory of a disk
+    ~<directory>@<file system>~<temp directory>~<boot>.<device>      one in memory
+
+The UUID of the file system tells apart two that were made in the same second. Only facts that both sides have are
+compared: another process may see less of a directory.
 """
 
 from __future__ import annotations
@@ -16,20 +26,31 @@ import os
 import tempfile
 
 from ..errors import VolumeUnavailable
-from ..filesystem import Roots
+from ..filesystem import Identity, Roots
 from ..logs import printable
 from ..registry import DISK, VolumeStats
 
 REASON = "another-disk"
 
 EPHEMERAL = "~"
-"""Prefix of the identity of a directory that is expected to be created anew."""
+"""Separates the place of a directory that is expected to be created anew; its identity also begins with it."""
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def disk_identity_of(roots: Roots) -> str:
     """Returns what a registry stores about its base directory, "" if its identity is not known."""
     identity = roots.base_identity()
-    return EPHEMERAL + identity if identity and _is_ephemeral(roots) else identity
+    if not identity:
+        return ""
+    temporary = _temp_directory_of(roots)
+    if roots.is_in_memory():
+        place = f"{temporary}{EPHEMERAL}{_boot_id()}.{roots.base.device:x}"
+    elif temporary:
+        place = temporary
+    else:
+        return identity
+    return f"{EPHEMERAL}{identity}{EPHEMERAL}{place}"
 
 
 def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -> None:
@@ -41,9 +62,9 @@ def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -
         VolumeUnavailable: the registry has files, and they are on another disk.
     """
     current, stored = disk_identity_of(roots), stats.meta.get(DISK, "")
-    if not (current and stored and stats.records) or current == stored:
+    if not (current and stored and stats.records) or is_same(current, stored):
         return
-    if accept_new and current.startswith(EPHEMERAL) and stored.startswith(EPHEMERAL):
+    if accept_new and is_same_place(current, stored):
         return
     path = roots.base.path
     raise VolumeUnavailable(
@@ -54,8 +75,39 @@ def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -
     )
 
 
-def _is_ephemeral(roots: Roots) -> bool:
-    if roots.is_in_memory():
-        return True
+def is_same(current: str, stored: str) -> bool:
+    """Whether both are the same directory, wherever it is."""
+    return _is_same_directory(current.split(EPHEMERAL)[:2], stored.split(EPHEMERAL)[:2])
+
+
+def _is_same_directory(current: list[str], stored: list[str]) -> bool:
+    pairs = [(a.partition("@"), b.partition("@")) for a, b in zip(current, stored, strict=False)]
+    return len(current) == len(stored) and all(
+        Identity(a[0]).agrees_with(Identity(b[0])) and (a[2] == b[2] or not (a[2] and b[2])) for a, b in pairs
+    )
+
+
+def is_same_place(current: str, stored: str) -> bool:
+    """Whether both are expected to be created anew, and in the same place."""
+    if not (current.startswith(EPHEMERAL) and stored.startswith(EPHEMERAL)):
+        return False
+    here, before = current.split(EPHEMERAL)[2:], stored.split(EPHEMERAL)[2:]
+    if len(here) == len(before) == 2 and here[1].partition(".")[0] != before[1].partition(".")[0]:
+        return True  # the memory of before the boot is gone
+    return _is_same_directory(here[:1], before[:1]) and here[1:] == before[1:]
+
+
+def _temp_directory_of(roots: Roots) -> str:
+    """The identity of the system's temp directory if the base directory is in it, on the same file system; else ""."""
     temporary = os.path.realpath(tempfile.gettempdir())
-    return roots.base.path.startswith(temporary + os.sep) and roots.base.device == os.stat(temporary).st_dev
+    if not roots.base.path.startswith(temporary + os.sep):
+        return ""
+    return roots.identity_of(temporary) if roots.base.device == os.stat(temporary).st_dev else ""
+
+
+def _boot_id() -> str:
+    try:
+        with open(BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -96,7 +96,13 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
         )
     if "SCHEMA " in text:
         return mismatch(text.partition("SCHEMA ")[2].split()[0])
+    if "DISK " in text:
+        return AnotherDisk("The registry has files of another disk; nothing was registered.")
     return RegistryError(f"Redis at {address} refused: {text}")
+
+
+class AnotherDisk(RegistryError):
+    """Files of another disk cannot enter; nothing was changed."""
 
 
 def mismatch(schema: str) -> SchemaMismatch:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -17,9 +18,10 @@ from ..errors import LeaseLost
 from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
 from .codec import Row, as_bytes, groups, optional, pack
+from .connection import AnotherDisk
 from .keepers import KeeperRegistry
-from .keys import Volume
-from .stats import bounds_text
+from .keys import DISK, Volume
+from .stats import VolumeStats, bounds_text
 from .store import Store, batches
 from .values import NO_LIMITS, NOTHING_OWN, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
 
@@ -32,10 +34,21 @@ class Registry(KeeperRegistry):
     may or may not have happened. Every method except ``claim`` and ``observe`` may then simply be repeated.
     """
 
-    def __init__(self, store: Store, volume: Volume, *, disk: str = "") -> None:
-        """*disk* is the identity of the base directory, "" if this process cannot see it."""
+    def __init__(
+        self,
+        store: Store,
+        volume: Volume,
+        *,
+        disk: str = "",
+        confirm_disk: Callable[[VolumeStats], None] | None = None,
+    ) -> None:
+        """
+        *disk* is the identity of the base directory, "" if this process cannot see it. *confirm_disk* is called if the
+        registry has files of another one; it raises an error if new files must not enter.
+        """
         super().__init__(store, volume)
         self.disk = disk
+        self._confirm_disk = confirm_disk
 
     # -- the life of a file, in its order
 
@@ -230,14 +243,16 @@ class Registry(KeeperRegistry):
 
     def _enter(self, script: str, more: list[Any], **args: Any) -> Any:
         """Run a script that may be the first to write to this registry."""
-        return self._run(
-            script,
-            more=more,
-            announce=self.keys.member,
-            epoch=secrets.token_hex(8),
-            disk=self.disk,
-            **args,
-        )
+        args |= {"epoch": secrets.token_hex(8), "disk": self.disk}
+        run = partial(self._run, script, more=more, announce=self.keys.member, **args)
+        try:
+            return run()
+        except AnotherDisk:
+            if self._confirm_disk is None:
+                raise
+            self._confirm_disk(self.stats())
+            self.set_meta(DISK, self.disk)
+            return run()
 
     def _as_moved(self, path: str, row: Row) -> list[Any]:
         """What take_over.lua takes of *path*, after the path."""

@@ -1,0 +1,69 @@
+"""
+What the kind of a file system (its magic number, see statfs(2)) shows, and the UUID of one file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from typing import Final
+
+from .libc import INT, libc
+
+LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
+"""ext4, xfs, btrfs, tmpfs, f2fs, bcachefs: their handles contain inode and generation, and last as long as the file."""
+
+IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
+"""tmpfs, ramfs."""
+
+KNOWN_ELSEWHERE: Final = frozenset(
+    {
+        *(0x65735546, 0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x01021997),  # FUSE, NFS, SMB 1 to 3, 9P
+        *(0x00C36400, 0x0BD00BD0, 0x5346414F, 0x6B414653, 0x73757245),  # Ceph, Lustre, AFS (both), Coda
+        *(0x01161970, 0x7461636F, 0x47504653, 0x19830326),  # GFS2, OCFS2, GPFS, BeeGFS
+        *(0x786F4256, 0xBACBACBC, 0x7C7C6673),  # shared folders of VirtualBox, VMware and Parallels
+    }
+)
+"""
+Other clients, or the program behind the mount, can have a file open there without this kernel knowing it. So its write
+lock proves nothing.
+"""
+
+_FS_IOC_GETFSUUID: Final = 0x80111500
+
+
+def kind_of(fd: int) -> int:
+    """The magic number of the file system of *fd*; 0 if it is not available. Only on Linux, like file handles."""
+    buffer = ctypes.create_string_buffer(256)
+    if libc().fstatfs(INT(fd), buffer):
+        return 0
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def uuid_of(directory: int) -> str:
+    """
+    The kernel reports the UUID since Linux 6.9, of ext4, XFS, Btrfs, F2FS, tmpfs and overlay. Before that only the
+    symlinks of udev show it, of file systems on block devices. NFS and FUSE have none.
+    """
+    try:
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return _uuid_from_udev(directory)
+    try:
+        answer = fcntl.ioctl(fd, _FS_IOC_GETFSUUID, bytes(17))
+    except OSError:
+        return _uuid_from_udev(directory)
+    finally:
+        os.close(fd)
+    uuid = answer[1 : 1 + answer[0]]
+    return uuid.hex() if any(uuid) else ""
+
+
+def _uuid_from_udev(fd: int) -> str:
+    device = os.fstat(fd).st_dev
+    try:
+        with os.scandir("/dev/disk/by-uuid") as links:
+            return next((link.name.replace("-", "") for link in links if link.stat().st_rdev == device), "")
+    except OSError:
+        return ""
