@@ -222,7 +222,7 @@ def _idle_source(
         raise Unchanged(Skip.RECENT)
     failpoints.reach("exchange.found")
     try:
-        use, held = in_use.hold(fd, name, write_locks=session.write_locks)
+        use, held = in_use.hold(fd, name, write_locks=root.write_locks)
     except BlockingIOError:  # another process holds a write lock, perhaps to compress it too
         raise Unchanged(Skip.OPEN) from None
     try:

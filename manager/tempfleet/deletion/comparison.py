@@ -39,7 +39,7 @@ def compare(record: FileRecord, root: Root, fd: int, name: str, reader: Reader) 
     if identity == NO_IDENTITY:
         return SAME if Flag.CREATED in record.flags else UNKNOWN
     if identity.is_weak:
-        return SAME if identity.startswith(f"{status.ino:x}.", 1) else OTHER
+        return SAME if identity.has_inode_of(status) else OTHER
     if not identity.matches(status):
         return OTHER
     return SAME if identity.can_decide(status, handles=False) else UNKNOWN

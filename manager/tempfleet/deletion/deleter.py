@@ -205,6 +205,7 @@ class Deleter:
             return self._outside_roots(record)
         if reason := session.moved[root.path]:
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
+        session.write_locks = root.write_locks
         way: Way
         if _IN_PRIVATE in path:
             way = _PURGE

@@ -6,7 +6,8 @@ the place of the old one, with a life of its own from its last change. When that
 A file counts as the rewrite of a registered one only if nobody but the owner can have meant it:
 
 - The old one was registered as a plain file in the base directory. A name that ``create()`` made is proof by itself:
-  its deadline counts for whatever has that name, so nothing replaces it until its record has an identity.
+  its deadline counts for whatever has that name, so nothing replaces it until its record has an identity. Elsewhere
+  only the registered inode counts: a write to a file with a weak identity changed that identity.
 - The new one is a plain file of the same owner, with one hard link. Nobody else can put one there: if root works in
   another user's base directory, that user can exchange root's files, so none of them counts.
 - It was born after the registration. If the file system stores no birth time, its last change counts as its birth.
@@ -55,7 +56,8 @@ def or_rewritten(result: Deletion | Quarantined, session: Session) -> Deletion |
 
 def _may_be_rewritten(record: FileRecord, session: Session) -> bool:
     base, is_plain = session.roots.base, not _NO_PLAIN_FILE.intersection(record.flags)
-    return is_plain and record.path.startswith(base.prefix) and base.keeps_names_of(record.uid)
+    in_base = record.path.startswith(base.prefix) and base.keeps_names_of(record.uid)
+    return is_plain and (in_base or Identity(record.identity).is_weak)
 
 
 def _look(record: FileRecord, root: Root, session: Session) -> tuple[Rewrite | None, str]:
@@ -69,6 +71,8 @@ def _look(record: FileRecord, root: Root, session: Session) -> tuple[Rewrite | N
         return None, "owner"
     if status.nlink != 1:
         return None, "linked"
+    if root is not session.roots.base and not Identity(record.identity).has_inode_of(status):
+        return None, ""
     registered_ns = session.registered_here_ns(record)
     born_ns = status.change_ns if status.birth_ns is None else status.birth_ns
     if registered_ns is None or born_ns < registered_ns - TICK_NS:

@@ -62,7 +62,7 @@ class Session:
         self.use = Use.NOT_ASKED
         self.asks_in_use = settings.in_use is not InUse.DELETE
         self.keeps_unknown = settings.in_use is InUse.STRICT
-        self.write_locks = roots.system.can.write_locks
+        self.write_locks = roots.base.write_locks  # of the root of the record
         self.owner_check = settings.owner_check
         self.secure = settings.secure_delete
         self.inside = 0

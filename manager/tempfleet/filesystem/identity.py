@@ -9,7 +9,10 @@ stored device number changes with a reboot or a remount. The first letter of the
     b<ino>.<birth>                           if file handles do not outlive a remount (FUSE, overlay, NFS)
     h<ino>.<handle>                          if the file system stores no birth time (tmpfs before Linux 6.6)
     w<ino>.<change>.<size>.<modified>        weak: if there is neither. A write to the file changes it; then
-                                             the file is kept.
+                                             the file is kept, see deletion/rewrite.py. The change time is not
+                                             compared: moving a file, or putting it back, changes it. Of a
+                                             directory only the inode number is compared, because each file
+                                             that is created or deleted in it changes the rest.
 
 Numbers are hexadecimal. Only ``w`` is weak; the others outlive writing, renaming, linking, chmod and chown.
 
@@ -23,6 +26,7 @@ microsecond: ``Identity(record.identity).matches(status)``.
 
 from __future__ import annotations
 
+from stat import S_IFDIR
 from typing import Final
 
 from .stat import Reader, Stat
@@ -97,6 +101,9 @@ class Identity(str):
             return True
         return self.is_weak or (self[:1] in ("g", "b") and status.birth_ns is not None)
 
+    def has_inode_of(self, status: Stat) -> bool:
+        return self.startswith(f"{status.ino:x}.", 1)
+
     def matches(self, status: Stat) -> bool:
         """
         Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_decide``
@@ -110,9 +117,11 @@ class Identity(str):
             if self.startswith(f"{status.ino:x}.{born_ns:x}.", 1):
                 return True
         if kind == "h" or (kind in ("g", "b") and status.birth_ns is None):
-            return self.startswith(f"{status.ino:x}.", 1)
+            return self.has_inode_of(status)
         if kind == "b":
             return self[1:] == f"{status.ino:x}.{status.birth_ns:x}"
         if kind != WEAK:
             return False
-        return self[1:] == f"{status.ino:x}.{status.change_ns:x}.{status.size:x}.{status.modified_ns:x}"
+        if not self.has_inode_of(status):
+            return False
+        return status.kind == S_IFDIR or self.endswith(f".{status.size:x}.{status.modified_ns:x}")

@@ -4,8 +4,9 @@ Whether a process of this host uses a file. The kernel decides.
 The kernel grants a write lock on a whole file only while no other process has the file open. (Its own word is lease:
 ``F_SETLEASE`` with ``F_WRLCK``.) So getting the lock *is* the answer, with no gap between the question and the answer.
 The lock lasts until the descriptor is closed. A process that opens the file meanwhile waits for us, and
-``still_free`` notices it. Some systems grant no write lock: NFS, FUSE, macOS, and files of another user. There
-``flock`` still shows the processes that lock.
+``still_free`` notices it. Some systems grant no write lock: macOS, and files of another user. On NFS, FUSE and other
+network file systems it may be granted, but proves nothing: another client can have the file open, and this kernel does
+not know (file_systems.py). There ``flock`` still shows the processes that lock.
 
 The trap: when a process opens the file, the kernel sends a signal to the holder of the write lock. The default signal
 is SIGIO, which terminates the process. ``F_SETSIG`` makes it SIGURG *before* the lock is taken. SIGURG is ignored by
@@ -47,7 +48,7 @@ def hold(fd: int, name: str, *, write_locks: bool) -> tuple[Use, int]:
     Find out the use of the regular file *name* of directory *fd*, and keep it FREE if it is.
 
     Args:
-        write_locks: whether this system grants write locks at all.
+        write_locks: whether a write lock proves anything on this file system.
 
     Returns:
         The use, and a descriptor to close once the file is gone (-1 if the file could not be opened). If the use is

@@ -39,6 +39,7 @@ class Root:
         owner: the uid of the directory's owner.
         is_foreign: its owner is neither root nor this user, so this is root. The owner can rename everything in it.
         handles: whether its file system has file handles that last.
+        write_locks: whether a write lock shows all processes that have a file open.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Root:
     trusted: bool
     owner: int
     handles: bool
+    write_locks: bool
     is_foreign: bool = field(init=False)
     prefix: str = field(init=False)
     private: PrivateDirectory = field(init=False)
@@ -277,6 +279,7 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
             trusted=not is_shared(status),
             owner=status.st_uid,
             handles=system.has_lasting_handles(fd),
+            write_locks=system.grants_write_locks(fd),
         )
     except BaseException:
         os.close(fd)
