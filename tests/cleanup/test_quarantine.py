@@ -11,7 +11,7 @@ import redis
 from conftest import MakeManager
 from processes import files_in
 from support import assert_balanced
-from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
+from tempfleet import AlreadyClaimed, FileMissing, Settings, TempFileManager, UnsafePath
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.records import NewFile
 from tempfleet.registry import PAUSE_SECONDS
@@ -98,6 +98,33 @@ def test_a_created_file_whose_claimer_died_after_quarantining_it_is_not_lost(
     clock.advance(2 * GRACE)
     later.cleanup()
     assert (later.stats().active, files_in(base_dir)) == (0, [])
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_a_file_stays_restored_although_its_claimer_died_before_it_moved_the_record(
+    manager: TempFileManager, clock: FakeClock, base_dir: Path, created: bool
+) -> None:
+    if created:
+        with manager.create(ttl=5).file as file:
+            file.write(b"hello")
+            path = Path(file.name)
+        clock.advance(6)
+    else:
+        path = due(manager, clock, base_dir / "a")
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    deleter = manager.cleaner.deleter
+    list(deleter.quarantine(claim.records, token=claim.token, may_go_on=lambda: True))
+    with pytest.raises(AlreadyClaimed):
+        manager.restore(path)
+    assert not path.exists() and len(manager.quarantined()) == 1
+    clock.advance(2)
+    manager.registry.reap()
+    manager.restore(path)
+    assert not manager.is_temp_file(path)
+    clock.advance(2 * GRACE)
+    assert manager.cleanup() == 0
+    assert path.read_text() == "hello"
+    assert_balanced(manager)
 
 
 def test_restoring_never_overwrites(manager: TempFileManager, clock: FakeClock, base_dir: Path) -> None:
