@@ -396,7 +396,7 @@ def test_a_manager_cannot_enter_two_blocks_at_once(manager: TempFileManager, pat
 
 
 def test_leaving_the_block_keeps_unregistered_held_moved_and_replaced_files(
-    manager: TempFileManager, base_dir: Path
+    manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
     unregistered, held, moved, replaced = written(base_dir, "unregistered", "held", "moved", "replaced")
     with manager:
@@ -406,11 +406,12 @@ def test_leaving_the_block_keeps_unregistered_held_moved_and_replaced_files(
         moved.rename(base_dir / "elsewhere")
         replaced.unlink()
         written(base_dir, "replaced")
+        clock.advance(60)
     assert unregistered.exists()
     assert held.exists()
     assert (base_dir / "elsewhere").exists()
     assert replaced.exists()
-    assert list(manager.files) == [str(held)]
+    assert sorted(manager.files) == [str(held), str(replaced)]
     assert_balanced(manager)
 
 

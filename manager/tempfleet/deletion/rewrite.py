@@ -20,6 +20,8 @@ Redis adds its time. The owner of the registered file moved the other one there,
 from __future__ import annotations
 
 import stat
+import sys
+import time
 from typing import Final
 
 from ..filesystem import Identity, Root
@@ -27,8 +29,17 @@ from ..records import NO_UID, Deletion, FileRecord, Flag, Outcome, Rewrite, Way
 from .plan import Quarantined
 from .session import Session
 
-TICK_NS: Final = 10_000_000
-"""The longest tick of the clock that Linux takes birth times from."""
+_COARSE_CLOCK: Final = 5
+"""CLOCK_REALTIME_COARSE, which Linux takes birth times from. Python has no name for it."""
+
+
+def _tick_ns() -> int:
+    """By how much a birth time may be too early; Redis's times are in whole milliseconds."""
+    tick_seconds = time.clock_getres(_COARSE_CLOCK) if sys.platform == "linux" else 0.01
+    return int(tick_seconds * 1e9) + 1_000_000
+
+
+TICK_NS: Final = _tick_ns()
 
 _NO_PLAIN_FILE = frozenset({Flag.DIRECTORY.value, Flag.QUARANTINED.value, Flag.UNVERIFIED.value})
 

@@ -55,6 +55,7 @@ from .keeper_name import keeper_name, own_name
 from .local_volume import LocalVolume
 from .own_files import OwnFiles
 from .registration import Registrar, Terms
+from .restoring import restore
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
 from .shutdown import at_end
 from .temp_file import TempDirectory, TempFile
@@ -380,7 +381,7 @@ class TempFileManager:
             FileMissing: no file from that path is in quarantine; its time there may be over.
             UnsafePath: the name is taken; the file stays in quarantine.
         """
-        self._registrar.restore(normalise(path))
+        restore(self.local_volume, normalise(path))
 
     # -- read
 

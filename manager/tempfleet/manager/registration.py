@@ -17,7 +17,6 @@ from ..errors import (
     FileMissing,
     NotRegistered,
     QuotaExceeded,
-    RegistryUnavailable,
     TempfleetError,
     TooManyTags,
     UnsafePath,
@@ -30,6 +29,7 @@ from ..registry import Fleet, Registration
 from ..validation import ttl_ms, validate_tags
 from .local_volume import LocalVolume
 from .own_files import MOST_RECENT, OwnFiles
+from .restoring import decompress_if_there
 from .temp_file import Created
 
 
@@ -176,7 +176,7 @@ class Registrar:
             self.local.cleaner.deleter.recover()
         code = registry.unregister([path], with_held=with_held)[path]
         if code == "compressed":
-            total = "released" if self._decompress_if_there(path) else "missing"
+            total = "released" if decompress_if_there(self.local, path) else "missing"
             code = registry.unregister([path], total=total, with_held=with_held)[path]
         if code == "absent":
             raise NotRegistered.of(path, self.local.volume.in_words)
@@ -186,57 +186,6 @@ class Registrar:
             raise AlreadyClaimed.of(path, compressing=code == "compressed")
         for own in self._lists:
             own.forget(path)
-
-    def restore(self, path: str) -> None:
-        """
-        Restore a file from quarantine, and unregister it if Redis answers.
-
-        Raises:
-            FileMissing, UnsafePath, AlreadyClaimed: nothing changed.
-        """
-        self._unregister_former(path)
-        file = self.local.unchecked_cleaner.deleter.restore(path)
-        logger.info("Restored temporary file: %s", printable(file.path))
-        try:
-            self.local.registry.unregister([file.aside_path])
-            self.local.registry.observe({"restored": 1})
-            self._decompress_if_there(file.path)
-        except AlreadyClaimed as exc:
-            # Its path was registered again in this instant. It is restored all the same.
-            logger.warning("%s is restored, but was not decompressed: %s", printable(file.path), exc)
-        except RegistryUnavailable as exc:
-            # The record is dropped when it expires, because the file is missing.
-            logger.warning(
-                "%s is restored, but its record could not be removed: %s", printable(file.path), exc
-            )
-
-    def _unregister_former(self, path: str) -> None:
-        """
-        Unregister *path* if its record is still that of the quarantined file: the process that moved the file died, or
-        has not moved the record yet. Otherwise the restored file would be deleted again.
-
-        Raises:
-            AlreadyClaimed: it is claimed; nothing changed.
-        """
-        registry, deleter = self.local.unchecked_registry, self.local.unchecked_cleaner.deleter
-        try:
-            _, (record,) = registry.read([path])
-            if record is None:
-                return
-            quarantined = [file for file in deleter.quarantined_files() if file.path == path]
-            if not any(deleter.is_of(record, file) for file in quarantined):
-                return
-            if registry.unregister([path])[path] == "claimed":
-                raise AlreadyClaimed.of(path)
-        except RegistryUnavailable as exc:
-            logger.warning("Whether %s is still registered is not known: %s", printable(path), exc)
-
-    def _decompress_if_there(self, path: str) -> bool:
-        try:
-            self.local.compressor.decompress(path)
-        except FileMissing:
-            return False
-        return True
 
     @property
     def _lists(self) -> list[OwnFiles]:
