@@ -289,6 +289,17 @@ def test_another_file_under_the_name_belongs_to_its_own_registrant(
     assert len(own_claim(registry, second.registered_ms)) == (1 if seconds else 0)
 
 
+def test_a_created_file_whose_registration_was_repeated_is_not_shared(
+    registry: Registry, clock: FakeClock
+) -> None:
+    # The first reply was lost with its connection, so the caller has no time to show.
+    registry.register([file("-", flags="c", size=0)])
+    clock.advance(1)
+    (done,) = registry.register([file("-", flags="c", size=0)])
+    assert (done.code, is_shared(registry)) == ("again", False)
+    assert len(own_claim(registry, done.registered_ms)) == 1
+
+
 def test_a_damaged_record_is_nobodys_own(registry: Registry) -> None:
     registry.register([file("ga1.b2.c3d4")])
     registry.store.client.hset(registry.keys["records"], PATH, "damaged")

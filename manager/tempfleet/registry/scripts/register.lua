@@ -133,8 +133,10 @@ for i = FIRST, #ARGV, 9 do
       flags = united_flags(gone_identity, gone_flags, flags)
       tail = united_tail(gone_tail, tail)
     end
-    -- a file of another registrant in the same millisecond cannot be told from the caller's own by its time
-    if gone_registered ~= tonumber(ARGV[i + 8]) and (same or gone_registered == registered) then
+    -- a file of another registrant in the same millisecond cannot be told from the caller's own by its time; a name of
+    -- create() is known to nobody else yet, so the record is of an earlier call whose reply was lost
+    local is_others = gone_registered ~= tonumber(ARGV[i + 8]) and not has(ARGV[i + 5], 'c')
+    if is_others and (same or gone_registered == registered) then
       flags = with_flag(flags, 's')
     end
   end
