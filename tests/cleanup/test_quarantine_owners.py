@@ -40,6 +40,12 @@ def another_registry(
         values: dict[str, object] = {"base_dir": str(base_dir), "host": "web-1", "quarantine_seconds": 1}
         if kind == "redis":
             client = fakeredis.FakeRedis()
+        elif kind == "database":
+            where = client.connection_pool.connection_kwargs
+            if "path" in where:
+                client = redis.Redis(unix_socket_path=where["path"], db=1)
+            else:
+                client = fakeredis.FakeRedis(host=where["host"], db=1)
         elif kind == "mount path":
             values["base_dir"] = str(
                 stack.enter_context(mounted(["--bind", str(base_dir)], tmp_path / "mount"))
@@ -54,7 +60,7 @@ def another_registry(
 
 
 @needs_root
-@pytest.mark.parametrize("kind", ["redis", "namespace", "host", "mount path"])
+@pytest.mark.parametrize("kind", ["redis", "database", "namespace", "host", "mount path"])
 @pytest.mark.parametrize(
     "lost", [False, True], ids=["its own registry is alive", "redis lost the data of its own"]
 )

@@ -31,7 +31,7 @@ class Owner(NamedTuple):
     Attributes:
         host, base_dir: its volume.
         namespace: of its keys.
-        redis: the address of its Redis.
+        redis: the address of its Redis, with the number of the database.
         epoch: random text that a registry gets when it is made; another one if Redis has lost its data.
     """
 

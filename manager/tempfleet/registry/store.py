@@ -140,6 +140,11 @@ class Store:
         now_ms = self.clock()
         return reply[0] * 1000 + reply[1] // 1000 if now_ms is None else now_ms
 
+    @property
+    def database(self) -> str:
+        """The address of Redis, and the number of the database there."""
+        return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db') or 0}"
+
     def check_policy(self) -> None:
         """
         Refuse a Redis that may evict our keys. The policy is read from INFO, because CONFIG is often forbidden.
