@@ -615,3 +615,51 @@ def test_a_directory_too_large_for_the_budget_gets_twice_the_time_at_the_next_tr
         if manager.cleaner.clean_due(budget_seconds=0.03).deleted:
             break
     assert not directory.exists()
+
+
+def test_a_due_file_whose_claim_ran_out_meanwhile_keeps_its_directory(
+    manager: TempFileManager, clock: FakeClock, data: Path
+) -> None:
+    directory = directory_of(manager, data)
+    file = file_in(directory)
+    manager.register(file, ttl=5)
+    record = manager.get_record(directory)
+    assert record is not None
+    clock.advance(50)
+
+    def pages() -> Iterator[list[str]]:
+        yield [str(file)]
+        clock.advance(manager.settings.lease_ms / 1000)
+        manager.registry.reap()
+        manager.renew(file, ttl=1000)
+
+    promises = manager.cleaner.promises
+    obstacle = promises.obstacle(record, pages(), claim=True)
+    assert obstacle is not None
+    assert (obstacle.path, obstacle.reason) == (str(file), "claimed-inside")
+    promises.settle(record, gone=False)
+    assert_balanced(manager)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_dead_claimer_left_costs_no_record_of_the_directory_that_has_its_name(
+    manager: TempFileManager, clock: FakeClock, data: Path, way: str
+) -> None:
+    directory = directory_of(manager, data, way)
+    file_in(directory)
+    clock.advance(50)
+    root = manager.roots.find(str(directory))
+    assert root is not None
+    claim = manager.registry.claim(limit=10, lease_ms=1000)
+    os.rename(directory, f"{digest_of(str(directory))}.{claim.token:x}", dst_dir_fd=root.private.open())
+    file = file_in(directory)
+    manager.register(file, ttl=1)
+    clock.advance(10)
+    assert clean(manager, directory).deleted == 0
+    manager.registry.reap()
+    assert clean(manager, directory).deleted == 1
+    assert file.exists()
+    record = manager.get_record(file)
+    assert record is not None
+    assert record.state is State.WAITING
+    assert_balanced(manager)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ..deletion import CLAIMED, HELD, PROMISED, UNREADABLE, VOLUME
-from ..errors import RegistryError
+from ..errors import LeaseLost, RegistryError
 from ..logs import logger, printable
 from ..records import Deletion, FileRecord, Obstacle, Outcome, State
 from ..registry import Claim, Fleet, Horizon, Inside, Nack, Registry, Volume
@@ -60,14 +60,15 @@ class NestedPromises(RegistryPromises):
                     why = "%s is kept, because a registry of this host cannot be read: %s"
                     logger.warning(why, printable(directory.path), files)
                     return Obstacle(volume.base_dir, UNREADABLE)
-                if files:
-                    found[volume] = files
-            obstacle = self._strongest(directory, found, claim=claim)
+                own = directory.path if volume == self.registry.volume else ""
+                if others := [inside for inside in files if inside.path != own]:
+                    found[volume] = others
+            obstacle = self._strongest(found, claim=claim)
             if obstacle is None and claim:
                 obstacle = self._claim_due(directory, found)
             if obstacle is not None:
                 return obstacle
-        return None
+        return self._lost(directory)
 
     def settle(self, directory: FileRecord, *, gone: bool) -> None:
         """See ``deletion.Promises``."""
@@ -90,17 +91,13 @@ class NestedPromises(RegistryPromises):
         """Those of the registered *files* of *volume* that keep the directory that they are in."""
         return [inside for inside in files if inside.kind in _REASONS]
 
-    def _strongest(
-        self, directory: FileRecord, found: dict[Volume, list[Inside]], *, claim: bool
-    ) -> Obstacle | None:
+    def _strongest(self, found: dict[Volume, list[Inside]], *, claim: bool) -> Obstacle | None:
         """The obstacle among the files of one page that lasts longest, as far as its end is known."""
         obstacles: list[Obstacle] = []
         for volume, files in found.items():
-            own = directory.path if volume == self.registry.volume else ""
-            others = [inside for inside in files if inside.path != own]
-            standing = self._standing(volume, others)
+            standing = self._standing(volume, files)
             if claim:  # nothing reaped it yet, so it cannot be claimed
-                standing += [inside for inside in others if inside.kind == "ended"]
+                standing += [inside for inside in files if inside.kind == "ended"]
             obstacles += [
                 Obstacle(inside.path, _REASONS.get(inside.kind, HELD), inside.until_ms) for inside in standing
             ]
@@ -120,6 +117,15 @@ class NestedPromises(RegistryPromises):
                 self._claims.setdefault(directory.path, []).append((registry, claim))
             if changed := set(due) - {record.path for record in claim.records}:
                 return Obstacle(min(changed), CLAIMED)
+        return None
+
+    def _lost(self, directory: FileRecord) -> Obstacle | None:
+        """A due file whose claim ran out while a large directory was looked at: it may have been renewed since."""
+        for registry, claim in self._claims.get(directory.path, ()):
+            try:
+                registry.extend(claim.token, lease_ms=self.lease_ms)
+            except LeaseLost:
+                return Obstacle(claim.records[0].path, CLAIMED)
         return None
 
 

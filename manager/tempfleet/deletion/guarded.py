@@ -31,7 +31,7 @@ from ..records import Way as Word
 from . import checks, companion, inside
 from . import failpoints as faults
 from .comparison import OTHER, SAME, UNKNOWN, Answer, compare
-from .moving import begin, destroy, move_and_compare, put_back, take_back, takes_long, unknown
+from .moving import begin, destroy, is_there, move_and_compare, put_back, take_back, takes_long, unknown
 from .plan import Plan, Way
 from .session import Session
 from .unlink import remove
@@ -186,15 +186,21 @@ def _asks(record: FileRecord, left: Entry) -> bool:
 
 def ask_left(record: FileRecord, root: Root, left: Entry, session: Session) -> Deletion | None:
     """
-    Why a directory that a dead claimer moved to *left* has to stay. Then it has its name back, unless its record is
-    that of the quarantine: then it stays there.
+    Why a directory that a dead claimer moved to *left* has to stay. Then it has its name back, unless another file has
+    the name, or its record is that of the quarantine.
     """
-    private = session.private(root)
     if not _asks(record, left):
         return None
-    objection = inside.objection(record, private, left.name, session, _GUARDED, claim=True)
-    if objection is not None and not record.is_quarantined:
-        fd, name = session.parent(root, record.path), record.path[record.path.rindex("/") + 1 :]
+    private, name = session.private(root), record.path[record.path.rindex("/") + 1 :]
+    try:
+        fd = session.parent(root, record.path)
+        has_name = not record.is_quarantined and not is_there(fd, name)
+    except (FileNotFoundError, NotADirectoryError):
+        fd, has_name = -1, False
+    # If another directory has the name, the registered paths are those of the files in that one.
+    claim = has_name or fd < 0
+    objection = inside.objection(record, private, left.name, session, _GUARDED, claim=claim)
+    if objection is not None and has_name:
         put_back(private, left.name, fd, name, session)
         companion.forget(private, left)
     return objection
