@@ -142,7 +142,7 @@ def test_what_is_registered_among_paths_is_read_from_all_volumes_in_one_round_tr
 
 def test_a_clock_that_jumped_ahead_makes_nothing_in_a_directory_due(fleet: Fleet, clock: FakeClock) -> None:
     fleet.registry(WEB1).register([NewFile("/base/a", 1000)])
-    horizon = Horizon(clock.now_ms + 500)
+    horizon = Horizon(clock.now_ms + 500, clock.now_ms)
     clock.advance(5)
     (jumped,) = fleet.inside([WEB1], ["/base/a"], horizon=horizon).values()
     (due,) = fleet.inside([WEB1], ["/base/a"]).values()
