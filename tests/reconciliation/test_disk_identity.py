@@ -205,3 +205,21 @@ def test_two_file_systems_that_were_made_in_the_same_second_are_two_disks(tmp_pa
     uuids = [identity.partition("@")[2] for identity in identities]
     assert all(uuids) and uuids[0] != uuids[1]
     assert identities[0] != identities[1]
+
+
+def test_a_process_that_confirmed_an_empty_registry_claims_no_files_of_another_disk(
+    make_manager: MakeManager, clock: FakeClock, lasting: Path
+) -> None:
+    late, path = make_manager(lasting), lasting / "a"
+    assert late.cleanup() == 0
+    os.rename(lasting, lasting.with_name("old"))
+    other = make_manager(lasting)
+    path.touch()
+    other.register(path, ttl=5)
+    os.rename(lasting, lasting.with_name("other"))
+    os.rename(lasting.with_name("old"), lasting)
+    clock.advance(6)
+    for clean in (late.cleanup, late.clear_all):
+        with pytest.raises(VolumeUnavailable):
+            clean()
+    assert (other.stats().waiting, other.stats().total("missing")) == (1, 0)

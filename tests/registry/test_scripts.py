@@ -26,7 +26,7 @@ NEVER = {
 }
 FIRST_ADDS = {"amend", "register", "renew", "observe", "take_over", "upgrade"}
 """Scripts whose first write adds data, so that Redis at maxmemory refuses the whole call."""
-CHECKS = {"schema"}
+CHECKS = {"schema", "disk"}
 """Shared parts that only check their arguments: a script names them without using a name of theirs."""
 ADDING = {"ZADD", "HSET", "HINCRBY"}
 REMOVING = {"ZREM", "HDEL", "ZREMRANGEBYRANK"}

@@ -219,11 +219,10 @@ class Cleaner:
                 reason=missing[base],
             )
         if not self._disk_confirmed:
-            stats = self.registry.stats()
-            confirm_disk(stats, self.roots)
-            # The directory stays open, so from now on roots.check() notices any change. An empty registry may get
-            # files of another disk.
-            self._disk_confirmed = stats.records > 0
+            confirm_disk(self.registry.stats(), self.roots)
+            # The directory stays open, so from now on roots.check() notices any change. If an empty registry gets files
+            # of another disk, claim.lua refuses.
+            self._disk_confirmed = True
 
     # -- inside
 

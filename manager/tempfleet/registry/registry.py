@@ -44,7 +44,7 @@ class Registry(KeeperRegistry):
     ) -> None:
         """
         *disk* is the identity of the base directory, "" if this process cannot see it. *confirm_disk* is called if the
-        registry has files of another one; it raises an error if new files must not enter.
+        registry has files of another one; it raises an error if this process must not touch it.
         """
         super().__init__(store, volume)
         self.disk = disk
@@ -243,8 +243,11 @@ class Registry(KeeperRegistry):
 
     def _enter(self, script: str, more: list[Any], **args: Any) -> Any:
         """Run a script that may be the first to write to this registry."""
-        args |= {"epoch": secrets.token_hex(8), "disk": self.disk}
-        run = partial(self._run, script, more=more, announce=self.keys.member, **args)
+        epoch = secrets.token_hex(8)
+        return self._on_this_disk(script, more=more, announce=self.keys.member, epoch=epoch, **args)
+
+    def _on_this_disk(self, script: str, **args: Any) -> Any:
+        run = partial(self._run, script, disk=self.disk, **args)
         try:
             return run()
         except AnotherDisk:
@@ -264,7 +267,7 @@ class Registry(KeeperRegistry):
         ]
 
     def _claim(self, horizon: Horizon, **args: Any) -> Claim:
-        reply = self._run(
+        reply = self._on_this_disk(
             "claim",
             **horizon.times,
             last_token=horizon.last_token,

@@ -7,7 +7,7 @@
   KEYS[4]   records   hash  path -> record
   KEYS[5]   retries   hash  path -> failed attempts
   KEYS[6]   stats     hash  totals
-  KEYS[7]   meta      hash  schema, last token, epoch, slack_ms, jumped_ms, pause
+  KEYS[7]   meta      hash  schema, disk, last token, epoch, slack_ms, jumped_ms, pause
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   lease_ms  int   above zero
@@ -20,7 +20,8 @@
   ARGV[9]   expected_ms int
   ARGV[10]  last_token  int  the last token of the volume that the caller knows, and its
   ARGV[11]  known_epoch str  epoch, '' for none. If Redis has less than that, nothing is claimed.
-  ARGV[12+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
+  ARGV[12]  disk      str   identity of the base directory; refused if the files are on another one. '' is any
+  ARGV[13+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
                       the caller got it when it registered the file
 
   Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, path, record, attempts, ...}
@@ -30,7 +31,7 @@
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
   Cost     O(limit * log N); never KEYS, never SCAN, never unbounded; removes before it adds.
-  Uses     number, clock, slack, jumped, pause, horizon, record, schema
+  Uses     number, clock, slack, jumped, pause, horizon, record, schema, disk
 ]]
 local lease, most, before = tonumber(lease_ms), tonumber(limit), tonumber(until_ms)
 local is_own, by_name = until_ms == 'own', until_ms ~= ''

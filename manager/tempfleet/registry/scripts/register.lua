@@ -37,7 +37,7 @@
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     clock, record, identity, union, totals, failures, schema, opening
+  Uses     clock, record, identity, union, totals, failures, schema, disk, opening
 ]]
 if MORE % 9 ~= 0 then
   return redis.error_reply('ERR a file takes nine arguments')

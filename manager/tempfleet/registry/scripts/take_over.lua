@@ -25,7 +25,7 @@
   Atomic   a path enters one set and the records together, with its keepers. Limits do not apply, because these files are on the
            disk already.
   Cost     O((files + keepers) * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     record, totals, schema, opening
+  Uses     record, totals, schema, disk, opening
 ]]
 -- where the arguments of each file start
 local starts, at = {}, FIRST
