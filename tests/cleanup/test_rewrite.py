@@ -25,7 +25,7 @@ from tempfleet.deletion import failpoints
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.roots import Roots
 from tempfleet.filesystem.syscalls import Capabilities, System
-from tempfleet.records import Flag
+from tempfleet.records import Flag, NewFile
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
 from tempfleet.testing import FakeClock
@@ -503,3 +503,28 @@ def test_without_birth_times_the_last_change_counts_as_the_birth(
         clock.advance(10)
         assert cleaner.clean_due().deleted == 1
     assert not path.exists()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_only_a_known_file_that_was_renewed_while_its_host_was_silent_can_be_rewritten(
+    manager: TempFileManager, base_dir: Path, clock: FakeClock, known: bool
+) -> None:
+    path = write(base_dir / "file")
+    clock.now_ms = time.time_ns() // 1_000_000 - 60_000
+    if known:
+        manager.register(path, ttl=10)
+    # As another host does it by a message: it cannot see the file.
+    manager.registry.register([NewFile(str(path), 20_000, flags=Flag.UNVERIFIED)])
+    clock.advance(5)
+    rewrite(path)
+    clock.advance(15)
+    report = manager.cleanup_report()
+    record = manager.get_record(path)
+    if known:
+        assert report.counts[Outcome.REWRITTEN] == 1
+        assert record is not None and record.flags == Flag.SHARED
+    else:
+        assert [deletion.reason for deletion in report.latest] == ["too-young"]
+        assert record is None
+    assert path.exists()
+    assert_balanced(manager)

@@ -41,7 +41,7 @@ def _tick_ns() -> int:
 
 TICK_NS: Final = _tick_ns()
 
-_NO_PLAIN_FILE = frozenset({Flag.DIRECTORY.value, Flag.QUARANTINED.value, Flag.UNVERIFIED.value})
+_NO_PLAIN_FILE = frozenset({Flag.DIRECTORY.value, Flag.QUARANTINED.value})
 
 
 def or_rewritten(result: Deletion | Quarantined, session: Session) -> Deletion | Quarantined:
@@ -60,8 +60,8 @@ def or_rewritten(result: Deletion | Quarantined, session: Session) -> Deletion |
     way, freed = (result.way, result.freed_bytes) if isinstance(result, Deletion) else (Way.GUARDED, 0)
     if rewrite is not None:
         return Deletion(record, Outcome.REWRITTEN, way, freed, rewrite=rewrite)
-    if reason and isinstance(result, Deletion) and result.outcome is Outcome.REPLACED:
-        return result._replace(reason=reason)
+    if isinstance(result, Deletion) and result.outcome is Outcome.REPLACED:
+        return result._replace(reason=result.reason or reason)
     return result
 
 
