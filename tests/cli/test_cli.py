@@ -290,7 +290,9 @@ def test_a_dry_run_says_what_happens_to_files_that_would_not_be_deleted(
 ) -> None:
     replaced, missing = make(base_dir / "b.txt"), make(base_dir / "c.txt")
     console("register", str(a_file), str(replaced), str(missing))
-    make(base_dir / "new").replace(replaced)
+    new = make(base_dir / "new")
+    new.with_name("link").hardlink_to(new)  # so it is no rewrite
+    new.replace(replaced)
     missing.unlink()
     with a_file.open():
         shown = console("cleanup", "--dry-run", "--force").stdout

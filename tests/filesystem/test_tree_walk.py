@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from collections.abc import Iterator
@@ -112,6 +113,16 @@ def test_no_descriptor_stays_open(top: int, system: System, ends_by: str) -> Non
 def test_every_entry_comes_with_its_path_and_no_link_is_followed(top: int, system: System) -> None:
     found = sorted(path for path, _ in every_entry(top, system))
     assert found == ["/1", "/a", "/a/2", "/a/b", "/a/b/3", "/a/b/c", "/empty", "/link"]
+
+
+def test_a_directory_that_is_moved_during_the_walk_ends_it(top: int, tree: Path, system: System) -> None:
+    chain = tree / "/".join(["d"] * (MOST_OPEN + 5))
+    (chain / "deepest").mkdir(parents=True)
+    with pytest.raises(OSError) as error:
+        for path, _ in every_entry(top, system):
+            if path.endswith("/deepest"):
+                (chain / "deepest").rename(tree / "moved")
+    assert error.value.errno in (errno.ESTALE, errno.ENOENT)
 
 
 def test_every_entry_is_found_at_any_depth(top: int, tree: Path, system: System) -> None:

@@ -6,6 +6,7 @@ Neither follows a symlink or crosses a mount. Neither recurses, and each gives b
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Final, NamedTuple
@@ -21,8 +22,11 @@ How many levels of directories are looked into. Each directory is opened from th
 call per level, and anybody can make a chain of thousands of directories: looking into it would take minutes.
 """
 
-MOST_OPEN: Final = 32
+MOST_OPEN: Final = 8
 """How many levels ``every_entry`` keeps open at once. Each takes two descriptors."""
+
+LONGEST_PATH: Final = 4095
+"""Bytes of the longest path that Linux takes (PATH_MAX less the NUL): nothing below it can be named by a path."""
 
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -111,7 +115,8 @@ def every_entry(
     top: int, system: System, *, on_error: Callable[[OSError], None] = _raise
 ) -> Generator[tuple[str, os.DirEntry[str]]]:
     """
-    Walk through the whole tree below the open directory *top*, however large and deep it is.
+    Walk through the whole tree below the open directory *top*, however large it is. Entries so deep that their path
+    from *top* is longer than LONGEST_PATH are not visited: nobody can register them.
 
     The memory does not grow with the number of entries, except with that of subdirectories more than MOST_OPEN levels
     down.
@@ -158,19 +163,65 @@ def _level(fd: int, name: str, path: str, system: System) -> _Level:
         raise
 
 
+class _Deep(NamedTuple):
+    """A directory of ``_deep_entries``: which it is, its path from the top, and its directories not visited yet."""
+
+    device_and_inode: tuple[int, int]
+    path: str
+    waiting: list[str]
+
+
 def _deep_entries(
     anchor: int, name: str, above: str, system: System, on_error: Callable[[OSError], None]
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The entries below the directory *name* of *anchor*. Each directory is opened from *anchor*, one at a time."""
-    waiting = [name]
-    while waiting:
-        relative = waiting.pop()
-        try:
-            directory = system.open_beneath(anchor, relative, OPEN_DIRECTORY)
-        except OSError as exc:
-            on_error(exc)
-            continue
-        for entry in _entries_of(directory):
-            yield f"{above}/{relative}/{entry.name}", entry
-            if _is_directory(entry, on_error):
-                waiting.append(f"{relative}/{entry.name}")
+    """
+    The entries below the directory *name* of *anchor*. One directory is open at a time. The way back up is "..", so
+    the work does not grow with the depth.
+
+    Raises:
+        OSError: ESTALE if a directory was moved meanwhile, so that ".." is another one.
+    """
+    try:
+        here = system.open_beneath(anchor, name, OPEN_DIRECTORY)
+    except OSError as exc:
+        on_error(exc)
+        return
+    levels: list[_Deep] = []
+    try:
+        path: str | None = f"{above}/{name}"
+        while path is not None:
+            levels.append(_Deep(_device_and_inode(here), path, []))
+            with os.scandir(here) as listing:
+                for entry in listing:
+                    yield f"{path}/{entry.name}", entry
+                    if _is_directory(entry, on_error) and len(os.fsencode(entry.name)) < _left_of(path):
+                        levels[-1].waiting.append(entry.name)
+            path = None
+            while levels and path is None:
+                if levels[-1].waiting:
+                    name = levels[-1].waiting.pop()
+                    try:
+                        inner = system.open_beneath(here, name, OPEN_DIRECTORY)
+                    except OSError as exc:
+                        on_error(exc)
+                        continue
+                    path = f"{levels[-1].path}/{name}"
+                else:
+                    levels.pop()
+                    inner = os.open("..", OPEN_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = inner
+                if path is None and levels and _device_and_inode(here) != levels[-1].device_and_inode:
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    finally:
+        os.close(here)
+
+
+def _left_of(path: str) -> int:
+    """The bytes that a name in the directory *path* may have."""
+    return LONGEST_PATH - len(os.fsencode(path))
+
+
+def _device_and_inode(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
