@@ -91,11 +91,19 @@ Use = Callable[..., Client]
 def processes_of(place: Path) -> dict[int, str]:
     """Returns the processes that have a file below *place* open: process id -> command line."""
     commands = {}
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if os.readlink(fd).startswith(f"{place}/") and fd.parts[2] != str(os.getpid()):
-                commands[int(fd.parts[2])] = Path(*fd.parts[:3], "cmdline").read_text().replace("\0", " ")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fds = list((process / "fd").iterdir())
+            if process.name != str(os.getpid()) and any(is_below(fd, place) for fd in fds):
+                commands[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
     return commands
+
+
+def is_below(fd: Path, place: Path) -> bool:
+    try:
+        return os.readlink(fd).startswith(f"{place}/")
+    except FileNotFoundError:  # it was closed meanwhile
+        return False
 
 
 def keepers_of(home: Path) -> list[int]:

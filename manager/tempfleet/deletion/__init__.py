@@ -39,6 +39,7 @@ process between every two of these steps.
   none is claimed.
 - *Without handles and birth times* (the portable way, FUSE, old NFS) the identity is weak, and flagged as weak. A file
   that was written to since registration is then kept. A file with forged inode number, size and times is not detected.
+  Nor is a directory that replaced a registered one and got its inode number.
 - *A birth time alone* (identity ``b``: overlayfs, NFS) cannot tell a file from one that replaced it within the same
   tick of the kernel's clock, some milliseconds, and got its inode number.
 - *Network file systems*: another machine can have a file open, or rename in a directory of ours that it shares. Only

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from enum import Enum
 
-from ..filesystem import Identity, Reader, Root
+from ..filesystem import Identity, Reader, Root, Stat
 from ..records import NO_IDENTITY, FileRecord, Flag
 
 
@@ -39,7 +40,12 @@ def compare(record: FileRecord, root: Root, fd: int, name: str, reader: Reader) 
     if identity == NO_IDENTITY:
         return SAME if Flag.CREATED in record.flags else UNKNOWN
     if identity.is_weak:
-        return SAME if identity.has_inode_of(status) else OTHER
+        return SAME if identity.has_inode_of(status) and is_of_kind(record, status) else OTHER
     if not identity.matches(status):
         return OTHER
     return SAME if identity.can_decide(status, handles=False) else UNKNOWN
+
+
+def is_of_kind(record: FileRecord, status: Stat) -> bool:
+    """Whether *status* is of a directory or of a file, as *record* is. An inode number is used again for either."""
+    return status.kind == (stat.S_IFDIR if Flag.DIRECTORY in record.flags else stat.S_IFREG)

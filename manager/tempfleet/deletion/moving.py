@@ -15,7 +15,7 @@ from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
 from . import failpoints as faults
 from . import inside
-from .comparison import OTHER, SAME, compare
+from .comparison import OTHER, SAME, compare, is_of_kind
 from .plan import Plan
 from .session import Session, Stopped
 from .unlink import remove
@@ -41,8 +41,10 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
     identity = Identity(record.identity)
     pinned = _pin(fd, name) if identity.is_weak else -1
     try:
-        if pinned >= 0 and not identity.matches(session.reader.fstat(pinned)):
-            return Deletion(record, _REPLACED, _GUARDED)
+        if pinned >= 0:
+            status = session.reader.fstat(pinned)
+            if not (is_of_kind(record, status) and identity.matches(status)):
+                return Deletion(record, _REPLACED, _GUARDED)
         session.inside += 1
         try:
             os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)

@@ -187,34 +187,40 @@ def _deep_entries(
         on_error(exc)
         return
     levels: list[_Deep] = []
+    path = f"{above}/{name}"
     try:
-        path: str | None = f"{above}/{name}"
-        while path is not None:
+        while path:
             levels.append(_Deep(_device_and_inode(here), path, []))
             with os.scandir(here) as listing:
                 for entry in listing:
                     yield f"{path}/{entry.name}", entry
                     if _is_directory(entry, on_error) and len(os.fsencode(entry.name)) < _left_of(path):
                         levels[-1].waiting.append(entry.name)
-            path = None
-            while levels and path is None:
-                if levels[-1].waiting:
-                    name = levels[-1].waiting.pop()
-                    try:
-                        inner = system.open_beneath(here, name, OPEN_DIRECTORY)
-                    except OSError as exc:
-                        on_error(exc)
-                        continue
-                    path = f"{levels[-1].path}/{name}"
-                else:
-                    levels.pop()
-                    inner = os.open("..", OPEN_DIRECTORY, dir_fd=here)
+            path = ""
+            while levels and not path:
+                inner, path = _next(here, levels, system, on_error)
                 os.close(here)
                 here = inner
-                if path is None and levels and _device_and_inode(here) != levels[-1].device_and_inode:
-                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     finally:
         os.close(here)
+
+
+def _next(
+    here: int, levels: list[_Deep], system: System, on_error: Callable[[OSError], None]
+) -> tuple[int, str]:
+    """Opens the next directory below *here* and returns it with its path; if there is none, the one above, and ""."""
+    while levels[-1].waiting:
+        name = levels[-1].waiting.pop()
+        try:
+            return system.open_beneath(here, name, OPEN_DIRECTORY), f"{levels[-1].path}/{name}"
+        except OSError as exc:
+            on_error(exc)
+    levels.pop()
+    above = os.open("..", OPEN_DIRECTORY, dir_fd=here)
+    if levels and _device_and_inode(above) != levels[-1].device_and_inode:
+        os.close(above)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return above, ""
 
 
 def _left_of(path: str) -> int:
