@@ -15,7 +15,7 @@ from tempfleet import AlreadyClaimed, TempFileManager, TooManyTags
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.filesystem.syscalls import Capabilities, System
 from tempfleet.manager.own_files import OwnFiles
-from tempfleet.records import FileRecord, Way
+from tempfleet.records import Way
 from tempfleet.testing import FakeClock
 
 DAY = 86_400
@@ -268,7 +268,7 @@ def test_a_registration_before_the_block_is_the_managers_own(
 def test_only_the_last_registrations_are_remembered_outside_of_blocks() -> None:
     own = OwnFiles(2)
     for n, name in enumerate(["/a", "/b", "/a", "/c"]):
-        own.add(FileRecord(name, n, n))
+        own.add(name, n)
     assert [own.registered_ms(name) for name in ("/a", "/b", "/c")] == [2, None, 3]
 
 

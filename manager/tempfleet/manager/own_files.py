@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 
-from ..records import FileRecord
-
 MOST_RECENT = 10_000
 """Registrations that an object remembers outside of blocks: about 2 MB."""
 
@@ -26,9 +24,9 @@ class OwnFiles:
         self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._most = most
 
-    def add(self, record: FileRecord) -> None:
-        self._files[record.path] = (os.getpid(), record.registered_ms)
-        self._files.move_to_end(record.path)
+    def add(self, path: str, registered_ms: int) -> None:
+        self._files[path] = (os.getpid(), registered_ms)
+        self._files.move_to_end(path)
         if self._most is not None and len(self._files) > self._most:
             self._files.popitem(last=False)
 

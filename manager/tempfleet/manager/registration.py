@@ -4,6 +4,7 @@ Inspect, admit and register files, one or many; remember which are our own; unre
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -203,12 +204,13 @@ class Registrar:
         return registrations
 
     def _remember(self, registration: Registration) -> None:
-        record = registration.record
+        path = registration.file.path
         for own in self._lists:
-            own.add(record)
-        if (created := self.created.get(record.path)) is not None:
-            created.record = record
-        logger.debug("Registered temporary file: %s", printable(record.path))
+            own.add(path, registration.registered_ms)
+        if (created := self.created.get(path)) is not None:
+            created.record = registration.record
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("Registered temporary file: %s", printable(path))
 
     def _accepted(self, registration: Registration) -> FileRecord:
         registration.check()

@@ -231,13 +231,13 @@ class Registration:
         The record as it waits now, with what earlier registrations of the file added. After "behind" the path still has
         the record of the file before.
         """
-        due_ms = int(self.packed.split(b" ", 3)[2])
-        return unpack(os.fsencode(self.file.path), self.packed, state=State.WAITING, due_ms=due_ms)
+        path = os.fsencode(self.file.path)
+        return unpack(path, self.packed, state=State.WAITING, due_ms=self.deadline_ms)
 
     @property
     def registered_ms(self) -> int:
-        return self.record.registered_ms
+        return int(self.packed.split(b" ", 2)[1])
 
     @property
     def deadline_ms(self) -> int:
-        return self.record.deadline_ms
+        return int(self.packed.split(b" ", 3)[2])
