@@ -68,6 +68,20 @@ def test_a_registered_directory_stays_until_its_deadline(
     assert os.listdir(made.path) == []
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_directory_that_another_volume_registered_stays(
+    manager: TempFileManager, make_manager: MakeManager, base_dir: Path, tmp_path: Path, held: bool
+) -> None:
+    other = make_manager(tmp_path / "other", allowed_roots=(str(base_dir),))
+    file = registered(manager, base_dir / "job" / "a")
+    other.register(base_dir / "job", directory=True, ttl=1000)
+    if held:
+        other.hold(base_dir / "job")
+    assert manager.clear_all() == 1
+    assert not file.exists()
+    assert (base_dir / "job").is_dir()
+
+
 def test_another_volumes_base_directory_stays(
     manager: TempFileManager, make_manager: MakeManager, base_dir: Path
 ) -> None:

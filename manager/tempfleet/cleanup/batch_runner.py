@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ..deletion import Deleter, Quarantined, log, parents_of, remove_empty
+from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks
 from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Fleet, Nack, Registry
-from ..settings import Settings
+from ..settings import MAX_BATCH, Settings
 from ..threads import SignalSafeCall
 from .batch import Batch, Budget, contents_first
 from .host_clock import boot_seconds
@@ -163,17 +164,25 @@ class BatchRunner:
             self._remove_empty_parents(deletions)
 
     def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
-        """Removes only directories that are not registered, and are not the base directory of a volume."""
+        """
+        Removes only directories that are not registered, in no volume of this host, and are not the base directory of a
+        volume.
+        """
         paths = [deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED]
         parents = list(dict.fromkeys(parent for path in paths for parent in parents_of(path, self.roots)))
         if not parents:
             return
-        _, records = self.registry.read(parents)
-        bases = {volume.base_dir for volume in Fleet(self.registry.store).volumes()}
-        removable = [
-            parent
-            for parent, record in zip(parents, records, strict=True)
-            if record is None and parent not in bases
-        ]
-        for path in remove_empty(removable, self.roots):
+        fleet = Fleet(self.registry.store)
+        volumes = fleet.volumes()
+        kept = {volume.base_dir for volume in volumes}
+        ours = [volume for volume in volumes if volume.host == self.registry.volume.host]
+        for start in range(0, len(parents), MAX_BATCH):
+            for files in fleet.inside(ours, parents[start : start + MAX_BATCH]).values():
+                if isinstance(files, RegistryError):
+                    logger.warning(
+                        "Empty directories stay, because a registry of this host is unreadable: %s", files
+                    )
+                    return
+                kept.update(inside.path for inside in files)
+        for path in remove_empty([parent for parent in parents if parent not in kept], self.roots):
             logger.debug("Removed empty directory: %s", printable(path))
