@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +18,10 @@ from deletion_support import mounted, needs_root
 from processes import files_in
 from support import assert_balanced
 from tempfleet import Settings, TempFileManager
+from tempfleet.deletion import companion
 from tempfleet.diagnostics import diagnose
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.filesystem import ASIDE, Entry, digest_of
 from tempfleet.registry import PAUSE_SECONDS
 from tempfleet.testing import FakeClock
 
@@ -146,3 +150,52 @@ def test_concurrent_cleaners_never_exceed_the_limit_of_the_quarantine(
     assert sum(file.size_bytes for file in manager.quarantined()) == limit
     assert most <= limit + 6 * size, "with the files that are on their way there"
     assert [path.name for path in base_dir.iterdir() if not path.name.startswith(".")] == []
+
+
+def quarantine(manager: TempFileManager, clock: FakeClock, size: int, *names: str) -> None:
+    paths = [Path(manager.base_dir) / name for name in names]
+    for path in paths:
+        path.write_bytes(b"x" * size)
+    manager.register_many(paths, ttl=1)
+    clock.advance(2)
+    manager.cleanup()
+
+
+def test_room_that_a_crash_left_reserved_is_counted_again(
+    make_manager: MakeManager, clock: FakeClock
+) -> None:
+    """A cleaner reserves the room, and is killed before it writes the companion."""
+    manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=3000)
+    private = manager.roots.base.private
+    private.open()
+    Path(private.path, "quarantine.bytes").write_text(f"{3000:020}\n")
+    quarantine(manager, clock, 1000, "a")
+    assert sum(file.size_bytes for file in manager.quarantined()) == 1000
+
+
+def test_room_that_is_given_back_while_another_cleaner_counts_is_given_back_once(
+    make_manager: MakeManager, base_dir: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size, limit = 1000, 3000
+    manager = make_manager(quarantine_seconds=GRACE, quarantine_max_bytes=limit)
+    root = manager.roots.base
+    quarantine(manager, clock, size, "a", "b", "c")
+    (record, *_) = manager.records()
+    entry = Entry.parse(f"{digest_of('d')}.1.{size:x}.{ASIDE}")
+    assert entry is not None
+    others: list[threading.Thread] = []
+    unlink, owner = os.unlink, manager.cleaner.promises.owner()
+
+    def unlink_while_another_counts(path: str, *, dir_fd: int | None = None) -> None:
+        unlink(path, dir_fd=dir_fd)
+        if path.endswith(".from") and not others:
+            arguments = (root, root.private.peek(), entry, owner, record, limit)
+            others.append(threading.Thread(target=companion.write, args=arguments))
+            others[0].start()
+            others[0].join(0.3)
+
+    monkeypatch.setattr(os, "unlink", unlink_while_another_counts)
+    manager.restore(base_dir / "a")
+    others[0].join()
+    assert companion.used_bytes(root) == limit
+    assert sum(name.endswith(".from") for name in os.listdir(root.private.path)) == limit // size

@@ -8,7 +8,8 @@ than what lies in quarantine.
 
 That sum is kept in the small file ``quarantine.bytes``, because listing a full quarantine for each batch is slow. It is
 locked while it is read and written, so that cleaners that run at the same time do not exceed the limit together. After
-a crash it is too high, never too low. So the companions are counted again before a file is refused.
+a crash it is too high, never too low. So the companions are counted again before a file is refused; if the quarantine
+is full, once in RECOUNT_SECONDS, because the file contains the time of the last count, too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from .note import Note, read_note, text_of
 from .promises import Owner
 
 ROOM = "quarantine.bytes"
+RECOUNT_SECONDS = 60
+"""A planned file is refused without a new count if the last one is not older, by the clock of this host."""
 _TRIES, _PAUSE_SECONDS = 100, 0.01
 """The lock is held for microseconds. A holder that was stopped (SIGSTOP) must not stop all others."""
 
@@ -44,13 +47,13 @@ def write(root: Root, private: int, entry: Entry, owner: Owner, file: FileRecord
         OSError: EAGAIN if another process keeps the lock; ENOSPC. Nothing is left behind.
     """
     with _locked(private, os.O_CREAT) as fd:
-        used = _read(fd)
+        used, counted = _read(fd)
         if used is None or used + entry.size_bytes > limit:
-            used = _count(root)
-        fits = used + entry.size_bytes <= limit
+            used, counted = _count(root), _now()
+        has_room = used + entry.size_bytes <= limit
         # Before the companion exists: after a crash in between the number is too high, never too low.
-        _write(fd, used + entry.size_bytes if fits else used)
-        if not fits:
+        _write(fd, used + entry.size_bytes if has_room else used, counted)
+        if not has_room:
             raise Full
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         note = os.open(entry.from_name, flags, 0o600, dir_fd=private)
@@ -74,24 +77,33 @@ def read(private: int, entry: Entry) -> Note | None:
 def forget(private: int, entry: Entry) -> None:
     """Remove the companion of a file that has left the quarantine, and give its room back."""
     try:
-        os.unlink(entry.from_name, dir_fd=private)
-    except FileNotFoundError:
-        return  # another process was faster
-    try:
+        # Together, or somebody who counts the companions in between would give the room back a second time.
         with _locked(private) as fd:
-            used = _read(fd)
+            if not _remove(private, entry):
+                return  # another process was faster
+            used, counted = _read(fd)
             if used is not None and used > entry.size_bytes:
-                _write(fd, used - entry.size_bytes)
+                _write(fd, used - entry.size_bytes, counted)
             else:
                 os.unlink(ROOM, dir_fd=private)  # the quarantine is empty
     except FileNotFoundError:
-        pass
+        _remove(private, entry)
     except OSError as exc:  # it is counted again when the quarantine seems to be full
+        _remove(private, entry)
         logger.info("the room in quarantine was not given back: %s", name_of(exc))
 
 
+def _remove(private: int, entry: Entry) -> bool:
+    """Remove the companion of *entry*. Returns False if it is gone."""
+    try:
+        os.unlink(entry.from_name, dir_fd=private)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def used_bytes(root: Root) -> int:
-    """The bytes in quarantine, without waiting for the lock; for dry runs."""
+    """The bytes in quarantine, without waiting for the lock. After a crash it can be too high."""
     private = root.private.peek()
     if private < 0:
         return 0
@@ -100,10 +112,26 @@ def used_bytes(root: Root) -> int:
     except FileNotFoundError:
         return _count(root)
     try:
-        used = _read(fd)
+        used, _ = _read(fd)
         return _count(root) if used is None else used
     finally:
         os.close(fd)
+
+
+def count_again(root: Root, *, dry_run: bool) -> int:
+    """The bytes in quarantine, counted within the last RECOUNT_SECONDS. A *dry_run* changes nothing."""
+    private = root.private.peek()
+    if private < 0 or dry_run:
+        return _count(root) if private >= 0 else 0
+    try:
+        with _locked(private) as fd:
+            used, counted = _read(fd)
+            if used is None or abs(_now() - counted) > RECOUNT_SECONDS:
+                used = _count(root)
+                _write(fd, used, _now())
+            return used
+    except FileNotFoundError:
+        return _count(root)
 
 
 def _count(root: Root) -> int:
@@ -136,12 +164,18 @@ def _lock(private: int, create: int) -> int:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
-def _read(fd: int) -> int | None:
+def _read(fd: int) -> tuple[int | None, int]:
+    """The bytes, None if unknown; and when they were counted."""
+    used, _, counted = os.pread(fd, 64, 0).partition(b" ")
     try:
-        return int(os.pread(fd, 32, 0))
+        return int(used), int(counted or 0)
     except ValueError:
-        return None
+        return None, 0
 
 
-def _write(fd: int, used: int) -> None:
-    os.pwrite(fd, b"%020d\n" % used, 0)
+def _write(fd: int, used: int, counted: int) -> None:
+    os.pwrite(fd, b"%020d %020d\n" % (used, counted), 0)
+
+
+def _now() -> int:
+    return int(time.time())

@@ -73,6 +73,8 @@ class Session:
         self._privates: dict[str, int] = {}
         self._journals: dict[str, Journal] = {}
         self._quarantined_bytes: dict[str, int] = {}
+        self._planned_bytes: dict[str, int] = {}
+        self._counted: set[str] = set()
         self._entries: dict[str, dict[str, list[Entry]]] = {}
         self._ahead_ns: int | None = None
         self._working_directories: list[str] | None = None
@@ -134,10 +136,18 @@ class Session:
         of a file reserves the room.
         """
         if root.path not in self._quarantined_bytes:
-            self._quarantined_bytes[root.path] = companion.used_bytes(root)
-        if self._quarantined_bytes[root.path] + size > self.settings.quarantine_max_bytes:
+            self._quarantined_bytes[root.path], self._planned_bytes[root.path] = companion.used_bytes(root), 0
+        limit = self.settings.quarantine_max_bytes
+        if self._quarantined_bytes[root.path] + size > limit and root.path not in self._counted:
+            self._counted.add(root.path)
+            dry_run = self.token == 0
+            counted = companion.count_again(root, dry_run=dry_run)
+            # what a dry run would have moved before is not there
+            self._quarantined_bytes[root.path] = counted + (self._planned_bytes[root.path] if dry_run else 0)
+        if self._quarantined_bytes[root.path] + size > limit:
             return False
         self._quarantined_bytes[root.path] += size
+        self._planned_bytes[root.path] += size
         return True
 
     def registered_here_ns(self, record: FileRecord) -> int | None:
