@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -440,16 +441,38 @@ def test_a_claimer_that_died_after_the_rename_leaves_no_short_cut(
     assert due_ms(manager, directory) == due_ms(manager, file)
 
 
-def test_a_directory_whose_destruction_has_begun_is_not_asked_about_again(
-    manager: TempFileManager, clock: FakeClock, data: Path
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), KeyboardInterrupt()])
+def test_a_directory_that_got_its_name_back_as_its_destruction_began_is_asked_about_again(
+    manager: TempFileManager,
+    at_point: Callable[[str, Callable[[], object]], None],
+    clock: FakeClock,
+    data: Path,
+    way: str,
+    error: BaseException,
 ) -> None:
-    directory = directory_of(manager, data)
-    manager.register(file_in(directory), ttl=1000)
+    directory = directory_of(manager, data, way)
     clock.advance(50)
-    claim = manager.registry.claim(limit=10, lease_ms=1000)
-    begun = replace(claim.records[0], flags=Flag.DIRECTORY + Flag.BEGUN)
-    (result,) = manager.cleaner.deleter.delete([begun], token=claim.token, may_go_on=lambda: True)
-    assert result.outcome is Outcome.DELETED
+
+    def fail() -> None:
+        raise error
+
+    at_point("begin.recorded", fail)
+    with suppress(KeyboardInterrupt):
+        clean(manager, directory)
+    record = manager.get_record(directory)
+    assert record is not None and Flag.BEGUN in record.flags
+    promised, held = file_in(directory, "promised"), file_in(directory, "held")
+    manager.register(promised, ttl=1000)
+    manager.register(held, ttl=10)
+    manager.hold(held, 2000)
+    clock.advance(500)
+    assert manager.cleanup() == 0
+    assert promised.read_text() == held.read_text() == "content"
+    clock.advance(2001)
+    assert manager.cleanup() == 3
+    assert not directory.exists()
+    assert_balanced(manager)
 
 
 def test_names_of_any_bytes_are_asked_for(manager: TempFileManager, clock: FakeClock, data: Path) -> None:

@@ -19,12 +19,11 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 
 from ..filesystem import PREFIX, Mount, in_use, other_names, read_mounts, tree_walk
-from ..records import Deletion, FileRecord, Flag, Obstacle, Way
+from ..records import Deletion, FileRecord, Obstacle, Way
 from ..settings import MAX_BATCH
 from .promises import PRIVATE, WORKING
 from .session import Session, Stopped
 
-_BEGUN = Flag.BEGUN.value
 _STEPS = 100
 """Entries between two looks at the clock."""
 
@@ -55,13 +54,14 @@ def objection(
     """
     Why the directory *name* of directory *fd* has to stay; None if everything in it may go.
 
+    Not called for what has the name of a begun entry. The flag "begun" alone proves nothing: the record gets it first.
+    So after an error the directory may be whole, under its own name, and contain new files.
+
     Args:
         record: of the directory. Its path is the one that the paths in it are asked by.
         claim: see ``Promises.obstacle``.
         mounts: as they were read just now; None to read them.
     """
-    if _BEGUN in record.flags:  # part of it is gone already
-        return None
     if session.asks_in_use and not claim:
         used = in_use.first_below(record.path, session.working_directories)
         if used:
