@@ -136,6 +136,39 @@ def test_a_file_of_a_killed_forced_clean_up_has_its_name_back_as_soon_as_its_lea
     assert_balanced(living)
 
 
+@pytest.mark.parametrize("made", ["created", "named", "directory"])
+@pytest.mark.parametrize("promise", ["a later deadline", "a hold"])
+def test_a_file_that_a_killed_clean_up_had_quarantined_has_its_name_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, made: str, promise: str
+) -> None:
+    """Its record is not due any more, so no claim reports the move. The promise was given for the name."""
+    living = make_manager(quarantine_seconds=60)
+    if made == "created":
+        file = living.create(ttl=1)
+        file.close()
+        path = Path(file.path)
+    else:
+        path = text_file(base_dir / "top" / "file")
+        path = path.parent if made == "directory" else path
+        living.register(path, ttl=1, directory=made == "directory")
+    living.cleanup()
+    clock.advance(2)
+    killed(living, path, "set-aside.moved")
+    clock.advance(2)
+    living.registry.reap()
+    if promise == "a hold":
+        living.hold(path)
+    else:
+        living.renew(path, ttl=5000)
+    assert not path.exists()
+    assert living.cleanup() == 0
+    assert path.exists() and living.quarantined() == []
+    clock.advance(100)
+    assert living.cleanup() == 0
+    assert path.exists()
+    assert_balanced(living)
+
+
 @pytest.mark.parametrize("due", [True, False], ids=["due", "forced"])
 @pytest.mark.parametrize(
     "ends", ["removed", "unregistered and removed", "registered after the lease, removed"]

@@ -106,6 +106,10 @@ class Deleter:
         """Give the file that was last quarantined from *path* its name back. Raises as restore.restore does."""
         return restore.restore(path, self._roots)
 
+    def give_back(self, file: QuarantinedFile) -> None:
+        """Give this *file* in quarantine its name back. Raises as restore.restore does."""
+        restore.give_back(file, self._roots)
+
     def quarantined_files(self) -> Iterator[QuarantinedFile]:
         """Every file in quarantine, from the disk; works without the registry."""
         return restore.quarantined_files(self._roots)

@@ -141,6 +141,15 @@ def restore(path: str, roots: Roots) -> QuarantinedFile:
     return QuarantinedFile(path, f"{root.private.path}/{last.name}", last.size_bytes)
 
 
+def give_back(file: QuarantinedFile, roots: Roots) -> None:
+    """Give this *file* its name back, as ``restore`` does for the last one of a path. Its old record covers it."""
+    root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
+    if root is None or entry is None:
+        return
+    _rename_back(file.path, entry, root, roots)
+    companion.forget(root.private.peek(), entry)
+
+
 def _last_from(path: str, root: Root) -> Entry:
     private, digest = root.private.peek(), digest_of(path)
     entries = [entry for entry in root.private.entries() if entry.digest == digest]

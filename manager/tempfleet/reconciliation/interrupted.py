@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..deletion import Deleter, QuarantinedFile
-from ..errors import RegistryFull
+from ..errors import PathError, RegistryFull
 from ..logs import logger, printable
+from ..records import FileRecord, State
 from ..registry import Registry
 
 INTERVAL_SECONDS = 3600.0
@@ -46,18 +47,43 @@ class InterruptedMoves:
                 logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
         if is_time:
             self._next = time.monotonic() + INTERVAL_SECONDS
-            self._register_quarantined()
+        self._recover_quarantined(registers=is_time)
 
-    def _register_quarantined(self) -> None:
+    def _recover_quarantined(self, *, registers: bool) -> None:
         """
-        Register quarantined files of this registry that have no record, for example after Redis lost its data.
-        Otherwise they would stay in the quarantine for ever, and use its space. Those of other registries are left to
-        those.
+        Give files their names back that a dead or suspended clean-up quarantined and did not report, unless their
+        records are due; then the next claim reports them. If *registers*, register quarantined files that have no
+        record, for example after Redis lost its data: otherwise they would stay in the quarantine for ever. Those of
+        other registries are left to those.
         """
         ours = self.deleter.promises.owner()
         files = [file for file in self.deleter.files_in_quarantine() if file.owner.is_same(ours)]
-        now_ms, lost = self._without_record(files)
-        registered = [new for file in lost if (new := self.deleter.as_new_file(file, now_ms)) is not None]
+        if not files:
+            return
+        # The path before is read first, because its record disappears when the other one appears.
+        _, before = self.registry.read([file.path for file in files])
+        now_ms, now = self.registry.read([file.aside_path for file in files])
+        lost: list[QuarantinedFile] = []
+        for file, old_record, record in zip(files, before, now, strict=True):
+            if record is not None:
+                continue
+            if old_record is None or not self.deleter.is_of(old_record, file):
+                lost.append(file)
+            elif not (file.begun or old_record.state is State.LEASED or _is_due(old_record, now_ms)):
+                self._give_back(file)
+        if registers:
+            self._register(lost, now_ms)
+
+    def _give_back(self, file: QuarantinedFile) -> None:
+        try:
+            self.deleter.give_back(file)
+        except (PathError, OSError) as exc:
+            logger.error("%s is kept in quarantine: %s", printable(file.path), exc)
+        else:
+            logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
+
+    def _register(self, files: Sequence[QuarantinedFile], now_ms: int) -> None:
+        registered = [new for file in files if (new := self.deleter.as_new_file(file, now_ms)) is not None]
         if not registered:
             return
         try:
@@ -68,16 +94,6 @@ class InterruptedMoves:
         else:
             logger.info("Registered %d quarantined files that had no record", len(registered))
 
-    def _without_record(self, files: Sequence[QuarantinedFile]) -> tuple[int, list[QuarantinedFile]]:
-        """
-        Returns the files that have no record, neither under the path in the quarantine nor under the path before. While
-        a file is being quarantined its record is still under the path before. That path is read first, because its
-        record disappears when the other one appears.
-        """
-        _, before = self.registry.read([file.path for file in files])
-        now_ms, now = self.registry.read([file.aside_path for file in files])
-        return now_ms, [
-            file
-            for file, old_record, record in zip(files, before, now, strict=True)
-            if record is None and (old_record is None or not self.deleter.is_of(old_record, file))
-        ]
+
+def _is_due(record: FileRecord, now_ms: int) -> bool:
+    return record.due_ms is not None and record.due_ms <= now_ms
