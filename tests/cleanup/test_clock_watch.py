@@ -194,7 +194,7 @@ def test_a_slewed_clock_and_a_small_step_are_no_jump(world: World) -> None:
     assert world.slack_seconds == pytest.approx(3.6, abs=0.01)
 
 
-def test_the_slack_shrinks_when_redis_steps_back(world: World) -> None:
+def test_the_slack_shrinks_when_redis_steps_back(world: World, caplog: pytest.LogCaptureFixture) -> None:
     manager = world.start()
     manager.cleanup()
     paths = files(manager)
@@ -204,8 +204,10 @@ def test_the_slack_shrinks_when_redis_steps_back(world: World) -> None:
     world.jump(-600)
     manager.cleanup()
     assert world.slack_seconds == pytest.approx(3000, abs=0.1)
+    assert "back by 10 min. Deadlines pass 50 min later now" in caplog.text
     world.jump(-3000)
     manager.cleanup()
+    assert caplog.records[-1].getMessage().endswith("back by 50 min. Its jumps delay no deadline now")
     stats = manager.stats()
     assert (world.slack_seconds, stats.slack_ms, stats.pause) == (0, 0, None)
     assert left(paths) == 5

@@ -218,7 +218,8 @@ def test_ls_and_explain_show_the_reason_and_the_end_of_a_hold(console: Run, a_fi
 def test_two_holds_are_shown_and_ended_one_by_one(console: Run, a_file: Path) -> None:
     console("register", str(a_file))
     console("hold", str(a_file), "--for", "2h", "--reason", "mine")
-    console("hold", str(a_file), "--name", "legal", "--reason", "case 4")
+    named = console("hold", str(a_file), "--name", "legal", "--reason", "case 4").stdout
+    assert named.endswith("is held; tempfleet unhold --name legal --force ends the hold.\n")
     (listed,) = answer(console("ls", "--state", "held", "--json"))["files"]
     assert (listed["keepers"], listed["hold_reason"], listed["due_ms"]) == (2, "case 4", None)
     assert "case 4 (+1 hold)" in console("ls").stdout
@@ -229,6 +230,7 @@ def test_two_holds_are_shown_and_ended_one_by_one(console: Run, a_file: Path) ->
     assert answer(console("hold", str(a_file), "--for", "1h", "--json"))["moved"] is False
     refusal = complaint(console("unhold", str(a_file), "--name", "legal", "--json"), 1)
     assert refusal["error"] == "HeldByAnother"
+    assert "has no such hold; it is still held by" in console("unhold", str(a_file), "--name", "no").stdout
     assert console("unhold", str(a_file)).stdout.endswith("is still held by legal.\n")
     again = console("unhold", str(a_file))
     assert (again.exit_code, "has no such hold; it is still held by legal" in again.stdout) == (1, True)

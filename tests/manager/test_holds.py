@@ -14,7 +14,7 @@ import redis
 
 from conftest import MakeManager
 from support import assert_balanced
-from tempfleet import HeldByAnother, InvalidHoldName, State, TempFileManager
+from tempfleet import HeldByAnother, InvalidHoldName, NotRegistered, State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.manager.keeper_name import keeper_name, own_name
 from tempfleet.records import Keeper
@@ -127,6 +127,9 @@ def test_only_force_ends_the_hold_of_another_and_the_audit_log_says_who_did(
     assert (error.value.path, error.value.name) == (str(path), "legal")
     assert manager.unhold(path, name=own_name())
     assert not log.exists()
+    assert not manager.unhold(path, name="other"), "there is no such hold, so force would not help"
+    with pytest.raises(NotRegistered):
+        manager.unhold(base_dir / "none", name="other")
     assert not manager.unhold(path, name="other", force=True)
     assert not log.exists()
     assert manager.unhold(path, name="legal", force=True)

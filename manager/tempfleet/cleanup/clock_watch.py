@@ -227,15 +227,22 @@ class ClockWatch:
             return False
         by_ms = jumps.jumped_ms - seen.jumped_ms
         logger.error(
-            "Redis's clock jumped %s %s. Deadlines pass %s later now; correct the clock, or run tempfleet clock accept",
+            "Redis's clock jumped %s %s. %s",
             "ahead by" if by_ms > 0 else "back by",
             duration(abs(by_ms) / 1000),
-            duration(jumps.slack_ms / 1000),
+            _consequence(jumps.slack_ms),
         )
         return True
 
     def _restarted(self, reading: ClockReading) -> str:
         return " (its server was restarted or replaced)" if reading.run_id != self._run_id else ""
+
+
+def _consequence(slack_ms: int) -> str:
+    if slack_ms == 0:
+        return "Its jumps delay no deadline now"
+    late = duration(slack_ms / 1000)
+    return f"Deadlines pass {late} later now; correct the clock, or run tempfleet clock accept"
 
 
 def _elapsed(before: Sample, sample: Sample) -> tuple[float, float]:

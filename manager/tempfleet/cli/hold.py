@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from ..filesystem import normalise
@@ -29,7 +31,7 @@ def hold(console: Console, path: str, seconds: float | None, reason: str, name: 
     the later end counts.
 
     \b
-      tempfleet hold /tmp/core.1234 --for 7d --reason "crash of Tuesday, ticket 117"
+      tempfleet hold /tmp/core.1234 --for 7d --reason "ticket 117"
       tempfleet hold /tmp/core.1234 --name legal
     """
     manager, path = console.manager, normalise(path)
@@ -38,7 +40,8 @@ def hold(console: Console, path: str, seconds: float | None, reason: str, name: 
     # Otherwise the same name held the file already, until a later time.
     moved = seconds is None or (left is not None and left <= seconds + MILLISECOND)
     length = seconds if moved else left
-    span = "; tempfleet unhold ends the hold" if length is None else f" for {duration(length)}"
+    ends = "" if name is None else f" --name {shlex.quote(printable(name))} --force"
+    span = f"; tempfleet unhold{ends} ends the hold" if length is None else f" for {duration(length)}"
     kept = "" if moved else ", as before: the later end counts"
     ends_ms = None if end is None else round(end * 1000)
     document = {"path": path, "held_seconds": seconds, "reason": reason, "ends_ms": ends_ms, "moved": moved}

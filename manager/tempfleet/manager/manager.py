@@ -339,7 +339,11 @@ class TempFileManager:
         """
         absolute, name, own = normalise(path), keeper_name(name), own_name()
         if name != own and not force:
-            raise HeldByAnother.of(absolute, name, own)
+            if any(keeper.name == name for keeper in self.registry.keepers(absolute)):
+                raise HeldByAnother.of(absolute, name, own)
+            if self.get_record(absolute) is None:
+                raise NotRegistered.of(absolute, self.registry.volume.in_words)
+            return False
         existed = self.registry.unhold(absolute, name=name)
         if existed and name != own:
             self.cleaner.deleter.audit_unheld(absolute, name, by=own)
