@@ -22,6 +22,8 @@ KNOWN_ELSEWHERE: Final = frozenset(
         *(0x65735546, 0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x01021997),  # FUSE, NFS, SMB 1 to 3, 9P
         *(0x00C36400, 0x0BD00BD0, 0x5346414F, 0x6B414653, 0x73757245),  # Ceph, Lustre, AFS (both), Coda
         *(0x01161970, 0x7461636F, 0x47504653, 0x19830326),  # GFS2, OCFS2, GPFS, BeeGFS
+        *(0x20030528, 0xAAD7AAEA, 0xBEEFDEAD, 0x013111A8),  # OrangeFS, PanFS, StorNext, Ibrix
+        *(0x61636673, 0x564C),  # ACFS, NetWare
         *(0x786F4256, 0xBACBACBC, 0x7C7C6673),  # shared folders of VirtualBox, VMware and Parallels
     }
 )
