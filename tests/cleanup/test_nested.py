@@ -471,6 +471,43 @@ def test_a_directory_that_got_its_name_back_as_its_destruction_began_is_asked_ab
     assert promised.read_text() == held.read_text() == "content"
     clock.advance(2001)
     assert manager.cleanup() == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("point", ["begin.recorded", "tree.entry"])
+@pytest.mark.parametrize("promise", ["registered", "held"])
+def test_a_directory_that_has_its_name_again_after_its_destruction_had_begun_keeps_what_is_registered_in_it(
+    manager: TempFileManager,
+    clock: FakeClock,
+    data: Path,
+    at_point: Callable[[str, Callable[[], object]], None],
+    way: str,
+    point: str,
+    promise: str,
+) -> None:
+    directory = directory_of(manager, data, way)
+    file_in(directory, "a")
+    clock.advance(10)
+
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    at_point(point, fail)
+    assert manager.cleanup() == 0
+    record = manager.get_record(directory)
+    assert directory.exists() and record is not None and Flag.BEGUN in record.flags
+    file = file_in(directory, "later")
+    manager.register(file, ttl=10_000 if promise == "registered" else 1)
+    if promise == "held":
+        manager.hold(file, 10_000)
+    clock.advance(5000)
+    assert manager.cleanup() == 0
+    assert file.exists()
+    if promise == "held":
+        assert manager.cleanup(force=True) == 0
+        assert file.exists()
+    clock.advance(10_000)
+    manager.cleanup()
     assert not directory.exists()
     assert_balanced(manager)
 

@@ -9,6 +9,9 @@ It is looked at twice: under its name, and again after the rename into the priva
 in it can be inspected, so nobody can register anything in it any more. ``manager.registration`` looks for a file once
 more after registering it, because it may have inspected the file before the rename. The second time, the files that
 are due are claimed, so that nobody can renew or hold them either.
+
+A directory that has its name again after its destruction had begun is looked at anew: since then files can have been
+registered in it. What is left of one in the private directory is not, because nobody can reach it there.
 """
 
 from __future__ import annotations
