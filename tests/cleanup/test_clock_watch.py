@@ -434,6 +434,30 @@ def test_claims_pause_when_redis_has_an_old_dump(world: World, restarted: bool) 
     assert manager.stats().pause is None
 
 
+@pytest.mark.parametrize("restarted", [True, False], ids=["a worker that starts", "a worker that runs"])
+@pytest.mark.parametrize("promise", ["renewal", "hold"])
+def test_claims_pause_when_redis_lost_promises_and_no_claim(
+    world: World, restarted: bool, promise: str
+) -> None:
+    manager = world.start()
+    (path,) = files(manager, 1, ttl=100)
+    assert manager.cleanup() == 0
+    contents = dump(world.client)
+    world.advance(1)
+    if promise == "renewal":
+        manager.renew(path, ttl=10_000)
+    else:
+        manager.hold(path)
+    world.advance(20)
+    manager.cleaner.clock.check()  # as a heartbeat does
+    load(world.client, contents)
+    world.advance(100)
+    manager = world.start() if restarted else manager
+    assert (manager.cleanup(), path.exists()) == (0, True)
+    pause = manager.stats().pause
+    assert pause is not None and pause.reason == "older"
+
+
 def test_one_loss_makes_one_pause_however_many_processes_notice_it(world: World) -> None:
     managers = [world.start() for _ in range(3)]
     for manager in managers:

@@ -112,7 +112,8 @@ class ClockWatch:
         else:
             self._publish(before, sample, reading.jumps, jumps)
         self._run_id = reading.run_id
-        self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, reading.last_token)
+        marked = self.clock.mark(self.registry.volume)
+        self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, marked)
         self.save()
 
     def save(self, *, create: bool = False) -> None:

@@ -86,6 +86,10 @@ class FleetClock:
             str(info.get("run_id", "")) if isinstance(info, dict) else "",
         )
 
+    def mark(self, volume: Volume) -> int:
+        """Raise the last token of *volume*, and return it: any older data of Redis have a lower one. 0 without data."""
+        return int(self.store.run("mark", VolumeKeys(self.store.namespace, volume)))
+
     def change(self, seen: Jumps, *, jumped_ms: int, slack_ms: int) -> bool:
         """Replace the record *seen*. Returns False if it was changed since; then nothing is changed."""
         keys = self.store.fleet_keys
