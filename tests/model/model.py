@@ -66,6 +66,9 @@ class Model:
     leases: dict[int, int] = field(default_factory=dict)
     last_token: int = 0
     totals: dict[str, int] = field(default_factory=dict)
+    # how often Redis lost its data
+    losses: int = 0
+    highest_token_ever: int = 0
 
     def count(self, total: str, amount: int = 1) -> None:
         self.totals[total] = self.totals.get(total, 0) + amount
@@ -189,8 +192,8 @@ class Model:
         return [path for _, path in sorted(due, key=lambda pair: (pair[0], os.fsencode(pair[1])))]
 
     def claim(self, paths: list[str], token: int, lease: int) -> None:
-        assert token > self.last_token
-        self.last_token = token
+        assert token > self.highest_token_ever >= self.last_token
+        self.last_token = self.highest_token_ever = token
         self.leases[token] = self.now + lease
         for path in paths:
             self.files[path] = replace(self.files[path], state="leased", next_try=None, token=token)
@@ -303,6 +306,14 @@ class Model:
                     entry.state, entry.next_try = "waiting", entry.deadline
         self._drop_empty_claims()
         return recovered, lifted
+
+    def lose_everything(self) -> None:
+        self.files, self.leases, self.totals, self.last_token = {}, {}, {}, 0
+        self.losses += 1
+
+    def is_older(self, losses: int | None, last_token: int) -> bool:
+        """Returns whether Redis has less than a process knows that saw this; None is a process that saw no epoch."""
+        return self.last_token < last_token or losses not in (None, self.losses)
 
     def revive(self, path: str) -> str:
         entry = self.files.get(path)

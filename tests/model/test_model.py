@@ -28,11 +28,12 @@ from model.model import Model
 from tempfleet import AlreadyClaimed, Deletion, LeaseLost, NotRegistered, Outcome, RegistryError, Volume
 from tempfleet.cleanup.nested import NestedPromises
 from tempfleet.records import FileRecord, Keeper, NewFile, Rewrite
+from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import VOLUME_KEYS, volume_key
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
-from tempfleet.registry.values import UNKNOWN, Nack, TagTotal
+from tempfleet.registry.values import UNKNOWN, Horizon, Nack, TagTotal
 from tempfleet.testing import FakeClock
 
 PATHS = st.sampled_from(["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"])
@@ -56,6 +57,8 @@ class Walk(RuleBasedStateMachine):
         self.model = Model(now=self.clock.now_ms)
         self.tokens: list[int] = []
         self.claimed: dict[int, tuple[FileRecord, ...]] = {}
+        # What processes saw of the registry: how much Redis had lost by then, and the last token and the epoch.
+        self.seen: list[tuple[int, Horizon]] = []
         # registrant -> path -> registered_ms that it got
         self.own: dict[str, dict[str, int]] = {"first": {}, "second": {}}
 
@@ -174,6 +177,37 @@ class Walk(RuleBasedStateMachine):
         due = self.model.files[data.draw(st.sampled_from(self.model.waiting()))].due
         self._move_to(max(due or 0, self.model.now))
         self.claim(limit)
+
+    @rule(everything=st.booleans())
+    def redis_loses_its_data(self, everything: bool) -> None:
+        """All keys, or those of the volume: the part of a cluster that has them. Claims that were made go on."""
+        self._look()
+        store = self.registry.store
+        if everything:
+            store.client.flushall()
+        else:
+            store.client.delete(
+                *(volume_key(store.namespace, self.registry.volume, name) for name in VOLUME_KEYS)
+            )
+        self.model.lose_everything()
+        # A token is its time in microseconds or more, and no server is back within one.
+        self._move_to(self.model.now + 1)
+        losses, seen = self.seen[-1]
+        for known in (Horizon(last_token=seen.last_token), Horizon(epoch=seen.epoch), seen):
+            self._claim_knowing(losses, known, 1, named=False)
+
+    @precondition(lambda self: self.seen)
+    @rule(
+        data=st.data(), limit=st.integers(1, 4), token=st.booleans(), epoch=st.booleans(), named=st.booleans()
+    )
+    def claim_with_a_memory(
+        self, data: st.DataObject, limit: int, token: bool, epoch: bool, named: bool
+    ) -> None:
+        """A process that saw more than Redis has now claims nothing; one that saw nothing does."""
+        self._look()
+        losses, seen = data.draw(st.sampled_from(self.seen))
+        known = Horizon(last_token=seen.last_token if token else 0, epoch=seen.epoch if epoch else "")
+        self._claim_knowing(losses, known, limit, named=named)
 
     @precondition(lambda self: self.model.files)
     @rule(data=st.data(), back=st.sampled_from([0, 1, 5000]), outright=st.booleans())
@@ -412,6 +446,25 @@ class Walk(RuleBasedStateMachine):
             self.model.claim([record.path for record in claim.records], claim.token, LEASE)
             self.tokens.append(claim.token)
             self.claimed[claim.token] = claim.records
+
+    def _claim_knowing(self, losses: int, known: Horizon, limit: int, *, named: bool) -> None:
+        is_older = self.model.is_older(losses if known.epoch else None, known.last_token)
+        expected = self.model.claimable()[:limit]
+        if named:
+            claim = self.registry.claim_paths(
+                expected, lease_ms=LEASE, until_ms=self.model.now, quarantined=True, horizon=known
+            )
+        else:
+            claim = self.registry.claim(limit=limit, lease_ms=LEASE, horizon=known)
+        assert claim.obstacle == ("older" if is_older else "")
+        assert [record.path for record in claim.records] == ([] if is_older else expected)
+        self._took(claim)
+
+    def _look(self) -> None:
+        """Remember what a process would know of the registry now."""
+        reading = FleetClock(self.registry.store).read(self.registry.volume)
+        assert reading.last_token == self.model.last_token
+        self.seen.append((self.model.losses, Horizon(last_token=reading.last_token, epoch=reading.epoch)))
 
     def _move_to(self, now: int) -> None:
         self.model.now = self.clock.now_ms = now
