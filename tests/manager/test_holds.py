@@ -14,7 +14,7 @@ import redis
 
 from conftest import MakeManager
 from support import assert_balanced
-from tempfleet import HeldByAnother, InvalidHoldName, NotRegistered, State, TempFileManager
+from tempfleet import FileHeld, HeldByAnother, InvalidHoldName, NotRegistered, State, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.manager.keeper_name import keeper_name, own_name
 from tempfleet.records import Keeper
@@ -187,10 +187,37 @@ def test_explain_names_each_hold_with_its_reason_and_its_end(
     assert "It has 12 more holds." in manager.explain(path).sentences()
 
 
+def test_only_force_unregisters_a_file_that_another_one_holds(
+    make_manager: MakeManager, base_dir: Path, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Otherwise anybody could end a hold by unregistering the file and registering it again."""
+    log = tmp_path / "audit.log"
+    manager = make_manager(audit_log=str(log))
+    path = base_dir / "file"
+    path.touch()
+    manager.register(path, ttl=10)
+    manager.hold(path, 100)
+    manager.hold(path, 50, name="legal")
+    with pytest.raises(FileHeld):
+        manager.unregister(path)
+    with pytest.raises(FileHeld):
+        del manager.files[str(path)]
+    assert [keeper.name for keeper in manager.explain(path).keepers] == sorted([own_name(), "legal"])
+    clock.advance(51)
+    manager.unregister(path)  # only the caller's own hold is left
+    assert not log.exists() or "unheld" not in log.read_text()
+    manager.register(path, ttl=10)
+    manager.hold(path, name="legal")
+    manager.unregister(path, force=True)
+    assert not manager.is_temp_file(path)
+    assert '"legal"' in log.read_text()
+    assert_balanced(manager)
+
+
 def test_stats_count_held_files_and_their_holds(manager: TempFileManager, path: Path) -> None:
     for name in ("a", "b"):
         manager.hold(path, name=name)
     stats = manager.stats()
     assert (stats.held, stats.keepers, stats.as_dict()["keepers"]) == (1, 2, 2)
-    manager.unregister(path)
+    manager.unregister(path, force=True)
     assert (manager.stats().held, manager.stats().keepers) == (0, 0)

@@ -127,16 +127,17 @@ def renew(console: Console, path: str, ttl: float | None) -> None:
 
 @click.command()
 @click.argument("path")
+@click.option("--force", is_flag=True, help="Also end the holds of others; the audit log records that.")
 @pass_console
-def unregister(console: Console, path: str) -> None:
+def unregister(console: Console, path: str, force: bool) -> None:
     """
-    Stop managing a file; the file stays.
+    Stop managing a file; the file stays. A file that another one holds is refused.
 
     \b
       tempfleet unregister /tmp/report.pdf
     """
     path = normalise(path)
-    console.manager.unregister(path)
+    console.manager.unregister(path, force=force)
     console.answer(
         {"path": path, "released": True}, f"{printable(path)} is not managed any more; the file stays."
     )

@@ -349,18 +349,25 @@ class TempFileManager:
             self.cleaner.deleter.audit_unheld(absolute, name, by=own)
         return existed
 
-    def unregister(self, path: StrPath, *, with_held: bool = True) -> None:
+    def unregister(self, path: StrPath, *, with_held: bool = True, force: bool = False) -> None:
         """
-        Stop managing a file. It stays as it is; a compressed file is decompressed first. Its holds end.
+        Stop managing a file. It stays as it is; a compressed file is decompressed first. The caller's own hold ends.
 
         Args:
             with_held: False: refuse to unregister a held file. For callers who act for a stranger.
+            force: also end the holds of others. The audit log names them and the caller.
 
         Raises:
             NotRegistered, AlreadyClaimed, FileHeld: nothing changed.
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
-        self._registrar.unregister(normalise(path), with_held=with_held)
+        absolute, own = normalise(path), own_name()
+        others = (
+            [keeper.name for keeper in self.registry.keepers(absolute) if keeper.name != own] if force else []
+        )
+        self._registrar.unregister(absolute, with_held=with_held, name="" if force else own)
+        for name in others:
+            self.cleaner.deleter.audit_unheld(absolute, name, by=own)
 
     def revive(self, path: StrPath) -> None:
         """

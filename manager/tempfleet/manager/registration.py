@@ -165,8 +165,10 @@ class Registrar:
                 errors[registration.file.path] = exc
         return records, errors
 
-    def unregister(self, path: str, *, with_held: bool = True) -> None:
+    def unregister(self, path: str, *, with_held: bool = True, name: str = "") -> None:
         """
+        As ``Registry.unregister``, for one file.
+
         Raises:
             NotRegistered, AlreadyClaimed, FileHeld: nothing changed.
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
@@ -175,10 +177,13 @@ class Registrar:
         # Its user keeps it, so it must not stay where an interrupted deletion left it.
         if not os.path.lexists(path):
             self.local.cleaner.deleter.recover()
-        code = registry.unregister([path], with_held=with_held)[path]
+        code = registry.unregister([path], with_held=with_held, name=name)[path]
+        if code == "held":
+            registry.reap()  # perhaps that hold is over
+            code = registry.unregister([path], with_held=with_held, name=name)[path]
         if code == "compressed":
             total = "released" if decompress_if_there(self.local, path) else "missing"
-            code = registry.unregister([path], total=total, with_held=with_held)[path]
+            code = registry.unregister([path], total=total, with_held=with_held, name=name)[path]
         if code == "absent":
             raise NotRegistered.of(path, self.local.volume.in_words)
         if code == "held":

@@ -200,18 +200,18 @@ class Registry(KeeperRegistry):
         total: str = "released",
         until_ms: int | None = None,
         with_held: bool = True,
+        name: str = "",
     ) -> dict[str, str]:
         """
-        Stop managing files without touching them; their holds end. Returns the code of each path: released, claimed,
-        compressed (decompress it first), newer, held or absent.
+        Stop managing files without touching them; their holds end. Returns the code of each path: see the script.
 
         Args:
             total: the counter: "released", "missing" (the file is gone) or "moved_out" (another registry has it).
             until_ms: when the caller looked at the files. A file registered later is newer, and stays registered.
-            with_held: False: held files stay registered.
+            with_held, name: False: held files stay registered. With a name: those that others keep.
         """
-        until = "" if until_ms is None else until_ms
-        return self._codes("unregister", list(paths), total=total, until_ms=until, with_held=int(with_held))
+        which = {"until_ms": optional(until_ms), "with_held": int(with_held), "name": as_bytes(name)}
+        return self._codes("unregister", list(paths), total=total, **which)
 
     def take_over(self, other: Registry, paths: Sequence[str]) -> dict[str, str]:
         """

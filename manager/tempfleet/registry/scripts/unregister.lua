@@ -18,10 +18,11 @@
   ARGV[2]   total     str   the total that counts them: released, missing or moved_out
   ARGV[3]   until_ms  int   only files registered at or before it; '' for all
   ARGV[4]   with_held int   1: also held files
-  ARGV[5+]  files     1 each: path
+  ARGV[5]   name      str   with_held does not concern files that another keeper keeps; '' for any keeper
+  ARGV[6+]  files     1 each: path
 
   Returns  {code, ...} one for each file, in order: released, claimed (its deletion has begun: nothing changed; a dead
-           letter and a moved_out file are released all the same), held (nothing changed; only without with_held),
+           letter and a moved_out file are released all the same), held (nothing changed; only without with_held, or with a name),
            compressed (nothing changed, because its user could not read it; only if total is released), newer
            (registered after until_ms: nothing changed), absent
   Atomic   a path leaves all sets, its record and its keepers together.
@@ -33,6 +34,19 @@ if total ~= 'released' and total ~= 'missing' and total ~= 'moved_out' then
 end
 
 local before, reply = tonumber(until_ms), {}
+
+-- Whether keepers keep the file that this call does not end.
+local function is_kept(path)
+  if with_held ~= '1' or name == '' then
+    return with_held ~= '1' and redis.call('ZSCORE', held, path)
+  end
+  for _, keeper in ipairs(keepers_of(path)) do
+    if keeper ~= path .. '\0' .. name then
+      return true
+    end
+  end
+end
+
 for i = FIRST, #ARGV do
   local path, code = ARGV[i], nil
   local record = redis.call('HGET', records, path)
@@ -45,7 +59,7 @@ for i = FIRST, #ARGV do
     code = 'claimed'
   elseif before and (registered or 0) > before then
     code = 'newer'
-  elseif with_held ~= '1' and redis.call('ZSCORE', held, path) then
+  elseif is_kept(path) then
     code = 'held'
   elseif total == 'released' and has(flags, 'z') and not has(flags, 'q') then
     code = 'compressed'
