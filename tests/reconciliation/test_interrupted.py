@@ -16,7 +16,7 @@ import redis
 from conftest import MakeManager
 from processes import files_in
 from support import assert_balanced
-from tempfleet import Settings, State, TempFileManager
+from tempfleet import RegistryUnavailable, Settings, State, TempFileManager
 from tempfleet.deletion import failpoints as faults
 from tempfleet.diagnostics import Level, diagnose
 from tempfleet.embedded import EmbeddedServer
@@ -167,6 +167,59 @@ def test_a_file_that_a_killed_clean_up_had_quarantined_has_its_name_back(
     assert living.cleanup() == 0
     assert path.exists()
     assert_balanced(living)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("first", [True, False], ids=["first clean-up", "later clean-up"])
+def test_a_file_of_a_process_that_was_stopped_and_killed_after_its_lease_has_its_name_back_at_the_next_clean_up(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, first: bool
+) -> None:
+    """While it is stopped it can go on at any moment, so nobody touches what it moved."""
+    living, path = make_manager(), text_file(base_dir / "file")
+    living.register(path, ttl=5000)
+    if not first:
+        living.cleanup()
+    claim = living.registry.claim_paths([str(path)], lease_ms=1000, until_ms=living.registry.now_ms())
+
+    def child() -> None:
+        faults.install(lambda point: point == "guarded.moved" and os.kill(os.getpid(), signal.SIGSTOP))
+        list(living.cleaner.deleter.delete(claim.records, token=claim.token, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    assert process.pid is not None
+    try:
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        clock.advance(2)
+        living.cleanup()
+        assert not path.exists()
+    finally:
+        process.kill()
+        process.join(20)
+    living.cleanup()
+    assert path.read_text() == "first"
+    assert living.is_temp_file(path)
+    assert_balanced(living)
+
+
+def test_a_recovery_that_redis_cut_off_is_repeated_at_the_next_clean_up(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living, path = make_manager(), text_file(base_dir / "file")
+    living.register(path, ttl=5000)
+    living.cleanup()
+    killed(living, path, "guarded.moved")
+    clock.advance(2)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RegistryUnavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(living.cleaner.promises, "owner", fail)
+        with pytest.raises(RegistryUnavailable):
+            living.cleanup()
+    living.cleanup()
+    assert path.read_text() == "first"
 
 
 @pytest.mark.parametrize("due", [True, False], ids=["due", "forced"])

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import RegistryError
-from ..filesystem import ASIDE, FROM, Entry, EntryState, Identity, Root, Roots, digest_of
+from ..filesystem import ASIDE, FROM, NOTE, Entry, EntryState, Identity, Root, Roots, digest_of
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, NewFile
 from . import companion, exchange, moving
@@ -93,6 +93,16 @@ def recover(roots: Roots, promises: Promises | None = None, delete: Delete | Non
                 except FileNotFoundError:
                     pass
     return recovered
+
+
+def is_moving(roots: Roots) -> bool:
+    """Whether a process that lives, perhaps stopped, is moving files in the private directories of *roots*."""
+    for root in roots:
+        names = root.private.names()
+        journals = sum(name.startswith(f"{NOTE}.") for name in names)
+        if journals and journals > sum(1 for _ in abandoned(root.private.peek(), names)):
+            return True
+    return False
 
 
 def left_of(root: Root, token: int, files: Mapping[str, FileRecord]) -> list[Entry]:

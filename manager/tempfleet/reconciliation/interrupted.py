@@ -20,6 +20,8 @@ from ..registry import Registry
 INTERVAL_SECONDS = 3600.0
 """How often a process recovers such files if no claim ran out; the first time is before its first batch."""
 
+_UNKNOWN = -1
+
 
 class InterruptedMoves:
     """Recovers the files in the private directories of one volume."""
@@ -33,7 +35,8 @@ class InterruptedMoves:
     def recover(self, may_go_on: Callable[[], bool], recovered_ever: int) -> None:
         """
         Move files back to their names, finish deletions, and register quarantined files that have no record. Does
-        nothing if the last call was less than INTERVAL_SECONDS ago, and no claim of this volume ran out since.
+        nothing if the last call was less than INTERVAL_SECONDS ago, and no claim of this volume ran out since. If a
+        claim ran out whose process may still live (it was stopped), or Redis failed, the next call tries again.
 
         Args:
             recovered_ever: the number of files that were ever recovered from claims that ran out, by any process.
@@ -41,10 +44,13 @@ class InterruptedMoves:
         is_time = time.monotonic() >= self._next
         if not is_time and recovered_ever == self._recovered_ever:
             return
-        self._recovered_ever = recovered_ever
+        self._recovered_ever = _UNKNOWN
+        is_moving = self.deleter.is_moving()  # asked first, because such a process may die at any time
         for file in self.deleter.recover(may_go_on):
             if file.back:
                 logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
+        if not is_moving:
+            self._recovered_ever = recovered_ever
         if is_time:
             self._next = time.monotonic() + INTERVAL_SECONDS
         self._recover_quarantined(registers=is_time)
