@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from conftest import MakeManager
+from deletion_support import mounted, needs_root
 from processes import files_in
 from support import assert_balanced
 from tempfleet import RegistryUnavailable, Settings, State, TempFileManager
@@ -310,6 +311,25 @@ def test_another_registry_gives_back_a_stranger_and_leaves_the_rest_to_the_regis
     assert owner.stats().active == 0
     assert (shared.read_text() == "precious") if stranger else not shared.exists()
     assert_balanced(owner), assert_balanced(other)
+
+
+@needs_root
+@pytest.mark.parametrize("stranger", [False, True])
+def test_a_registry_that_sees_the_disk_below_another_path_leaves_the_files_and_their_journal(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, tmp_path: Path, stranger: bool
+) -> None:
+    owner, path = make_manager(), text_file(base_dir / "file")
+    owner.register(path, ttl=5000)
+    killed(owner, path, "guarded.moved", (lambda: replace_file(path, "precious")) if stranger else None)
+    clock.advance(2)
+    with mounted(["--bind", str(base_dir)], tmp_path / "mount") as mount:
+        other = make_manager(mount, host="web-2")
+        other.cleanup()
+        other.close()
+    assert not path.exists()
+    make_manager().cleanup()
+    assert path.read_text() == ("precious" if stranger else "first")
+    assert_balanced(owner)
 
 
 @pytest.mark.parametrize("stranger", [False, True])

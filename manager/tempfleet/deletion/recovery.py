@@ -82,7 +82,7 @@ def recover(roots: Roots, promises: Promises | None = None, delete: Delete | Non
         for name, token, note in abandoned(private, names):
             if note is None:
                 continue
-            files = {digest_of(file.path): file for file in note.files if file.path.startswith(root.prefix)}
+            files = {digest_of(file.path): file for file in note.files}
             with Session(
                 roots, roots.settings, [], token=token, may_go_on=lambda: True, promises=promises
             ) as session:
@@ -145,7 +145,12 @@ class _Batch:
 
     def recover(self) -> Iterator[Recovered]:
         # Listed after the journal was locked: before that, its process was perhaps still moving files.
-        entries = left_of(self.root, self.session.token, self.files)
+        # A registry that sees the disk below another path looks after its files itself.
+        entries = [
+            entry
+            for entry in left_of(self.root, self.session.token, self.files)
+            if self.files[entry.digest].path.startswith(self.root.prefix)
+        ]
         files = [self.files[entry.digest] for entry in entries]
         ours = is_ours(self.owner, self.session.promises)
         paths = [file.path for file in files if ours]
