@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from conftest import MakeManager
 from deletion_support import mounted, needs_root
 from processes import files_in
 from support import assert_balanced
-from tempfleet import RegistryUnavailable, Settings, State, TempFileManager
+from tempfleet import AlreadyClaimed, RegistryUnavailable, Settings, State, TempFileManager
 from tempfleet.deletion import failpoints as faults
 from tempfleet.diagnostics import Level, diagnose
 from tempfleet.embedded import EmbeddedServer
@@ -104,6 +105,26 @@ def killed(
     assert process.exitcode == -signal.SIGKILL
 
 
+@contextmanager
+def stopped(manager: TempFileManager, path: Path) -> Iterator[None]:
+    """Claims *path*, and moves it in a process that is stopped there, and killed at the end of the block."""
+    claim = manager.registry.claim_paths([str(path)], lease_ms=1000, until_ms=manager.registry.now_ms())
+
+    def child() -> None:
+        faults.install(lambda point: point == "guarded.moved" and os.kill(os.getpid(), signal.SIGSTOP))
+        list(manager.cleaner.deleter.delete(claim.records, token=claim.token, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    assert process.pid is not None
+    try:
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        yield
+    finally:
+        process.kill()
+        process.join(20)
+
+
 def text_file(path: Path, text: str = "first") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -180,27 +201,35 @@ def test_a_file_of_a_process_that_was_stopped_and_killed_after_its_lease_has_its
     living.register(path, ttl=5000)
     if not first:
         living.cleanup()
-    claim = living.registry.claim_paths([str(path)], lease_ms=1000, until_ms=living.registry.now_ms())
-
-    def child() -> None:
-        faults.install(lambda point: point == "guarded.moved" and os.kill(os.getpid(), signal.SIGSTOP))
-        list(living.cleaner.deleter.delete(claim.records, token=claim.token, may_go_on=lambda: True))
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    assert process.pid is not None
-    try:
-        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    with stopped(living, path):
         clock.advance(2)
         living.cleanup()
         assert not path.exists()
-    finally:
-        process.kill()
-        process.join(20)
     living.cleanup()
     assert path.read_text() == "first"
     assert living.is_temp_file(path)
     assert_balanced(living)
+
+
+@pytest.mark.process
+def test_a_file_that_a_stopped_process_has_moved_cannot_be_unregistered_before_it_has_its_name_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    """If it could, the recovery would register it again when the process dies, and then it would be deleted."""
+    manager, path = make_manager(), text_file(base_dir / "file")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    with stopped(manager, path):
+        clock.advance(2)
+        manager.registry.reap()
+        with pytest.raises(AlreadyClaimed):
+            manager.unregister(path)
+    manager.unregister(path)
+    for _ in range(2):
+        clock.advance(5000)
+        make_manager().cleanup()
+    assert path.read_text() == "first"
+    assert_balanced(manager)
 
 
 def test_a_recovery_that_redis_cut_off_is_repeated_at_the_next_clean_up(

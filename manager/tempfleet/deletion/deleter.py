@@ -22,7 +22,7 @@ from .outcome_log import log
 from .plan import Plan, Quarantined, Way
 from .promises import NoRegistry, Promises, WithoutRecord
 from .quarantine import QUARANTINE, Purge, Quarantine
-from .recovery import Recovered, is_moving, recover
+from .recovery import Recovered, is_moved, is_moving, recover
 from .restore import QuarantinedFile
 from .rewrite import or_rewritten
 from .session import Session, Stopped
@@ -169,6 +169,10 @@ class Deleter:
     def is_moving(self) -> bool:
         """Whether a living process has files in the private directories that ``recover`` leaves to it."""
         return is_moving(self._roots)
+
+    def is_moved(self, path: str) -> bool:
+        """Whether the file of *path* is in a private directory, and may get its name back."""
+        return is_moved(path, self._roots)
 
     def _run(
         self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool

@@ -105,6 +105,14 @@ def is_moving(roots: Roots) -> bool:
     return False
 
 
+def is_moved(path: str, roots: Roots) -> bool:
+    """Whether the file of *path* is in a private directory, and may get its name back."""
+    root, digest = roots.find(path), digest_of(path)
+    return root is not None and any(
+        entry.digest == digest and entry.state is EntryState.MOVED for entry in root.private.entries()
+    )
+
+
 def left_of(root: Root, token: int, files: Mapping[str, FileRecord]) -> list[Entry]:
     """
     The entries that the batch of *token* left: being moved, being destroyed, or the other form of a file. *files* are

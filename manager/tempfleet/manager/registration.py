@@ -176,7 +176,11 @@ class Registrar:
         registry = self.local.registry
         # Its user keeps it, so it must not stay where an interrupted deletion left it.
         if not os.path.lexists(path):
-            self.local.cleaner.deleter.recover()
+            deleter = self.local.cleaner.deleter
+            deleter.recover()
+            if deleter.is_moved(path):
+                # By a process that is stopped. If it dies, the file gets a record again.
+                raise AlreadyClaimed.of(path)
         code = registry.unregister([path], with_held=with_held, name=name)[path]
         if code == "held":
             registry.reap()  # perhaps that hold is over
