@@ -283,8 +283,9 @@ def test_a_file_whose_name_was_registered_again_meanwhile_never_stays_without_a_
     assert_balanced(manager)
 
 
+@pytest.mark.parametrize("how", ["unregister", "del files[path]"])
 def test_a_file_that_is_unregistered_after_its_clean_up_was_killed_is_whole_and_stays(
-    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, how: str
 ) -> None:
     manager, path = make_manager(), text_file(base_dir / "file")
     manager.register(path, ttl=5)
@@ -292,7 +293,10 @@ def test_a_file_that_is_unregistered_after_its_clean_up_was_killed_is_whole_and_
     killed(manager, path, "guarded.compared")
     clock.advance(2)
     manager.registry.reap()
-    manager.unregister(path)
+    if how == "unregister":
+        manager.unregister(path)
+    else:
+        del manager.files[str(path)]
     assert path.read_text() == "first"
     clock.advance(5000)
     assert make_manager().cleanup() == 0

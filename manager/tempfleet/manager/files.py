@@ -52,7 +52,8 @@ class Files(MutableMapping[str, float]):
 
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
-        if not _is_gone(absolute):
+        # An interrupted deletion may have moved the file; then it gets its name back.
+        if not _is_gone(absolute) or self._cleaner.deleter.is_moved(absolute):
             self._unregister(absolute)
             return
         code = self._registry.unregister([absolute], total="missing")[absolute]
