@@ -336,6 +336,34 @@ def test_a_registrant_without_deletable_files_is_not_searched_at_each_rejection(
     assert not other.exists()
 
 
+@pytest.mark.parametrize("change", ["unheld", "hold ended", "revived"])
+def test_a_registrant_is_searched_again_as_soon_as_a_file_of_its_can_be_deleted(
+    make_manager: MakeManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr(making_room, "LONG_SEARCH_FILES", 0)
+    monkeypatch.setattr(making_room, "PAUSE_FACTOR", 1e6)
+    manager = make_manager(max_files=2, quota="evict")
+    first, second = file(manager, "first"), file(manager, "second")
+    manager.register(first, tags=["a"])
+    manager.register(file(manager, "other"), tags=["b"])
+    if change == "revived":
+        claim = manager.registry.claim_paths([str(first)], lease_ms=1000, until_ms=manager.registry.now_ms())
+        manager.registry.nack(claim.token, [Nack(str(first), bury=True)])
+    else:
+        manager.hold(first, 10 if change == "hold ended" else None)
+    with pytest.raises(QuotaExceeded):
+        manager.register(second, tags=["a"])
+    if change == "revived":
+        manager.registry.revive([str(first)])
+    elif change == "unheld":
+        manager.unhold(first)
+    else:
+        clock.advance(11)
+        manager.registry.reap()
+    assert manager.register(second, tags=["a"])
+    assert not first.exists()
+
+
 def test_quarantined_files_make_room_at_once(make_manager: MakeManager, clock: FakeClock) -> None:
     manager = make_manager(max_files=1, quota="evict", quarantine_seconds=600)
     first, second = file(manager, "first"), file(manager, "second")

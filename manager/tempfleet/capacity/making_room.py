@@ -10,7 +10,7 @@ its files are registered, until no file is left that could be deleted, or for PA
 If others are deleting files of the registrant at that moment, it waits for them.
 
 A search reads every record. If a long search finds nothing to delete, the next one waits ten times as long as this one
-took; until then the registrant is rejected without a search.
+took; until then the registrant is rejected without a search, unless a hold ends or a dead letter is revived.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..errors import PluginFailed
 from ..logs import logger
 from ..plugins import Candidate, Policy
 from ..records import GONE, KEPT, FileRecord, NewFile, Outcome, State
+from ..registry import VolumeStats
 from .selection import Shortfall, choose
 
 PATIENCE_SECONDS = 10.0
@@ -45,6 +46,13 @@ MOST_PAUSED = 1000
 
 Registrant = tuple[str, frozenset[str]]
 """The limit that it exceeds, and its tags."""
+
+Unavailable = tuple[int, int]
+"""The numbers of held files and of dead letters."""
+
+
+def unavailable_of(stats: VolumeStats) -> Unavailable:
+    return stats.held, stats.dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +88,25 @@ class RoomMaker:
     def __init__(self, cleaner: Cleaner, policy: Policy) -> None:
         self.cleaner = cleaner
         self.policy = policy
-        self._paused_until: dict[Registrant, float] = {}
+        self._paused: dict[Registrant, tuple[float, Unavailable]] = {}
 
     def is_paused(self, registrant: Registrant) -> bool:
-        return time.monotonic() < self._paused_until.get(registrant, 0)
+        """Asks the registry during a pause only: what may not be deleted then may be deleted now."""
+        until, unavailable = self._paused.get(registrant, (0, (0, 0)))
+        return time.monotonic() < until and unavailable == unavailable_of(self.cleaner.registry.stats())
 
-    def pause(self, searches: Mapping[Registrant, float]) -> None:
-        """Pause the registrants whose long searches found nothing; *searches* has the seconds that each took."""
-        if len(self._paused_until) >= MOST_PAUSED:
-            self._paused_until.clear()
+    def pause(self, searches: Mapping[Registrant, float], unavailable: Unavailable) -> None:
+        """
+        Pause the registrants whose long searches found nothing.
+
+        Args:
+            searches: the seconds that each took.
+            unavailable: before the searches.
+        """
+        if len(self._paused) >= MOST_PAUSED:
+            self._paused.clear()
         now = time.monotonic()
-        self._paused_until |= {who: now + PAUSE_FACTOR * seconds for who, seconds in searches.items()}
+        self._paused |= {who: (now + PAUSE_FACTOR * took, unavailable) for who, took in searches.items()}
 
 
 class Room:
@@ -119,6 +135,7 @@ class Room:
         if not searched or time.monotonic() >= self._ends:
             return False
         long_searches: dict[Registrant, float] = {}
+        unavailable = unavailable_of(self.registry.stats())
         try:
             paths = self._choose(searched, long_searches)
         except PluginFailed as exc:
@@ -132,7 +149,7 @@ class Room:
         if self._reap() or self._are_leaving(files) or self._may_have_missed_some():
             self._sleep()
             return True
-        self.maker.pause(long_searches)
+        self.maker.pause(long_searches, unavailable)
         return False
 
     def _choose(self, shortages: Sequence[Shortage], long_searches: dict[Registrant, float]) -> list[str]:
