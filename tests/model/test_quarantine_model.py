@@ -30,6 +30,7 @@ from support import assert_balanced
 from tempfleet import FileMissing, Settings, TempFileManager, UnsafePath
 from tempfleet.cleanup.promises import RegistryPromises
 from tempfleet.deletion import stranded
+from tempfleet.filesystem import FROM
 from tempfleet.registry import PAUSE_SECONDS
 from tempfleet.testing import FakeClock
 
@@ -202,6 +203,13 @@ class Quarantines(RuleBasedStateMachine):
         self.clock.advance(PAUSE_SECONDS)
         self.clean_up(name)
 
+    @rule(name=REGISTRIES, path=PATHS)
+    def quarantine_a_file_after_a_loss(self, name: str, path: str) -> None:
+        """A process that saw what is lost lets no file expire during the pause."""
+        self.lose_the_registry(name)
+        for _ in range(2):
+            self.quarantine_a_file(name, path)
+
     @rule(seconds=st.sampled_from([0.001, 1, 30, 600]))
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -234,6 +242,8 @@ class Quarantines(RuleBasedStateMachine):
         for file in self.files:
             self._check_place(file, disk.pop(file.content, ""))
         assert disk == {}
+        companions = [path for path in self.base.glob(".tempfleet-*/*") if path.suffix == f".{FROM}"]
+        assert len(companions) == len(self._in(QUARANTINED))
 
     @invariant()
     def every_registry_sees_whose_quarantine_it_is(self) -> None:
