@@ -65,7 +65,7 @@ def test_another_file_outside_the_base_directory_is_no_rewrite(roots: Roots, tmp
 
 
 def change_mode(path: Path) -> None:
-    path.chmod(0o640)
+    path.chmod(0o750)
 
 
 def move_there_and_back(path: Path) -> None:
