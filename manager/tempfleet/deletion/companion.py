@@ -151,16 +151,18 @@ def _locked(private: int, create: int = 0) -> Iterator[int]:
 def _lock(private: int, create: int) -> int:
     for _ in range(_TRIES):
         fd = os.open(ROOM, os.O_RDWR | create | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=private)
+        is_ours = False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:  # it was not removed before it was locked
+            is_ours = os.fstat(fd).st_nlink > 0  # it was not removed before it was locked
+            if is_ours:
                 return fd
         except BlockingIOError:
-            time.sleep(_PAUSE_SECONDS)
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+            pass
+        finally:
+            if not is_ours:
+                os.close(fd)
+        time.sleep(_PAUSE_SECONDS)
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 

@@ -117,7 +117,10 @@ class Guarded:
             try:
                 entry = begin(plan, private, entry, session)
             except BaseException:
-                take_back(plan, private, entry, session)
+                if is_there(
+                    private, entry
+                ):  # otherwise it has the name of a begun entry, and the journal stays
+                    take_back(plan, private, entry, session)
                 raise
         freed = destroy(plan, private, entry, session)
         return plan.expected._replace(freed_bytes=freed) if _DIRECTORY in record.flags else plan.expected

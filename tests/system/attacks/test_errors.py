@@ -280,3 +280,23 @@ def test_an_interrupt_leaves_no_write_lock_and_no_descriptor(
         if name.exists():
             with name.open("r+b"):  # would wait for the process that has the write lock
                 pass
+
+
+@every_error
+def test_the_journal_stays_while_a_begun_entry_does(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, error: str
+) -> None:
+    """Redis may lose the record meanwhile; then only the journal shows what the entry is."""
+    manager = make_manager()
+    tree = base_dir / "tree"
+    tree.mkdir()
+    manager.register(tree, ttl=5, directory=True)
+    clock.advance(6)
+    fail_once("begin.renamed", error)
+    clean(manager)
+    kinds = {name.partition(".")[0] for name in left_inside(base_dir)}
+    assert not tree.exists() and "note" in kinds
+    for _ in range(2):  # the claim of the record removes the entry, the next scan its journal
+        clock.advance(3600)
+        make_manager().cleanup()
+    assert left_inside(base_dir) == []
