@@ -289,7 +289,10 @@ class Quarantines(RuleBasedStateMachine):
 
         clean()
 
-        side.is_new_process, side.sees_epoch = False, side.has_epoch
+        # A process looks at its registry when it first cleans up, and in the reply of each claim.
+        if side.is_new_process or claims:
+            side.sees_epoch = side.has_epoch
+        side.is_new_process = False
         disk = self._disk()
         for file in aside:
             if self._may_stay(file, disk, is_paused, side):
