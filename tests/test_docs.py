@@ -215,6 +215,15 @@ def test_every_test_that_a_guarantee_names_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_every_row_of_the_table_of_faults_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| (?!fault|---)(.+) \|$", (DOCS / "faults.md").read_text(), re.MULTILINE)
+    assert rows
+    for row in rows:
+        name = row.split(" | ")[4].strip("`")
+        page, _, function = name.partition("::")
+        assert f"def {function}" in (ROOT / page).read_text(), row
+
+
 def test_the_reference_is_what_the_code_says() -> None:
     pages = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
     for name, text in pages.items():
