@@ -230,10 +230,11 @@ class Rewrite(NamedTuple):
 
 class Obstacle(NamedTuple):
     """
-    What stands against deleting a directory: an entry in it that has to stay.
+    What stands against deleting a directory: an entry in it that has to stay. What stands against deleting a file:
+    another volume that registered it.
 
     Attributes:
-        path: of that entry.
+        path: of that entry; or the base directory of that volume.
         reason: one of the words of deletion/promises.py.
         until_ms: when it no longer stands against it, by the Redis clock; None if that is unknown.
     """
@@ -254,7 +255,7 @@ class Deletion(NamedTuple):
         freed_bytes: bytes that the disk got back; 0 for a file with another hard link or an open reader.
         reason: one short word for people and metrics ("symlink", "EACCES"), "" if nothing went wrong.
         rewrite: the new object, if the outcome is REWRITTEN.
-        obstacle: for a directory that is busy, the entry in it that has to stay; else None.
+        obstacle: for what is busy because of other registered files, one of them; else None.
     """
 
     record: FileRecord
@@ -266,8 +267,8 @@ class Deletion(NamedTuple):
     obstacle: Obstacle | None = None
 
     @classmethod
-    def blocked(cls, record: FileRecord, way: Way, obstacle: Obstacle) -> Deletion:
-        """A directory stays, because an entry in it has to stay."""
+    def blocked(cls, record: FileRecord, way: Way | None, obstacle: Obstacle) -> Deletion:
+        """It stays because of *obstacle*."""
         return cls(record, Outcome.BUSY, way, reason=obstacle.reason, obstacle=obstacle)
 
     @property

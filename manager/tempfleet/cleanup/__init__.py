@@ -5,6 +5,7 @@ Claims files, deletes them and settles the claims, batch by batch.
     batch          one claim: its lease and its results
     batch_runner   one batch: ask plug-ins, delete in threads, settle
     nested         what the registries promised about the files in a directory
+    beside         what the other volumes of the host promised about the same files
     cause          why files are deleted, and what follows from it
     preview        what a clean-up would do: every dry run of it
     clock_watch    whether Redis's clock jumped, by the clocks of this host (host_clock) and by what it last saw

@@ -16,6 +16,7 @@ from ..errors import LeaseLost, RegistryUnavailable
 from ..logs import logger
 from ..records import GONE, Deletion, FileRecord, Flag
 from ..registry import Claim, Registry
+from .beside import ClaimsBeside
 from .cause import Cause
 from .host_clock import boot_seconds
 
@@ -53,12 +54,14 @@ class Lease:
 
     Attributes:
         end: when the holder stops, by ``boot_seconds``.
+        beside: the claims of the same files in other volumes; they last as long.
     """
 
     def __init__(self, registry: Registry, *, lease_ms: int) -> None:
         self.registry = registry
         self.lease_ms = lease_ms
         self.seconds = lease_ms / 1000
+        self.beside = ClaimsBeside()
         self._requested = boot_seconds()
         self.end = self._requested + self.seconds * USABLE
 
@@ -73,6 +76,7 @@ class Lease:
         self._requested = now
         try:
             self.registry.extend(token, lease_ms=self.lease_ms)
+            self.beside.extend(self.lease_ms)
             self.end = now + self.seconds * USABLE
         except LeaseLost:
             self.end = -math.inf

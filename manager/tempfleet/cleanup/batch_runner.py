@@ -60,6 +60,7 @@ class BatchRunner:
         self.deleter = deleter
         self.hooks = hooks
         self.previews = previews
+        self.beside = previews.beside
         self.settings = settings
         self.retry = RetryPolicy.of(settings)
         self._seconds_a_file = 0.0
@@ -77,7 +78,7 @@ class BatchRunner:
         widest = 0
         began = time.monotonic()
         try:
-            records = self._without_vetoed(batch)
+            records = self._without_promised(batch, self._without_vetoed(batch))
             began = time.monotonic()
             for group in contents_first(records):
                 first = len(calls)
@@ -117,6 +118,22 @@ class BatchRunner:
         batch.deletions += vetoed
         return [record for record in claim.records if record.path not in vetoes]
 
+    def _without_promised(self, batch: Batch, records: Sequence[FileRecord]) -> Sequence[FileRecord]:
+        """Returns the records that no other volume of this host promised to keep."""
+        beside = batch.claim.beside
+        if not beside or not records:
+            return records
+        obstacles = self.beside.claim(beside, records, batch.lease.beside)
+        if not obstacles:
+            return records
+        kept = [
+            unless_in_creation(result, batch.claim.now_ms, batch.cause)
+            for result in self.previews.blocked(records, obstacles)
+        ]
+        self.deleter.audit_kept(kept, token=batch.claim.token)
+        batch.deletions += kept
+        return [record for record in records if record.path not in obstacles]
+
     def _chunks(self, records: Sequence[FileRecord]) -> Iterator[Sequence[FileRecord]]:
         threads = self.settings.threads if self._seconds_a_file > THREADS_PAY_SECONDS else 1
         size = max(-(-len(records) // threads), SMALLEST_CHUNK)
@@ -151,6 +168,10 @@ class BatchRunner:
         settled += self.registry.quarantine(claim.token, moved) if moved else 0
         if rewritten:
             settled += self.registry.rewrite(claim.token, rewritten, now_ns=time.time_ns())
+        batch.lease.beside.settle(
+            {deletion.path for deletion in deletions if deletion.outcome is Outcome.DELETED}
+            | {path for path, _ in moved}
+        )
         report.add(deletions)
         report.set_aside += len(moved)
         report.latest_aside = [result.record for result in batch.quarantined]

@@ -58,6 +58,7 @@ class Cleaner:
         self.deleter = Deleter(roots, settings, self.promises)
         self.interrupted_moves = InterruptedMoves(registry, self.deleter)
         self.previews = Preview(registry, self.deleter, self.promises, self.hooks, settings)
+        self.beside = self.previews.beside
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
         self._disk_confirmed, self._recovered_ever, self._patience = False, 0, 1

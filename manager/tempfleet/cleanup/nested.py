@@ -55,7 +55,7 @@ class NestedPromises(RegistryPromises):
             if not bases.isdisjoint(page):
                 return Obstacle(next(path for path in page if path in bases), VOLUME)
             found: dict[Volume, list[Inside]] = {}
-            for volume, files in self.fleet.inside(volumes, page, horizon=self._time()).items():
+            for volume, files in self.fleet.inside(volumes, page, horizon=self.time()).items():
                 if isinstance(files, RegistryError):
                     why = "%s is kept, because a registry of this host cannot be read: %s"
                     logger.warning(why, printable(directory.path), files)
@@ -82,10 +82,19 @@ class NestedPromises(RegistryPromises):
         """See ``deletion.Promises``."""
         self.cut_offs += 1
 
-    def _time(self) -> Horizon:
+    def time(self) -> Horizon:
         """What this process knows of the time; tokens and epochs of other volumes it does not know."""
         horizon = self.horizon()
         return Horizon(horizon.latest_ms, horizon.expected_ms)
+
+    def claim_due(self, volume: Volume, due: Sequence[Inside]) -> tuple[Registry, Claim]:
+        """Claim files that were found to be *due* in *volume*, so that nobody is promised them any more."""
+        registry = self.fleet.registry(volume)
+        paths, until_ms = [inside.path for inside in due], due[0].now_ms
+        claim = registry.claim_paths(
+            paths, lease_ms=self.lease_ms, until_ms=until_ms, due=True, horizon=self.time()
+        )
+        return registry, claim
 
     def _standing(self, volume: Volume, files: Sequence[Inside]) -> list[Inside]:
         """Those of the registered *files* of *volume* that keep the directory that they are in."""
@@ -109,10 +118,7 @@ class NestedPromises(RegistryPromises):
             due = [inside.path for inside in files if inside.kind == "due"]
             if not due:
                 continue
-            registry = self.fleet.registry(volume)
-            claim = registry.claim_paths(
-                due, lease_ms=self.lease_ms, until_ms=files[0].now_ms, due=True, horizon=self._time()
-            )
+            registry, claim = self.claim_due(volume, [inside for inside in files if inside.kind == "due"])
             if claim.records:
                 self._claims.setdefault(directory.path, []).append((registry, claim))
             if changed := set(due) - {record.path for record in claim.records}:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..deletion import Deleter
 from ..plugins import Hooks
-from ..records import GONE, Deletion, FileRecord, Outcome, State
+from ..records import GONE, Deletion, FileRecord, Obstacle, Outcome, State
 from ..registry import Registry
 from ..settings import Settings
 from .batch import contents_first
+from .beside import Beside
 from .cause import Cause
 from .nested import ExpectedPromises, NestedPromises
 
@@ -40,6 +41,7 @@ class Preview:
     ) -> None:
         self.registry = registry
         self.promises = promises
+        self.beside = Beside(promises)
         self.deleter = deleter
         self.hooks = hooks
         self.settings = settings
@@ -111,15 +113,28 @@ class Preview:
         with self.deleter.preview() as look:
             return [_vetoed(look(record), vetoes[record.path]) for record in records if record.path in vetoes]
 
+    def blocked(self, records: Sequence[FileRecord], obstacles: Mapping[str, Obstacle]) -> list[Deletion]:
+        """As ``vetoed``, for files that another volume promised to keep."""
+        with self.deleter.preview() as look:
+            return [
+                _blocked(look(record), obstacles[record.path])
+                for record in records
+                if record.path in obstacles
+            ]
+
     @property
     def _has_quarantine(self) -> bool:
         return self.settings.quarantine_seconds > 0
 
     def _previews(self, records: Sequence[FileRecord], look: Look) -> Iterator[Deletion]:
-        vetoes = self.hooks.vetoes(records)
+        vetoes, obstacles = self.hooks.vetoes(records), self.beside.expected(records)
         for record in records:
-            reason = vetoes.get(record.path)
-            yield look(record) if reason is None else _vetoed(look(record), reason)
+            result = look(record)
+            if (reason := vetoes.get(record.path)) is not None:
+                result = _vetoed(result, reason)
+            elif (obstacle := obstacles.get(record.path)) is not None:
+                result = _blocked(result, obstacle)
+            yield result
 
 
 def is_due(record: FileRecord, now_ms: int) -> bool:
@@ -146,3 +161,9 @@ def _vetoed(result: Deletion, reason: str) -> Deletion:
     return (
         result if result.outcome in GONE_BY_ITSELF else Deletion(result.record, Outcome.BUSY, reason=reason)
     )
+
+
+def _blocked(result: Deletion, obstacle: Obstacle) -> Deletion:
+    if result.outcome in GONE_BY_ITSELF:
+        return result
+    return Deletion.blocked(result.record, result.way, obstacle)

@@ -90,10 +90,13 @@ from .outcome_log import log
 from .plan import Quarantined
 from .promises import (
     CLAIMED,
+    CLAIMED_BESIDE,
     HELD,
+    HELD_BESIDE,
     NOBODY,
     PRIVATE,
     PROMISED,
+    PROMISED_BESIDE,
     UNREADABLE,
     VOLUME,
     WORKING,
@@ -110,10 +113,13 @@ from .unlink import undo_creation
 
 __all__ = [
     "CLAIMED",
+    "CLAIMED_BESIDE",
     "HELD",
+    "HELD_BESIDE",
     "NOBODY",
     "PRIVATE",
     "PROMISED",
+    "PROMISED_BESIDE",
     "QUARANTINE",
     "UNREADABLE",
     "VOLUME",

@@ -84,6 +84,9 @@ _MEANINGS: Final = {
     "promised-inside": Meaning("a registered file in the directory is not due yet"),
     "held-inside": Meaning("a file in the directory is held"),
     "claimed-inside": Meaning("a file in the directory is being deleted"),
+    "promised-beside": Meaning("another volume of this host registered it, too, and it is not due there yet"),
+    "held-beside": Meaning("another volume of this host registered it, too, and it is held there"),
+    "claimed-beside": Meaning("another volume of this host registered it, too, and is deleting it"),
     "volume-inside": Meaning(
         "the directory contains the base directory of a volume",
         "Unregister the directory; or delete that base directory, if nobody uses it any more.",

@@ -203,7 +203,9 @@ class Registrar:
 
     def _admit(self, files: Sequence[NewFile], *, make_room: bool = True) -> list[Registration]:
         own = {file.path: ms for file in files if (ms := self.own_ms(file.path)) is not None}
-        registrations = self.local.admission.register(files, own, make_room=make_room)
+        registrations = self._refuse_claimed_beside(
+            self.local.admission.register(files, own, make_room=make_room)
+        )
         for registration in registrations:
             if registration.is_accepted:
                 self._remember(registration)
@@ -211,6 +213,35 @@ class Registrar:
             self._refuse_moved_base()
             self._is_known = True
         return registrations
+
+    def _refuse_claimed_beside(self, registrations: list[Registration]) -> list[Registration]:
+        """
+        Refuse files that another volume of this host is deleting now: it asked this volume, perhaps before they were
+        registered. Nobody is asked if the host has one volume, nor about files that were registered before.
+        """
+        fresh = {
+            registration.file.path: registration
+            for registration in registrations
+            if registration.is_accepted
+            and registration.beside
+            and registration.code != "again"
+            # create() has not made it yet
+            and Flag.CREATED not in registration.file.flags
+        }
+        if not fresh:
+            return registrations
+        claimed = self.local.cleaner.beside.claimed(next(iter(fresh.values())).beside, list(fresh))
+        if not claimed:
+            return registrations
+        for path in claimed:
+            if fresh[path].code == "new":
+                self.local.registry.unregister([path], until_ms=fresh[path].registered_ms)
+        return [
+            replace(registration, code="claimed", packed=b"")
+            if registration.file.path in claimed
+            else registration
+            for registration in registrations
+        ]
 
     def _remember(self, registration: Registration) -> None:
         path = registration.file.path

@@ -71,6 +71,15 @@ class Row(NamedTuple):
         is_in_one_set = sum(score != b"" for score in self.scores) == 1
         return self.record != b"" and is_in_one_set and (not self.held or int(self.keepers) > 0)
 
+    @property
+    def obstacle(self) -> str:
+        """Why its record cannot move to another registry, "" if it can."""
+        if not self.record:
+            return "absent"
+        if self.leased:
+            return "leased"
+        return "" if self.is_sound else "damaged"
+
 
 def tag_token(tag: str) -> str:
     """*tag* percent-encoded, so that it contains no comma and no quote."""

@@ -12,9 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 from ..errors import HostLive, RegistryError
-from ..logs import logger, printable
+from ..logs import printable
 from ..settings import MAX_BATCH
-from .keys import SLACK, Volume, VolumeKeys, volume_key
+from .keys import SLACK, Volume, VolumeKeys, volume_key, volumes_of
 from .registry import Registry
 from .stats import VolumeStats, parse_stats
 from .store import Store
@@ -84,7 +84,7 @@ class Fleet:
 
     def volumes(self, *, host: str | None = None) -> list[Volume]:
         """Every volume that ever had a file, or only those of *host*; sorted."""
-        volumes = filter(None, map(_volume, self._redis("zrange", "volumes", 0, -1)))
+        volumes = volumes_of(self._redis("zrange", "volumes", 0, -1))
         return sorted(volume for volume in volumes if host is None or volume.host == host)
 
     def announce(self, volume: Volume) -> None:
@@ -223,12 +223,3 @@ class Fleet:
         """The reply to one command on the fleet's key *name*."""
         function = getattr(self.store.client, command)
         return self.store.call(function, self.store.fleet_keys[name], *args, **options)
-
-
-def _volume(member: bytes) -> Volume | None:
-    """The volume of an entry in the list of volumes; None, and a warning, if the entry is damaged."""
-    try:
-        return Volume.decode(member)
-    except ValueError as exc:
-        logger.warning("In the list of volumes: %s", exc)
-        return None

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import AlreadyClaimed, NotRegistered
 from ..records import Keeper
-from .codec import as_bytes, as_text, groups, milliseconds, optional
+from .codec import Row, as_bytes, as_text, groups, milliseconds, optional
 from .forms import FormRegistry
 from .keys import HOLD
 from .store import batches
@@ -80,3 +81,12 @@ class KeeperRegistry(FormRegistry):
             raise NotRegistered.of(path, self.volume.in_words)
         if code == b"claimed":
             raise AlreadyClaimed.of(path)
+
+    def as_moved(self, path: str, row: Row) -> list[Any]:
+        """What take_over.lua takes of *path*, after the path."""
+        keepers = self.keepers(path) if row.held else []
+        return [row.record, row.waiting, row.dead, row.attempts, row.error, len(keepers)] + [
+            field
+            for name, reason, ends_ms in keepers
+            for field in (as_bytes(name), "inf" if ends_ms is None else ends_ms, as_bytes(reason))
+        ]

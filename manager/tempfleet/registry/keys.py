@@ -8,9 +8,10 @@ fleet's keys belong to no volume. Each has its own slot.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..logs import printable
+from ..logs import logger, printable
 
 SCHEMA = 2
 """Tempfleet uses no registry of another schema; ``tempfleet upgrade`` migrates one of OLDER_SCHEMA."""
@@ -78,6 +79,15 @@ class Volume:
         if not (bar and host and os.path.isabs(base_dir)):
             raise ValueError(f"not a volume: {member!r}; write it as host|/absolute/directory")
         return cls(host, base_dir)
+
+
+def volumes_of(members: Iterable[bytes]) -> Iterator[Volume]:
+    """The volumes of entries in the list of volumes. A damaged entry is left out, with a warning."""
+    for member in members:
+        try:
+            yield Volume.decode(member)
+        except ValueError as exc:
+            logger.warning("In the list of volumes: %s", exc)
 
 
 class VolumeKeys(dict[str, bytes]):

@@ -17,10 +17,10 @@ from typing import Any
 from ..errors import LeaseLost
 from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
-from .codec import Row, as_bytes, groups, optional, pack
+from .codec import as_bytes, groups, optional, pack
 from .connection import AnotherDisk
 from .keepers import KeeperRegistry
-from .keys import DISK, Volume
+from .keys import DISK, Volume, volumes_of
 from .stats import VolumeStats, bounds_text
 from .store import Store, batches
 from .values import NO_LIMITS, NOTHING_OWN, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
@@ -69,9 +69,11 @@ class Registry(KeeperRegistry):
         registrations: list[Registration] = []
         for batch in batches(files):
             more = [field for file in batch for field in (*pack(file), own.get(file.path, ""))]
-            reply = self._enter("register", more, **limits.as_args())
+            args = limits.as_args()
+            reply, members = self._enter("register", more, list_host=self.volume.host, **args)
+            beside = self._beside(members)
             registrations += [
-                Registration(code.decode(), file, packed)
+                Registration(code.decode(), file, packed, beside)
                 for file, (code, packed) in zip(batch, groups(reply, 2), strict=True)
             ]
         return registrations
@@ -227,10 +229,10 @@ class Registry(KeeperRegistry):
         codes: dict[str, str] = {}
         for batch in batches(paths):
             rows = dict(zip(batch, other._read_rows(batch)[1], strict=True))
-            codes |= {path: _obstacle(row) for path, row in rows.items()}
+            codes |= {path: row.obstacle for path, row in rows.items()}
             free = [path for path in batch if not codes[path]]
             more = [
-                field for path in free for field in (os.fsencode(path), *other._as_moved(path, rows[path]))
+                field for path in free for field in (os.fsencode(path), *other.as_moved(path, rows[path]))
             ]
             reply = self._enter("take_over", more)
             codes |= {path: code.decode() for path, code in zip(free, reply, strict=True)}
@@ -257,24 +259,22 @@ class Registry(KeeperRegistry):
             self.set_meta(DISK, self.disk)
             return run()
 
-    def _as_moved(self, path: str, row: Row) -> list[Any]:
-        """What take_over.lua takes of *path*, after the path."""
-        keepers = self.keepers(path) if row.held else []
-        return [row.record, row.waiting, row.dead, row.attempts, row.error, len(keepers)] + [
-            field
-            for name, reason, ends_ms in keepers
-            for field in (as_bytes(name), "inf" if ends_ms is None else ends_ms, as_bytes(reason))
-        ]
-
     def _claim(self, horizon: Horizon, **args: Any) -> Claim:
-        reply = self._on_this_disk(
+        reply, members = self._on_this_disk(
             "claim",
+            list_host=self.volume.host,
             **horizon.times,
             last_token=horizon.last_token,
             known_epoch=horizon.epoch,
             **args,
         )
-        return Claim.of(reply)
+        return Claim.of(reply, self._beside(members))
+
+    def _beside(self, members: Sequence[bytes]) -> tuple[Volume, ...]:
+        """The other volumes of this host, of the entries of all of them."""
+        if len(members) == 1 and members[0] == self.keys.member:
+            return ()
+        return tuple(volume for volume in volumes_of(members) if volume != self.volume)
 
     def _settle(self, script: str, token: int, rows: Sequence[Iterable[Any]], **args: Any) -> int:
         """Returns the number of files that were still leased under *token*. For the others nothing changes."""
@@ -289,12 +289,3 @@ class Registry(KeeperRegistry):
             reply = self._run(script, more=[os.fsencode(path) for path in batch], **args)
             codes |= {path: code.decode() for path, code in zip(batch, reply, strict=True)}
         return codes
-
-
-def _obstacle(row: Row) -> str:
-    """Returns why a record cannot move to another registry, "" if it can."""
-    if not row.record:
-        return "absent"
-    if row.leased:
-        return "leased"
-    return "" if row.is_sound else "damaged"

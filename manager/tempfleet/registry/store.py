@@ -54,6 +54,7 @@ class Store:
         *,
         more: Sequence[Argument] = (),
         announce: bytes | None = None,
+        list_host: str = "",
         **args: Argument,
     ) -> Any:
         """
@@ -63,6 +64,7 @@ class Store:
             keys: the keys of a volume, or of the fleet, by name.
             more: the arguments after the named ones.
             announce: a volume's entry in the list that sweeps read; added first, in the same round trip.
+            list_host: also return the entries of this host's volumes, read after the script in the same round trip.
 
         Raises:
             RegistryError: or a sub-class; see ``translated``.
@@ -70,7 +72,10 @@ class Store:
         script = scripts.load(name)
         slots = [keys[key] for key in script.keys]
         argv = self._argv(script, args, more)
-        return self.call(self._evaluate, script, slots, argv, announce, repeat=name not in NEVER_REPEATED)
+        repeat = name not in NEVER_REPEATED
+        if list_host:
+            return self.call(self._evaluate_and_list, script, slots, argv, announce, list_host, repeat=repeat)
+        return self.call(self._evaluate, script, slots, argv, announce, repeat=repeat)
 
     def run_each(
         self,
@@ -203,6 +208,28 @@ class Store:
             return pipeline.execute()[1]
         except redis.exceptions.NoScriptError:
             return self.client.eval(script.text, len(keys), *keys, *argv)
+
+    def _evaluate_and_list(
+        self,
+        script: scripts.Script,
+        keys: list[bytes],
+        argv: list[Argument],
+        announce: bytes | None,
+        host: str,
+    ) -> tuple[Any, list[bytes]]:
+        # All scores are 0, so the entries are in the order of their bytes. No host contains a bar or a brace.
+        which = self.fleet_keys["volumes"], f"[{host}|", f"({host}}}"
+        pipeline = self.client.pipeline(transaction=False)
+        if announce is not None:
+            pipeline.zadd(self.fleet_keys["volumes"], {announce: 0}, nx=True)
+        pipeline.evalsha(script.sha, len(keys), *keys, *argv)
+        pipeline.zrangebylex(*which)
+        try:
+            *_, reply, members = pipeline.execute()
+        except redis.exceptions.NoScriptError:
+            reply = self.client.eval(script.text, len(keys), *keys, *argv)
+            members = self.client.zrangebylex(*which)
+        return reply, members
 
     def _reply_or_error(self, script: scripts.Script, keys: list[bytes], argv: list[Argument]) -> Any:
         try:

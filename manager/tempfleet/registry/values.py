@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
 from .codec import groups, unpack, unpack_or_broken
+from .keys import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Claim:
         slack_ms, jumped_ms: how far the clock of Redis jumped ahead, as scripts/lib/slack.lua and horizon.lua use it.
         epoch: of the registry, "" if there is none.
         obstacle: "older" if Redis has less than the caller knows, "pause" during a pause; then nothing was claimed.
+        beside: the other volumes of the host, as they were after the claim.
     """
 
     token: int
@@ -36,9 +38,10 @@ class Claim:
     jumped_ms: int = 0
     epoch: str = ""
     obstacle: str = ""
+    beside: tuple[Volume, ...] = ()
 
     @classmethod
-    def of(cls, reply: Sequence[Any]) -> Claim:
+    def of(cls, reply: Sequence[Any], beside: tuple[Volume, ...] = ()) -> Claim:
         """From the reply of scripts/claim.lua."""
         token, now_ms, left, slack, jumped, epoch, obstacle, *files = reply
         slack_ms = int(slack)
@@ -55,6 +58,7 @@ class Claim:
             int(jumped),
             epoch.decode(),
             obstacle.decode(),
+            beside,
         )
 
     @property
@@ -207,11 +211,13 @@ class Registration:
     Attributes:
         code: see scripts/register.lua.
         packed: the record in its text form; b"" if nothing changed.
+        beside: the other volumes of the host, as they were after the registration.
     """
 
     code: str
     file: NewFile
     packed: bytes = b""
+    beside: tuple[Volume, ...] = ()
 
     @property
     def is_accepted(self) -> bool:
