@@ -169,6 +169,7 @@ def test_arguments_are_checked_before_the_first_write(registry: Registry) -> Non
             registry.keys,
             epoch="e",
             disk="",
+            disks="",
             **NO_LIMITS.as_args(),
             more=[*pack(new("/base/a")), "", *pack(new("/base/b", ttl_ms="soon")), ""],  # type: ignore[arg-type]
         )

@@ -19,7 +19,7 @@ from ..errors import RegistryFull, VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
-from ..reconciliation import InterruptedMoves, confirm_disk
+from ..reconciliation import InterruptedMoves, confirm_disks
 from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
@@ -188,7 +188,7 @@ class Cleaner:
 
     def preview(self, wanted: Callable[[FileRecord], bool], cause: Cause) -> Iterator[Deletion]:
         """Yields what ``clean_matching`` would do to each file now; changes nothing."""
-        self.check_volume()
+        self.check_volume(fresh=True)
         return self.previews.matching(wanted, cause)
 
     def prepare(self) -> None:
@@ -206,8 +206,11 @@ class Cleaner:
             except OSError as exc:
                 logger.debug("No private directory under %s: %s", printable(root.path), exc)
 
-    def check_volume(self) -> None:
+    def check_volume(self, *, fresh: bool = False) -> None:
         """
+        Args:
+            fresh: compare the disks again. A clean-up does so with each claim.
+
         Raises:
             VolumeUnavailable: the base directory is not available to this process, or it is another one now.
         """
@@ -219,10 +222,10 @@ class Cleaner:
                 base_dir=base,
                 reason=missing[base],
             )
-        if not self._disk_confirmed:
-            confirm_disk(self.registry.stats(), self.roots)
+        if fresh or not self._disk_confirmed:
+            confirm_disks(self.registry.stats(), self.roots)
             # The directory stays open, so from now on roots.check() notices any change. If an empty registry gets files
-            # of another disk, claim.lua refuses.
+            # of another disk, claim.lua refuses. With each claim the other roots are compared, see root_disks.
             self._disk_confirmed = True
 
     # -- inside

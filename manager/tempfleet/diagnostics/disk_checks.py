@@ -13,7 +13,7 @@ from ..errors import SettingsError, VolumeUnavailable
 from ..filesystem import Roots
 from ..formatting import counted
 from ..logs import printable
-from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disk, uid_of
+from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disks, uid_of
 from ..registry import DISK, Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding, Level
@@ -126,13 +126,24 @@ def _listed(files: Sequence[Stranded]) -> str:
     return ", ".join(texts) + (", ..." if len(files) > 3 else "")
 
 
+def _check_other_roots(roots: Roots) -> Iterator[Finding]:
+    """Roots that are other directories than those that files were registered in."""
+    for path in roots.elsewhere.missing:
+        yield Finding.error(
+            "disk",
+            f"{printable(path)} is not the directory in which its files were registered. They are kept",
+            "Mount the right disk, or end its privacy (PrivateTmp=, a container); or run tempfleet accept-disk.",
+        )
+
+
 def check_base_directory(registry: Registry, settings: Settings, stats: VolumeStats) -> Iterator[Finding]:
     """Whether its disk is the one of the records, and which files in it have no record."""
     if not os.path.isdir(settings.base_dir):
         return
     try:
         with Roots.open(settings, create=False) as roots:
-            confirm_disk(stats, roots)
+            confirm_disks(stats, roots)
+            yield from _check_other_roots(roots)
             yield from _check_private_directories(registry, roots)
             pages = UnregisteredFiles(registry, roots).pages(idle_seconds=settings.max_age_seconds, uid=None)
             owners = Counter(file.uid for page in pages for file in page)

@@ -16,7 +16,7 @@ from ..filesystem import Roots
 from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
-from ..reconciliation import confirm_disk
+from ..reconciliation import confirm_disks
 from ..registry import Fleet, Host, PluginNote, Registry, Volume, VolumeStats
 from ..settings import Settings
 from .clock import clock_problem
@@ -46,13 +46,13 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         registry.store.check_policy()
         stats = registry.stats()
         over_limits = [*quota_warnings(registry, stats, settings), *eviction_warnings(roots, settings, stats)]
-        confirm_disk(stats, roots)
+        confirm_disks(stats, roots)
         hosts = Fleet(registry.store, live_seconds=settings.host_live_seconds).hosts()
         inside = _private_warnings(registry, roots)
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report
-    warnings = [f"Root {root} is unavailable: {why}" for root, why in missing.items()]
+    warnings = [f"Root {root} is unavailable: {why}" for root, why in (missing | roots.check()).items()]
     if why := roots.no_rights():
         warnings.append(f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner")
     warnings += [not_served_warning(registry.volume, stats)] if stats.not_served else []

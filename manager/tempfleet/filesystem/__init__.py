@@ -23,6 +23,7 @@ deletion/ is about to unlink.
 
 from . import in_use, overwrite, tree_walk
 from .creation import create_directory, create_file, create_identified_directory, create_identified_file
+from .elsewhere import Elsewhere
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import Identity
 from .in_use import Use
@@ -65,6 +66,7 @@ __all__ = [
     "NOTE",
     "O_PATH",
     "PREFIX",
+    "Elsewhere",
     "Entry",
     "EntryState",
     "Identity",

@@ -99,6 +99,10 @@ _MEANINGS: Final = {
         "the registry of a volume of this host cannot be read",
         "The log says why; perhaps it needs tempfleet upgrade.",
     ),
+    "another-disk": Meaning(
+        "its root is not the directory in which it was registered",
+        "Mount the right disk, or end its privacy (PrivateTmp=, a container); or run tempfleet accept-disk.",
+    ),
     "working-directory": Meaning("a process works in the directory"),
     "ENAMETOOLONG": Meaning("its name is too long for its file system"),
 }

@@ -17,6 +17,7 @@ from types import TracebackType
 from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings
+from .elsewhere import NOTHING_ELSEWHERE
 from .errnos import name_of
 from .identity import Identity
 from .paths import WHY, unsafe
@@ -84,6 +85,7 @@ class Roots:
     Attributes:
         unavailable: path -> reason, of the allowed roots that this host does not have. This is not an error: their
             records wait.
+        elsewhere: what the registry knows of the disks of its roots; see reconciliation/root_disks.py.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Roots:
     ) -> None:
         self.base = base
         self.unavailable = unavailable
+        self.elsewhere = NOTHING_ELSEWHERE
         self.settings = settings
         self.system = system
         self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
@@ -140,8 +143,11 @@ class Roots:
         """Returns the longest root above *path*; None for a root itself and for paths outside all roots."""
         for root in self._all:
             if path.startswith(root.prefix):
-                hidden = self.unavailable and self.is_unavailable(path, below=root.path)
-                return None if hidden or path in self._never else root
+                if self.unavailable and self.is_unavailable(path, below=root.path):
+                    return None
+                if self.elsewhere.reasons and self.elsewhere.reason_of(path):
+                    return None
+                return None if path in self._never else root
         return None
 
     def outside(self, path: str, *, action: str = "managed") -> UnsafePath:
@@ -156,7 +162,8 @@ class Roots:
 
     def is_unavailable(self, path: str, *, below: str = "") -> str:
         """
-        Returns the reason if *path* is below a configured root that this host does not have; else "".
+        Returns the reason if *path* is below a root that this host does not have, or that is another directory here;
+        else "".
 
         Args:
             below: count only missing roots below this root, because there they look like missing directories.
@@ -164,11 +171,15 @@ class Roots:
         for missing, reason in self.unavailable.items():
             if path.startswith(missing + "/") and len(missing) > len(below):
                 return reason
-        return ""
+        return self.elsewhere.reason_of(path)
 
     def check(self) -> dict[str, str]:
-        """Returns path -> reason, of the roots that are not the opened directories any more (moved, unmounted)."""
-        return {root.path: reason for root in self._all if (reason := root.moved())}
+        """
+        Returns path -> reason, of the roots that are not the opened directories any more (moved, unmounted), or not
+        those that files were registered in.
+        """
+        moved = {root.path: reason for root in self._all if (reason := root.moved())}
+        return self.elsewhere.missing | moved
 
     def no_rights(self) -> str:
         """Returns which right is missing to delete in the base directory; "" if none is."""
@@ -177,22 +188,11 @@ class Roots:
             return ""
         return f"uid {os.geteuid()} may not write to it"
 
-    def base_identity(self) -> str:
+    def identity_of(self, fd: int) -> str:
         """
-        The identity of the base directory with the UUID of its file system, which survive a reboot or a remount; "" if
-        only a weak one exists.
+        The identity of the open directory *fd* with the UUID of its file system, which survive a reboot or a remount;
+        "" if only a weak one exists.
         """
-        return self._identity_of(self.base.fd)
-
-    def identity_of(self, directory: str) -> str:
-        """As ``base_identity``, of another directory, by its path."""
-        fd = os.open(directory, DIRECTORY_FLAGS)
-        try:
-            return self._identity_of(fd)
-        finally:
-            os.close(fd)
-
-    def _identity_of(self, fd: int) -> str:
         reader = self.system.reader()
         handles = self.system.has_lasting_handles(fd)
         identity = Identity.of(reader, fd, ".", reader.fstat(fd), handles=handles)

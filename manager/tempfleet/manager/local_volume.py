@@ -12,7 +12,7 @@ from ..cleanup import Cleaner, HostClock
 from ..compression import Compressor
 from ..filesystem import Roots
 from ..plugins import Announcer, Policy, installed
-from ..reconciliation import UnregisteredFiles, confirm_disk, disk_identity_of
+from ..reconciliation import RootDisks, UnregisteredFiles
 from ..registry import Registry, Store, Volume
 from ..settings import Settings
 
@@ -83,12 +83,7 @@ class LocalVolume:
         self.roots = roots
         self.store = store
         self.volume = Volume(settings.host, roots.base.path)
-        self.unchecked_registry = Registry(
-            store,
-            self.volume,
-            disk=disk_identity_of(roots),
-            confirm_disk=lambda stats: confirm_disk(stats, roots),
-        )
+        self.unchecked_registry = Registry(store, self.volume, disks=RootDisks(roots))
         self.host_clock = host_clock
         self.unchecked_cleaner = Cleaner(
             self.unchecked_registry, roots, settings, installed(settings), host_clock

@@ -40,13 +40,25 @@ from ..logs import logger, printable
 from ..reconciliation import (
     Takeover,
     UnregisteredFile,
+    accepted_roots,
     disk_identity_of,
     take_over,
     uid_of,
     verify_unverified,
 )
 from ..records import NEAR_EXPIRY, Deletion, FileRecord, NewFile, Outcome, State, has_prefix
-from ..registry import DISK, Clock, Fleet, FleetClock, Registry, Store, VolumeStats, connect, server_clock
+from ..registry import (
+    DISK,
+    DISKS,
+    Clock,
+    Fleet,
+    FleetClock,
+    Registry,
+    Store,
+    VolumeStats,
+    connect,
+    server_clock,
+)
 from ..settings import Settings
 from ..validation import hold_ms, hold_reason, ttl_ms, validate_tags
 from .creator import BinaryMode, CreateOptions, Creator, TextMode
@@ -688,12 +700,19 @@ class TempFileManager:
         fleet = Fleet(self.store, live_seconds=self.settings.host_live_seconds)
         return take_over(host, self.registry, self.roots, fleet, progress=progress)
 
-    def accept_disk(self) -> None:
+    def accept_disk(self) -> list[str]:
         """
-        Accept the current disk for this base directory, although its records were made on another disk (see
-        disk_identity.py). Records of files that are not here are dropped when they expire.
+        Accept the current disk for this base directory and for the other roots, although records were made on another
+        disk (see disk_identity.py). Records of files that are not here are dropped when they expire.
+
+        Returns the other roots that were another directory before.
         """
-        self.registry.set_meta(DISK, disk_identity_of(self.roots))
+        registry = self.registry
+        disks, changed = accepted_roots(registry.stats().meta.get(DISKS, ""), self.roots)
+        registry.set_meta(DISK, disk_identity_of(self.roots))
+        registry.set_meta(DISKS, disks)
+        registry.disks.compare(disks)
+        return changed
 
     def accept_clock(self) -> float:
         """
@@ -828,7 +847,7 @@ class TempFileManager:
 
     def _preview_one(self, record: FileRecord, now_ms: int) -> Deletion:
         try:
-            self.cleaner.check_volume()
+            self.cleaner.check_volume(fresh=True)
         except VolumeUnavailable as exc:
             return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
         return self.cleaner.previews.expired(record, now_ms)

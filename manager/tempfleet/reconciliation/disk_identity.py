@@ -18,6 +18,9 @@ such a place.
 
 The UUID of the file system tells apart two that were made in the same second. Only facts that both sides have are
 compared: another process may see less of a directory.
+
+The same is true of each other root that files were registered in (``root_disks``). If it is another directory here,
+only its files wait, and only registering in it is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import os
 import tempfile
 
 from ..errors import VolumeUnavailable
-from ..filesystem import Identity, Roots
+from ..filesystem import DIRECTORY_FLAGS, Identity, Roots
 from ..logs import printable
 from ..registry import DISK, VolumeStats
 
@@ -40,12 +43,18 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 def disk_identity_of(roots: Roots) -> str:
     """Returns what a registry stores about its base directory, "" if its identity is not known."""
-    identity = roots.base_identity()
+    return identity_of_directory(roots, roots.base.path, roots.base.fd)
+
+
+def identity_of_directory(roots: Roots, path: str, fd: int) -> str:
+    """As ``disk_identity_of``, of the open directory *fd*, which has the resolved *path*."""
+    identity = roots.identity_of(fd)
     if not identity:
         return ""
-    temporary = _temp_directory_of(roots)
-    if roots.is_in_memory():
-        place = f"{temporary}{EPHEMERAL}{_boot_id()}.{roots.base.device:x}"
+    device = os.fstat(fd).st_dev
+    temporary = _temp_directory_above(roots, path, device)
+    if roots.system.is_in_memory(fd):
+        place = f"{temporary}{EPHEMERAL}{_boot_id()}.{device:x}"
     elif temporary:
         place = temporary
     else:
@@ -97,12 +106,16 @@ def is_same_place(current: str, stored: str) -> bool:
     return _is_same_directory(here[:1], before[:1]) and here[1:] == before[1:]
 
 
-def _temp_directory_of(roots: Roots) -> str:
-    """The identity of the system's temp directory if the base directory is in it, on the same file system; else ""."""
+def _temp_directory_above(roots: Roots, path: str, device: int) -> str:
+    """The identity of the system's temp directory if *path* is in it, on the same file system; else ""."""
     temporary = os.path.realpath(tempfile.gettempdir())
-    if not roots.base.path.startswith(temporary + os.sep):
+    if not path.startswith(temporary + os.sep):
         return ""
-    return roots.identity_of(temporary) if roots.base.device == os.stat(temporary).st_dev else ""
+    fd = os.open(temporary, DIRECTORY_FLAGS)
+    try:
+        return roots.identity_of(fd) if device == os.fstat(fd).st_dev else ""
+    finally:
+        os.close(fd)
 
 
 def _boot_id() -> str:

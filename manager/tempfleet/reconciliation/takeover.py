@@ -17,8 +17,9 @@ from ..errors import HostLive, UnknownHost, VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import printable
 from ..records import FileRecord, State
-from ..registry import Fleet, Registry, Volume
-from .disk_identity import confirm_disk
+from ..registry import DISKS, Fleet, Registry, Volume
+from .disk_identity import REASON, confirm_disk
+from .root_disks import elsewhere_of
 
 MOST_LISTED = 100
 """Paths that the report lists."""
@@ -32,7 +33,8 @@ class Takeover:
     Attributes:
         entered: records that are ours now.
         left: records that stayed, by reason: ``leased`` (a dead claimer has them until its lease runs out: take over
-            again then), ``taken`` (the path already has a record here), ``damaged``.
+            again then), ``taken`` (the path already has a record here), ``damaged``, ``another-disk`` (of another root
+            than the base directory, which is another directory here).
         taken: the first hundred paths of the taken records: a person decides which record is right.
     """
 
@@ -72,8 +74,11 @@ def take_over(
     old = source_registry(host, registry, roots, fleet)
     fleet.reap([old.volume])
     report = Takeover(host, old.volume.base_dir)
+    elsewhere = elsewhere_of(old.stats().meta.get(DISKS, ""), roots, accept_new=False)
     for page in old.paths():
-        codes = registry.take_over(old, page)
+        here = [path for path in page if not elsewhere.reason_of(path)]
+        report.left += Counter({REASON: len(page) - len(here)})
+        codes = registry.take_over(old, here)
         report.entered += sum(code == "entered" for code in codes.values())
         report.left += Counter(code for code in codes.values() if code not in ("entered", "absent"))
         taken = [path for path, code in codes.items() if code == "taken"]
@@ -88,13 +93,16 @@ def preview_takeover(host: str, registry: Registry, roots: Roots, fleet: Fleet) 
     old = source_registry(host, registry, roots, fleet)
     reapable = {path for page in old.reapable_paths() for path in page}
     report = Takeover(host, old.volume.base_dir)
+    elsewhere = elsewhere_of(old.stats().meta.get(DISKS, ""), roots, accept_new=False)
     for page in old.paths():
         _, theirs = old.read(page)
         _, ours = registry.read(page)
         for record, ours_now in zip(theirs, ours, strict=True):
             if record is None:
                 continue
-            if record.state is State.LEASED and record.path not in reapable:
+            if elsewhere.reason_of(record.path):
+                report.left[REASON] += 1
+            elif record.state is State.LEASED and record.path not in reapable:
                 report.left["leased"] += 1
             elif ours_now is not None and not _is_same(ours_now, record):
                 report.left["taken"] += 1

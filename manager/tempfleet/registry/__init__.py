@@ -21,8 +21,9 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
 from .clock import PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
+from .disks import Disks
 from .fleet import Fleet, Host, Memory, Sweep
-from .keys import DISK, FULL, NOT_SERVED, SCHEMA, Volume
+from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
 from .registry import Registry
 from .stats import LEFT, Histogram, Pause, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
@@ -31,6 +32,7 @@ from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Inside, Limits, Nack, Re
 
 __all__ = [
     "DISK",
+    "DISKS",
     "FULL",
     "LEFT",
     "NOT_SERVED",
@@ -41,6 +43,7 @@ __all__ = [
     "Claim",
     "Clock",
     "ClockReading",
+    "Disks",
     "Fleet",
     "FleetClock",
     "Histogram",

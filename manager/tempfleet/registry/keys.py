@@ -43,6 +43,8 @@ FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock")
 
 DISK = "disk"
 """The field of meta with the identity of the base directory that the files are on."""
+DISKS = "disks"
+"""The field of meta with the identities of the other roots that files were registered in."""
 FULL = "full"
 """The field of meta that is set while the file system is too full and nothing more can be evicted."""
 SLACK = "slack_ms"

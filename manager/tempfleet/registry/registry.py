@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -19,9 +19,10 @@ from ..records import Deletion, NewFile
 from ..settings import MAX_BATCH
 from .codec import as_bytes, groups, optional, pack
 from .connection import AnotherDisk
+from .disks import Disks, NoDisks
 from .keepers import KeeperRegistry
-from .keys import DISK, Volume, volumes_of
-from .stats import VolumeStats, bounds_text
+from .keys import Volume, volumes_of
+from .stats import bounds_text
 from .store import Store, batches
 from .values import NO_LIMITS, NOTHING_OWN, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
 
@@ -34,21 +35,9 @@ class Registry(KeeperRegistry):
     may or may not have happened. Every method except ``claim`` and ``observe`` may then simply be repeated.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        volume: Volume,
-        *,
-        disk: str = "",
-        confirm_disk: Callable[[VolumeStats], None] | None = None,
-    ) -> None:
-        """
-        *disk* is the identity of the base directory, "" if this process cannot see it. *confirm_disk* is called if the
-        registry has files of another one; it raises an error if this process must not touch it.
-        """
+    def __init__(self, store: Store, volume: Volume, *, disks: Disks | None = None) -> None:
         super().__init__(store, volume)
-        self.disk = disk
-        self._confirm_disk = confirm_disk
+        self.disks: Disks = NoDisks() if disks is None else disks
 
     # -- the life of a file, in its order
 
@@ -70,7 +59,8 @@ class Registry(KeeperRegistry):
         for batch in batches(files):
             more = [field for file in batch for field in (*pack(file), own.get(file.path, ""))]
             args = limits.as_args()
-            reply, members = self._enter("register", more, list_host=self.volume.host, **args)
+            others = self.disks.others(file.path for file in batch)
+            reply, members = self._enter("register", more, others, list_host=self.volume.host, **args)
             beside = self._beside(members)
             registrations += [
                 Registration(code.decode(), file, packed, beside)
@@ -234,7 +224,7 @@ class Registry(KeeperRegistry):
             more = [
                 field for path in free for field in (os.fsencode(path), *other.as_moved(path, rows[path]))
             ]
-            reply = self._enter("take_over", more)
+            reply = self._enter("take_over", more, self.disks.others(free))
             codes |= {path: code.decode() for path, code in zip(free, reply, strict=True)}
             entered = [path for path in free if codes[path] in ("entered", "known")]
             left = other.unregister(entered, total="moved_out")
@@ -243,20 +233,19 @@ class Registry(KeeperRegistry):
 
     # -- scripts
 
-    def _enter(self, script: str, more: list[Any], **args: Any) -> Any:
-        """Run a script that may be the first to write to this registry."""
+    def _enter(self, script: str, more: list[Any], others: str, **args: Any) -> Any:
+        """Run a script that may be the first to write to this registry. *others*: the roots of the files."""
         epoch = secrets.token_hex(8)
-        return self._on_this_disk(script, more=more, announce=self.keys.member, epoch=epoch, **args)
+        args |= {"more": more, "announce": self.keys.member, "epoch": epoch, "disks": others}
+        return self._on_this_disk(script, **args)
 
     def _on_this_disk(self, script: str, **args: Any) -> Any:
-        run = partial(self._run, script, disk=self.disk, **args)
+        run = partial(self._run, script, disk=self.disks.base, **args)
         try:
             return run()
         except AnotherDisk:
-            if self._confirm_disk is None:
-                raise
-            self._confirm_disk(self.stats())
-            self.set_meta(DISK, self.disk)
+            for field, value in self.disks.confirm(self.stats(), args.get("disks", "")).items():
+                self.set_meta(field, value)
             return run()
 
     def _claim(self, horizon: Horizon, **args: Any) -> Claim:
@@ -268,7 +257,9 @@ class Registry(KeeperRegistry):
             known_epoch=horizon.epoch,
             **args,
         )
-        return Claim.of(reply, self._beside(members))
+        claim = Claim.of(reply, self._beside(members))
+        self.disks.compare(claim.disks)
+        return claim
 
     def _beside(self, members: Sequence[bytes]) -> tuple[Volume, ...]:
         """The other volumes of this host, of the entries of all of them."""

@@ -28,6 +28,7 @@ class Claim:
         epoch: of the registry, "" if there is none.
         obstacle: "older" if Redis has less than the caller knows, "pause" during a pause; then nothing was claimed.
         beside: the other volumes of the host, as they were after the claim.
+        disks: the identities of the roots that files were registered in, see DISKS in keys.py.
     """
 
     token: int
@@ -39,11 +40,12 @@ class Claim:
     epoch: str = ""
     obstacle: str = ""
     beside: tuple[Volume, ...] = ()
+    disks: str = ""
 
     @classmethod
     def of(cls, reply: Sequence[Any], beside: tuple[Volume, ...] = ()) -> Claim:
         """From the reply of scripts/claim.lua."""
-        token, now_ms, left, slack, jumped, epoch, obstacle, *files = reply
+        token, now_ms, left, slack, jumped, epoch, obstacle, disks, *files = reply
         slack_ms = int(slack)
         records = tuple(
             unpack_or_broken(path, packed, attempts=int(attempts), slack_ms=slack_ms)
@@ -59,6 +61,7 @@ class Claim:
             epoch.decode(),
             obstacle.decode(),
             beside,
+            disks.decode(),
         )
 
     @property

@@ -7,7 +7,7 @@
   KEYS[4]   records   hash  path -> record
   KEYS[5]   retries   hash  path -> failed attempts
   KEYS[6]   stats     hash  totals
-  KEYS[7]   meta      hash  schema, disk, last token, epoch, slack_ms, jumped_ms, pause
+  KEYS[7]   meta      hash  schema, disk, disks, last token, epoch, slack_ms, jumped_ms, pause
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   lease_ms  int   above zero
@@ -24,9 +24,9 @@
   ARGV[13+] files     1 each: path; none if until_ms is ''. After the paths, with 'own', 1 each: registered_ms as
                       the caller got it when it registered the file
 
-  Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, path, record, attempts, ...}
+  Returns  {token, now_ms, left, slack_ms, jumped_ms, epoch, obstacle, disks, path, record, attempts, ...}
            left is the number of other due files; obstacle is why nothing may be claimed: "older" if Redis has less
-           than the caller knows, "pause" during a pause, '' otherwise;
+           than the caller knows, "pause" during a pause, '' otherwise; disks as in lib/opening.lua;
            three values for each claimed file, soonest deadline first; the token is '' if no file was claimed.
            A record is '' if it is lost: such a file is claimed too, so that its holder can bury it.
   Atomic   a path is in exactly one of registry / leases, before and after.
@@ -54,15 +54,15 @@ local function is_wanted(i, registered, deadline, flags)
 end
 
 local now_text = whole(now)
-local known = redis.call('HMGET', meta, 'token', 'epoch')
-local token_before, epoch = tonumber(known[1] or 0), known[2] or ''
+local known = redis.call('HMGET', meta, 'token', 'epoch', 'disks')
+local token_before, epoch, disks = tonumber(known[1] or 0), known[2] or '', known[3] or ''
 local is_older = token_before < tonumber(last_token) or (known_epoch ~= '' and known_epoch ~= epoch)
 -- named files do not wait for their deadlines, so a wrong clock does not keep them
 local is_paused = pause == 'older' or (pause and (not by_name or due == '1'))
 local obstacle = is_older and 'older' or is_paused and 'pause' or ''
 
 local function reply_of(token, left)
-  return {token, now_text, left, whole(slack), whole(jumped), epoch, obstacle}
+  return {token, now_text, left, whole(slack), whole(jumped), epoch, obstacle, disks}
 end
 
 if obstacle ~= '' then
@@ -110,7 +110,7 @@ redis.call('HINCRBY', stats, 'claimed', #paths)
 local left = by_name and 0 or redis.call('ZCOUNT', registry, '-inf', horizon_text)
 local reply = reply_of(token, left)
 for i = 1, #paths do
-  local at = 3 * i + 5
+  local at = 3 * i + 6
   reply[at], reply[at + 1], reply[at + 2] = paths[i], texts[i] or '', attempts[i] or '0'
 end
 return reply

@@ -10,17 +10,18 @@
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
-  KEYS[10]  meta      hash  schema, epoch, disk
+  KEYS[10]  meta      hash  schema, epoch, disk, disks
   KEYS[11]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   epoch     str   random; kept by the first registration of a registry
   ARGV[4]   disk      str   identity of the base directory, kept while there are files; '' if the caller cannot see it
-  ARGV[5]   files     int   limits, '' for none: files of the volume,
-  ARGV[6]   bytes     int   their size,
-  ARGV[7]   tag_files int   files of one tag,
-  ARGV[8]   tag_bytes int   their size; quarantined files do not count, files that wait in next do
-  ARGV[9+]  more      9 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail, shown (registered_ms as
+  ARGV[5]   disks     str   identities of the other roots of the files, see lib/opening.lua; '' for none
+  ARGV[6]   files     int   limits, '' for none: files of the volume,
+  ARGV[7]   bytes     int   their size,
+  ARGV[8]   tag_files int   files of one tag,
+  ARGV[9]   tag_bytes int   their size; quarantined files do not count, files that wait in next do
+  ARGV[10+] more      9 each: path, ttl_ms, age_ms, size_bytes, identity, flags, uid, tail, shown (registered_ms as
                       the caller got it when it registered the file before, or '')
 
   Returns  {code, record, ...} two for each file, in order; no record ('') if nothing changed; the code is

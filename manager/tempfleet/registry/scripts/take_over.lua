@@ -11,12 +11,13 @@
   KEYS[8]   kept      zset  keeper -> 0, in the order of paths
   KEYS[9]   reasons   hash  keeper -> why it keeps the file
   KEYS[10]  stats     hash  totals
-  KEYS[11]  meta      hash  schema, epoch, disk
+  KEYS[11]  meta      hash  schema, epoch, disk, disks
   KEYS[12]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
   ARGV[1]   schema    int   refused if the registry has another one
   ARGV[2]   epoch     str   random; kept by the first registration of a registry
   ARGV[3]   disk      str   identity of the base directory, kept while there are files; '' if the caller cannot see it
-  ARGV[4+]  files     7 each, and 3 for each keeper: path, record, its score in registry and dead, attempts, error
+  ARGV[4]   disks     str   identities of the other roots of the files, see lib/opening.lua; '' for none
+  ARGV[5+]  files     7 each, and 3 for each keeper: path, record, its score in registry and dead, attempts, error
                       ('' for what is absent), number of keepers; then name, end_ms ('inf' for none), reason. A file
                       is in registry, or in dead, or has keepers
 
