@@ -187,7 +187,7 @@ def test_a_silent_host_is_reported_with_the_files_that_wait_there(
     fleet.heartbeat("web-2")
     clock.advance(100)
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "web-2 has been silent for 1 min 40 s; 1 file waits there"
+    assert finding.said == "web-2 is silent, and 1 of its files is due; it was last heard 1 min 40 s ago"
     assert "tempfleet hosts retire web-2" in finding.todo
 
 
@@ -198,7 +198,7 @@ def test_files_of_a_host_that_no_worker_ever_served_are_reported(
     assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
     fleet.heartbeat("web-2")
     (finding,) = findings(manager, "hosts")
-    assert finding.said == "1 file is registered for typo-host, but no worker of it has ever run"
+    assert "No worker of host typo-host is live (live: web-2), and none has ever run" in finding.said
 
 
 def test_a_missing_base_directory_is_an_error_only_if_it_has_registered_files(

@@ -84,9 +84,11 @@ def test_a_missing_extra_root_is_degraded(make_manager: MakeManager, tmp_path: P
     more.rmdir()
     health = manager.health_check()
     assert health["status"] == "degraded"
-    assert health["warnings"] == [f"Root {os.path.realpath(more)} is unavailable: ENOENT"]
+    assert [problem["text"] for problem in health["problems"]] == [
+        f"Root {os.path.realpath(more)} is unavailable: ENOENT"
+    ]
     never_there = make_manager(allowed_roots=(str(more),)).health_check()
-    assert never_there["warnings"] == [f"Root {os.path.realpath(more)} is unavailable: ENOENT"]
+    assert never_there["problems"] == health["problems"]
 
 
 def test_dead_letters_are_degraded(manager: TempFileManager, clock: FakeClock) -> None:
@@ -119,10 +121,9 @@ def test_files_that_stay_overdue_are_degraded(make_manager: MakeManager, clock: 
     assert manager.health_check()["status"] == "healthy"
     clock.advance(1)
     health = manager.health_check()
-    assert (health["status"], health["warnings"]) == (
-        "degraded",
-        ["Files are overdue by 31 s: does a worker of this host run?"],
-    )
+    (problem,) = health["problems"]
+    assert (health["status"], problem["code"]) == ("degraded", "overdue")
+    assert problem["text"] == "Files are overdue by 31 s"
     manager.cleanup()
     assert manager.health_check()["status"] == "healthy"
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from ..diagnostics import not_served_warning
+from ..diagnostics import facts_of, problems_of
 from ..errors import UnknownHost
 from ..formatting import counted, duration
 from ..logs import printable
@@ -37,8 +37,8 @@ def hosts(ctx: click.Context) -> None:
 
 def _show_hosts(console: Console) -> None:
     fleet = console.fleet
-    by_name = {host.name: host for host in fleet.hosts()}
-    all_stats = fleet.stats(fleet.volumes())
+    pulse, all_stats = fleet.pulse(), fleet.stats(fleet.volumes())
+    by_name = {host.name: host for host in pulse.hosts}
     by_host: dict[str, dict[Volume, VolumeStats]] = {host: {} for host in by_name}
     for volume, stats in all_stats.items():
         by_host.setdefault(volume.host, {})[volume] = stats
@@ -56,7 +56,8 @@ def _show_hosts(console: Console) -> None:
     ]
     document = [_host_document(host, by_name.get(host), volumes) for host, volumes in sorted(by_host.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
-    warnings = [not_served_warning(volume, stats) for volume, stats in all_stats.items() if stats.not_served]
+    problems = problems_of(facts_of(console.settings, pulse, all_stats))
+    warnings = [str(problem) for problem in problems if problem.check == "hosts"]
     console.answer({"hosts": document}, Table(heads, rows) if rows else "There is no host yet.", *warnings)
 
 

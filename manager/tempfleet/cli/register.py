@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import click
 
-from ..diagnostics import host_warnings
+from ..diagnostics import facts_of, problems_of
 from ..errors import BatchError, UnsafePath
 from ..filesystem import normalise
 from ..formatting import duration
@@ -68,9 +68,17 @@ def register(
         for record in records
     ]
     status = console.answer_with_errors({"registered": documents}, list(errors.items()), *lines)
-    for warning in host_warnings(manager.stats(), manager.settings, console.fleet.hosts()) if records else ():
-        console.warn(warning)
+    if records:
+        _warn_if_no_host_serves(console)
     return status
+
+
+def _warn_if_no_host_serves(console: Console) -> None:
+    manager = console.manager
+    facts = facts_of(manager.settings, console.fleet.pulse(), {manager.volume: manager.stats()})
+    for problem in problems_of(facts):
+        if problem.check == "hosts":
+            console.warn(str(problem))
 
 
 def _modes(paths: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """
 What is wrong, and what to do about it.
 
+    problems        the one list of what can be wrong with a fleet, each with its remedy; the others show it
     health          whether it works, in a few round trips, for probes
     doctor          every check, with a remedy for each finding
     clock           what a jump of Redis's clock does
@@ -17,20 +18,23 @@ from .configuration import DEFAULT, explain_settings
 from .doctor import diagnose
 from .explanation import Explanation
 from .finding import Finding, Level
-from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check, host_warnings, not_served_warning
+from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check
+from .problems import NEARLY_FULL, Problem, facts_of, problems_of
 
 __all__ = [
     "DEFAULT",
     "DEGRADED",
     "HEALTHY",
+    "NEARLY_FULL",
     "UNHEALTHY",
     "Explanation",
     "Finding",
     "Level",
+    "Problem",
     "clock_problem",
     "diagnose",
     "explain_settings",
+    "facts_of",
     "health_check",
-    "host_warnings",
-    "not_served_warning",
+    "problems_of",
 ]

@@ -20,7 +20,7 @@ from ..registry import Registry
 from ..settings import Settings
 from .disk_checks import check_base_directory, check_free_space, check_missing_directory, check_permissions
 from .finding import Finding
-from .fleet_checks import check_eviction, check_hosts, check_plugins
+from .fleet_checks import check_fleet, check_plugins
 from .registry_checks import check_clock, check_failures, check_leases, check_redis, check_registry
 
 
@@ -39,10 +39,9 @@ def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
             yield check_missing_directory(settings.base_dir, stats)
         yield from check_registry(registry, stats)
         yield from check_base_directory(registry, settings, stats)
-        yield from check_eviction(stats)
         yield from check_plugins(stats, settings)
         yield from check_leases(registry)
-        yield from check_hosts(registry, settings)
+        yield from check_fleet(registry, settings, stats)
         yield check_clock(registry, stats)
         yield from check_failures(registry)
     except TempfleetError as exc:

@@ -1,25 +1,18 @@
-"""The doctor's checks of hosts, plug-ins and eviction."""
+"""The doctor's checks of hosts and plug-ins: the list of problems, each as a finding."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
-from ..formatting import counted, duration
-from ..logs import printable
+from ..formatting import counted
 from ..plugins import installed
-from ..registry import FULL, Fleet, Registry, VolumeStats
+from ..registry import Fleet, Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding
+from .problems import facts_of, problems_of
 
-
-def check_eviction(stats: VolumeStats) -> Iterator[Finding]:
-    if stats.meta.get(FULL):
-        yield Finding.warning(
-            "eviction",
-            "The disk is above its high mark, and no other file can be evicted",
-            "Make room by hand. Held files, files in use and unregistered files are never evicted.",
-        )
+OWN_CHECKS = frozenset({"permissions", "failures", "clock", "plug-ins", "redis memory"})
+"""Checks in which the doctor looks closer than the list: it reads the disk, records and clocks."""
 
 
 def check_plugins(stats: VolumeStats, settings: Settings) -> Iterator[Finding]:
@@ -41,26 +34,21 @@ def check_plugins(stats: VolumeStats, settings: Settings) -> Iterator[Finding]:
         yield Finding.ok("plug-ins", "No plug-in is switched off")
 
 
-def check_hosts(registry: Registry, settings: Settings) -> Iterator[Finding]:
+def check_fleet(registry: Registry, settings: Settings, stats: VolumeStats) -> Iterator[Finding]:
+    """The problems of this volume, and those of the hosts of the other volumes."""
     fleet = Fleet(registry.store, live_seconds=settings.host_live_seconds)
-    hosts = {host.name: host for host in fleet.hosts()}
-    files: Counter[str] = Counter()
-    for volume, stats in fleet.stats(fleet.volumes()).items():
-        files[volume.host] += stats.active
-    silent = [host for host in hosts.values() if not host.live]
-    for host in silent:
-        yield Finding.warning(
+    pulse = fleet.pulse()
+    everywhere = {**fleet.stats(fleet.volumes()), registry.volume: stats}
+    here = problems_of(facts_of(settings, pulse, {registry.volume: stats}))
+    hosts = [p for p in problems_of(facts_of(settings, pulse, everywhere)) if p.check == "hosts"]
+    found = [p for p in dict.fromkeys([*here, *hosts]) if p.check not in OWN_CHECKS]
+    for problem in found:
+        yield problem.as_finding()
+    if not any(problem.check == "hosts" for problem in found):
+        live = sum(host.live for host in pulse.hosts)
+        silent = len(pulse.hosts) - live
+        yield Finding.ok(
             "hosts",
-            f"{printable(host.name)} has been silent for {duration(host.silent_seconds)}; "
-            f"{counted(files[host.name], 'file waits', 'files wait')} there",
-            f"Start its worker. If the host does not come back, run tempfleet hosts retire {printable(host.name)}.",
+            f"{counted(live, 'host is', 'hosts are')} live, "
+            + (f"and no file waits for the {silent:,} silent" if silent else "and none is silent"),
         )
-    unknown = {name: n for name, n in files.items() if n and name not in hosts}
-    for name, n in unknown.items() if hosts else ():
-        yield Finding.warning(
-            "hosts",
-            f"{counted(n, 'file is', 'files are')} registered for {printable(name)}, but no worker of it has ever run",
-            f"Start a worker there. If the name is wrong, unregister the files: tempfleet --host {printable(name)} ls.",
-        )
-    if not (silent or (hosts and unknown)):
-        yield Finding.ok("hosts", f"{counted(len(hosts), 'host is', 'hosts are')} live, and none is silent")

@@ -50,15 +50,7 @@ def make_site(
 
 
 def render_page(manager: TempFileManager, fleet: Fleet) -> str:
-    settings = manager.settings
-    return status_page(
-        take_snapshot(
-            fleet,
-            host=settings.host,
-            missing_roots=manager.roots.check(),
-            sweep_interval_seconds=settings.cleanup_interval_seconds,
-        )
-    )
+    return status_page(take_snapshot(fleet, manager.settings, missing_roots=manager.roots.check()))
 
 
 def process_checks(manager: TempFileManager, fleet: Fleet) -> Checks:

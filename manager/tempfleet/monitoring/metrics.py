@@ -13,7 +13,7 @@ are not scraped. Label values are bounded: a host, a volume, or a word of a fixe
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -41,7 +41,7 @@ class Scrape:
     """What one scrape has read, at about one time."""
 
     stats: Stats
-    hosts: list[Host]
+    hosts: Sequence[Host]
     silent: Stats
     memory: Memory | None
     sweep_age_seconds: float | None
@@ -92,19 +92,21 @@ class FleetCollector(Collector):
         yield from fleet_families(scrape)
 
     def _read(self) -> Scrape:
-        hosts = self.fleet.hosts()
+        pulse = self.fleet.pulse()
+        hosts = pulse.hosts
         silent = {host.name for host in hosts if not host.live}
         volumes = self.fleet.volumes()
         stats = self.fleet.stats(
             volume for volume in volumes if self.host in (None, volume.host) or volume.host in silent
         )
-        now_ms, sweeps = self.fleet.sweeps()
         return Scrape(
             stats={volume: s for volume, s in stats.items() if self.host in (None, volume.host)},
             hosts=hosts,
             silent={volume: s for volume, s in stats.items() if volume.host in silent},
             memory=self.fleet.memory(),
-            sweep_age_seconds=max(now_ms - sweeps[0][0], 0) / 1000 if sweeps else None,
+            sweep_age_seconds=None
+            if pulse.swept_ms is None
+            else max(pulse.now_ms - pulse.swept_ms, 0) / 1000,
         )
 
     def _roots(self) -> Iterator[Metric]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..diagnostics import clock_problem
-from ..formatting import counted, duration
+from ..diagnostics import Problem, facts_of, problems_of
 from ..records import FileRecord
 from ..registry import Fleet, Histogram, Host, Memory, Sweep, Volume, VolumeStats
+from ..settings import Settings
 
 STEP_SECONDS = 60
 STEPS = 60
@@ -18,7 +18,6 @@ VOLUMES_FORECAST = 50
 """Only so many volumes are in the forecast, because each needs one count per step."""
 VOLUMES_LISTED = 200
 DEAD_LISTED = 30
-FULL = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Snapshot:
     The fleet at about one time.
 
     Attributes:
+        problems: those of the whole fleet, and of the roots of this process.
         forecast: the number of files that fall due in each of the next STEPS steps.
     """
 
@@ -47,8 +47,7 @@ class Snapshot:
     sweeps: Sequence[tuple[int, Sweep]]
     dead: Sequence[DeadLetter]
     memory: Memory | None
-    missing_roots: Mapping[str, str]
-    sweep_interval_seconds: float
+    problems: Sequence[Problem]
 
     @property
     def silent(self) -> list[Host]:
@@ -69,58 +68,28 @@ class Snapshot:
     def lag(self) -> Histogram:
         return merged([stats.histogram("lag") for stats in self.volumes.values()])
 
-    @property
-    def warnings(self) -> list[str]:
-        """Problems that a person should look at."""
-        warnings = [
-            f"Root {root} of this worker is unavailable: {why}" for root, why in self.missing_roots.items()
-        ]
-        for host in self.silent:
-            if due := self.of_host(host.name, "due"):
-                warnings.append(f"{host.name} is silent, and {due:,} of its files are due")
-        if imbalance := sum(abs(stats.imbalance) for stats in self.volumes.values()):
-            warnings.append(f"Counts do not balance by {imbalance:,}")
-        if dead := self.total("dead"):
-            warnings.append(f"{counted(dead, 'file')} could not be deleted; a person must decide")
-        for volume, stats in self.volumes.items():
-            warnings += [
-                f"{volume.host} has switched off the plug-in {note.plugin} ({note.hook}: {note.said})"
-                for note in stats.plugins_off
-            ]
-        problems = map(clock_problem, self.volumes.values())
-        warnings += sorted({problem.text for problem in problems if problem is not None})
-        if self.overdue_seconds > 3 * self.sweep_interval_seconds:
-            warnings.append(f"Files are overdue by {duration(self.overdue_seconds)}")
-        if self.sweeps and self.now_ms - self.sweeps[0][0] > 3000 * self.sweep_interval_seconds:
-            warnings.append("No sweep for three intervals: does beat run?")
-        if self.memory and self.memory.max_bytes and self.memory.used_bytes > FULL * self.memory.max_bytes:
-            warnings.append("Redis is near its maxmemory")
-        return warnings
 
-
-def take_snapshot(
-    fleet: Fleet, *, host: str, missing_roots: Mapping[str, str], sweep_interval_seconds: float
-) -> Snapshot:
+def take_snapshot(fleet: Fleet, settings: Settings, *, missing_roots: Mapping[str, str]) -> Snapshot:
     """
-    Read the snapshot. Raises the errors of Fleet's methods.
+    Read the snapshot for a process with *settings*. Raises the errors of Fleet's methods.
     """
     volumes = fleet.stats(fleet.volumes())
     largest = sorted((v for v in volumes if volumes[v].waiting), key=lambda v: -volumes[v].waiting)[
         :VOLUMES_FORECAST
     ]
     forecast = fleet.forecast(largest, step_seconds=STEP_SECONDS, steps=STEPS)
-    now_ms, sweeps = fleet.sweeps()
+    pulse, memory = fleet.pulse(), fleet.memory()
+    facts = facts_of(settings, pulse, volumes, memory=memory, missing_roots=missing_roots)
     return Snapshot(
-        now_ms=now_ms,
-        host=host,
-        hosts=fleet.hosts(),
+        now_ms=pulse.now_ms,
+        host=settings.host,
+        hosts=pulse.hosts,
         volumes=volumes,
         forecast=[sum(step) for step in zip(*forecast.values(), strict=True)] or [0] * STEPS,
-        sweeps=sweeps,
+        sweeps=pulse.sweeps,
         dead=newest_dead_letters(fleet, volumes),
-        memory=fleet.memory(),
-        missing_roots=missing_roots,
-        sweep_interval_seconds=sweep_interval_seconds,
+        memory=memory,
+        problems=problems_of(facts),
     )
 
 

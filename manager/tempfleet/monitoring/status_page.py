@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from math import isinf
 
+from ..diagnostics import Problem
 from ..formatting import count, counted, duration, size
 from ..logs import printable
 from ..registry import Histogram
@@ -41,12 +42,12 @@ def _head() -> Html:
 
 
 def _header(snapshot: Snapshot) -> Html:
-    warnings = snapshot.warnings
-    pill = counted(len(warnings), "problem") if warnings else "No problems"
+    problems = snapshot.problems
+    pill = counted(len(problems), "problem") if problems else "No problems"
     return element(
         "header",
         element("h1", "Tempfleet"),
-        element("span", pill, class_="pill warn" if warnings else "pill good"),
+        element("span", pill, class_="pill warn" if problems else "pill good"),
         element(
             "span", f"from {printable(snapshot.host)} at {_clock(snapshot.now_ms)}", class_="quiet right"
         ),
@@ -56,7 +57,7 @@ def _header(snapshot: Snapshot) -> Html:
 def _main(snapshot: Snapshot) -> Html:
     return element(
         "main",
-        _warnings(snapshot.warnings),
+        _problems(snapshot.problems),
         _tiles(snapshot),
         element(
             "div",
@@ -82,10 +83,10 @@ def _footer(snapshot: Snapshot) -> Html:
     return element("footer", text, *[joined(link, " ") for link in links])
 
 
-def _warnings(warnings: Sequence[str]) -> Html | None:
-    if not warnings:
+def _problems(problems: Sequence[Problem]) -> Html | None:
+    if not problems:
         return None
-    items = [element("li", printable(warning)) for warning in warnings]
+    items = [element("li", printable(str(problem))) for problem in problems]
     return element("ul", *items, class_="warnings", role="status")
 
 

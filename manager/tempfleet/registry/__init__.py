@@ -22,7 +22,7 @@ from .clock import PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
 from .disks import Disks
-from .fleet import Fleet, Host, Memory, Sweep
+from .fleet import Fleet, Host, Memory, Pulse, Sweep
 from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
 from .registry import Registry
 from .stats import LEFT, Histogram, Pause, PluginNote, VolumeStats
@@ -56,6 +56,7 @@ __all__ = [
     "Nack",
     "Pause",
     "PluginNote",
+    "Pulse",
     "Registration",
     "Registry",
     "Store",

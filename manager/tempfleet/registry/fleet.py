@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -68,6 +68,34 @@ class Memory:
     used_bytes: int
     max_bytes: int
 
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Memory | None:
+        """From the memory section of INFO; None if it is not there."""
+        if "used_memory" not in info:
+            return None
+        return cls(int(info["used_memory"]), int(info.get("maxmemory", 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """
+    Whether the fleet works, at one time.
+
+    Attributes:
+        now_ms: the Redis clock.
+        hosts: as ``Fleet.hosts`` returns them.
+        sweeps: as ``Fleet.sweeps`` returns them, the newest first.
+    """
+
+    now_ms: int
+    hosts: Sequence[Host]
+    sweeps: Sequence[tuple[int, Sweep]]
+
+    @property
+    def swept_ms(self) -> int | None:
+        """The end of the last sweep; None if none was ever recorded."""
+        return self.sweeps[0][0] if self.sweeps else None
+
 
 SWEEPS_KEPT = 20
 
@@ -95,13 +123,25 @@ class Fleet:
         """Record that *host* is alive. Returns the time by the Redis clock (ms)."""
         return int(self.store.run("heartbeat", self.store.fleet_keys, host=host))
 
+    def pulse(self) -> Pulse:
+        """The hosts and the last sweeps, in one round trip."""
+        pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
+        pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
+        time, beats, reports = self.store.call(pipeline.execute)
+        now_ms = self.store.time_of(time)
+        return Pulse(now_ms, self._hosts(now_ms, beats), _sweeps(reports))
+
     def hosts(self) -> list[Host]:
         """Every host that sent a heartbeat and was not retired since; sorted by name."""
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         time, beats = self.store.call(pipeline.execute)
-        now_ms = self.store.time_of(time)
+        return self._hosts(self.store.time_of(time), beats)
+
+    def _hosts(self, now_ms: int, beats: Iterable[tuple[bytes, float]]) -> list[Host]:
         hosts = []
         for name, beat_ms in sorted(beats):
             # A heartbeat from before Redis's clock stepped back may lie far in the future.
@@ -174,9 +214,8 @@ class Fleet:
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
-        time, members = self.store.call(pipeline.execute)
-        lines = [member.partition(b" ") for member in members]
-        return self.store.time_of(time), [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
+        time, reports = self.store.call(pipeline.execute)
+        return self.store.time_of(time), _sweeps(reports)
 
     def forecast(
         self, volumes: Iterable[Volume], *, step_seconds: float, steps: int
@@ -203,10 +242,7 @@ class Fleet:
 
     def memory(self) -> Memory | None:
         """The memory that Redis uses; None if an ACL forbids reading it."""
-        info = self.store.memory()
-        if "used_memory" not in info:
-            return None
-        return Memory(int(info["used_memory"]), int(info.get("maxmemory", 0)))
+        return Memory.of(self.store.memory())
 
     def mark_waiting(self, message: str) -> bool:
         """Record that *message* waits in a queue. Returns False if the previous one still waits."""
@@ -223,3 +259,8 @@ class Fleet:
         """The reply to one command on the fleet's key *name*."""
         function = getattr(self.store.client, command)
         return self.store.call(function, self.store.fleet_keys[name], *args, **options)
+
+
+def _sweeps(reports: Iterable[bytes]) -> list[tuple[int, Sweep]]:
+    lines = [report.partition(b" ") for report in reports]
+    return [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]

@@ -150,14 +150,16 @@ class Store:
         """The address of Redis, and the number of the database there."""
         return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db') or 0}"
 
-    def check_policy(self) -> None:
+    def check_policy(self) -> dict[str, Any]:
         """
-        Refuse a Redis that may evict our keys. The policy is read from INFO, because CONFIG is often forbidden.
+        Refuse a Redis that may evict our keys. The policy is read from INFO, because CONFIG is often forbidden. Returns
+        that section of INFO, as ``memory`` does.
 
         Raises:
             EvictingRedis: the maxmemory-policy is one of allkeys-*.
         """
-        policy = str(self.memory().get("maxmemory_policy", ""))
+        info = self.memory()
+        policy = str(info.get("maxmemory_policy", ""))
         if policy.startswith("allkeys-"):
             raise EvictingRedis(
                 f"Redis at {self.address} has maxmemory-policy {policy}: it may evict records, and an evicted "
@@ -165,6 +167,7 @@ class Store:
                 variable="TEMP_FILE_REDIS_URL",
                 value=policy,
             )
+        return info
 
     def memory(self) -> dict[str, Any]:
         """The memory section of INFO; empty, with a warning, if an ACL forbids INFO."""

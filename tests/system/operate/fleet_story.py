@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fakeredis
 
-from tempfleet import Deletion, Outcome, Volume
+from tempfleet import Deletion, Outcome, Settings, Volume
 from tempfleet.monitoring.snapshot import Snapshot, take_snapshot
 from tempfleet.monitoring.status_page import status_page
 from tempfleet.records import NewFile
@@ -59,7 +59,7 @@ def example_fleet() -> Fleet:
 
 
 def snapshot_of(fleet: Fleet) -> Snapshot:
-    return take_snapshot(fleet, host="web-1", missing_roots={}, sweep_interval_seconds=300)
+    return take_snapshot(fleet, Settings.load(host="web-1"), missing_roots={})
 
 
 def _past(registry: Registry, count: int, clock: FakeClock, chance: random.Random) -> None:

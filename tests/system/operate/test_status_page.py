@@ -57,7 +57,7 @@ def test_the_page_shows_a_plug_in_that_is_switched_off() -> None:
     registry = fleet.registry(Volume("web-1", "/srv/uploads"))
     registry.record_plugin("guard.before_delete", failures=3, reason="no <database>", hold_ms=60_000)
     page = status_page(snapshot_of(fleet))
-    assert "web-1 has switched off the plug-in guard (before_delete: no &lt;database&gt;)" in page
+    assert "web-1: Plug-in guard is switched off (before_delete: no &lt;database&gt;)" in page
 
 
 def test_the_forecast_counts_every_file_of_the_hour_once() -> None:
