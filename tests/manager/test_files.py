@@ -13,6 +13,7 @@ import redis
 
 from support import assert_balanced
 from tempfleet import AlreadyClaimed, FileMissing, TempFileManager, UnsafePath, VolumeUnavailable
+from tempfleet.manager.files import Files
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -70,6 +71,82 @@ def test_iterating_loads_a_page_at_a_time(real_client: redis.Redis, base_dir: Pa
     assert pages() - before == 1
     assert len(set(manager.files)) == 3000
     manager.close()
+
+
+def test_items_and_values_cost_a_round_trip_for_a_thousand_files(
+    real_client: redis.Redis, base_dir: Path
+) -> None:
+    manager = TempFileManager(base_dir, client=real_client)
+    paths = [str(base_dir.resolve() / str(n)) for n in range(3000)]
+    for path in paths:
+        Path(path).touch()
+    manager.register_many(paths)
+    store = manager.store
+    for view in (manager.files.items, manager.files.values, lambda: manager.files):
+        before = store.round_trips
+        assert sum(1 for _ in view()) >= 3000
+        assert store.round_trips - before <= 4
+    assert dict(manager.files.items()) == {
+        record.path: record.registered_ms / 1000 for record in manager.registry.all_records()
+    }
+    manager.close()
+
+
+def test_no_file_that_another_process_deletes_meanwhile_is_a_key_error(
+    make_manager: MakeManager, paths: list[str], clock: FakeClock
+) -> None:
+    """The other one has deleted all files when this one has read the first of them."""
+    files, other = make_manager().files, make_manager()
+    keep = {
+        "items": lambda: iter(files.items()),
+        "values": lambda: iter(files.values()),
+        "paths": lambda: iter(files),
+        "keys": lambda: iter(files.keys()),
+    }
+    for name, begin in keep.items():
+        iteration = begin()
+        next(iteration)
+        assert other.clear_all() == 3, name
+        assert len(list(iteration)) == 2, name
+        for path in paths:
+            Path(path).touch()
+            other.register_file(path)
+    assert clock.now_ms / 1000 in files.values()
+    assert 17.0 not in files.values()
+
+
+class Vanishing(Files):
+    """As if another process deleted each file right after the first read of it."""
+
+    def __getitem__(self, path: str) -> float:
+        registered = super().__getitem__(path)
+        self._registry.unregister([path])
+        os.remove(path)
+        return registered
+
+
+def test_taking_entries_out_never_fails_because_another_process_was_faster(
+    manager: TempFileManager, paths: list[str], base_dir: Path
+) -> None:
+    files = manager.files
+    vanishing = Vanishing(files._registry, files._cleaner, files._register_aged, files._unregister)
+    assert vanishing.pop(paths[0], None) is None
+    with pytest.raises(KeyError):
+        vanishing.pop(paths[1])
+    assert vanishing.pop("/nowhere", 17.0) == 17.0
+    assert files.pop(paths[2]) > 0
+    with pytest.raises(KeyError):
+        files.popitem()
+    (base_dir / "a").touch()
+    manager.register(base_dir / "a")
+    assert files.popitem()[0] == paths[0]
+    for path in paths:
+        Path(path).touch()
+        manager.register(path)
+    files._unregister = vanishing.pop
+    files.clear()
+    assert len(files) == 0
+    assert_balanced(manager)
 
 
 def test_an_entry_that_is_being_deleted_cannot_be_dropped(

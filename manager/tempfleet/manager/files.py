@@ -1,14 +1,17 @@
 """
 ``manager.files``: the registry as a dictionary of path -> registration time.
 
-Nothing is stored here: every read asks the registry, and every change is one script. Iterating reads page by page.
+Nothing is stored here: every read asks the registry, and every change is one script. Iterating reads page by page,
+about a thousand records in one round trip. Files that others delete meanwhile raise no KeyError.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from contextlib import suppress
+from typing import Any
 
 from ..cleanup import Cleaner, may_be_in_creation
 from ..errors import AlreadyClaimed
@@ -20,6 +23,9 @@ from ..registry import Registry
 RegisterAged = Callable[[str, float], object]
 Unregister = Callable[[str], object]
 
+RAISE: Any = object()
+"""Stands for a default that was not given."""
+
 
 class Files(MutableMapping[str, float]):
     """
@@ -28,7 +34,8 @@ class Files(MutableMapping[str, float]):
     ``files[path]`` is the time of registration (seconds since the epoch, Redis clock). ``del files[path]`` unregisters
     the file and leaves it on disk. ``files[path] = time`` registers it as if that had happened at *time*. While other
     processes register and clean up, an iteration may return a path twice. It returns every path that is registered
-    throughout.
+    throughout. ``items()`` and ``values()`` get the times with the paths; ``dict(files.items())`` is a copy. (Python
+    makes ``dict(files)`` of single reads: it costs a round trip a file, and a file that goes meanwhile is a KeyError.)
     """
 
     def __init__(
@@ -65,6 +72,36 @@ class Files(MutableMapping[str, float]):
     def __iter__(self) -> Iterator[str]:
         for page in self._registry.paths():
             yield from page
+
+    def items(self) -> ItemsView[str, float]:
+        return Items(self)
+
+    def values(self) -> ValuesView[float]:
+        return Values(self)
+
+    def pop(self, path: str, default: Any = RAISE) -> Any:
+        try:
+            registered = self[path]
+            del self[path]
+        except KeyError:
+            if default is RAISE:
+                raise
+            return default
+        return registered
+
+    def popitem(self) -> tuple[str, float]:
+        for path, registered in self.items():
+            try:
+                del self[path]
+            except KeyError:
+                continue
+            return path, registered
+        raise KeyError("no file is registered")
+
+    def clear(self) -> None:
+        for path in self:
+            with suppress(KeyError):
+                del self[path]
 
     def __len__(self) -> int:
         return len(self._registry)
@@ -107,6 +144,29 @@ class Files(MutableMapping[str, float]):
         if dropped:
             logger.info("Dropped %d records of files that no longer exist", dropped)
         return dropped
+
+
+class Items(ItemsView[str, float]):
+    """Reads paths and times together."""
+
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        for page in self._mapping._registry.registrations():
+            for path, registered_ms in page.items():
+                yield path, registered_ms / 1000
+
+
+class Values(ValuesView[float]):
+    """As Items."""
+
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[float]:
+        return (registered for _, registered in self._mapping.items())
+
+    def __contains__(self, value: object) -> bool:
+        return any(registered == value for registered in self)
 
 
 def _is_gone(path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
-from .codec import Row, groups, record_of, tag_of
+from .codec import Row, groups, record_of, tag_of, unpack_or_broken
 from .connection import mismatch
 from .keys import SCHEMA, Volume, VolumeKeys
 from .stats import VolumeStats, parse_stats
@@ -82,6 +82,14 @@ class RegistryReader:
         once. While the registry shrinks, a path may come twice (both are guarantees of Redis SCAN).
         """
         yield from self._scan("records", page)
+
+    def registrations(self, *, page: int = MAX_BATCH) -> Iterator[dict[str, int]]:
+        """``registered_ms`` of all paths, in pages as in ``paths``: one round trip each."""
+        for rows in self._pages("hscan", "records", page):
+            yield {
+                os.fsdecode(path): unpack_or_broken(path, packed).registered_ms
+                for path, packed in rows.items()
+            }
 
     def waiting_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         """The paths of waiting files: neither leased, held nor dead. Pages as in ``paths``."""
