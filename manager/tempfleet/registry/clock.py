@@ -72,7 +72,7 @@ class FleetClock:
         pipeline.hmget(self.store.fleet_keys["clock"], Jumps._fields)
         pipeline.hmget(meta, "clock_seq", "token", "epoch")
         pipeline.info("server")
-        *replies, info = self.store.call(pipeline.execute, raise_on_error=False)
+        *replies, info = self.store.execute(pipeline, raise_on_error=False)
         for reply in replies:
             if isinstance(reply, redis.RedisError):
                 raise translated(reply, self.store.address)

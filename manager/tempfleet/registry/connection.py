@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 import redis
@@ -21,9 +22,17 @@ from ..settings import without_password
 from .keys import SCHEMA, UNFINISHED_SCHEMA
 
 NOT_NOW = re.compile(
-    r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
+    r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|UNBLOCKED|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
 )
 """Errors of a server that accepts no writes for a while: it fails over, has no replicas, or cannot save."""
+
+NOT_NOW_ERRORS = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+"""The same errors, if redis-py has a class for them: it removes the code from their text."""
 
 
 def connect(url: str) -> redis.Redis:
@@ -88,7 +97,7 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} gave no answer ({text}). Start it or correct TEMP_FILE_REDIS_URL; "
             "embedded:///some/directory starts a private one."
         )
-    if NOT_NOW.search(text):
+    if is_not_now(exc):
         return RegistryUnavailable(f"Redis at {address} accepts no writes for now ({text}).")
     if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in text:
         return RegistryFull(
@@ -99,6 +108,29 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
     if "DISK " in text:
         return AnotherDisk("The registry has files of another disk; nothing was registered.")
     return RegistryError(f"Redis at {address} refused: {text}")
+
+
+def is_not_now(reply: object) -> bool:
+    """
+    Whether *reply* is an error of a server that accepts no writes for now. It is perhaps no longer the server that its
+    address leads to.
+    """
+    if not isinstance(reply, redis.ResponseError):
+        return False
+    return isinstance(reply, NOT_NOW_ERRORS) or NOT_NOW.search(str(reply)) is not None
+
+
+def disconnect_idle(client: redis.Redis) -> None:
+    """Close the connections that no thread uses now, so that the next call connects to the address anew."""
+    pool: Any = client.connection_pool
+    own: Any = client.connection
+    if own is not None:
+        own.disconnect()
+    try:
+        pool.disconnect(inuse_connections=False)
+    except TypeError:
+        # The BlockingConnectionPool of older versions of redis-py cannot choose.
+        pool.disconnect()
 
 
 class AnotherDisk(RegistryError):

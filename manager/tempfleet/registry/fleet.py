@@ -129,7 +129,7 @@ class Fleet:
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
-        time, beats, reports = self.store.call(pipeline.execute)
+        time, beats, reports = self.store.execute(pipeline)
         now_ms = self.store.time_of(time)
         return Pulse(now_ms, self._hosts(now_ms, beats), _sweeps(reports))
 
@@ -138,7 +138,7 @@ class Fleet:
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
-        time, beats = self.store.call(pipeline.execute)
+        time, beats = self.store.execute(pipeline)
         return self._hosts(self.store.time_of(time), beats)
 
     def _hosts(self, now_ms: int, beats: Iterable[tuple[bytes, float]]) -> list[Host]:
@@ -214,7 +214,7 @@ class Fleet:
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
-        time, reports = self.store.call(pipeline.execute)
+        time, reports = self.store.execute(pipeline)
         return self.store.time_of(time), _sweeps(reports)
 
     def forecast(
@@ -229,7 +229,7 @@ class Fleet:
         pipeline.time()
         for volume in volumes:
             pipeline.hget(volume_key(self.store.namespace, volume, "meta"), SLACK)
-        time, *slacks = self.store.call(pipeline.execute)
+        time, *slacks = self.store.execute(pipeline)
         pipeline = self.store.client.pipeline(transaction=False)
         for volume, slack in zip(volumes, slacks, strict=True):
             past_ms = self.store.time_of(time) - int(slack or 0)
@@ -237,7 +237,7 @@ class Fleet:
             key = volume_key(self.store.namespace, volume, "registry")
             for low, high in pairwise(edges):
                 pipeline.zcount(key, f"({low}", high)
-        counts = self.store.call(pipeline.execute) if volumes else []
+        counts = self.store.execute(pipeline) if volumes else []
         return {volume: counts[i * steps : (i + 1) * steps] for i, volume in enumerate(volumes)}
 
     def memory(self) -> Memory | None:

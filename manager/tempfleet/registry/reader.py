@@ -60,7 +60,7 @@ class RegistryReader:
         for key in self.keys.values():
             pipeline.memory_usage(key, samples=MEMORY_SAMPLES)
         try:
-            return sum(size or 0 for size in self.store.call(pipeline.execute))
+            return sum(size or 0 for size in self.store.execute(pipeline))
         except RegistryUnavailable:
             raise
         except RegistryError:

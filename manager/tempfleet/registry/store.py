@@ -1,8 +1,11 @@
 """
 One Redis client and one namespace: runs scripts by name, and raises our errors instead of redis-py's.
 
-If a connection is dead, a call is repeated once. A claim is never repeated: Redis may have made the claim before its
+If a connection is dead, a call is repeated once. A claim is then not repeated: Redis may have made the claim before its
 answer was lost, and its files would then wait until the lease ends.
+
+If the server accepts no writes, Redis may have failed over, and its address may lead to another server by now. So the
+connections are closed, and the call is repeated once on a new one, even a claim, because the server did nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
+from redis.client import Pipeline
 
 from ..errors import EvictingRedis, RegistryError, RegistryUnavailable
 from ..logs import logger
 from ..settings import MAX_BATCH
 from . import scripts
-from .connection import translated
+from .connection import disconnect_idle, is_not_now, translated
 from .keys import FLEET_KEYS, SCHEMA, fleet_key
 from .scripts import Argument
 
@@ -97,13 +101,10 @@ class Store:
             script = scripts.load(name)
             prepared.append((script, [keys[key] for key in script.keys], self._argv(script, args, more)))
 
-        def send() -> list[Any]:
-            pipeline = self.client.pipeline(transaction=False)
-            for script, keys, argv in prepared:
-                pipeline.evalsha(script.sha, len(keys), *keys, *argv)
-            return list(pipeline.execute(raise_on_error=False))
-
-        replies: list[Any] = self.call(send)
+        pipeline = self.client.pipeline(transaction=False)
+        for script, slots, argv in prepared:
+            pipeline.evalsha(script.sha, len(slots), *slots, *argv)
+        replies = self.execute(pipeline, raise_on_error=False)
         for i, reply in enumerate(replies):
             if isinstance(reply, redis.exceptions.NoScriptError):
                 replies[i] = self._reply_or_error(*prepared[i])
@@ -117,7 +118,13 @@ class Store:
         return int(getattr(self._trips, "count", 0))
 
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
-        """Returns *command*'s reply. Repeats it once if the connection was dead, and raises our errors."""
+        """
+        Returns *command*'s reply. Repeats it once if the connection was dead or the server accepts no writes, and
+        raises our errors.
+
+        Args:
+            repeat: False for a command that must not run twice; it may run if the connection was dead.
+        """
         self._trips.count = self.round_trips + 1
         try:
             try:
@@ -125,9 +132,27 @@ class Store:
             except redis.ConnectionError as exc:
                 if not repeat or isinstance(exc, redis.AuthenticationError):
                     raise
-                return command(*args, **options)
+            except redis.ResponseError as exc:
+                if not is_not_now(exc):
+                    raise
+                disconnect_idle(self.client)
+            return command(*args, **options)
         except redis.RedisError as exc:
             raise translated(exc, self.address) from exc
+
+    def execute(self, pipeline: Pipeline, *, raise_on_error: bool = True) -> list[Any]:
+        """Returns the replies to the commands of *pipeline*; as ``call``."""
+        # A pipeline that fails forgets its commands.
+        commands = list(pipeline.command_stack)
+
+        def send() -> list[Any]:
+            pipeline.command_stack = list(commands)
+            return list(pipeline.execute(raise_on_error))
+
+        replies: list[Any] = self.call(send)
+        if any(map(is_not_now, replies)):
+            disconnect_idle(self.client)
+        return replies
 
     @property
     def address(self) -> str:
