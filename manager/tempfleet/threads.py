@@ -33,11 +33,11 @@ class SignalSafeCall:
             apart: never run the work on the calling thread. If no thread can start, ``failure`` is that error.
         """
         try:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self.run, ())
         except RuntimeError as exc:
             # The interpreter is ending and starts no more threads, so the calling thread does the work.
             if not apart:
-                self._run()
+                self.run()
                 return
             self.failure, self._ended = exc, True
 
@@ -50,7 +50,8 @@ class SignalSafeCall:
         """Wait at most *timeout* seconds, by default without limit. Returns whether the work has ended."""
         return self._ended or self._latch.acquire(timeout=timeout)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do the work on the calling thread, unless it has begun or was called off."""
         if not self._begun.acquire(blocking=False):
             return
         try:

@@ -10,15 +10,18 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import redis
 
-from support import assert_balanced, python
+from support import assert_balanced, python, wait_until
 from tempfleet import TempFileManager
 from tempfleet.deletion import failpoints as faults
 from tempfleet.embedded import EmbeddedServer
@@ -291,6 +294,90 @@ def test_a_soft_time_limit_is_not_swallowed(
     assert (stats.leased, stats.retrying) == (0, 0)
     assert stats.waiting == 100 - stats.total("deleted") > 0
     assert_balanced(manager)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, TimeoutError])
+def test_an_exception_of_a_signal_handler_at_any_instruction_leaves_nothing_leased(
+    manager: TempFileManager, clock: FakeClock, error: type[BaseException]
+) -> None:
+    """Python runs signal handlers between two instructions of the main thread; a trace function raises there, too."""
+    for n in itertools.count(1, 7 if error is KeyboardInterrupt else 61):
+        for _ in range(3):
+            manager.create(ttl=5).close()
+        clock.advance(6)
+        left = n
+
+        def trace(frame: FrameType, event: str, _arg: object) -> Any:
+            nonlocal left
+            if not str(frame.f_globals.get("__name__")).startswith(
+                ("tempfleet.cleanup", "tempfleet.threads")
+            ):
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if left == 0:
+                    raise error
+            return trace
+
+        tracing = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            manager.cleanup()
+        except error:
+            pass
+        finally:
+            sys.settrace(tracing)
+        wait_until(lambda: manager.stats().leased == 0)  # the thread of the batch may still settle it
+        stats = manager.stats()
+        assert (stats.claims, stats.retrying, stats.dead) == (0, 0, 0), n
+        manager.cleanup()
+        if left > 0:
+            assert n > 1000
+            return
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "error", ["builtins:KeyboardInterrupt", "builtins:SystemExit", "celery.exceptions:WorkerShutdown"]
+)
+def test_a_signal_at_any_time_leaves_nothing_leased(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path, error: str
+) -> None:
+    process = python(SIGNALLED, base_dir, real_server.unix_url, error, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    leased, raised = map(int, out.split() or (-1, -1))
+    assert leased == 0 and raised > 0, err
+
+
+SIGNALLED = """
+import pkgutil, signal, sys, time
+from tempfleet import TempFileManager
+error = pkgutil.resolve_name(sys.argv[3])
+manager = TempFileManager(sys.argv[1], 3600, redis_url=sys.argv[2], host="web-1")
+leased = raised = 0
+
+def handle(number, frame):
+    raise error()
+
+signal.signal(signal.SIGALRM, handle)
+for turn in range(40):
+    for _ in range(5):
+        manager.create(ttl=3600).close()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0002 * turn)
+        manager.clear_all()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except error:
+        raised += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    end = time.monotonic() + 5
+    while manager.stats().leased and time.monotonic() < end:
+        time.sleep(0.001)
+    leased += manager.stats().leased
+print(leased, raised)
+"""
 
 
 def test_the_mtime_of_a_file_does_not_change_when_it_expires(

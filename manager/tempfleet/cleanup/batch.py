@@ -102,6 +102,10 @@ class Budget:
         return boot_seconds() < self.end and not self.is_stopped()
 
 
+NOTHING = Claim(0, 0, 0, ())
+"""The claim of a batch that has not begun."""
+
+
 def _never() -> bool:
     return False
 
@@ -112,18 +116,39 @@ class Batch:
     A claim with its lease, the cause of the deletions, and their results so far.
 
     Attributes:
+        take: makes the claim.
+        claim: without records before ``begin``.
         may_postpone: a directory that a file in it keeps is tried again later, because that file may go first.
         postponed: those directories; they are handed back.
+        is_halted: no other file may be started.
+        round_trips: those of the thread that cleaned the batch.
     """
 
-    claim: Claim
-    lease: Lease
+    take: Callable[[], Claim]
+    registry: Registry
     cause: Cause
+    lease_ms: int
+    claim: Claim = NOTHING
     may_postpone: bool = False
+    is_halted: bool = False
+    round_trips: int = 0
     # Several threads append; append is atomic.
     deletions: list[Deletion] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     postponed: list[str] = field(default_factory=list)
+    _lease: Lease | None = None
+
+    def begin(self) -> tuple[Claim, Lease]:
+        """Claim the files. The time of the lease is counted from before."""
+        lease = Lease(self.registry, lease_ms=self.lease_ms)
+        self.claim = self.take()
+        self._lease = lease
+        return self.claim, lease
+
+    def extend(self) -> None:
+        """Request more time for the claim, if it is needed; called by another thread."""
+        if self._lease is not None and self.claim.records:
+            self._lease.extend(self.claim.token)
 
     def add(self, deletion: Deletion) -> None:
         if self.may_postpone and deletion.reason in (PROMISED, CLAIMED):
@@ -141,14 +166,14 @@ def named_batches(
     pages: Iterable[Sequence[str]], take: Callable[[Sequence[str]], Batch], *, limit: int
 ) -> Iterator[Batch]:
     """
-    The batches that *take* makes of up to *limit* paths of *pages*, each path at most once. Only a directory that a
-    file in it keeps is tried again, after all other files, the deepest first.
+    The batches that *take* makes of up to *limit* paths of *pages*, each path at most once; the caller runs each before
+    it asks for the next. Only a directory that a file in it keeps is tried again, after all other files, the deepest
+    first.
     """
 
     def batches(paths: Sequence[str]) -> Iterator[Batch]:
         for start in range(0, len(paths), limit):
-            if (batch := take(paths[start : start + limit])).claim.records:
-                yield batch
+            yield take(paths[start : start + limit])
 
     # Files that were tried and are not gone; a file that is gone cannot be claimed again.
     tried: set[str] = set()

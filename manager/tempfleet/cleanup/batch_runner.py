@@ -1,5 +1,9 @@
 """
-One batch: ask the plug-ins, delete the files in threads, settle the claim with the registry, remove empty parents.
+One batch: claim its files, ask the plug-ins, delete the files, settle the claim, remove empty parents.
+
+All of it happens on a thread of the batch. The caller's thread only waits, because a signal handler may raise an
+exception there at any instruction: KeyboardInterrupt, SystemExit, Celery's soft time limit. Between a claim and its
+settling, such an exception would leave files leased until the lease ends.
 
 If a batch ends early (an expired lease, a stop, an exception of any kind), the files that were not started are handed
 back at once.
@@ -38,7 +42,7 @@ SMALLEST_CHUNK = 32
 
 SIGNAL_SECONDS = 0.05
 """
-How often the main thread wakes up. The system may deliver a signal to any thread, but Python runs its handler in the
+How often the waiting thread wakes up. The system may deliver a signal to any thread, but Python runs its handler in the
 main thread. Leases are extended this often at most.
 """
 
@@ -66,13 +70,39 @@ class BatchRunner:
         self._seconds_a_file = 0.0
 
     def run(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
-        """Delete the files of *batch*, settle all of them, and add them to *report*."""
-        claim, lease, halted = batch.claim, batch.lease, False
+        """Claim and delete the files of *batch*, settle all of them, and add them to *report*."""
+        call = SignalSafeCall(partial(self._run, batch, budget, report))
+        try:
+            call.start()
+            while not call.wait(SIGNAL_SECONDS):
+                batch.extend()
+        finally:
+            # After a second exception in here, the thread settles the batch without us.
+            batch.is_halted = True
+            call.call_off()
+            call.wait()
+        self.registry.store.count_round_trips(batch.round_trips)
+        if call.failure is not None:
+            raise call.failure
+
+    # -- on the thread of the batch
+
+    def _run(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
+        before = self.registry.store.round_trips
+        try:
+            self._clean(batch, budget, report)
+        finally:
+            batch.round_trips = self.registry.store.round_trips - before
+
+    def _clean(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
+        claim, lease = batch.begin()
+        if not claim.records:
+            return
         end, is_stopped = budget.end, budget.is_stopped
 
         def may_go_on() -> bool:  # twice for each file, so it reads one clock
             now = boot_seconds()
-            return now < lease.end and now < end and not (halted or is_stopped())
+            return now < lease.end and now < end and not (batch.is_halted or is_stopped())
 
         calls: list[SignalSafeCall] = []
         widest = 0
@@ -81,17 +111,19 @@ class BatchRunner:
             records = self._without_promised(batch, self._without_vetoed(batch))
             began = time.monotonic()
             for group in contents_first(records):
-                first = len(calls)
-                for chunk in self._chunks(group):
-                    # Appended before the start, because a signal handler may raise as soon as the thread runs.
-                    calls.append(SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)))
-                    calls[-1].start()
-                for call in calls[first:]:
-                    while not call.wait(SIGNAL_SECONDS):
-                        lease.extend(claim.token)
-                widest = max(widest, len(calls) - first)
+                chunks = [*self._chunks(group)]
+                works = [SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)) for chunk in chunks]
+                calls += works
+                # This thread does the first one, so one chunk needs no other thread.
+                for call in works[1:]:
+                    call.start()
+                for call in works[:1]:
+                    call.run()
+                for call in works:
+                    call.wait()
+                widest = max(widest, len(works))
         finally:
-            halted = True
+            batch.is_halted = True
             for call in calls:
                 call.call_off()
                 call.wait()
@@ -105,9 +137,9 @@ class BatchRunner:
                 raise call.failure
 
     def _without_vetoed(self, batch: Batch) -> Sequence[FileRecord]:
-        """Returns the records that no plug-in vetoes. The lease is extended while plug-ins answer."""
-        claim, lease = batch.claim, batch.lease
-        vetoes = self.hooks.vetoes(claim.records, meanwhile=lambda: lease.extend(claim.token))
+        """Returns the records that no plug-in vetoes."""
+        claim = batch.claim
+        vetoes = self.hooks.vetoes(claim.records)
         if not vetoes:
             return claim.records
         vetoed = [

@@ -23,7 +23,7 @@ from ..reconciliation import InterruptedMoves, confirm_disks
 from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
-from .batch import Batch, Budget, Lease, named_batches
+from .batch import Batch, Budget, named_batches
 from .batch_runner import BatchRunner
 from .cause import Cause
 from .clock_watch import ClockWatch
@@ -82,14 +82,13 @@ class Cleaner:
                 claim.
         """
         limit, lease_ms = self.settings.batch_size, self.settings.lease_ms
+        take = partial(self.registry.claim, limit=limit, lease_ms=lease_ms)
 
         def batches() -> Iterator[Batch]:
-            while True:
-                lease = Lease(self.registry, lease_ms=lease_ms)
-                claim = self.clock.claim(partial(self.registry.claim, limit=limit, lease_ms=lease_ms))
-                if not claim.records:
-                    return
-                yield Batch(claim, lease, Cause.EXPIRED)
+            is_empty = False
+            while not is_empty:
+                yield (batch := self._batch(take, Cause.EXPIRED))
+                is_empty = not batch.claim.records
 
         self.check_volume()
         return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap())
@@ -243,12 +242,15 @@ class Cleaner:
         """Clean the files that *take* claims of the named ones, each at most once."""
 
         def batch_of(paths: Sequence[str]) -> Batch:
-            lease = Lease(self.registry, lease_ms=self.settings.lease_ms)
-            return Batch(self.clock.claim(partial(take, paths)), lease, cause)
+            return self._batch(partial(take, paths), cause)
 
         self.check_volume()
         batches = named_batches(pages, batch_of, limit=self.settings.batch_size)
         return self._clean(batches, None, stop, progress, recovered=recovered)
+
+    def _batch(self, take: Callable[..., Claim], cause: Cause) -> Batch:
+        """A batch of the files that *take* claims when the batch begins."""
+        return Batch(partial(self.clock.claim, take), self.registry, cause, self.settings.lease_ms)
 
     def _clean(
         self,
@@ -266,6 +268,8 @@ class Cleaner:
         report = CleanupReport(recovered=recovered)
         for batch in batches:
             self.runner.run(batch, budget, report)
+            if not batch.claim.records:
+                continue
             report.batches += 1
             if progress is not None:
                 progress(report)

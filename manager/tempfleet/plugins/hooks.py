@@ -13,7 +13,7 @@ cannot remove it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import PluginFailed, RegistryFull
@@ -21,7 +21,7 @@ from ..logs import logger
 from ..records import Deletion, FileRecord, Outcome
 from ..registry import Registry
 from ..settings import OnPluginFailure, Settings
-from .circuit_breaker import CircuitBreaker, do_nothing
+from .circuit_breaker import CircuitBreaker
 from .plugin import Plugin
 from .specification import AFTER_DELETE, NEAR_EXPIRY, ON_FAILURE, Policy
 
@@ -44,17 +44,12 @@ class Hooks:
         self._failures: Counter[str] = Counter()
         self._published: dict[str, str] = {}
 
-    def vetoes(
-        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = do_nothing
-    ) -> dict[str, str]:
-        """
-        Returns path -> reason of the files that must stay. Each plug-in may take its full time; *meanwhile* is called
-        during it.
-        """
+    def vetoes(self, files: Sequence[FileRecord]) -> dict[str, str]:
+        """Returns path -> reason of the files that must stay. Each plug-in may take its full time."""
         reasons: dict[str, str] = {}
         for plugin in self.plugins if files else ():
             try:
-                paths = plugin.before_delete(files, meanwhile=meanwhile)
+                paths = plugin.before_delete(files)
             except PluginFailed as exc:
                 self.count_failure(exc)
                 if not (exc.is_off and self.goes_on):

@@ -35,7 +35,7 @@ import pluggy
 from ..errors import PluginFailed
 from ..records import FileRecord
 from ..settings import ALL_PLUGINS, NO_PLUGINS, Settings
-from .circuit_breaker import CircuitBreaker, do_nothing
+from .circuit_breaker import CircuitBreaker
 from .specification import (
     BEFORE_DELETE,
     EVICTION_POLICIES,
@@ -85,9 +85,7 @@ class Plugin:
         # The loading thread appends to it, even after its time limit.
         self._loaded: list[pluggy.PluginManager] = []
 
-    def before_delete(
-        self, files: Sequence[FileRecord], *, meanwhile: Callable[[], object] = do_nothing
-    ) -> frozenset[str]:
+    def before_delete(self, files: Sequence[FileRecord]) -> frozenset[str]:
         """Returns the paths that the plug-in vetoes."""
         paths = {file.path for file in files}
 
@@ -99,12 +97,12 @@ class Plugin:
                 raise InvalidAnswer("the answer contains something that is not a path of the batch")
             return vetoed
 
-        return self._call(BEFORE_DELETE, frozenset[str](), read, meanwhile, files=tuple(files))
+        return self._call(BEFORE_DELETE, frozenset[str](), read, files=tuple(files))
 
     def notify(self, hook: str, values: Sequence[Any]) -> None:
         """Call a hook whose answer does not matter."""
         argument = "files" if hook == NEAR_EXPIRY else "deletions"
-        self._call(hook, None, lambda _answer: None, do_nothing, **{argument: tuple(values)})
+        self._call(hook, None, lambda _answer: None, **{argument: tuple(values)})
 
     def eviction_policies(self) -> dict[str, Policy]:
         def read(answer: Any) -> dict[str, ScoreFunction]:
@@ -116,7 +114,7 @@ class Plugin:
                     )
             return policies
 
-        policies = self._call(EVICTION_POLICIES, dict[str, ScoreFunction](), read, do_nothing)
+        policies = self._call(EVICTION_POLICIES, dict[str, ScoreFunction](), read)
         return {name: partial(self._scores, name, score) for name, score in policies.items()}
 
     def info(self) -> PluginInfo:
@@ -124,7 +122,7 @@ class Plugin:
         hooks: tuple[str, ...] = ()
         failures: tuple[str, ...]
         try:
-            manager = self._load(do_nothing)
+            manager = self._load()
             hooks = tuple(hook for hook in HOOKS if _implements(manager, hook))
         except PluginFailed as exc:
             failures = (f"{LOAD}: {exc}",)
@@ -143,11 +141,10 @@ class Plugin:
         hook: str,
         default: T,
         read: Callable[[Any], T],
-        meanwhile: Callable[[], object],
         **arguments: Any,
     ) -> T:
         """Returns ``read(answer)``, which also runs inside the time limit; *default* if there is no answer."""
-        manager = self._load(meanwhile)
+        manager = self._load()
         if not _implements(manager, hook):
             return default
 
@@ -155,7 +152,7 @@ class Plugin:
             answers = getattr(manager.hook, PREFIX + hook)(**arguments)
             return read(answers[0]) if answers else default
 
-        return self.breakers[hook].call(work, meanwhile=meanwhile)
+        return self.breakers[hook].call(work)
 
     def _scores(self, name: str, score: ScoreFunction, candidates: Sequence[Candidate]) -> list[float]:
         """Returns the scores of a page of candidates. One call for the page, because each call costs a thread."""
@@ -170,10 +167,10 @@ class Plugin:
         new = CircuitBreaker(f"{self.name}.{name}", seconds=self.breakers[EVICTION_POLICIES].seconds)
         return self.breakers.setdefault(f"{EVICTION_POLICIES}.{name}", new).call(work) if candidates else []
 
-    def _load(self, meanwhile: Callable[[], object]) -> pluggy.PluginManager:
+    def _load(self) -> pluggy.PluginManager:
         load = self.breakers[LOAD]
         if not self._loaded:
-            load.call(self._register, meanwhile=meanwhile)
+            load.call(self._register)
         elif load.last_failure:
             # Loading took too long, but has finished since.
             load.reset()

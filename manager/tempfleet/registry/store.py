@@ -117,6 +117,10 @@ class Store:
         """The number of round trips of the calling thread through this store."""
         return int(getattr(self._trips, "count", 0))
 
+    def count_round_trips(self, count: int) -> None:
+        """Count the round trips that another thread made for the calling one."""
+        self._trips.count = self.round_trips + count
+
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
         """
         Returns *command*'s reply. Repeats it once if the connection was dead or the server accepts no writes, and
@@ -125,7 +129,7 @@ class Store:
         Args:
             repeat: False for a command that must not run twice; it may run if the connection was dead.
         """
-        self._trips.count = self.round_trips + 1
+        self.count_round_trips(1)
         try:
             try:
                 return command(*args, **options)
