@@ -770,3 +770,102 @@ def test_accepting_a_jump_does_not_end_a_pause(world: World) -> None:
     assert manager.cleanup() == 0
     world.advance(1)
     assert manager.cleanup() == 1
+
+
+def on_disk(manager: TempFileManager) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(manager.base_dir).rglob("*") if path.is_file()}
+
+
+def record_a_jump(world: World) -> None:
+    world.jump(3600)
+    world.managers[0].cleanup()
+
+
+def step_back(world: World) -> None:
+    record_a_jump(world)
+    world.jump(-3600)
+
+
+def lose_all(world: World) -> None:
+    contents = dump(world.client)
+    world.advance(12)
+    world.managers[0].cleaner.clock.check()
+    load(world.client, contents)
+    world.advance(TTL)
+
+
+def jump_late(world: World) -> None:
+    world.jump(3600)
+    world.advance(TTL)
+
+
+CLOCKS: dict[str, Callable[[World], None]] = {
+    "right": lambda world: None,
+    "late": lambda world: world.advance(TTL),
+    "jump": lambda world: world.jump(3600),
+    "jump and late": jump_late,
+    "recorded jump": record_a_jump,
+    "recorded jump, then back": step_back,
+    "back": lambda world: world.jump(-3600),
+    "old dump": lose_all,
+}
+
+
+@pytest.mark.parametrize("change", CLOCKS)
+@pytest.mark.parametrize("fresh", [False, True], ids=["a process that runs", "a process that starts"])
+@pytest.mark.parametrize("force", [False, True], ids=["due", "force"])
+def test_a_dry_run_shows_what_the_clean_up_then_does_and_changes_nothing(
+    world: World, change: str, fresh: bool, force: bool
+) -> None:
+    manager = world.start()
+    manager.cleanup()
+    files(manager)
+    for path in files(manager, 3, name="held", ttl=1):
+        manager.hold(path, TTL * 0.9)
+    directory = Path(manager.base_dir) / "dir"
+    directory.mkdir()
+    (directory / "f9").touch()
+    manager.register(directory, ttl=1, directory=True)
+    manager.register(directory / "f9", ttl=TTL)
+    world.advance(12)
+    manager.cleanup()
+    CLOCKS[change](world)
+    asked = world.start() if fresh else manager
+    before = (dump(world.client), on_disk(manager))
+    expected = {deletion.path for deletion in asked.preview(force=force) if deletion.outcome == "deleted"}
+    expected.discard(str(directory))
+    texts = {str(path): str(asked.explain(path)) for path in Path(manager.base_dir).rglob("*[0-9]")}
+    assert (dump(world.client), on_disk(manager)) == before
+    if not force:
+        assert {
+            path for path, text in texts.items() if "At the next clean-up it will be del" in text
+        } == expected
+
+    there = set(on_disk(manager))
+    asked.cleanup(force=force)
+    assert {path for path in there - set(on_disk(manager)) if ".tempfleet" not in path} == expected
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_explain_names_a_pause_that_a_clean_up_would_make(world: World, fresh: bool) -> None:
+    manager = world.start()
+    manager.cleanup()
+    (path,) = files(manager, 1)
+    lose_all(world)
+    manager = world.start() if fresh else manager
+    text = str(manager.explain(path))
+    assert "tempfleet doctor" in text and "At the next clean-up" not in text
+    assert not manager.cleaner.clock.outlook().claims(early=True), "evict --dry-run lists nothing"
+
+
+def test_the_dry_run_of_a_first_start_far_ahead_shows_the_pause_and_makes_none(world: World) -> None:
+    files(world.start())
+    world.advance(TTL)
+    world.hosts[0].wall -= AHEAD_MS + 1000
+    manager = world.start()
+    assert (list(manager.preview()), manager.stats().pause) == ([], None)
+    assert len(list(manager.preview(force=True))) == 5
+    assert manager.cleanup() == 0
+    world.advance(PAUSE_SECONDS)
+    (Path(manager.base_dir) / f".tempfleet-{os.geteuid()}" / "clock.json").unlink()
+    assert len(list(world.start().preview())) == 5, "the pause is not repeated so soon"

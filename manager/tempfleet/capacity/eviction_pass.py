@@ -124,6 +124,9 @@ class EvictionPass:
         self.report.wanted_bytes += self.shortfall.bytes
         self.report.wanted_files += self.shortfall.files
         if self.report.dry_run:
+            if not self.cleaner.clock.outlook().claims(early=True):
+                self.report.exhausted = True
+                return
             for page in self._pages():
                 self._account(Deletion(self._batch[path].record, Outcome.DELETED) for path in page)
             return

@@ -9,7 +9,7 @@ Claims files, deletes them and settles the claims, batch by batch.
     cause          why files are deleted, and what follows from it
     preview        what a clean-up would do: every dry run of it
     clock_watch    whether Redis's clock jumped, by the clocks of this host (host_clock) and by what it last saw
-                   (continuity)
+                   (continuity); clock_samples compares two looks, outlook is for previews
     retry          how long a failed deletion waits (back-off), and when it becomes a dead letter
     report         the counts of one clean-up
     promises       the registry, as the deleter sees it
@@ -24,6 +24,7 @@ from .cause import Cause
 from .cleaner import Cleaner
 from .clock_watch import ClockWatch
 from .host_clock import HostClock, SystemClock, boot_seconds
+from .outlook import Outlook
 from .preview import CREATION_SECONDS, NOT_CREATED, may_be_in_creation
 from .promises import RegistryPromises
 from .report import CleanupReport
@@ -36,6 +37,7 @@ __all__ = [
     "CleanupReport",
     "ClockWatch",
     "HostClock",
+    "Outlook",
     "RegistryPromises",
     "SystemClock",
     "boot_seconds",

@@ -188,7 +188,9 @@ class Cleaner:
     def preview(self, wanted: Callable[[FileRecord], bool], cause: Cause) -> Iterator[Deletion]:
         """Yields what ``clean_matching`` would do to each file now; changes nothing."""
         self.check_volume(fresh=True)
-        return self.previews.matching(wanted, cause)
+        outlook = self.clock.outlook()
+        outlook.log(self.roots.base.path, early=cause is not Cause.EXPIRED)
+        return self.previews.matching(wanted, cause, outlook)
 
     def prepare(self) -> None:
         """
@@ -223,8 +225,7 @@ class Cleaner:
             )
         if fresh or not self._disk_confirmed:
             confirm_disks(self.registry.stats(), self.roots)
-            # The directory stays open, so from now on roots.check() notices any change. If an empty registry gets files
-            # of another disk, claim.lua refuses. With each claim the other roots are compared, see root_disks.
+            # The directory stays open, so from now on roots.check() notices any change. Claims compare the disks again.
             self._disk_confirmed = True
 
     # -- inside

@@ -23,13 +23,21 @@ from ..errors import RegistryError
 from ..filesystem import Roots
 from ..formatting import duration
 from ..logs import logger, printable
-from ..registry import UNKNOWN, Claim, ClockReading, Fleet, FleetClock, Horizon, Jumps, Registry
-from .continuity import Continuity, ContinuityFile, Sample
+from ..registry import (
+    AGAIN_SECONDS,
+    UNKNOWN,
+    Claim,
+    ClockReading,
+    Fleet,
+    FleetClock,
+    Horizon,
+    Jumps,
+    Registry,
+)
+from .clock_samples import TOLERANCE_MS, Sample, agree, horizon_after, jump
+from .continuity import Continuity, ContinuityFile
 from .host_clock import HostClock
-
-TOLERANCE_MS = 2000
-DRIFT = 0.1
-"""A jump is more than TOLERANCE_MS, and more than this share of the time since the last look."""
+from .outlook import CLAIMS_NOTHING, Outlook
 
 AHEAD_MS = 120_000
 """A Redis that is so far ahead of a host that starts for the first time may have jumped."""
@@ -71,14 +79,11 @@ class ClockWatch:
         sent_ms = self.host.boot_ms()
         claim = take(horizon=self._horizon(sent_ms))
         if claim.obstacle:
-            base_dir = printable(self.registry.volume.base_dir)
-            logger.warning(
-                "Nothing was claimed in %s, because of Redis's clock or data; see tempfleet doctor", base_dir
-            )
+            logger.warning(CLAIMS_NOTHING, printable(self.registry.volume.base_dir))
         if self._seen is None:
             return claim
         sample = Sample(claim.now_ms, claim.jumped_ms, sent_ms, self.host.boot_ms())
-        if claim.obstacle == "older" or not _agree(self._seen, sample):
+        if claim.obstacle == "older" or not agree(self._seen, sample):
             try:
                 self.check()
             except RegistryError as exc:
@@ -116,6 +121,27 @@ class ClockWatch:
         self._remember(replace(sample, jumped_ms=jumps.jumped_ms), reading.epoch, marked)
         self.save()
 
+    def outlook(self) -> Outlook:
+        """What a clean-up that began now would find out; changes nothing. Costs two round trips."""
+        before, known = self._seen, self._known
+        reading, sample = self._look()
+        if before is None and (record := self.file.load()) is not None:
+            known = Horizon(last_token=record.last_token, epoch=record.epoch)
+            before = self._recall(record, sample)
+        stats = self.registry.stats()
+        pause = "" if stats.pause is None else stats.pause.reason
+        if not pause and before is None and reading.epoch and self._ahead_ms(reading) > AHEAD_MS:
+            pause = "" if stats.paused_lately("ahead", AGAIN_SECONDS) else "ahead"
+        jumps = self._jumps_after(before or sample, sample, reading.jumps)
+        # A process that runs notices a step back with its first claim, so that this claim is not paused.
+        steps_back = before is not None and _went_back_too_far(before, sample, reading.jumps, jumps)
+        if _has_lost(known, reading) or (steps_back and self._seen is None):
+            pause = "older"
+        horizon = horizon_after(before or sample, sample.received_ms, UNKNOWN)
+        return Outlook(
+            jumps.slack_ms - stats.slack_ms, jumps.jumped_ms - reading.jumps.jumped_ms, pause, horizon
+        )
+
     def save(self, *, create: bool = False) -> None:
         """
         Write the continuity record, if the last one is not fresh.
@@ -146,11 +172,7 @@ class ClockWatch:
         return reading, sample
 
     def _horizon(self, now_ms: float) -> Horizon:
-        if (seen := self._seen) is None:
-            return self._known
-        latest_ms = seen.steady_ms + round((now_ms - seen.sent_ms) * (1 + DRIFT)) + TOLERANCE_MS
-        expected_ms = seen.steady_ms + round(now_ms - seen.received_ms)
-        return self._known._replace(latest_ms=latest_ms, expected_ms=expected_ms)
+        return self._known if self._seen is None else horizon_after(self._seen, now_ms, self._known)
 
     def _remember(self, sample: Sample, epoch: str, last_token: int) -> None:
         if self._seen is None or sample.sent_ms >= self._seen.sent_ms:
@@ -161,8 +183,7 @@ class ClockWatch:
         """Copy the record to all volumes. Pause them if Redis stepped back further than it had jumped ahead."""
         volumes = {self.registry.volume, *self.fleet.volumes()}
         self.clock.copy(jumps, volumes)
-        too_far_ms = seen.jumped_ms - jumps.jumped_ms - seen.slack_ms
-        if too_far_ms > TOLERANCE_MS and sample.redis_ms < before.redis_ms:
+        if _went_back_too_far(before, sample, seen, jumps):
             self.clock.pause("older", volumes)
         self._saved_ms = float("-inf")
 
@@ -187,14 +208,14 @@ class ClockWatch:
         recalled = replace(record.sample, sent_ms=then_ms, received_ms=then_ms)
         if sample.steady_ms < recalled.steady_ms:
             return replace(record.sample, sent_ms=sample.sent_ms, received_ms=sample.received_ms)
-        if _jump(recalled, sample) > 0 and (
+        if jump(recalled, sample) > 0 and (
             elapsed_ms < 0 or self.fleet.live_hosts() - {self.registry.volume.host}
         ):
             return None
-        return recalled if _jump(recalled, sample) > 0 else sample
+        return recalled if jump(recalled, sample) > 0 else sample
 
     def _check_first(self, reading: ClockReading) -> None:
-        ahead_ms = reading.now_ms - reading.jumps.slack_ms - self.host.wall_ms()
+        ahead_ms = self._ahead_ms(reading)
         if ahead_ms > AHEAD_MS and self.clock.pause("ahead", [self.registry.volume]):
             logger.warning(
                 "Redis's clock is %s ahead of this host's, and this is the first start here: no file of %s expires for "
@@ -203,10 +224,12 @@ class ClockWatch:
                 printable(self.registry.volume.base_dir),
             )
 
+    def _ahead_ms(self, reading: ClockReading) -> float:
+        return reading.now_ms - reading.jumps.slack_ms - self.host.wall_ms()
+
     def _check_loss(self, known: Horizon, reading: ClockReading) -> None:
         """Pause if the registry is not what it was, or has lost its last claims."""
-        has_lost = reading.last_token < known.last_token or (known.epoch and known.epoch != reading.epoch)
-        if has_lost:
+        if _has_lost(known, reading):
             self.clock.pause("older", [self.registry.volume], last_token=known.last_token)
             self._known, self._saved_ms = UNKNOWN, float("-inf")
             logger.error(
@@ -217,7 +240,7 @@ class ClockWatch:
 
     def _jumps_after(self, before: Sample, sample: Sample, jumps: Jumps) -> Jumps:
         """The record of jumps with the one between two samples."""
-        by_ms = _jump(before, sample)
+        by_ms = jump(before, sample)
         if by_ms == 0:
             return jumps
         slack_ms = jumps.slack_ms + by_ms
@@ -239,32 +262,19 @@ class ClockWatch:
         return " (its server was restarted or replaced)" if reading.run_id != self._run_id else ""
 
 
+def _has_lost(known: Horizon, reading: ClockReading) -> bool:
+    """Whether the registry is not what it was, or has lost its last claims."""
+    return reading.last_token < known.last_token or known.epoch not in ("", reading.epoch)
+
+
+def _went_back_too_far(before: Sample, sample: Sample, seen: Jumps, jumps: Jumps) -> bool:
+    """Whether Redis stepped back further than it had jumped ahead."""
+    too_far_ms = seen.jumped_ms - jumps.jumped_ms - seen.slack_ms
+    return too_far_ms > TOLERANCE_MS and sample.redis_ms < before.redis_ms
+
+
 def _consequence(slack_ms: int) -> str:
     if slack_ms == 0:
         return "Its jumps delay no deadline now"
     late = duration(slack_ms / 1000)
     return f"Deadlines pass {late} later now; correct the clock, or run tempfleet clock accept"
-
-
-def _elapsed(before: Sample, sample: Sample) -> tuple[float, float]:
-    """The least and the most time between the two looks of Redis at its clock, by the clock of this host."""
-    return sample.sent_ms - before.received_ms, sample.received_ms - before.sent_ms
-
-
-def _agree(before: Sample, sample: Sample) -> bool:
-    """Whether the clocks certainly went equally far. A slow reply proves nothing, so then it is False."""
-    least_ms, most_ms = _elapsed(before, sample)
-    advance_ms = sample.steady_ms - before.steady_ms
-    return most_ms * (1 - DRIFT) - TOLERANCE_MS <= advance_ms <= least_ms * (1 + DRIFT) + TOLERANCE_MS
-
-
-def _jump(before: Sample, sample: Sample) -> int:
-    """How far Redis's clock certainly jumped between two samples (ms, below 0 for back); rounded to the later side."""
-    least_ms, most_ms = _elapsed(before, sample)
-    advance_ms = sample.steady_ms - before.steady_ms
-    if (
-        most_ms * (1 + DRIFT) + TOLERANCE_MS < advance_ms
-        or advance_ms < least_ms * (1 - DRIFT) - TOLERANCE_MS
-    ):
-        return round(advance_ms - least_ms)
-    return 0

@@ -16,32 +16,11 @@ from typing import Any
 
 from ..filesystem import CLOCK, PrivateDirectory
 from ..logs import logger
+from .clock_samples import Sample
 
 NEW_NAME = "clock.new"
 ENTRIES = 8
 MAX_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """
-    The clock of Redis and that of this host at about one time.
-
-    Attributes:
-        redis_ms: the time of Redis.
-        jumped_ms: the sum of its recorded jumps until then.
-        sent_ms, received_ms: the clock of this host before and after it asked Redis.
-    """
-
-    redis_ms: int
-    jumped_ms: int
-    sent_ms: float
-    received_ms: float
-
-    @property
-    def steady_ms(self) -> int:
-        """The time of Redis without its jumps. It goes as all clocks do."""
-        return self.redis_ms - self.jumped_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ..errors import LeaseLost, RegistryError
 from ..logs import logger, printable
 from ..records import Deletion, FileRecord, Obstacle, Outcome, State
 from ..registry import Claim, Fleet, Horizon, Inside, Nack, Registry, Volume
+from .outlook import Outlook
 from .promises import RegistryPromises
 
 _REASONS = {"promised": PROMISED, "held": HELD, "claimed": CLAIMED}
@@ -69,6 +70,10 @@ class NestedPromises(RegistryPromises):
             if obstacle is not None:
                 return obstacle
         return self._lost(directory)
+
+    def with_horizon(self, horizon: Horizon) -> NestedPromises:
+        """The same, for a process that knows *horizon* of the time."""
+        return NestedPromises(self.registry, lease_ms=self.lease_ms, horizon=lambda: horizon)
 
     def settle(self, directory: FileRecord, *, gone: bool) -> None:
         """See ``deletion.Promises``."""
@@ -142,14 +147,18 @@ class ExpectedPromises(NestedPromises):
 
     Args:
         goes_early: whether the clean-up deletes a waiting file that is not due.
+        outlook: what the clean-up would find out about the clock.
 
     Attributes:
         kept: the paths that the clean-up would keep, as far as the dry run got.
     """
 
-    def __init__(self, promises: NestedPromises, goes_early: Callable[[FileRecord], bool]) -> None:
-        super().__init__(promises.registry, lease_ms=promises.lease_ms, horizon=promises.horizon)
+    def __init__(
+        self, promises: NestedPromises, goes_early: Callable[[FileRecord], bool], outlook: Outlook
+    ) -> None:
+        super().__init__(promises.registry, lease_ms=promises.lease_ms, horizon=lambda: outlook.horizon)
         self.kept: set[str] = set()
+        self._outlook = outlook
         self._goes_early = goes_early
 
     def _standing(self, volume: Volume, files: Sequence[Inside]) -> list[Inside]:
@@ -162,7 +171,7 @@ class ExpectedPromises(NestedPromises):
             record.path
             for record in records
             if record is not None
-            and (record.state is State.WAITING or record.has_ended_hold(now_ms))
+            and (record.state is State.WAITING or record.has_ended_hold(self._outlook.time(now_ms)))
             and self._goes_early(record)
         }
         return kept + [inside for inside in standing if inside.path not in going]

@@ -15,6 +15,7 @@ from .batch import contents_first
 from .beside import Beside
 from .cause import Cause
 from .nested import ExpectedPromises, NestedPromises
+from .outlook import Outlook
 
 CREATION_SECONDS = 2.0
 """create() registers a file before creating it. For this long, a missing created file may still appear."""
@@ -46,22 +47,24 @@ class Preview:
         self.hooks = hooks
         self.settings = settings
 
-    def matching(self, wanted: Wanted, cause: Cause) -> Iterator[Deletion]:
+    def matching(self, wanted: Wanted, cause: Cause, outlook: Outlook) -> Iterator[Deletion]:
         """
         Yields what a clean-up for *cause* would do to each *wanted* file, in the order of the clean-up. For EXPIRED
         only due files.
         """
         early = cause is not Cause.EXPIRED
+        if not outlook.claims(early=early):
+            return
 
         def goes_early(record: FileRecord) -> bool:
             return early and (cause.claims_quarantined or not record.is_quarantined) and wanted(record)
 
-        promises = ExpectedPromises(self.promises, goes_early)
+        promises = ExpectedPromises(self.promises, goes_early, outlook)
         quarantine = self._has_quarantine and cause.quarantines
         with self.deleter.preview(quarantine=quarantine, promises=promises) as look:
             later: list[FileRecord] = []
             now_ms = 0
-            for now_ms, records in self._claimable(wanted, goes_early, early=early):
+            for now_ms, records in self._claimable(wanted, goes_early, outlook, early=early):
                 # What is in a directory goes first, also if another page has it.
                 postponed = [record for record in records if early and record.is_directory]
                 others = [record for record in records if not (early and record.is_directory)]
@@ -70,17 +73,23 @@ class Preview:
             yield from self._expected(later, promises, look, now_ms, cause)
 
     def _claimable(
-        self, wanted: Wanted, goes_early: Wanted, *, early: bool
+        self, wanted: Wanted, goes_early: Wanted, outlook: Outlook, *, early: bool
     ) -> Iterator[tuple[int, list[FileRecord]]]:
         """Pages of the records that a clean-up would claim, with the Redis clock (ms)."""
-        for page in self.registry.waiting_paths() if early else self.registry.due_paths():
-            now_ms, entries = self.registry.read(page)
+        registry, later_ms = self.registry, outlook.later_ms
+        for page in registry.waiting_paths() if early else registry.due_paths(later_ms=later_ms):
+            now_ms, entries = registry.read(page)
             waiting = [r for r in entries if r is not None and r.state is State.WAITING and wanted(r)]
-            yield now_ms, [r for r in waiting if is_due(r, now_ms) or goes_early(r)]
-        for page in self.registry.reapable_paths():
-            now_ms, entries = self.registry.read(page)
-            reaped = [r for r in entries if r is not None and wanted(r)]
-            yield now_ms, [r for r in reaped if r.expires_ms <= now_ms or goes_early(r)]
+            yield now_ms, [r for r in waiting if is_due(r, outlook.time(now_ms)) or goes_early(r)]
+        for page in registry.reapable_paths(later_ms=later_ms, jumped_ms=outlook.jumped_ms):
+            now_ms, entries = registry.read(page)
+            until_ms = outlook.time(now_ms)
+            reaped = [
+                r
+                for r in entries
+                if r is not None and wanted(r) and (r.state is not State.HELD or r.has_ended_hold(until_ms))
+            ]
+            yield now_ms, [r for r in reaped if r.expires_ms <= until_ms or goes_early(r)]
 
     def _expected(
         self,
@@ -98,9 +107,10 @@ class Preview:
                     promises.kept.add(expected.path)
                 yield expected
 
-    def expired(self, record: FileRecord, now_ms: int) -> Deletion:
+    def expired(self, record: FileRecord, now_ms: int, outlook: Outlook) -> Deletion:
         """Returns what a clean-up would do to one file if it were due now."""
-        with self.deleter.preview(quarantine=self._has_quarantine) as look:
+        promises = self.promises.with_horizon(outlook.horizon)
+        with self.deleter.preview(quarantine=self._has_quarantine, promises=promises) as look:
             return unless_in_creation(next(self._previews([record], look)), now_ms, Cause.EXPIRED)
 
     def evicted(self, records: Sequence[FileRecord]) -> Iterator[Deletion]:

@@ -30,6 +30,11 @@ BY_OUTCOME = {
     Outcome.FAILED: "it {will} be kept and retried, because the system refuses the deletion",
 }
 
+NEXT = "At the next clean-up"
+PAUSED = (
+    "No expired file is deleted for some minutes, because of Redis's clock or data (tempfleet doctor). Then"
+)
+
 CONDITION: dict[State | None, str] = {
     State.DEAD: "If it were retried now",
     State.HELD: "The hold keeps it. If it were due now without the hold",
@@ -71,6 +76,7 @@ class Explanation:
         aside: quarantined files that had this path and can be restored.
         aside_records: their records, in the same order; None if a record is lost.
         keepers: the holds of *path*, sorted by name.
+        is_paused: no expired file is deleted now, because of Redis's clock or data.
     """
 
     path: str
@@ -80,6 +86,7 @@ class Explanation:
     aside: Sequence[QuarantinedFile] = ()
     aside_records: Sequence[FileRecord | None] = ()
     keepers: Sequence[Keeper] = ()
+    is_paused: bool = False
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -161,7 +168,7 @@ class Explanation:
         has_ended_hold = record.has_ended_hold(self.now_ms)
         due_ms = record.expires_ms if has_ended_hold else record.due_ms or 0
         if (has_ended_hold or record.state is State.WAITING) and due_ms <= self.now_ms:
-            return f"At the next clean-up {_describe(verdict, 'will')}."
+            return f"{PAUSED if self.is_paused else NEXT} {_describe(verdict, 'will')}."
         state = State.WAITING if has_ended_hold else record.state
         return f"{CONDITION.get(state, 'If it were due now')}, {_describe(verdict, 'would')}."
 
@@ -177,7 +184,7 @@ class Explanation:
         if record is None or record.state is not State.WAITING or record.due_ms is None:
             return ""
         if record.due_ms <= self.now_ms:
-            return " and will be deleted at the next clean-up"
+            return f" and will be deleted {'later' if self.is_paused else 'at the next clean-up'}"
         return f" and will be deleted in {self._in(record.due_ms)}"
 
     def _in(self, then_ms: int) -> str:

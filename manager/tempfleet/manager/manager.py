@@ -19,7 +19,7 @@ from typing import IO, Any, Unpack, overload
 import redis
 
 from ..capacity import EvictionReport, Evictor
-from ..cleanup import Cause, Cleaner, CleanupReport, HostClock
+from ..cleanup import Cause, Cleaner, CleanupReport, HostClock, Outlook
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
 from ..diagnostics import Explanation, Finding, diagnose, health_check
@@ -507,9 +507,12 @@ class TempFileManager:
         absolute = normalise(path)
         quarantined = [file for file in self.quarantined() if file.path == absolute]
         now_ms, (record, *others) = self.registry.read([absolute, *(file.aside_path for file in quarantined)])
-        preview = None if record is None else self._preview_one(record, now_ms)
+        outlook = self.cleaner.clock.outlook()
+        preview = None if record is None else self._preview_one(record, now_ms, outlook)
         keepers = self.registry.keepers(absolute) if record is not None and record.keepers else []
-        return Explanation(absolute, now_ms, record, preview, quarantined, others, keepers)
+        now_ms -= outlook.later_ms
+        is_paused = bool(outlook.pause)
+        return Explanation(absolute, now_ms, record, preview, quarantined, others, keepers, is_paused)
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, read from the disk."""
@@ -845,12 +848,12 @@ class TempFileManager:
     def _register_aged(self, path: str, age_seconds: float) -> None:
         self.register_inspected(self.inspect(path, age_seconds=age_seconds))
 
-    def _preview_one(self, record: FileRecord, now_ms: int) -> Deletion:
+    def _preview_one(self, record: FileRecord, now_ms: int, outlook: Outlook) -> Deletion:
         try:
             self.cleaner.check_volume(fresh=True)
         except VolumeUnavailable as exc:
             return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
-        return self.cleaner.previews.expired(record, now_ms)
+        return self.cleaner.previews.expired(record, now_ms, outlook)
 
 
 def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> bool:

@@ -18,7 +18,7 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
     scripts/*.lua   one file per change, whose header is its contract; shared parts in scripts/lib
 """
 
-from .clock import PAUSE_SECONDS, ClockReading, FleetClock, Jumps
+from .clock import AGAIN_SECONDS, PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
 from .disks import Disks
@@ -31,6 +31,7 @@ from .upgrade import Upgrade, upgrade
 from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Inside, Limits, Nack, Registration
 
 __all__ = [
+    "AGAIN_SECONDS",
     "DISK",
     "DISKS",
     "FULL",

@@ -95,9 +95,9 @@ class RegistryReader:
         """The paths of waiting files: neither leased, held nor dead. Pages as in ``paths``."""
         yield from self._scan("registry", page)
 
-    def due_paths(self) -> Iterator[list[str]]:
-        """The paths that ``claim`` would take now, the earliest due first."""
-        yield from self._soonest(self.past_ms())
+    def due_paths(self, *, later_ms: int = 0) -> Iterator[list[str]]:
+        """The paths that ``claim`` would take *later_ms* ago, the earliest due first."""
+        yield from self._soonest(self.past_ms() - later_ms)
 
     def leased_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         yield from self._scan("leases", page)
@@ -117,15 +117,18 @@ class RegistryReader:
                 if record is not None and state in (None, record.state):
                     yield record
 
-    def reapable_paths(self) -> Iterator[list[str]]:
-        """The paths that ``reap`` would give back now: those of ended holds and expired leases."""
-        yield from self.ended_hold_paths()
-        yield from self.expired_lease_paths()
+    def reapable_paths(self, *, later_ms: int = 0, jumped_ms: int = 0) -> Iterator[list[str]]:
+        """
+        The paths that ``reap`` would give back: those of holds that had ended *later_ms* ago, and those of leases that
+        had ended *jumped_ms* ago.
+        """
+        yield from self.ended_hold_paths(later_ms=later_ms)
+        yield from self.expired_lease_paths(jumped_ms=jumped_ms)
 
-    def ended_hold_paths(self) -> Iterator[list[str]]:
-        """The paths whose keepers have all ended, each once."""
+    def ended_hold_paths(self, *, later_ms: int = 0) -> Iterator[list[str]]:
+        """The paths whose keepers had all ended *later_ms* ago, each once."""
         start, page = 0, {"num": MAX_BATCH, "withscores": True}
-        until_ms = self.past_ms()
+        until_ms = self.past_ms() - later_ms
         while members := self._redis("zrangebyscore", "keepers", "-inf", until_ms, start=start, **page):
             ends = {path_of(member): int(end) for member, end in members}
             now_ms, records = self.read(list(ends))
@@ -133,13 +136,13 @@ class RegistryReader:
             if paths := [
                 r.path
                 for r in records
-                if r and r.has_ended_hold(now_ms) and r.due_ms == ends[r.path] + r.slack_ms
+                if r and r.has_ended_hold(now_ms - later_ms) and r.due_ms == ends[r.path] + r.slack_ms
             ]:
                 yield paths
             start += len(members)
 
-    def expired_lease_paths(self) -> Iterator[list[str]]:
-        jumped_ms = int(self._redis("hget", "meta", "jumped_ms") or 0)
+    def expired_lease_paths(self, *, jumped_ms: int = 0) -> Iterator[list[str]]:
+        jumped_ms += int(self._redis("hget", "meta", "jumped_ms") or 0)
         for tokens in self._range("claims", "-inf", self.now_ms() - jumped_ms):
             for token in tokens:
                 yield from self._range("leases", token, token)

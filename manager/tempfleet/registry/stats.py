@@ -148,11 +148,19 @@ class VolumeStats:
     @property
     def pause(self) -> Pause | None:
         """None if expired files are deleted."""
+        return self._pause()
+
+    def paused_lately(self, reason: str, seconds: float) -> bool:
+        """Whether a pause for *reason* lasts, or ended in the last *seconds*."""
+        pause = self._pause(seconds)
+        return pause is not None and pause.reason == reason
+
+    def _pause(self, ended_seconds: float = 0) -> Pause | None:
         if "pause" not in self.meta:
             return None
         start, end, reason = self.meta["pause"].split(" ")
         steady_ms = self.now_ms - int(self.meta.get("jumped_ms", 0))
-        is_over = not int(start) <= steady_ms < int(end)
+        is_over = not int(start) <= steady_ms < int(end) + ended_seconds * 1000
         return None if is_over else Pause(reason, (int(end) - steady_ms) / 1000)
 
     @property
