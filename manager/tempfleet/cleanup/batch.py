@@ -145,6 +145,12 @@ class Batch:
         self._lease = lease
         return self.claim, lease
 
+    @property
+    def lease(self) -> Lease:
+        """That of the claim, after ``begin``."""
+        assert self._lease is not None
+        return self._lease
+
     def extend(self) -> None:
         """Request more time for the claim, if it is needed; called by another thread."""
         if self._lease is not None and self.claim.records:
