@@ -64,6 +64,7 @@ class Flag(StrEnum):
     INCOMPRESSIBLE = "i"  # compressing it was tried and saved too little
     QUARANTINED = "q"  # in quarantine under its own path; deleting it ends its quarantine
     BEGUN = "b"  # its destruction has begun: only part of it may be left, and the next claim goes on
+    INTERRUPTED = "r"  # a claim of it ran out: a dead process may have left the file in a private directory
     SHARED = "s"  # another registrant registered, renewed or held it: the end of one's block leaves it alone
     MARKED = "m"  # reserved: its deadline is also on the file itself
     IDLE = "l"  # reserved: its deadline follows its last use

@@ -340,3 +340,56 @@ def test_the_end_of_a_process_leaves_what_another_process_promised(
     assert_balanced(other)
     assert other.clear_all() == len(kept)
     other.close()
+
+
+# -- unregistered, and registered anew
+
+
+@pytest.mark.parametrize("kind", ["created", "registered"])
+@pytest.mark.parametrize("promise", ["register", "renew"])
+@pytest.mark.parametrize("by", ["the registrant", "another manager"])
+def test_a_block_leaves_a_file_of_others_that_was_unregistered_and_registered_anew_in_it(
+    make_manager: MakeManager, clock: FakeClock, path: Path, kind: str, promise: str, by: str
+) -> None:
+    manager, other = make_manager(), make_manager()
+    with manager:
+        with manager.create() if kind == "created" else nullcontext(path) as file:
+            manager.register(file)
+            clock.advance(1)
+            getattr(other, promise)(file, ttl=DAY)
+            clock.advance(1)
+            (manager if by == "the registrant" else other).unregister(file)
+            clock.advance(1)
+            manager.register(file)
+        assert os.path.exists(file)
+    assert os.path.exists(file)
+    clock.advance(DAY)
+    assert other.cleanup() == 1
+    assert_balanced(other)
+
+
+def test_a_block_leaves_a_file_of_others_that_it_unregistered_and_registered_anew(
+    make_manager: MakeManager, clock: FakeClock, path: Path
+) -> None:
+    """Its registrant is another object. Also if a third one registers it anew."""
+    make_manager().register(path, ttl=DAY)
+    for unregistering, registering in (
+        (manager := make_manager(), manager),
+        (make_manager(), make_manager()),
+    ):
+        clock.advance(1)
+        with registering:
+            unregistering.unregister(path)
+            registering.register(path)
+        assert path.exists()
+
+
+def test_a_block_takes_a_file_of_its_own_that_it_unregistered_and_registered_anew(
+    make_manager: MakeManager, clock: FakeClock, path: Path
+) -> None:
+    with (manager := make_manager()):
+        manager.register(path)
+        clock.advance(1)
+        manager.unregister(path)
+        manager.register(path)
+    assert not path.exists()

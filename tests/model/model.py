@@ -66,6 +66,8 @@ class Model:
     leases: dict[int, int] = field(default_factory=dict)
     last_token: int = 0
     totals: dict[str, int] = field(default_factory=dict)
+    # path -> the entry that was unregistered, and when its trace ends; None is never
+    traces: dict[str, tuple[Entry, int | None]] = field(default_factory=dict)
     # how often Redis lost its data
     losses: int = 0
     highest_token_ever: int = 0
@@ -83,6 +85,10 @@ class Model:
         if old is None:
             self.files[path] = fresh
             self.count("registered")
+            former, ends = self.traces.get(path, (None, None))
+            if former and former.is_one_of(identity) and (ends is None or ends > self.now):
+                fresh.shared = former.shared or own != former.registered
+                del self.traces[path]
             return "new"
         same = old.is_one_of(identity)
         if old.state == "leased":
@@ -161,7 +167,7 @@ class Model:
         entry.keepers[name] = (None if end is None else max(end, self.now + ms), reason)
         return True
 
-    def unregister(self, path: str) -> str:
+    def unregister(self, path: str, own: int | None) -> str:
         entry = self.files.get(path)
         if entry is None:
             return "absent"
@@ -171,6 +177,11 @@ class Model:
             return "compressed"
         del self.files[path]
         self.count("released")
+        never_ends = path in self.traces and self.traces[path][1] is None
+        if set(entry.flags) & {"r", "b"}:
+            self.traces[path] = entry, None
+        elif not never_ends and entry.deadline > self.now and (entry.shared or own != entry.registered):
+            self.traces[path] = entry, entry.deadline
         return "released"
 
     def amend(self, path: str, expected: str, identity: str, marks: str, size: int | None) -> bool:
@@ -179,7 +190,7 @@ class Model:
             return False
         if "b" in entry.flags or (entry.state == "leased" and "+" not in expected):
             return False
-        entry.identity, entry.flags = identity, marks
+        entry.identity, entry.flags = identity, marks + ("r" if "r" in entry.flags else "")
         entry.size = entry.size if size is None else size
         return True
 
@@ -277,7 +288,7 @@ class Model:
             began = max(self.now - age, old.registered)
             ends = began + old.deadline - old.registered
             # What is about the old object only does not go over.
-            flags = "".join(flag for flag in old.flags if flag not in "bimuz")
+            flags = "".join(flag for flag in old.flags if flag not in "bimruz")
             self.files[path] = Entry(
                 "waiting", began, ends, identity, size, next_try=ends, flags=flags, tag=old.tag
             )
@@ -294,7 +305,10 @@ class Model:
                 if self._succeed(path):
                     self.count("replaced")
                 else:
-                    self.files[path] = replace(entry, state="waiting", next_try=entry.deadline, token=0)
+                    flags = entry.flags if "r" in entry.flags else entry.flags + "r"
+                    self.files[path] = replace(
+                        entry, state="waiting", next_try=entry.deadline, token=0, flags=flags
+                    )
             elif entry.state == "held":
                 entry.keepers = {
                     name: (end, reason)
@@ -308,7 +322,7 @@ class Model:
         return recovered, lifted
 
     def lose_everything(self) -> None:
-        self.files, self.leases, self.totals, self.last_token = {}, {}, {}, 0
+        self.files, self.leases, self.totals, self.last_token, self.traces = {}, {}, {}, 0, {}
         self.losses += 1
 
     def is_older(self, losses: int | None, last_token: int) -> bool:

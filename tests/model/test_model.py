@@ -128,10 +128,12 @@ class Walk(RuleBasedStateMachine):
         assert (missing == []) == self.model.extend_keeper(path, name, ms)
 
     @precondition(lambda self: self.model.files)
-    @rule(data=st.data())
-    def unregister(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), own=OWN)
+    def unregister(self, data: st.DataObject, own: str) -> None:
         path = data.draw(PATHS | st.sampled_from(sorted(self.model.files)))
-        assert self.registry.unregister([path]) == {path: self.model.unregister(path)}
+        files = self.own[own]
+        codes = self.registry.unregister([path], own=files)
+        assert codes == {path: self.model.unregister(path, files.get(path))}
 
     @rule(
         path=PATHS,
@@ -393,6 +395,15 @@ class Walk(RuleBasedStateMachine):
         tagged = self.registry.tag_totals().get("a tag", TagTotal())
         assert (tagged.files, tagged.bytes) == self.model.tagged()
         assert (stats.total("aside"), stats.total("aside_bytes")) == self.model.aside()
+
+    @invariant()
+    def an_unregistered_file_leaves_a_trace_while_somebody_needs_it(self) -> None:
+        paths = ["/b/a", "/b/b", "/b/c\n\udcff", "/b/d"]
+        for path, former in zip(paths, self.registry.former(paths), strict=True):
+            expected, ends = self.model.traces.get(path, (None, 0))
+            if ends is None or ends > self.model.now:
+                assert expected is not None and former is not None
+                assert (former.identity, former.deadline_ms) == (expected.identity, expected.deadline)
 
     @invariant()
     def nothing_is_remembered_of_a_path_that_left(self) -> None:

@@ -264,16 +264,111 @@ def test_a_registrants_own_promises_do_not_make_its_file_shared(
     assert record.path == PATH
 
 
-def test_a_shared_file_stays_shared_while_it_is_registered(registry: Registry, clock: FakeClock) -> None:
+def share(registry: Registry, clock: FakeClock) -> int:
+    """Two registrants register the file; returns ``registered_ms`` of the second one."""
     registry.register([file("ga1.b2.c3d4")])
     clock.advance(1)
     (done,) = registry.register([file("ga1.b2.c3d4")])
     clock.advance(1)
     (done,) = registry.register([file("ga1.b2.c3d4")], own={PATH: done.registered_ms})
+    return done.registered_ms
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("anew", ["by the same registrant", "by another one"])
+def test_a_shared_file_stays_shared_if_it_is_unregistered_and_registered_anew(
+    registry: Registry, clock: FakeClock, view: str, anew: str
+) -> None:
+    registered_ms = share(registry, clock)
+    own = {PATH: registered_ms} if anew == "by the same registrant" else {}
+    assert own_claim(registry, registered_ms) == ()
+    registry.unregister([PATH], own=own)
+    (done,) = registry.register([file(view, ttl_ms=1000)], own=own)
+    assert done.code == "new"
     assert own_claim(registry, done.registered_ms) == ()
+    # the trace has done its work: what is unregistered by its only registrant leaves none
+    assert registry.former([PATH]) == [None]
+
+
+def test_who_unregisters_the_file_of_another_one_does_not_own_it_then(
+    registry: Registry, clock: FakeClock
+) -> None:
+    (first,) = registry.register([file("ga1.b2.c3d4")])
     registry.unregister([PATH])
+    clock.advance(1)
+    (second,) = registry.register([file("ga1.b2.c3d4")])
+    assert own_claim(registry, second.registered_ms) == ()
+    registry.unregister([PATH], own={PATH: second.registered_ms})
+    (again,) = registry.register([file("ga1.b2.c3d4")], own={PATH: first.registered_ms})
+    assert own_claim(registry, again.registered_ms) == ()
+
+
+def test_what_its_only_registrant_unregisters_leaves_no_trace(registry: Registry, clock: FakeClock) -> None:
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    registry.unregister([PATH], own={PATH: done.registered_ms})
+    assert registry.former([PATH]) == [None]
+    clock.advance(1)
     (done,) = registry.register([file("ga1.b2.c3d4")])
     assert len(own_claim(registry, done.registered_ms)) == 1
+
+
+def test_the_registrant_whose_file_a_person_unregistered_owns_it_again(
+    registry: Registry, clock: FakeClock
+) -> None:
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    registry.unregister([PATH])
+    clock.advance(1)
+    (done,) = registry.register([file("ga1.b2.c3d4")], own={PATH: done.registered_ms})
+    assert len(own_claim(registry, done.registered_ms)) == 1
+
+
+def test_another_file_under_an_unregistered_name_is_not_shared(registry: Registry, clock: FakeClock) -> None:
+    share(registry, clock)
+    registry.unregister([PATH])
+    (done,) = registry.register([file("ga2.b3.c4d5")])
+    assert len(own_claim(registry, done.registered_ms)) == 1
+
+
+def test_a_trace_ends_with_the_deadline_that_was_promised(registry: Registry, clock: FakeClock) -> None:
+    share(registry, clock)
+    registry.unregister([PATH])
+    clock.advance(DAY_MS / 1000)
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    assert len(own_claim(registry, done.registered_ms)) == 1
+
+
+def test_the_traces_of_unregistered_files_are_bounded(registry: Registry, clock: FakeClock) -> None:
+    paths = [f"/base/{n:05}" for n in range(10_020)]
+    registry.register([NewFile(path, 60_000 + n, identity="ga1.b2.c3d4") for n, path in enumerate(paths)])
+    registry.unregister(paths)
+    size = registry.store.client.zcard(registry.keys["unregistered"])
+    assert (size, registry.store.client.hlen(registry.keys["former"])) == (10_000, 10_000)
+    assert registry.former(paths[:20]) == [None] * 20, "those that end first"
+    clock.advance(3600)
+    registry.register([file("ga1.b2.c3d4")])
+    registry.unregister([PATH])
+    assert registry.store.client.zcard(registry.keys["unregistered"]) < 10_000
+
+
+def test_a_file_that_a_dead_process_may_have_moved_leaves_a_trace_without_an_end(
+    registry: Registry, clock: FakeClock
+) -> None:
+    (done,) = registry.register([file("ga1.b2.c3d4")])
+    claim(registry, clock)
+    clock.advance(10)
+    assert registry.reap().recovered == 1
+    own = {PATH: done.registered_ms}
+    registry.unregister([PATH], own=own)
+    (before,) = registry.former([PATH])
+    assert before is not None and before.identity == "ga1.b2.c3d4"
+    # neither a record of another file, nor one of a file that its registrant cannot see, ends it
+    for other in (file("ga2.b3.c4d5"), NewFile(PATH, 1000, flags="u")):
+        registry.register([other])
+        registry.unregister([PATH])
+    clock.advance(DAY_MS / 1000)
+    assert registry.former([PATH]) == [before]
+    registry.forget_former(before)
+    assert registry.former([PATH]) == [None]
 
 
 @pytest.mark.parametrize("seconds", [0, 1], ids=["in the same millisecond", "later"])

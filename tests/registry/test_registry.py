@@ -248,10 +248,8 @@ def test_a_file_whose_destruction_has_begun_can_neither_be_renewed_nor_held_nor_
     else:
         clock.advance(LEASE_MS / 1000)
         registry.reap()
-    assert (record_of(registry, "/base/a").state, record_of(registry, "/base/a").flags) == (
-        State.WAITING,
-        "b",
-    )
+    record = record_of(registry, "/base/a")
+    assert (record.state, record.flags) == (State.WAITING, "b" if after == "nacked" else "br")
     with pytest.raises(AlreadyClaimed):
         registry.renew("/base/a", ttl_ms=1)
     with pytest.raises(AlreadyClaimed):
@@ -283,7 +281,7 @@ def test_destruction_cannot_begin_after_the_end_of_the_lease(
     if reaped:
         registry.reap()
     assert not registry.begin(claim.token, "/base/a")
-    assert record_of(registry, "/base/a").flags == ""
+    assert "b" not in record_of(registry, "/base/a").flags
 
 
 # -- claim, extend

@@ -174,6 +174,8 @@ class Registrar:
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         registry = self.local.registry
+        own_ms = self.own_ms(path)
+        own = {} if own_ms is None else {path: own_ms}
         # Its user keeps it, so it must not stay where an interrupted deletion left it.
         if not os.path.lexists(path):
             deleter = self.local.cleaner.deleter
@@ -181,21 +183,21 @@ class Registrar:
             if deleter.is_moved(path):
                 # By a process that is stopped. If it dies, the file gets a record again.
                 raise AlreadyClaimed.of(path)
-        code = registry.unregister([path], with_held=with_held, name=name)[path]
+        code = registry.unregister([path], with_held=with_held, name=name, own=own)[path]
         if code == "held":
             registry.reap()  # perhaps that hold is over
-            code = registry.unregister([path], with_held=with_held, name=name)[path]
+            code = registry.unregister([path], with_held=with_held, name=name, own=own)[path]
         if code == "compressed":
             total = "released" if decompress_if_there(self.local, path) else "missing"
-            code = registry.unregister([path], total=total, with_held=with_held, name=name)[path]
+            code = registry.unregister([path], total=total, with_held=with_held, name=name, own=own)[path]
         if code == "absent":
             raise NotRegistered.of(path, self.local.volume.in_words)
         if code == "held":
             raise FileHeld.of(path)
         if code != "released":
             raise AlreadyClaimed.of(path, compressing=code == "compressed")
-        for own in self._lists:
-            own.forget(path)
+        for files in self._lists:
+            files.forget(path)
 
     @property
     def _lists(self) -> list[OwnFiles]:
@@ -235,7 +237,8 @@ class Registrar:
             return registrations
         for path in claimed:
             if fresh[path].code == "new":
-                self.local.registry.unregister([path], until_ms=fresh[path].registered_ms)
+                own = {path: fresh[path].registered_ms}
+                self.local.registry.unregister([path], until_ms=own[path], own=own)
         return [
             replace(registration, code="claimed", packed=b"")
             if registration.file.path in claimed

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import AlreadyClaimed, NotRegistered
-from ..records import Keeper
+from ..records import FileRecord, Keeper
 from .codec import Row, as_bytes, as_text, groups, milliseconds, optional
 from .forms import FormRegistry
 from .keys import HOLD
@@ -90,3 +90,7 @@ class KeeperRegistry(FormRegistry):
             for name, reason, ends_ms in keepers
             for field in (as_bytes(name), "inf" if ends_ms is None else ends_ms, as_bytes(reason))
         ]
+
+    def forget_former(self, record: FileRecord) -> None:
+        """Drop the trace of an unregistered file. *record* is the one that it had."""
+        self._run("drop_trace", path=os.fsencode(record.path), deadline_ms=record.deadline_ms)

@@ -38,6 +38,8 @@ VOLUME_KEYS = (
     "keepers",
     "kept",
     "reasons",
+    "unregistered",
+    "former",
 )
 FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock")
 

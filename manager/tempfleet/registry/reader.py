@@ -54,6 +54,15 @@ class RegistryReader:
         epoch = self._redis("hget", "meta", "epoch")
         return epoch.decode() if epoch else ""
 
+    def former(self, paths: Sequence[str]) -> list[FileRecord | None]:
+        """The record that each of *paths* had when it was unregistered, if there is a trace of that."""
+        names = [os.fsencode(path) for path in paths]
+        found = self._redis("hmget", "former", names) if names else []
+        return [
+            None if packed is None else unpack_or_broken(name, packed)
+            for name, packed in zip(names, found, strict=True)
+        ]
+
     def memory_bytes(self) -> int | None:
         """The memory of the registry in Redis, estimated from samples; None if an ACL forbids reading it."""
         pipeline = self.store.client.pipeline(transaction=False)

@@ -193,6 +193,7 @@ class Registry(KeeperRegistry):
         until_ms: int | None = None,
         with_held: bool = True,
         name: str = "",
+        own: Mapping[str, int] = NOTHING_OWN,
     ) -> dict[str, str]:
         """
         Stop managing files without touching them; their holds end. Returns the code of each path: see the script.
@@ -201,9 +202,12 @@ class Registry(KeeperRegistry):
             total: the counter: "released", "missing" (the file is gone) or "moved_out" (another registry has it).
             until_ms: when the caller looked at the files. A file registered later is newer, and stays registered.
             with_held, name: False: held files stay registered. With a name: those that others keep.
+            own: as in ``register``. Other files are remembered as shared until their deadline.
         """
         which = {"until_ms": optional(until_ms), "with_held": int(with_held), "name": as_bytes(name)}
-        return self._codes("unregister", list(paths), total=total, **which)
+        named = list(paths)
+        shown = [own.get(path, "") for path in named]
+        return self._codes("unregister", named, shown, total=total, **which)
 
     def take_over(self, other: Registry, paths: Sequence[str]) -> dict[str, str]:
         """
@@ -274,9 +278,14 @@ class Registry(KeeperRegistry):
             for batch in batches(rows)
         )
 
-    def _codes(self, script: str, paths: Sequence[str], **args: Any) -> dict[str, str]:
+    def _codes(
+        self, script: str, paths: Sequence[str], *fields: Sequence[Any], **args: Any
+    ) -> dict[str, str]:
+        """Runs a script that takes each of *paths* with its value in each of *fields*."""
         codes: dict[str, str] = {}
-        for batch in batches(paths):
-            reply = self._run(script, more=[os.fsencode(path) for path in batch], **args)
+        for rows in batches(list(zip(paths, *fields, strict=True))):
+            batch = [path for path, *_ in rows]
+            more = [field for path, *others in rows for field in (os.fsencode(path), *others)]
+            reply = self._run(script, more=more, **args)
             codes |= {path: code.decode() for path, code in zip(batch, reply, strict=True)}
         return codes

@@ -24,7 +24,8 @@
   Returns  {recovered, unheld, more, total}: files taken from expired claims, files whose last keeper ended, 1 if
            there is more to reap, and the number of files that were ever taken from expired claims
   Atomic   a path moves from leases or held to registry, at its own deadline. If another file waited
-           behind a claim, that file enters instead: the old file counts as replaced.
+           behind a claim, that file enters instead: the old file counts as replaced. The record of an expired claim
+           gets the flag r.
   Cost     O(limit * log N); removes before it adds. An expired lease never counts as a failed attempt.
   Uses     number, clock, slack, jumped, pause, horizon, record, deadline, totals, failures, successor, lease, keepers, release, schema
 ]]
@@ -35,6 +36,16 @@ end
 
 local function put_back(path)
   redis.call('ZADD', registry, deadline_of(redis.call('HGET', records, path)) or whole(past), path)
+end
+
+-- Records that its claimer may have died, and left the file in a private directory.
+local function mark_interrupted(path)
+  local record = redis.call('HGET', records, path)
+  local registered, deadline, size, identity, flags, uid, tail = parse(record)
+  if registered and not has(flags, 'r') then
+    flags = string.gsub(flags, '-', '') .. 'r'
+    redis.call('HSET', records, path, record_of(registered, deadline, size, identity, flags, uid, tail))
+  end
 end
 
 local recovered, more = 0, 0
@@ -50,6 +61,7 @@ for _, token in ipairs(redis.call('ZRANGEBYSCORE', claims, '-inf', whole(steady)
       add('replaced', 1)
     else
       put_back(path)
+      mark_interrupted(path)
     end
   end
   recovered = recovered + #paths

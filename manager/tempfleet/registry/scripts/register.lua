@@ -10,8 +10,10 @@
   KEYS[7]   errors    hash  path -> last error
   KEYS[8]   next      hash  path -> record that waits behind a claim
   KEYS[9]   stats     hash  totals
-  KEYS[10]  meta      hash  schema, epoch, disk, disks
+  KEYS[10]  meta      hash  schema, epoch, disk, disks, slack_ms
   KEYS[11]  tags      hash  'files <tag>', 'bytes <tag>' -> amount
+  KEYS[12]  unregistered  zset  path -> ms until when its trace is kept
+  KEYS[13]  former    hash  path -> the record that it had
   ARGV[1]   now_ms    int   '' for the server's clock
   ARGV[2]   schema    int   refused if the registry has another one
   ARGV[3]   epoch     str   random; kept by the first registration of a registry
@@ -25,7 +27,8 @@
                       the caller got it when it registered the file before, or '')
 
   Returns  {code, record, ...} two for each file, in order; no record ('') if nothing changed; the code is
-             new      the path was not registered
+             new      the path was not registered. If another registrant had registered the same file before somebody
+                      unregistered it, it gets the flag s
              again    the same file (see identity.lua): the later deadline wins, its age restarts, its tags are
                       united, and it gets the flag s unless the caller registered it last. Also an unverified file (flag u): a caller that cannot see the file must not replace
                       what is recorded about it
@@ -38,7 +41,7 @@
              over:<limit>[:<tag>]  a total that is at its limit would have grown: nothing changed
   Atomic   a path is in exactly one of registry / leases / held / dead, before and after.
   Cost     O(files * log N). Its first write adds, so at maxmemory Redis refuses the whole call.
-  Uses     clock, record, identity, union, totals, failures, schema, disk, opening
+  Uses     clock, slack, record, identity, union, totals, failures, former, schema, disk, opening
 ]]
 if MORE % 9 ~= 0 then
   return redis.error_reply('ERR a file takes nine arguments')
@@ -53,6 +56,7 @@ open_registry()
 local any_leased = redis.call('ZCARD', leases) > 0
 local any_held = redis.call('ZCARD', held) > 0
 local any_dead = redis.call('ZCARD', dead) > 0
+local any_traces = redis.call('ZCARD', unregistered) > 0
 
 local most = {
   files = tonumber(files), bytes = tonumber(bytes),
@@ -142,6 +146,16 @@ for i = FIRST, #ARGV, 9 do
     end
   end
 
+  local trace = not old and any_traces and trace_of(path)
+  if trace then
+    local former_registered, _, _, former_identity, former_flags = parse(trace)
+    if not is_same_file(former_identity, former_flags, identity, flags) then
+      trace = nil
+    elseif has(former_flags, 's') or former_registered ~= tonumber(ARGV[i + 8]) then
+      flags = with_flag(flags, 's')
+    end
+  end
+
   local record = ''
   if code ~= 'claimed' and not tail then
     code = 'tags'
@@ -169,6 +183,10 @@ for i = FIRST, #ARGV, 9 do
     if code == 'new' then
       add('registered', 1)
       add('registered_bytes', size)
+      -- whoever cannot see the file does not know where it is
+      if trace and not has(flags, 'u') then
+        drop_trace(path)
+      end
     else
       count(-1, gone_size, gone_flags, gone_tail)
       forget_failures(path)

@@ -44,7 +44,7 @@ for i = FIRST, #ARGV, 4 do
       add('replaced', 1)
     else
       local life = math.max(deadline - registered, 0)
-      local flags = string.gsub(old_flags, '[-bimuz]', '')
+      local flags = string.gsub(old_flags, '[-bimruz]', '')
       flags = flags == '' and '-' or flags
       registered = math.max(math.min(now, now - tonumber(ARGV[i + 1])), registered)
       redis.call('HSET', records, path, record_of(registered, registered + life, size, ARGV[i + 3], flags, uid, tail))
