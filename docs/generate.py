@@ -131,7 +131,7 @@ def tasks() -> Iterator[str]:
     yield "# Tasks\n"
     yield "Any Celery app with the same broker sends them by name to the queue `tempfleet` (`TEMP_FILE_NAMESPACE`):\n"
     yield '    kwargs = {"host": "web-1", "ttl": 600}'
-    yield '    app.send_task("tempfleet.register", args=[path], kwargs=kwargs, queue="tempfleet")\n'
+    yield '    app.send_task("tempfleet.register", args=[path], kwargs=kwargs, queue="tempfleet", serializer="json")\n'
     yield "`host` is the `TEMP_FILE_HOST` of the host that has the file. A message can be sent again at any time.\n"
     tasks = {message.task: message for message in (Register, RegisterMany, Renew, Unregister, Clear)}
     for name, function in {**tasks, "tempfleet.delete_due": delete_due, "tempfleet.sweep": sweep}.items():

@@ -30,7 +30,13 @@ def invoice(folder: str, number: int) -> None:
     """Write an invoice that lives for one second."""
     path = Path(folder, f"invoice-{number}.txt")
     path.write_text(f"Invoice {number}: 3 chairs.\n")
-    app.send_task("tempfleet.register", args=[str(path)], kwargs={"host": HOST, "ttl": 1}, queue="tempfleet")
+    app.send_task(
+        "tempfleet.register",
+        args=[str(path)],
+        kwargs={"host": HOST, "ttl": 1},
+        queue="tempfleet",
+        serializer="json",
+    )
 
 
 def start_worker(module: str, *arguments: str) -> subprocess.Popen[bytes]:

@@ -69,7 +69,13 @@ def by_message(manager: TempFileManager, settings: Settings) -> Iterator[Path]:
             path = Path(manager.base_dir, f"show-{os.getpid()}-{i}")
             path.write_bytes(b"x" * 1000)
             kwargs = {"host": settings.host, "ttl": TTL_SECONDS}
-            app.send_task("tempfleet.register", args=[str(path)], kwargs=kwargs, queue=settings.namespace)
+            app.send_task(
+                "tempfleet.register",
+                args=[str(path)],
+                kwargs=kwargs,
+                queue=settings.namespace,
+                serializer="json",
+            )
             yield path
 
 

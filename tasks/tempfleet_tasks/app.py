@@ -8,6 +8,7 @@ The settings of our own app, and why (measured; another app can choose its own):
                             time budget.
     acks_late               With kill -9 and four busy threads, four messages were lost that were acked early, and
                             none that was acked late.
+    default queue celery    Callbacks that name no queue go there. Their app's workers read it, and ours do not.
     prefetch 1              Fair, at no measured cost.
     restore interval 10 s   The messages of a killed worker are looked for every 10 s instead of every 100 s.
     socket timeouts         Without them, publishing on a dead socket waits for ever.
@@ -64,9 +65,9 @@ def make_app(settings: Settings | None = None) -> Celery:
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
-        task_ignore_result=True,
         task_queues=[routing.shared_queue(settings)],
-        task_default_queue=routing.shared_queue(settings).name,
+        task_routes={"tempfleet.*": {"queue": routing.shared_queue(settings).name}},
+        task_default_exchange=routing.shared_queue(settings).name,
         task_send_sent_event=True,
         worker_send_task_events=True,
         worker_pool="threads",
@@ -87,6 +88,7 @@ def make_app(settings: Settings | None = None) -> Celery:
         beat_max_loop_interval=5,
     )
     install(app, settings)
+    _read_no_others(app)
     log_as_set(settings)
     return app
 
@@ -101,8 +103,8 @@ def _add_tasks(app: Celery, runtime_of: RuntimeOf) -> None:
             app, runtime_of, message, autoretry_for=TEMPORARY_ERRORS, retry_backoff=True, max_retries=None
         )
     bind_message(app, runtime_of, Clear)
-    bind(app, runtime_of, "tempfleet.delete_due", delete_due)
-    sweep = bind(app, runtime_of, "tempfleet.sweep", receive_sweep, base=SweepTask)
+    bind(app, runtime_of, "tempfleet.delete_due", delete_due, ignore_result=True)
+    sweep = bind(app, runtime_of, "tempfleet.sweep", receive_sweep, base=SweepTask, ignore_result=True)
     interval = runtime_of.settings.cleanup_interval_seconds
     app.add_periodic_task(interval, sweep.s(), name="tempfleet.sweep", expires=interval)
 
@@ -135,3 +137,14 @@ def _subscribe(app: Celery, settings: Settings) -> None:
                 app.amqp.queues.select_add(queue)
 
     signals.worker_init.connect(add_queues, weak=False, dispatch_uid=f"tempfleet-{id(app)}")
+
+
+def _read_no_others(app: Celery) -> None:
+    """Before 5.7, a worker of Celery that reconnects would also read the queues that it has sent messages to."""
+
+    def select_queues(sender: Any, **_kwargs: Any) -> None:
+        queues = app.amqp.queues
+        if sender.app is app and queues.consume_from is queues:
+            queues.select(list(queues))
+
+    signals.worker_init.connect(select_queues, weak=False, dispatch_uid=f"tempfleet-others-{id(app)}")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.task import Task
+from celery.exceptions import Reject
 
 from tempfleet import (
     RegistryDenied,
@@ -41,6 +42,17 @@ class FleetTask(Task):  # type: ignore[misc]
 
     abstract = True
     runtime_of: RuntimeOf
+
+    @property
+    def serializer(self) -> str:
+        return routing.serializer_of(self.app)
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """As Celery's, but a message whose retry the broker did not take goes back to it, instead of being lost."""
+        try:
+            return super().retry(*args, **options)
+        except Reject as exc:
+            raise Reject(exc.reason, requeue=True) from exc
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         options.setdefault("queue", routing.shared_queue(self.runtime_of.settings))
@@ -87,8 +99,6 @@ def bind(
         shared=False,
         typing=False,
         acks_late=True,
-        ignore_result=True,
-        serializer="json",
         throws=(TempfleetError,),
         runtime_of=runtime_of,
         **options,

@@ -11,13 +11,43 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import task_message
+from celery.app.task import Context
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import ChannelError
+from kombu.serialization import prepare_accept_content
 
 from tempfleet import Settings
 
 NOWHERE = Exchange("", type="direct")
 """The anonymous exchange. It delivers a message to the queue with the name of its routing key."""
+
+JSON = "application/json"
+
+EMBED = ("callbacks", "errbacks", "chain", "chord")
+"""The parts of a request that hang on the task. A message carries them in its body, after the arguments."""
+
+ADDED_BY_WORKER = frozenset(
+    {
+        *EMBED,
+        "args",
+        "called_directly",
+        "compression",
+        "correlation_id",
+        "delivery_info",
+        "headers",
+        "hostname",
+        "is_eager",
+        "kwargs",
+        "logfile",
+        "loglevel",
+        "properties",
+        "reply_to",
+        "soft_time_limit",
+        "time_limit",
+    }
+)
+"""What a request has beside the headers of its message. Everything else is a header, also one of the sender's own."""
 
 
 def shared_queue(settings: Settings) -> Queue:
@@ -40,11 +70,55 @@ def send(app: Celery, task: str, queue: Queue, kwargs: dict[str, Any], **options
         kwargs=kwargs,
         queue=queue,
         declare=[],
-        serializer="json",
+        serializer=serializer_of(app),
         kwargsrepr=repr(short_kwargs),
         ignore_result=True,
         **options,
     )
+
+
+def send_on(app: Celery, request: Context, queue: Queue, **more: str) -> None:
+    """
+    Publish the message of *request* once more, to exactly *queue*, with the headers *more*.
+
+    It keeps its id and everything that its sender hung on it, so the task that runs there is the sender's: callbacks,
+    chain, chord, group, result, expiry, priority, stamps, retries. Only its delay (eta) is over. ``Task.replace`` and
+    ``Task.retry`` would make a new message, without some of these.
+
+    Raises:
+        OperationalError: the broker did not take it.
+    """
+    headers = {
+        name: value
+        for name, value in vars(request).items()
+        if name not in ADDED_BY_WORKER and not name.startswith(("_", "x-"))
+    }
+    message = task_message(
+        headers={**headers, "eta": None, **more},
+        properties={
+            "correlation_id": request.correlation_id or request.id,
+            "reply_to": request.reply_to or "",
+            "priority": (request.delivery_info or {}).get("priority"),
+        },
+        body=(request.args, request.kwargs, {name: getattr(request, name) for name in EMBED}),
+        sent_event=None,
+    )
+    with app.producer_or_acquire() as producer:
+        app.amqp.send_task_message(
+            producer,
+            headers["task"],
+            message,
+            queue=queue,
+            declare=[],
+            serializer=serializer_of(app),
+            retry=True,
+        )
+
+
+def serializer_of(app: Celery) -> str:
+    """Returns the serializer of our messages: JSON, which every worker reads unless its app refuses it."""
+    accepted = prepare_accept_content(app.conf.accept_content)
+    return "json" if accepted is None or JSON in accepted else str(app.conf.task_serializer)
 
 
 def waiting_messages(app: Celery, queue: Queue) -> int:

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from support import wait_until
-from tempfleet import AlreadyClaimed, FileHeld, Settings, TempFileManager, UnsafePath
+from tempfleet import AlreadyClaimed, BatchError, FileHeld, Settings, TempFileManager, UnsafePath
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
 from tempfleet.registry.values import Nack
@@ -222,7 +222,11 @@ def test_a_message_does_not_change_the_record_of_a_file_that_a_silent_host_is_de
     claim = registry.claim_paths([str(path)], lease_ms=60_000, until_ms=registry.now_ms())
     with pytest.raises(AlreadyClaimed):
         send(here, "register", str(path), host="web-2")
-    send(here, "register_many", [str(path)], host="web-2")
+    with pytest.raises(BatchError) as refused:
+        send(here, "register_many", [str(path), f"{path}.new"], host="web-2")
+    assert (list(refused.value.errors), len(refused.value.records)) == ([str(path)], 1)
+    with pytest.raises(AlreadyClaimed):
+        send(here, "unregister", str(path), host="web-2")
     assert registry.stats().behind == 0
     assert registry.nack(claim.token, [Nack(str(path), counts=False)]) == 1
     record = returning.manager.get_record(path)

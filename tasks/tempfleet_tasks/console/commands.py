@@ -160,7 +160,7 @@ def _greeting(console: Console, private: bool) -> list[str]:
         f"  files in   {os.pathsep.join(facts['message_roots'])}",
         "",
         f'  app.send_task("tempfleet.register", args=[path], kwargs={{"host": "{settings.host}", "ttl": 600}},',
-        f'                queue="{facts["queue"]}")',
+        f'                queue="{facts["queue"]}", serializer="json")',
         "",
     ]
 

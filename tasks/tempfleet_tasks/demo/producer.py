@@ -76,7 +76,11 @@ def send(settings: Settings, host: str, paths: list[str], lives: Iterator[int]) 
     half = len(paths) // 2
     for path in paths[:half]:
         app.send_task(
-            "tempfleet.register", args=[path], kwargs={"host": host, "ttl": next(lives)}, queue="tempfleet"
+            "tempfleet.register",
+            args=[path],
+            kwargs={"host": host, "ttl": next(lives)},
+            queue="tempfleet",
+            serializer="json",
         )
     for batch in batches(paths[half:]):
         app.send_task(
@@ -84,6 +88,7 @@ def send(settings: Settings, host: str, paths: list[str], lives: Iterator[int]) 
             args=[batch],
             kwargs={"host": host, "ttl": next(lives)},
             queue="tempfleet",
+            serializer="json",
         )
     return len(paths)
 

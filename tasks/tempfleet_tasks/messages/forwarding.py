@@ -4,9 +4,12 @@ How a message finds the host that it is about.
 A message may arrive in any queue that our workers read. The worker that receives it looks at the host that it names:
 
     its own host        checks the file on disk, and does the work
-    a live host         forwards the message to the queue of that host
+    a live host         sends the message on to the queue of that host
     a silent host       records what it can; the host verifies the file when it returns
     an unknown host     raises an error, which is counted
+
+A message that is sent on is the same message: what hangs on it (a chain, a chord, callbacks, its result) waits for the
+execution on the host that has the file.
 """
 
 from __future__ import annotations
@@ -14,14 +17,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from celery.exceptions import Ignore, Reject
+from kombu.exceptions import OperationalError
+
 from tempfleet import Settings, UnknownHost, UnsafePath
 from tempfleet.filesystem import is_below, is_private_name, normalise
-from tempfleet.logs import printable
+from tempfleet.logs import logger, printable
 from tempfleet.registry import Registry
 
 from .. import routing
 from ..runtime import Runtime
 from .file_message import Answer, FileMessage
+
+MAPS = ("celery.map", "celery.starmap")
+"""Celery's tasks that call another task, once for each element."""
+
+SENT_ON = "tempfleet_sent_on"
+"""The header of a map that was sent on; it is sent on only once, because its elements may name several hosts."""
 
 
 def route(runtime: Runtime, message: FileMessage) -> Answer:
@@ -31,6 +43,7 @@ def route(runtime: Runtime, message: FileMessage) -> Answer:
     Raises:
         MalformedMessage, InvalidTTL, InvalidTag: the message is wrong in itself.
         UnknownHost: no worker of that host was ever seen.
+        Ignore: the message was sent on; nothing more is to be done here.
     """
     message.check()
     if message.host == runtime.host:
@@ -42,11 +55,31 @@ def route(runtime: Runtime, message: FileMessage) -> Answer:
             f"No worker of host {printable(message.host)!r} was ever seen (known: {names}).",
             host=message.host,
         )
-    if live[message.host]:
-        queue = routing.host_queue(runtime.settings, message.host)
+    return forward(runtime, message) if live[message.host] else message.unverified(runtime)
+
+
+def forward(runtime: Runtime, message: FileMessage) -> Answer:
+    """
+    Send the message that a worker runs on to its host. If no worker runs it (a function call, or a map whose elements
+    name several hosts), send a new one and return its host.
+
+    Raises:
+        Ignore: the message that the worker runs was sent on.
+        Reject: the broker did not take it. The worker gives it back, because a lost registration is a leaked file.
+    """
+    queue = routing.host_queue(runtime.settings, message.host)
+    task = runtime.app.current_worker_task
+    own = task is not None and task.name == message.task
+    is_map = task is not None and task.name in MAPS and SENT_ON not in vars(task.request)
+    if not (own or is_map) or task.request.is_eager:
         routing.send(runtime.app, message.task, queue, message.as_kwargs())
         return {"forwarded": message.host}
-    return message.unverified(runtime)
+    try:
+        routing.send_on(runtime.app, task.request, queue, **({SENT_ON: message.host} if is_map else {}))
+    except OperationalError as exc:
+        raise Reject(exc, requeue=True) from exc
+    logger.info("Sent %s[%s] on to %s", task.name, task.request.id, printable(message.host))
+    raise Ignore(f"sent on to {message.host}")
 
 
 def confine(path: str, settings: Settings) -> None:

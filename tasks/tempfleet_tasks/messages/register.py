@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tempfleet import FileHeld
+from tempfleet import AlreadyClaimed, BatchError, FileHeld, NotRegistered, TempfleetError
 from tempfleet.errors import MalformedMessage
 from tempfleet.logs import printable
 from tempfleet.reconciliation import UNVERIFIED
 from tempfleet.records import Flag, NewFile
+from tempfleet.registry import Registration
 
 from ..runtime import Runtime
 from .file_message import Answer, FileMessage, check_life, life_ms
@@ -89,8 +90,11 @@ class RegisterMany(FileMessage):
         )
         registrations = registry.register([_unverified_file(path, life, self.tags) for path in self.paths])
         registry.observe({UNVERIFIED: len(registrations)})
-        registered = sum(registration.is_accepted for registration in registrations)
-        return {"registered": registered, "verified": False}
+        errors = dict(filter(None, map(_refusal, registrations)))
+        if errors:
+            records = [registration.record for registration in registrations if registration.is_accepted]
+            raise BatchError(records=records, errors=errors)
+        return {"registered": len(registrations), "verified": False}
 
 
 @dataclass(frozen=True)
@@ -139,9 +143,22 @@ class Unregister(FileMessage):
     def unverified(self, runtime: Runtime) -> Answer:
         registry = registry_of_silent(runtime, self.host, (self.path,))
         code = registry.unregister([self.path], with_held=False)[self.path]
+        if code == "absent":
+            raise NotRegistered.of(self.path, registry.volume.in_words)
         if code == "held":
             raise FileHeld.of(self.path)
-        return {"released": code == "released"}
+        if code != "released":
+            raise AlreadyClaimed.of(self.path, compressing=code == "compressed")
+        return {"released": True}
+
+
+def _refusal(registration: Registration) -> tuple[str, TempfleetError] | None:
+    """Returns the path and the error of a registration that was refused; None for an accepted one."""
+    try:
+        registration.check()
+    except TempfleetError as exc:
+        return registration.file.path, exc
+    return None
 
 
 def _unverified_file(path: str, life_ms: int, tags: Sequence[str]) -> NewFile:
