@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 import time
@@ -13,7 +14,7 @@ import redis
 
 from support import assert_balanced, python, wait_until
 from tempfleet import Deletion, Outcome, QuotaExceeded, Settings, TempFileManager
-from tempfleet.capacity import making_room
+from tempfleet.capacity import making_room, vain_searches
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
@@ -177,3 +178,89 @@ def test_a_registrant_without_other_files_is_rejected_at_once(make_manager: Make
     with pytest.raises(QuotaExceeded):
         manager.register(file(manager, "second"), tags=["b"])
     assert manager.registry.store.round_trips - before < 20
+
+
+@pytest.mark.parametrize("tags", [[], ["a", "b, c"]], ids=["no tags", "tags"])
+@pytest.mark.parametrize("end", ["closed", "unlocked", "all closed", "another registered", "re-registered"])
+def test_a_registrant_that_was_refused_is_not_refused_once_a_file_can_go(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch, tags: list[str], end: str
+) -> None:
+    """Also during the pause after a long search that found nothing."""
+    monkeypatch.setattr(vain_searches, "LONG_SEARCH_FILES", 0)
+    monkeypatch.setattr(vain_searches, "PAUSE_FACTOR", 1e6)
+    manager = make_manager(max_bytes=3, quota="evict")
+    used = [file(manager, f"used-{n}") for n in range(2)]
+    streams = [path.open() for path in used]
+    locked = (Path(manager.base_dir) / "used-0").open()
+    if end == "unlocked":
+        fcntl.flock(locked, fcntl.LOCK_EX)
+    manager.register_many(used, tags=tags)
+    new = file(manager, "new")
+    new.write_bytes(b"xx")
+    for _ in range(2):
+        with pytest.raises(QuotaExceeded):
+            manager.register(new, tags=tags)
+    if end == "another registered":
+        other = make_manager(max_bytes=3, quota="evict")
+        other.register(file(manager, "evictable"), tags=tags)
+        new.write_bytes(b"x")
+    elif end == "re-registered":
+        streams[0].close()
+        used[0].unlink()
+        manager.register(file(manager, "used-0"), tags=tags)
+    else:
+        streams[0].close()
+        if end == "all closed":
+            streams[1].close()
+    locked.close()
+    assert manager.register(new, tags=tags)
+    assert_balanced(manager)
+    for stream in streams:
+        stream.close()
+
+
+def test_only_as_many_files_go_as_are_needed_after_many_that_could_not_go(
+    make_manager: MakeManager, clock: FakeClock
+) -> None:
+    manager = make_manager(max_files=60, quota="evict")
+    used = [file(manager, f"used-{n}") for n in range(40)]
+    manager.register_many(used)
+    clock.advance(1)
+    free = [file(manager, f"free-{n}") for n in range(20)]
+    manager.register_many(free)
+    streams = [path.open() for path in used]
+    claimed = manager.stats().total("claimed")
+    manager.register(file(manager, "new"))
+    for stream in streams:
+        stream.close()
+    assert sum(not path.exists() for path in free) == 1 + 60 // 20
+    assert all(path.exists() for path in used)
+    assert manager.stats().total("claimed") - claimed <= 40 + 4
+    assert_balanced(manager)
+
+
+def test_a_pause_looks_at_every_record_in_turn(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no total shows: one hold ended, and another began."""
+    monkeypatch.setattr(vain_searches, "LONG_SEARCH_FILES", 0)
+    monkeypatch.setattr(vain_searches, "PAUSE_FACTOR", 1e6)
+    monkeypatch.setattr(vain_searches, "PAGE", 10)
+    manager = make_manager(max_files=201, quota="evict")
+    held = file(manager, "held")
+    manager.register(held, tags=["a"])
+    others = [file(manager, f"other-{n}") for n in range(200)]
+    manager.register_many(others, tags=["b"])
+    manager.hold(held)
+    new = file(manager, "new")
+    with pytest.raises(QuotaExceeded):
+        manager.register(new, tags=["a"])
+    manager.unhold(held)
+    manager.hold(others[0])
+    for _ in range(200):
+        try:
+            assert manager.register(new, tags=["a"])
+            break
+        except QuotaExceeded:
+            pass
+    assert not held.exists()

@@ -12,7 +12,7 @@ import redis
 
 from support import Packages, assert_balanced, entries, python
 from tempfleet import BatchError, QuotaExceeded, SettingsError, TempFileManager
-from tempfleet.capacity import making_room
+from tempfleet.capacity import vain_searches
 from tempfleet.capacity.host_totals import FRESH_SECONDS
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import AlreadyClaimed
@@ -315,8 +315,8 @@ def test_a_file_in_use_makes_no_room_and_keeps_its_deadline(make_manager: MakeMa
 def test_a_registrant_without_deletable_files_is_not_searched_at_each_rejection(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making_room, "LONG_SEARCH_FILES", 0)
-    monkeypatch.setattr(making_room, "PAUSE_FACTOR", 1e6)
+    monkeypatch.setattr(vain_searches, "LONG_SEARCH_FILES", 0)
+    monkeypatch.setattr(vain_searches, "PAUSE_FACTOR", 1e6)
     manager = make_manager(max_files=2, quota="evict")
     held, other = file(manager, "held"), file(manager, "other")
     manager.register(held, tags=["a"])
@@ -340,8 +340,8 @@ def test_a_registrant_without_deletable_files_is_not_searched_at_each_rejection(
 def test_a_registrant_is_searched_again_as_soon_as_a_file_of_its_can_be_deleted(
     make_manager: MakeManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(making_room, "LONG_SEARCH_FILES", 0)
-    monkeypatch.setattr(making_room, "PAUSE_FACTOR", 1e6)
+    monkeypatch.setattr(vain_searches, "LONG_SEARCH_FILES", 0)
+    monkeypatch.setattr(vain_searches, "PAUSE_FACTOR", 1e6)
     manager = make_manager(max_files=2, quota="evict")
     first, second = file(manager, "first"), file(manager, "second")
     manager.register(first, tags=["a"])

@@ -3,6 +3,7 @@ Quotas, and eviction on a full disk.
 
     quota           admits registrations within the limits
     making_room     deletes other files of a registrant over a limit
+    vain_searches   remembers which searches for such files found none
     host_totals     the files and bytes of all volumes of a host
     usage           how full disks and memory are
     evictor         when to evict, and how long to wait after a pass that freed nothing

@@ -10,14 +10,14 @@ its files are registered, until no file is left that could be deleted, or for PA
 If others are deleting files of the registrant at that moment, it waits for them.
 
 A search reads every record. If a long search finds nothing to delete, the next one waits ten times as long as this one
-took; until then the registrant is rejected without a search, unless a hold ends or a dead letter is revived.
+took; until then only the files that could not be deleted are looked at again, see vain_searches.py.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..cleanup import Cause, Cleaner, CleanupReport
@@ -25,8 +25,8 @@ from ..errors import PluginFailed
 from ..logs import logger
 from ..plugins import Candidate, Policy
 from ..records import GONE, KEPT, FileRecord, NewFile, Outcome, State
-from ..registry import VolumeStats
 from .selection import Shortfall, choose
+from .vain_searches import Pause, Registrant, Seen, VainSearches
 
 PATIENCE_SECONDS = 10.0
 """The longest time for which one call makes room."""
@@ -37,22 +37,8 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.005, 0.2
 MOST_REPEATS = 8
 """Searches that are repeated because files moved meanwhile."""
 
-LONG_SEARCH_FILES = 1000
-PAUSE_FACTOR = 10
-"""If a search read more than LONG_SEARCH_FILES and found nothing, no other starts for ten times as long as it took."""
-
-MOST_PAUSED = 1000
-"""Registrants whose pause is remembered."""
-
-Registrant = tuple[str, frozenset[str]]
-"""The limit that it exceeds, and its tags."""
-
-Unavailable = tuple[int, int]
-"""The numbers of held files and of dead letters."""
-
-
-def unavailable_of(stats: VolumeStats) -> Unavailable:
-    return stats.held, stats.dead
+MORE_CHOSEN = 4
+"""If no chosen file could be deleted, the next search chooses so many times more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +57,7 @@ class Shortage:
 
     @property
     def registrant(self) -> Registrant:
-        return self.limit, frozenset(tag for file in self.files for tag in file.tags)
+        return Registrant(self.limit, frozenset(tag for file in self.files for tag in file.tags))
 
     @property
     def shortfall(self) -> Shortfall:
@@ -82,31 +68,32 @@ class Shortage:
         return Shortfall(files=len(self.files) + reserve)
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """
+    One search for files that make room.
+
+    Attributes:
+        chosen: in the order of their deletion.
+        pause: of the registrant; then only its files that could not be deleted, and a page of others, were looked at.
+        seen: the state of the registrant before the search.
+    """
+
+    shortage: Shortage
+    chosen: Sequence[Candidate]
+    files_read: int
+    seconds: float
+    seen: Seen
+    pause: Pause | None
+
+
 class RoomMaker:
     """Deletes files for all registrations of one volume in this process, and remembers which searches were in vain."""
 
     def __init__(self, cleaner: Cleaner, policy: Policy) -> None:
         self.cleaner = cleaner
         self.policy = policy
-        self._paused: dict[Registrant, tuple[float, Unavailable]] = {}
-
-    def is_paused(self, registrant: Registrant) -> bool:
-        """Asks the registry during a pause only: what may not be deleted then may be deleted now."""
-        until, unavailable = self._paused.get(registrant, (0, (0, 0)))
-        return time.monotonic() < until and unavailable == unavailable_of(self.cleaner.registry.stats())
-
-    def pause(self, searches: Mapping[Registrant, float], unavailable: Unavailable) -> None:
-        """
-        Pause the registrants whose long searches found nothing.
-
-        Args:
-            searches: the seconds that each took.
-            unavailable: before the searches.
-        """
-        if len(self._paused) >= MOST_PAUSED:
-            self._paused.clear()
-        now = time.monotonic()
-        self._paused |= {who: (now + PAUSE_FACTOR * took, unavailable) for who, took in searches.items()}
+        self.vain_searches = VainSearches(cleaner.registry)
 
 
 class Room:
@@ -122,65 +109,102 @@ class Room:
         self.cleaner = maker.cleaner
         self.registry = maker.cleaner.registry
         # Files of the call, and files that could not be deleted for it.
+        self._ours = ours
         self._passed_over = set(ours)
         self._wait = SHORTEST_WAIT
         self._ends = time.monotonic() + PATIENCE_SECONDS
-        self._files_read = 0
         self._counts: tuple[int, ...] = ()
         self._repeats = 0
+        self._chosen_times = 1
 
     def make(self, shortages: Sequence[Shortage]) -> bool:
         """Delete files, or wait while others do. Returns False if there is no use in trying again."""
-        searched = [shortage for shortage in shortages if not self.maker.is_paused(shortage.registrant)]
-        if not searched or time.monotonic() >= self._ends:
+        if time.monotonic() >= self._ends:
             return False
-        long_searches: dict[Registrant, float] = {}
-        unavailable = unavailable_of(self.registry.stats())
         try:
-            paths = self._choose(searched, long_searches)
+            searches = [self._search(shortage) for shortage in shortages]
         except PluginFailed as exc:
             logger.warning("No room was made: %s", exc)
             return False
-        if paths:
-            if not self._delete(paths):
-                self._sleep()  # others were faster, or all of these files are in use
+        if any(search.chosen for search in searches):
+            if not any([self._delete(search) for search in searches if search.chosen]):
+                # Others were faster, or all of these files are in use.
+                self._chosen_times *= MORE_CHOSEN
+                self._sleep()
             return True
-        files = [file for shortage in searched for file in shortage.files]
+        whole = [search for search in searches if search.pause is None]
+        if not whole:
+            return False
+        files = [file for search in whole for file in search.shortage.files]
         if self._reap() or self._are_leaving(files) or self._may_have_missed_some():
             self._sleep()
             return True
-        self.maker.pause(long_searches, unavailable)
+        kept = self._passed_over - self._ours
+        for search in whole:
+            self.maker.vain_searches.add(
+                search.shortage.registrant, search.files_read, search.seconds, search.seen, kept
+            )
         return False
 
-    def _choose(self, shortages: Sequence[Shortage], long_searches: dict[Registrant, float]) -> list[str]:
-        paths: dict[str, None] = {}
-        for shortage in shortages:
-            began, self._files_read = time.monotonic(), 0
-            chosen = choose(self._candidates(shortage.files), self._scores, shortage.shortfall)
-            paths.update(dict.fromkeys(candidate.record.path for candidate in chosen))
-            if self._files_read > LONG_SEARCH_FILES:
-                long_searches[shortage.registrant] = time.monotonic() - began
-        return list(paths)
+    def _search(self, shortage: Shortage) -> Search:
+        """Search all files; during a pause, those that may have become deletable."""
+        seen, pause = self.maker.vain_searches.look(shortage.registrant)
+        files_read = 0
 
-    def _delete(self, paths: list[str]) -> bool:
-        """
-        Returns whether a file counts no longer: it was deleted or quarantined, or it was missing. Or it was rewritten;
-        then it can be deleted the next time.
-        """
+        def pages() -> Iterator[list[Candidate]]:
+            nonlocal files_read
+            for page in self.registry.waiting_paths() if pause is None else pause.pages(self.registry):
+                files_read += len(page)
+                candidates = self._candidates(page, shortage.files)
+                yield candidates if pause is None else self._deletable(candidates)
 
-        def pass_over(report: CleanupReport) -> None:
-            kept = (deletion.path for deletion in report.latest if deletion.outcome in KEPT)
-            self._passed_over.update(kept)
+        wanted, times = shortage.shortfall, self._chosen_times
+        wanted = Shortfall(wanted.bytes * times, wanted.files * times)
+        began = time.monotonic()
+        chosen = choose(pages(), self._scores, wanted)
+        return Search(shortage, chosen, files_read, time.monotonic() - began, seen, pause)
+
+    def _delete(self, search: Search) -> bool:
+        """
+        Delete the chosen files until there is room. Returns whether a file counts no longer: it was deleted or
+        quarantined, or it was missing. Or it was rewritten; then it can be deleted the next time.
+        """
+        left = search.shortage.shortfall
+        candidates = {candidate.record.path: candidate for candidate in search.chosen}
+
+        def pages() -> Iterator[list[str]]:
+            rest = iter(search.chosen)
+            while not left.is_met:
+                expected, page = Shortfall(left.bytes, left.files), list[str]()
+                while not expected.is_met and (candidate := next(rest, None)) is not None:
+                    expected.subtract(candidate)
+                    page.append(candidate.record.path)
+                if not page:
+                    return
+                yield page
+
+        def account(report: CleanupReport) -> None:
+            gone = [deletion.path for deletion in report.latest if deletion.outcome in GONE]
+            for path in [*gone, *(record.path for record in report.latest_aside)]:
+                left.subtract(candidates[path])
+            self._passed_over.update(deletion.path for deletion in report.latest if deletion.outcome in KEPT)
 
         until_ms = self.registry.now_ms()
-        report = self.cleaner.clean_paths([paths], Cause.QUOTA, until_ms=until_ms, progress=pass_over)
+        report = self.cleaner.clean_paths(pages(), Cause.QUOTA, until_ms=until_ms, progress=account)
         logger.info(
             "Made room: chose %d files, deleted %d and freed %d bytes",
-            len(paths),
+            len(candidates),
             report.deleted,
             report.freed_bytes,
         )
         return any(report.counts[outcome] for outcome in (*GONE, Outcome.REWRITTEN)) or report.set_aside > 0
+
+    def _deletable(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those that a deletion would not keep now; nothing is claimed."""
+        looks = self.cleaner.previews.evicted([candidate.record for candidate in candidates])
+        return [
+            candidate for candidate, look in zip(candidates, looks, strict=True) if look.outcome not in KEPT
+        ]
 
     def _reap(self) -> bool:
         """Returns whether files wait again: their hold has ended, or the process that claimed them is gone."""
@@ -217,17 +241,14 @@ class Room:
         scores = self.maker.policy(candidates)
         return [(min(file.record.attempts, 1), score) for file, score in zip(candidates, scores, strict=True)]
 
-    def _candidates(self, files: Sequence[NewFile]) -> Iterator[list[Candidate]]:
-        """Yields the waiting files of the same registrants, with sizes as the limits count them."""
-        deleter = self.cleaner.deleter
-        for page in self.registry.waiting_paths():
-            self._files_read += len(page)
-            now_ms, entries = self.registry.read([path for path in page if path not in self._passed_over])
-            records = [record for record in entries if record is not None and _may_go(record, files)]
-            yield [
-                Candidate(record, record.size_bytes, 1, 0 if footprint is None else footprint.used_ms, now_ms)
-                for record, footprint in zip(records, deleter.footprints(records), strict=True)
-            ]
+    def _candidates(self, page: Sequence[str], files: Sequence[NewFile]) -> list[Candidate]:
+        """The waiting files of the same registrants among *page*, with sizes as the limits count them."""
+        now_ms, entries = self.registry.read([path for path in page if path not in self._passed_over])
+        records = [record for record in entries if record is not None and _may_go(record, files)]
+        return [
+            Candidate(record, record.size_bytes, 1, 0 if footprint is None else footprint.used_ms, now_ms)
+            for record, footprint in zip(records, self.cleaner.deleter.footprints(records), strict=True)
+        ]
 
 
 def _may_go(record: FileRecord, files: Sequence[NewFile]) -> bool:

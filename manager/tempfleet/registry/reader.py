@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
-from .codec import Row, groups, record_of, tag_of, unpack_or_broken
+from .codec import Row, groups, record_of, tag_of, tag_token, unpack_or_broken
 from .connection import mismatch
 from .keys import SCHEMA, Volume, VolumeKeys
 from .stats import VolumeStats, parse_stats
@@ -85,6 +85,11 @@ class RegistryReader:
                 setattr(total, kind, int(amount))
         return totals
 
+    def amounts_of(self, tags: Iterable[str]) -> tuple[int, ...]:
+        """The files and bytes of each of *tags*, which are sorted."""
+        fields = [f"{kind} {tag_token(tag)}" for tag in sorted(tags) for kind in ("files", "bytes")]
+        return tuple(int(amount or 0) for amount in self._redis("hmget", "tags", fields))
+
     def paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         """
         All paths, in pages of about *page*. A path that is registered from the beginning to the end comes at least
@@ -103,6 +108,11 @@ class RegistryReader:
     def waiting_paths(self, *, page: int = MAX_BATCH) -> Iterator[list[str]]:
         """The paths of waiting files: neither leased, held nor dead. Pages as in ``paths``."""
         yield from self._scan("registry", page)
+
+    def waiting_page(self, cursor: int, *, page: int = MAX_BATCH) -> tuple[int, list[str]]:
+        """One page of ``waiting_paths`` from *cursor* on (0 is the beginning), and the next cursor."""
+        cursor, members = self._redis("zscan", "registry", cursor=cursor, count=page)
+        return cursor, [os.fsdecode(member) for member, _ in members]
 
     def due_paths(self, *, later_ms: int = 0) -> Iterator[list[str]]:
         """The paths that ``claim`` would take *later_ms* ago, the earliest due first."""
