@@ -47,19 +47,19 @@ class ClaimsBeside:
         Raises:
             LeaseLost: one of them ran out.
         """
-        for registry, claim in self.claims:
+        for registry, claim in tuple(self.claims):  # the batch's own thread changes it
             registry.extend(claim.token, lease_ms=lease_ms)
 
     def settle(self, gone: set[str]) -> None:
         """End the claims. The files of the paths *gone* were deleted; the others wait again."""
-        for registry, claim in self.claims:
+        claims, self.claims = self.claims, []
+        for registry, claim in claims:
             acks = [record for record in claim.records if self.names[record.path] in gone]
             nacks = [record for record in claim.records if self.names[record.path] not in gone]
             if acks:
                 registry.ack(claim.token, [Deletion(record, Outcome.MISSING) for record in acks])
             if nacks:
                 registry.nack(claim.token, [Nack(record.path, counts=False) for record in nacks])
-        self.claims.clear()
 
 
 class Beside:
