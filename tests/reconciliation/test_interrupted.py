@@ -20,16 +20,18 @@ from processes import files_in
 from support import assert_balanced
 from tempfleet import AlreadyClaimed, RegistryUnavailable, Settings, State, TempFileManager
 from tempfleet.deletion import failpoints as faults
+from tempfleet.deletion import stranded
 from tempfleet.diagnostics import Level, diagnose
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.reconciliation.interrupted import InterruptedMoves
-from tempfleet.registry import Fleet
+from tempfleet.registry import Fleet, Nack
 from tempfleet.testing import FakeClock
 
 DYING = """
 import os, signal, sys
 from tempfleet import TempFileManager
 from tempfleet.deletion import failpoints as faults
+from tempfleet.deletion import stranded
 
 def die(point):
     if point == "guarded.moved":
@@ -302,6 +304,106 @@ def test_a_file_that_is_unregistered_after_its_clean_up_was_killed_is_whole_and_
     assert make_manager().cleanup() == 0
     assert files_in(base_dir) == [path]
     assert_balanced(manager)
+
+
+def reaped_and_unregistered(manager: TempFileManager, clock: FakeClock, path: Path) -> None:
+    """As a message does for a silent host: it changes the registry only."""
+    clock.advance(2)
+    assert manager.registry.reap().recovered == 1
+    assert manager.registry.unregister([str(path)], with_held=False) == {str(path): "released"}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "created directory"])
+@pytest.mark.parametrize("point", ["guarded.moved", "guarded.compared"])
+@pytest.mark.parametrize("name", ["free", "taken", "registered again"])
+def test_a_file_that_was_unregistered_for_a_host_that_died_while_deleting_it_is_given_back_and_stays(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, kind: str, point: str, name: str
+) -> None:
+    manager = make_manager()
+    path = Path(manager.create_dir(ttl=5).path) if kind == "created directory" else base_dir / "path"
+    content = text_file(path if kind == "file" else path / "content")
+    manager.register(path, ttl=5, directory=kind != "file")
+    clock.advance(6)
+    killed(manager, path, point)
+    assert not path.exists()
+    reaped_and_unregistered(manager, clock, path)
+    if name != "free":
+        path.write_text("second")
+        if name == "registered again":
+            manager.register(path, ttl=60)
+    later = make_manager()
+    for _ in range(3):
+        later.cleanup()
+        clock.advance(4000)
+    if name == "free":
+        assert content.read_text() == "first"
+        assert list(later.records()) == []
+    else:
+        (beside,) = (entry for entry in base_dir.iterdir() if entry.name.startswith(f"{path.name}."))
+        assert (beside if kind == "file" else beside / "content").read_text() == "first"
+        assert path.exists() == (name == "taken")
+    assert later.registry.former([str(path)]) == [None]
+    assert list(stranded(later.roots, later.cleaner.promises, quarantine=True)) == []
+    assert_balanced(later)
+
+
+def test_an_unregistered_file_whose_directory_is_gone_is_given_back_when_that_is_there_again(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(), text_file(base_dir / "sub" / "file")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    killed(manager, path, "guarded.moved")
+    reaped_and_unregistered(manager, clock, path)
+    path.parent.rmdir()
+    make_manager().cleanup()
+    path.parent.mkdir()
+    later = make_manager()
+    for _ in range(2):
+        later.cleanup()
+        clock.advance(4000)
+    assert path.read_text() == "first"
+
+
+def test_a_file_that_was_unregistered_for_a_host_that_died_while_quarantining_it_is_given_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(quarantine_seconds=60), text_file(base_dir / "file")
+    manager.register(path, ttl=5)
+    clock.advance(6)
+    killed(manager, path, "set-aside.moved")
+    reaped_and_unregistered(manager, clock, path)
+    later = make_manager(quarantine_seconds=60)
+    for _ in range(3):
+        later.cleanup()
+        clock.advance(4000)
+    assert path.read_text() == "first"
+    assert list(later.records()) == []
+
+
+def test_a_tree_whose_destruction_has_begun_cannot_be_unregistered_unless_it_is_a_dead_letter(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    """Then what is left of it is given back, and stays."""
+    manager, path = make_manager(), base_dir / "tree"
+    for name in ("a", "b", "c"):
+        text_file(path / name)
+    manager.register(path, ttl=5, directory=True)
+    clock.advance(6)
+    killed(manager, path, "tree.entry")
+    # on a fake Redis the child had one of its own
+    assert manager.registry.begin(int(manager.stats().meta["token"]), str(path))
+    clock.advance(2)
+    assert manager.registry.reap().recovered == 1
+    assert manager.registry.unregister([str(path)]) == {str(path): "claimed"}
+    claim = manager.registry.claim(limit=1, lease_ms=1000)
+    manager.registry.nack(claim.token, [Nack(str(path), bury=True, reason="EACCES")])
+    assert manager.registry.unregister([str(path)]) == {str(path): "released"}
+    later = make_manager()
+    for _ in range(2):
+        later.cleanup()
+        clock.advance(4000)
+    assert len(files_in(path)) == 2
 
 
 def test_a_file_whose_record_redis_lost_is_registered_again_before_it_has_its_name_back(

@@ -5,7 +5,9 @@ On a real server, with real files. A host is silent if its last heartbeat was lo
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ import redis
 
 from support import wait_until
 from tempfleet import AlreadyClaimed, BatchError, FileHeld, Settings, TempFileManager, UnsafePath
+from tempfleet.deletion import failpoints
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
 from tempfleet.registry.values import Nack
@@ -129,6 +132,37 @@ def test_a_message_renews_a_file_that_a_silent_host_has_registered(here: Runtime
     assert deadline_of(returning.manager, path) > deadline_ms + 80_000_000
     returns_and_cleans(returning)
     assert deadline_of(returning.manager, path) > deadline_ms + 80_000_000
+
+
+def _dies_while_it_deletes(runtime: Runtime, path: Path) -> None:
+    """A process of the host is killed between the move into the private directory and the unlink."""
+    manager = runtime.manager
+    claim = manager.registry.claim_paths([str(path)], lease_ms=300, until_ms=manager.registry.now_ms())
+
+    def delete() -> None:
+        failpoints.install(lambda point: point == "guarded.moved" and os.kill(os.getpid(), signal.SIGKILL))
+        list(manager.cleaner.deleter.delete(claim.records, token=claim.token, may_go_on=lambda: True))
+
+    process = multiprocessing.get_context("fork").Process(target=delete)
+    process.start()
+    process.join(20)
+    assert (process.exitcode, path.exists()) == (-signal.SIGKILL, False)
+
+
+def test_what_a_message_unregistered_for_a_silent_host_that_died_while_deleting_it_stays(
+    here: Runtime, silent: Silence
+) -> None:
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    returning.manager.register(path, ttl=60)
+    _dies_while_it_deletes(returning, path)
+    with pytest.raises(AlreadyClaimed):
+        send(here, "unregister", str(path), host="web-2")
+    wait_until(lambda: here.fleet.registry(returning.manager.volume).reap().recovered)
+    send(here, "unregister", str(path), host="web-2")
+    returns_and_cleans(returning)
+    assert path.read_text() == "bytes"
+    assert returning.manager.get_record(path) is None
 
 
 def test_a_message_cannot_take_a_silent_hosts_file_outside_its_message_roots_out_of_management(

@@ -29,5 +29,11 @@ class RegistryPromises:
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         return self._registry.read(paths)
 
+    def former(self, paths: Sequence[str]) -> list[FileRecord | None]:
+        return self._registry.former(paths)
+
+    def forget_former(self, record: FileRecord) -> None:
+        self._registry.forget_former(record)
+
     def register(self, file: NewFile) -> None:
         self._registry.register([file])

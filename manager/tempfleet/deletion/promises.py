@@ -69,6 +69,12 @@ class Records(Protocol):
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         """The time by the Redis clock (ms), and the record of each path; None for a path without one."""
 
+    def former(self, paths: Sequence[str]) -> list[FileRecord | None]:
+        """The record that each of *paths* had when it was unregistered, as far as the registry remembers it."""
+
+    def forget_former(self, record: FileRecord) -> None:
+        """Forget that a file was unregistered. *record* is the one that it had."""
+
     def register(self, file: NewFile) -> None:
         """Register a file that has lost its record."""
 
@@ -110,6 +116,12 @@ class NoRegistry:
 
     def read(self, paths: Sequence[str]) -> tuple[int, list[FileRecord | None]]:
         return 0, [None] * len(paths)
+
+    def former(self, paths: Sequence[str]) -> list[FileRecord | None]:
+        return [None] * len(paths)
+
+    def forget_former(self, record: FileRecord) -> None:
+        pass
 
     def register(self, file: NewFile) -> None:
         pass

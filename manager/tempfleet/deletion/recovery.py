@@ -5,12 +5,14 @@ Usually the next claim of the record finds the file there. But the record may no
 another file of that name by now, or Redis may have lost it. The journals show what the entries are. For an entry that
 its process had moved, and not begun to destroy:
 
+    it was unregistered since                               it gets its name back, and no record
     it is not the file of the journal, or cannot be told    it gets its name back, because it may be a stranger's
     the registry has its record                             it gets its name back, unless another file has the name
     the registry has the record of another file there       it is deleted: its claim said so, and its name is re-used
     the registry has no record there                        the same, after it was registered again
 
-What was begun stays begun. The claim of its record goes on with it, or this scan does if there is no such record.
+What was begun stays begun, unless it was unregistered. The claim of its record goes on with it, or this scan does if
+there is no such record.
 
 A file whose directory is gone stays in the private directory with its journal (see ``stranded``).
 """
@@ -162,9 +164,14 @@ class _Batch:
         files = [self.files[entry.digest] for entry in entries]
         ours = is_ours(self.owner, self.session.promises)
         paths = [file.path for file in files if ours]
-        now_ms, records = self.session.promises.read(paths) if paths else (0, [None] * len(files))
-        for entry, file, record in zip(entries, files, records, strict=True):
+        nothing: list[FileRecord | None] = [None] * len(files)
+        now_ms, records = self.session.promises.read(paths) if paths else (0, nothing)
+        former = self.session.promises.former(paths) if paths else nothing
+        for entry, file, record, before in zip(entries, files, records, former, strict=True):
             try:
+                if before is not None and self._is_released(entry, record, before):
+                    yield self._release(entry, before)
+                    continue
                 result = self._recover_one(entry, file, record, now_ms) if ours else self._return(entry, file)
             except FileNotFoundError:
                 continue  # another claimer was faster; or its directory is gone, and the journal stays
@@ -186,6 +193,24 @@ class _Batch:
         fd, name = self.session.parent(self.root, file.path), os.path.basename(file.path)
         moving.put_back(self.private, entry.name, fd, name, self.session)
         return Recovered(file.path, back=True)
+
+    def _is_released(self, entry: Entry, record: FileRecord | None, before: FileRecord) -> bool:
+        """Whether *entry* is a file that was unregistered with the record *before*, and has no *record* now."""
+        if entry.state is EntryState.FORM:
+            return False
+        answers = [
+            known is not None
+            and compare(known, self.root, self.private, entry.name, self.session.reader) is SAME
+            for known in (record, before)
+        ]
+        return answers == [False, True]
+
+    def _release(self, entry: Entry, before: FileRecord) -> Recovered:
+        """Its user keeps it, also if a part of it is gone."""
+        fd, name = self.session.parent(self.root, before.path), os.path.basename(before.path)
+        moving.put_back(self.private, entry.name, fd, name, self.session)
+        self.session.promises.forget_former(before)
+        return Recovered(before.path, back=True)
 
     def _recover_one(
         self, entry: Entry, file: FileRecord, record: FileRecord | None, now_ms: int

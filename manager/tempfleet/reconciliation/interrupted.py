@@ -69,11 +69,15 @@ class InterruptedMoves:
         # The path before is read first, because its record disappears when the other one appears.
         _, before = self.registry.read([file.path for file in files])
         now_ms, now = self.registry.read([file.aside_path for file in files])
+        former = self.registry.former([file.path for file in files])
         lost: list[QuarantinedFile] = []
-        for file, old_record, record in zip(files, before, now, strict=True):
+        for file, old_record, record, unregistered in zip(files, before, now, former, strict=True):
             if record is not None:
                 continue
-            if old_record is None or not self.deleter.is_of(old_record, file):
+            if unregistered is not None and self.deleter.is_of(unregistered, file):
+                self._give_back(file)  # its user keeps it
+                self.registry.forget_former(unregistered)
+            elif old_record is None or not self.deleter.is_of(old_record, file):
                 lost.append(file)
             elif not (file.begun or old_record.state is State.LEASED or _is_due(old_record, now_ms)):
                 self._give_back(file)
