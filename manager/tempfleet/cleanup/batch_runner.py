@@ -114,13 +114,7 @@ class BatchRunner:
                 chunks = [*self._chunks(group)]
                 works = [SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)) for chunk in chunks]
                 calls += works
-                # This thread does the first one, so one chunk needs no other thread.
-                for call in works[1:]:
-                    call.start()
-                for call in works[:1]:
-                    call.run()
-                for call in works:
-                    call.wait()
+                _run_all(works)
                 widest = max(widest, len(works))
         finally:
             batch.is_halted = True
@@ -239,3 +233,13 @@ class BatchRunner:
                 kept.update(inside.path for inside in files)
         for path in remove_empty([parent for parent in parents if parent not in kept], self.roots):
             logger.debug("Removed empty directory: %s", printable(path))
+
+
+def _run_all(works: Sequence[SignalSafeCall]) -> None:
+    """Returns when all are done. This thread does the first one, so one needs no other thread."""
+    for call in works[1:]:
+        call.start()
+    for call in works[:1]:
+        call.run()
+    for call in works:
+        call.wait()

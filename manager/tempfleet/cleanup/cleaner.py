@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ..deletion import Deleter
-from ..errors import RegistryFull, VolumeUnavailable
+from ..errors import VolumeUnavailable
 from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks, Plugin
@@ -58,7 +58,6 @@ class Cleaner:
         self.deleter = Deleter(roots, settings, self.promises)
         self.interrupted_moves = InterruptedMoves(registry, self.deleter)
         self.previews = Preview(registry, self.deleter, self.promises, self.hooks, settings)
-        self.beside = self.previews.beside
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
         self._disk_confirmed, self._recovered_ever, self._patience = False, 0, 1
@@ -281,7 +280,7 @@ class Cleaner:
         self._patience = self._patience * 2 if self.promises.cut_offs > cut_offs else 1
         report.seconds = time.monotonic() - began
         self.clock.save(create=True)
-        self._record(report, round_trips=self.registry.store.round_trips - round_trips)
+        report.record(self.registry, round_trips=self.registry.store.round_trips - round_trips)
         self.hooks.publish()
         return report
 
@@ -295,11 +294,3 @@ class Cleaner:
         if recovered:
             logger.info("Recovered %d files from claims that had run out", recovered)
         return recovered
-
-    def _record(self, report: CleanupReport, *, round_trips: int) -> None:
-        totals = {"cleanups": 1, "round_trips": round_trips}
-        try:
-            self.registry.observe(totals, histogram="duration", seconds=report.seconds)
-        except RegistryFull as exc:
-            logger.warning("The clean-up was not counted: %s", exc)
-        report.log()

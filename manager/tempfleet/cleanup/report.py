@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ..errors import RegistryFull
 from ..logs import logger
 from ..records import KEPT, Deletion, FileRecord, Outcome
+from ..registry import Registry
 
 
 @dataclass(slots=True)
@@ -54,6 +56,15 @@ class CleanupReport:
         for deletion in self.latest:
             self.counts[deletion.outcome] += 1
             self.freed_bytes += deletion.freed_bytes
+
+    def record(self, registry: Registry, *, round_trips: int) -> None:
+        """Count the clean-up in *registry*, and log it."""
+        totals = {"cleanups": 1, "round_trips": round_trips}
+        try:
+            registry.observe(totals, histogram="duration", seconds=self.seconds)
+        except RegistryFull as exc:
+            logger.warning("The clean-up was not counted: %s", exc)
+        self.log()
 
     def log(self) -> None:
         """Write one line, unless nothing was done."""

@@ -232,7 +232,7 @@ class Registrar:
         }
         if not fresh:
             return registrations
-        claimed = self.local.cleaner.beside.claimed(next(iter(fresh.values())).beside, list(fresh))
+        claimed = self.local.cleaner.previews.beside.claimed(next(iter(fresh.values())).beside, list(fresh))
         if not claimed:
             return registrations
         for path in claimed:
