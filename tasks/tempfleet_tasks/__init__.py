@@ -6,6 +6,7 @@ Tempfleet's tasks for Celery.
 
     app         install and make_app: tasks, queues that a worker reads, schedule, events
     binding     makes Celery tasks of plain functions, and counts refused messages
+    refusals    counts messages that are thrown away
     messages    what each message does, and how it is checked
     routing     the names of the queues
     runtime     what one process has: the manager and the volumes of its host

@@ -30,7 +30,7 @@ from . import routing
 from .binding import TEMPORARY_ERRORS, SweepTask, bind, bind_message
 from .messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, receive_sweep
 from .runtime import RuntimeOf
-from .worker import log_as_set, steps_for, use_transport
+from .worker import consumer_step_for, count_discards, log_as_set, steps_for, use_transport
 
 EXPIRING_TASKS = ("tempfleet.sweep", "tempfleet.delete_due")
 
@@ -53,6 +53,8 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     _add_tasks(app, runtime_of)
     _take_expired(app, runtime_of)
     app.steps["worker"].update(steps_for(runtime_of))
+    app.steps["consumer"].add(consumer_step_for(runtime_of))
+    count_discards(app, runtime_of)
     _subscribe(app, settings)
     return runtime_of
 

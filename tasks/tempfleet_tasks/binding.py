@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.task import Task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, TaskPredicate
 
 from tempfleet import (
     RegistryDenied,
-    RegistryError,
     RegistryFull,
     RegistryUnavailable,
     SchemaMismatch,
@@ -86,7 +85,7 @@ def bind(
         runtime = runtime_of()
         try:
             return _call(name, function, (runtime, *args), kwargs)
-        except TempfleetError as exc:
+        except Exception as exc:
             _count_refusal(runtime, f"{name}({_short.repr(args)}, {_short.repr(kwargs)})", exc)
             raise
 
@@ -129,9 +128,7 @@ def _call(name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: 
     return function(*args, **kwargs)
 
 
-def _count_refusal(runtime: Runtime, call: str, exc: TempfleetError) -> None:
-    """Count and log a rejected message, so that it is not only a red line in Flower."""
-    if isinstance(exc, RegistryError | VolumeUnavailable):
-        return
-    logger.warning("%s was refused: %s", call, exc)
-    runtime.manager.registry.observe({f"rejected:{type(exc).__name__}": 1})
+def _count_refusal(runtime: Runtime, call: str, exc: Exception) -> None:
+    """Count and log a message that is not carried out and not retried, so that it is not only a red line in Flower."""
+    if not isinstance(exc, (*TEMPORARY_ERRORS, TaskPredicate)):
+        runtime.refusals.count(type(exc).__name__, call, exc)

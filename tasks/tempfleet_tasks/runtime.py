@@ -25,6 +25,8 @@ from tempfleet.logs import logger, printable
 from tempfleet.manager import LocalVolume
 from tempfleet.registry import NOT_SERVED, Fleet
 
+from .refusals import Refusals
+
 
 class Runtime:
     """One process's manager, fleet and volumes. Building it uses neither Redis nor the disk; its parts do."""
@@ -35,7 +37,8 @@ class Runtime:
         self.lock = threading.RLock()
         self._busy: set[Volume] = set()
         self._volumes: dict[Volume, LocalVolume] = {}
-        self._refusals: dict[Volume, str] = {}
+        self.refusals = Refusals(lambda: self.manager.registry, lambda: self.fleet)
+        self._not_served: dict[Volume, str] = {}
 
     @cached_property
     def manager(self) -> TempFileManager:
@@ -107,11 +110,11 @@ class Runtime:
 
     def _record_refusal(self, volume: Volume, reason: str) -> None:
         """Record a changed reason in the registry, so that health and hosts show it in other processes."""
-        if self._refusals.get(volume) == reason or volume.host != self.host:
+        if self._not_served.get(volume) == reason or volume.host != self.host:
             return
         try:
             self.fleet.registry(volume).set_meta(NOT_SERVED, reason)
-            self._refusals[volume] = reason
+            self._not_served[volume] = reason
         except RegistryFull:
             pass  # the next pass tries again; our caller gets the reason itself
 

@@ -71,6 +71,13 @@ def jumped(manager: TempFileManager, clock: FakeClock) -> None:
     jumps.copy(jumps.jumps(), [manager.volume])
 
 
+def thrown_away(manager: TempFileManager, clock: FakeClock) -> None:
+    file_registered(manager, 10_000_000)
+    fleet = Fleet(manager.store)
+    fleet.heartbeat("web-1")
+    fleet.record_rejected({"UnknownTask": 2, "FileMissing": 1})
+
+
 CAUSES: dict[str, tuple[str, Cause]] = {
     "silent host": ("silent-host", silent),
     "silent host without a due file": ("silent-host", silent_but_not_due),
@@ -80,6 +87,7 @@ CAUSES: dict[str, tuple[str, Cause]] = {
     "no sweep": ("no-sweep", no_sweep),
     "imbalance": ("imbalance", imbalance),
     "clock": ("clock", jumped),
+    "messages thrown away": ("messages-thrown-away", thrown_away),
 }
 
 
@@ -98,3 +106,30 @@ def test_health_doctor_and_the_page_tell_the_same_problem_with_the_same_remedy(
     assert text and todo.endswith((".", "?", "ls."))
     assert (text, todo) in [(problem.text, problem.todo) for problem in page_problems(manager)]
     assert (text, todo) in [(finding.said, finding.todo) for finding in manager.examine()]
+
+
+def thrown_away_problem(manager: TempFileManager) -> str:
+    problems = manager.health_check().get("problems", [])
+    return "".join(problem["text"] for problem in problems if problem["code"] == "messages-thrown-away")
+
+
+def test_messages_that_were_thrown_away_are_shown_for_a_day_with_their_reasons(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    fleet = Fleet(manager.store)
+    fleet.record_rejected({"UnknownTask": 2, "Expired": 1})
+    clock.advance(3600)
+    fleet.record_rejected({"UnknownTask": 1})
+    assert "4 messages were thrown away" in thrown_away_problem(manager)
+    assert "(Expired 1, UnknownTask 3)" in thrown_away_problem(manager)
+    clock.advance(86_400 - 3600)
+    assert "(UnknownTask 3)" in thrown_away_problem(manager)
+    clock.advance(3600)
+    assert thrown_away_problem(manager) == ""
+    fleet.record_rejected({"UnknownTask": 1})
+    assert "1 message was thrown away" in thrown_away_problem(manager)
+
+
+def test_a_message_for_a_file_that_is_gone_is_no_problem(manager: TempFileManager) -> None:
+    Fleet(manager.store).record_rejected({"FileMissing": 1, "NotRegistered": 1, "AlreadyClaimed": 1})
+    assert thrown_away_problem(manager) == ""

@@ -134,7 +134,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         env = {
             "TEMP_FILE_HOST_LIVE_FOR": "60",
             "TEMP_FILE_CLEANUP_INTERVAL": "60",
-            "TEMP_FILE_METRICS": "0",
+            "ENABLE_TEMP_FILE_METRICS": "off",
             "SHOP_BROKER": broker,
             "SHOP_NOTES": server.socket_path,
             **({"CELERY_RESULT_BACKEND": broker} if has_results else {}),

@@ -5,6 +5,7 @@ What is wrong, and what to do about it.
     health          whether it works, in a few round trips, for probes
     doctor          every check, with a remedy for each finding
     clock           what a jump of Redis's clock does
+    thrown_away     which messages workers threw away
     explanation     what will happen to one file, when and why
     configuration   every setting, its value and its source
 

@@ -44,6 +44,8 @@ def check_fleet(registry: Registry, settings: Settings, stats: VolumeStats) -> I
     found = [p for p in dict.fromkeys([*here, *hosts]) if p.check not in OWN_CHECKS]
     for problem in found:
         yield problem.as_finding()
+    if not any(problem.check == "messages" for problem in found):
+        yield Finding.ok("messages", "No message was thrown away in the last day")
     if not any(problem.check == "hosts" for problem in found):
         live = sum(host.live for host in pulse.hosts)
         silent = len(pulse.hosts) - live

@@ -19,6 +19,7 @@ from ..registry import FULL, Host, Memory, Pulse, Volume, VolumeStats
 from ..settings import Settings
 from .clock import clock_problem
 from .finding import Finding, Level
+from .thrown_away import thrown_away
 
 NEARLY_FULL = 0.85
 """Above this share of Redis's maxmemory there is a problem; the alert TempfleetRedisNearlyFull has the same."""
@@ -252,6 +253,11 @@ def _sweeps(facts: Facts) -> Iterator[Problem]:
         )
 
 
+def _rejected(facts: Facts) -> Iterator[Problem]:
+    if (problem := thrown_away(facts.pulse)) is not None:
+        yield warning("messages-thrown-away", "messages", *problem)
+
+
 def _redis_memory(facts: Facts) -> Iterator[Problem]:
     memory = facts.memory
     if memory and memory.max_bytes and memory.used_bytes > NEARLY_FULL * memory.max_bytes:
@@ -274,5 +280,6 @@ ROWS: Sequence[Callable[[Facts], Iterator[Problem]]] = (
     _clock,
     _plugins,
     _eviction,
+    _rejected,
     _redis_memory,
 )

@@ -22,7 +22,7 @@ from .clock import AGAIN_SECONDS, PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
 from .disks import Disks
-from .fleet import Fleet, Host, Memory, Pulse, Sweep
+from .fleet import Fleet, Host, Memory, Pulse, Rejected, Sweep
 from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
 from .registry import Registry
 from .stats import LEFT, Histogram, Pause, PluginNote, VolumeStats
@@ -60,6 +60,7 @@ __all__ = [
     "Pulse",
     "Registration",
     "Registry",
+    "Rejected",
     "Store",
     "Sweep",
     "Upgrade",

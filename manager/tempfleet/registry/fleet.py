@@ -77,6 +77,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """Messages that were thrown away: the name of an error, their number, and the time of the last (Redis clock)."""
+
+    reason: str
+    count: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """
     Whether the fleet works, at one time.
@@ -85,11 +94,13 @@ class Pulse:
         now_ms: the Redis clock.
         hosts: as ``Fleet.hosts`` returns them.
         sweeps: as ``Fleet.sweeps`` returns them, the newest first.
+        rejected: the messages that were thrown away in the last day, by reason.
     """
 
     now_ms: int
     hosts: Sequence[Host]
     sweeps: Sequence[tuple[int, Sweep]]
+    rejected: Sequence[Rejected] = ()
 
     @property
     def swept_ms(self) -> int | None:
@@ -98,6 +109,9 @@ class Pulse:
 
 
 SWEEPS_KEPT = 20
+
+QUIET_SECONDS = 86400
+"""Messages that were thrown away are shown for so long after the last one with the same reason."""
 
 
 class Fleet:
@@ -124,14 +138,15 @@ class Fleet:
         return int(self.store.run("heartbeat", self.store.fleet_keys, host=host))
 
     def pulse(self) -> Pulse:
-        """The hosts and the last sweeps, in one round trip."""
+        """The hosts, the last sweeps and what was thrown away, in one round trip."""
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
-        time, beats, reports = self.store.execute(pipeline)
+        pipeline.hgetall(self.store.fleet_keys["rejected"])
+        time, beats, reports, rejected = self.store.execute(pipeline)
         now_ms = self.store.time_of(time)
-        return Pulse(now_ms, self._hosts(now_ms, beats), _sweeps(reports))
+        return Pulse(now_ms, self._hosts(now_ms, beats), _sweeps(reports), _rejected(now_ms, rejected))
 
     def hosts(self) -> list[Host]:
         """Every host that sent a heartbeat and was not retired since; sorted by name."""
@@ -209,6 +224,12 @@ class Fleet:
         report = json.dumps(asdict(sweep))
         self.store.run("record_sweep", self.store.fleet_keys, keep=SWEEPS_KEPT, report=report)
 
+    def record_rejected(self, reasons: Mapping[str, int]) -> None:
+        """Record messages that were thrown away, by reason, for a day."""
+        more = [argument for entry in reasons.items() for argument in entry]
+        quiet_ms = QUIET_SECONDS * 1000
+        self.store.run("record_rejected", self.store.fleet_keys, more=more, quiet_ms=quiet_ms)
+
     def sweeps(self) -> tuple[int, list[tuple[int, Sweep]]]:
         """The Redis clock (ms), and the last sweeps, each with the time of its end (ms); the newest first."""
         pipeline = self.store.client.pipeline(transaction=False)
@@ -264,3 +285,12 @@ class Fleet:
 def _sweeps(reports: Iterable[bytes]) -> list[tuple[int, Sweep]]:
     lines = [report.partition(b" ") for report in reports]
     return [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
+
+
+def _rejected(now_ms: int, fields: Mapping[bytes, bytes]) -> list[Rejected]:
+    rejected = []
+    for reason, text in sorted(fields.items()):
+        last_ms, count = map(int, text.split())
+        if now_ms - last_ms < QUIET_SECONDS * 1000:
+            rejected.append(Rejected(reason.decode(), count, last_ms))
+    return rejected

@@ -2,6 +2,7 @@
 What a worker process does beside its tasks, and how our own workers log and connect.
 
     bootsteps   the threads of a worker: heartbeat, clean-ups, announcements, compression
+    discards    the messages that Celery discards, and malformed ones
     web         metrics, probes and the status page of a worker
     remote      the remote-control commands
     logging     the logs of our own workers
@@ -15,8 +16,9 @@ our own app only.
 """
 
 from . import remote as _remote  # noqa: F401 - its commands register themselves, for all apps of the process
-from .bootsteps import steps_for
+from .bootsteps import consumer_step_for, steps_for
+from .discards import count_discards
 from .logging import log_as_set
 from .transport import use as use_transport
 
-__all__ = ["log_as_set", "steps_for", "use_transport"]
+__all__ = ["consumer_step_for", "count_discards", "log_as_set", "steps_for", "use_transport"]

@@ -22,6 +22,7 @@ from tempfleet.logs import logger, printable
 from tempfleet.monitoring import WebServer
 
 from ..runtime import Runtime, RuntimeOf
+from .discards import DiscardStep
 from .web import serve_pages
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
@@ -132,9 +133,15 @@ def steps_for(runtime_of: RuntimeOf) -> tuple[type, type]:
     return host_step, web_step
 
 
+def consumer_step_for(runtime_of: RuntimeOf) -> type:
+    """As steps_for, for the part of a worker that receives messages."""
+    return type("TempfleetDiscards", (DiscardStep,), {"runtime_of": runtime_of})
+
+
 def beat(runtime: Runtime) -> None:
     """Record that this host is live, compare Redis's clock with this host's, and announce its own volume."""
     runtime.fleet.heartbeat(runtime.host)
+    runtime.refusals.flush()
     runtime.manager.local_volume.unchecked_cleaner.clock.check()
     try:
         runtime.fleet.announce(runtime.manager.volume)
