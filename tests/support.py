@@ -64,6 +64,23 @@ def assert_balanced(manager: TempFileManager) -> None:
     assert manager.stats().imbalance == 0
 
 
+def open_files() -> list[str]:
+    """Returns the files and directories that this process has open; without sockets, pipes and the like."""
+    names = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # that of the listing itself
+    return sorted(name for name in names if name.startswith("/"))
+
+
+def kernel_locks() -> list[str]:
+    """Returns the kernel's locks of this process: those of files (flock, POSIX), and leases."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return [" ".join(line[1:4]) for line in lines if "->" not in line and line[4] == str(os.getpid())]
+
+
 def python(code: str, *args: object, **kwargs: Any) -> subprocess.Popen[str]:
     """Start a process that runs *code* with *args* and the same modules as this one."""
     return subprocess.Popen(

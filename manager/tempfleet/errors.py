@@ -231,6 +231,18 @@ class VolumeUnavailable(TempfleetError):
         self.reason = reason
 
 
+class ManagerClosed(VolumeUnavailable, RegistryError):
+    """The manager was closed. What was claimed is handed back; create another manager to go on."""
+
+    def __init__(self, message: str | None = None, *, base_dir: str = "") -> None:
+        super().__init__(message, base_dir=base_dir, reason="closed")
+        self.path = ""
+
+    @classmethod
+    def of(cls, base_dir: str) -> Self:
+        return cls(f"{printable(base_dir)}: {cls.__doc__}", base_dir=base_dir)
+
+
 class PluginFailed(TempfleetError):
     """A plug-in raised an error, hung, or returned an invalid answer; the files that it was asked about stay."""
 

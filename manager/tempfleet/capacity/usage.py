@@ -86,8 +86,11 @@ def is_watched(settings: Settings) -> bool:
 
 def disk_usages(roots: Roots, settings: Settings) -> list[DiskUsage]:
     """Returns one usage for each mark and file system of the roots; roots that are not available now are left out."""
-    systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
-    return [usage for root in systems.values() for usage in _measure(root, roots, settings) if usage.total]
+    with roots.use():
+        systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
+        return [
+            usage for root in systems.values() for usage in _measure(root, roots, settings) if usage.total
+        ]
 
 
 def measure_again(before: Sequence[DiskUsage], roots: Roots, settings: Settings) -> list[DiskUsage]:

@@ -24,7 +24,7 @@ from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Fleet, Nack, Registry
 from ..settings import MAX_BATCH, Settings
 from ..threads import SignalSafeCall
-from .batch import Batch, Budget, contents_first
+from .batch import Batch, Budget, Lease, contents_first
 from .host_clock import boot_seconds
 from .preview import Preview, unless_in_creation
 from .report import CleanupReport
@@ -36,6 +36,8 @@ A file that takes longer than this waits for its disk, and threads can wait toge
 directory tree, or while a file is overwritten. On a local disk one thread unlinks faster than four, because four
 contend for the interpreter lock (make bench).
 """
+
+Progress = Callable[[CleanupReport], None]
 
 SMALLEST_CHUNK = 32
 """Files worth a thread: for fewer, starting a thread costs more than unlinking."""
@@ -69,6 +71,27 @@ class BatchRunner:
         self.retry = RetryPolicy.of(settings)
         self._seconds_a_file = 0.0
 
+    def run_all(
+        self, batches: Iterator[Batch], budget: Budget, report: CleanupReport, progress: Progress | None
+    ) -> None:
+        """
+        Run one batch after another, and tell *progress* of each, until the budget ends.
+
+        Raises:
+            ManagerClosed: the manager was closed meanwhile. All batches are settled.
+        """
+        for batch in batches:
+            self.run(batch, budget, report)
+            self.roots.check_open()
+            if not batch.claim.records:
+                continue
+            report.batches += 1
+            if progress is not None:
+                progress(report)
+            if not budget.holds():
+                report.finished = False
+                break
+
     def run(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
         """Claim and delete the files of *batch*, settle all of them, and add them to *report*."""
         call = SignalSafeCall(partial(self._run, batch, budget, report))
@@ -90,19 +113,19 @@ class BatchRunner:
     def _run(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
         before = self.registry.store.round_trips
         try:
-            self._clean(batch, budget, report)
+            claim, lease = batch.begin()
+            if claim.records:
+                self._clean(batch, lease, budget, report)
         finally:
             batch.round_trips = self.registry.store.round_trips - before
 
-    def _clean(self, batch: Batch, budget: Budget, report: CleanupReport) -> None:
-        claim, lease = batch.begin()
-        if not claim.records:
-            return
-        end, is_stopped = budget.end, budget.is_stopped
+    def _clean(self, batch: Batch, lease: Lease, budget: Budget, report: CleanupReport) -> None:
+        claim = batch.claim
+        end, is_stopped, roots = budget.end, budget.is_stopped, self.roots
 
         def may_go_on() -> bool:  # twice for each file, so it reads one clock
             now = boot_seconds()
-            return now < lease.end and now < end and not (batch.is_halted or is_stopped())
+            return now < lease.end and now < end and not (batch.is_halted or roots.is_closed or is_stopped())
 
         calls: list[SignalSafeCall] = []
         widest = 0

@@ -24,15 +24,13 @@ from ..records import Deletion, FileRecord, State
 from ..registry import Claim, Horizon, Registry
 from ..settings import Settings
 from .batch import Batch, Budget, named_batches
-from .batch_runner import BatchRunner
+from .batch_runner import BatchRunner, Progress
 from .cause import Cause
 from .clock_watch import ClockWatch
 from .host_clock import HostClock, host_clock_of
 from .nested import NestedPromises
 from .preview import Preview, is_due
 from .report import CleanupReport
-
-Progress = Callable[[CleanupReport], None]
 
 
 class Cleaner:
@@ -193,18 +191,12 @@ class Cleaner:
 
     def prepare(self) -> None:
         """
-        Create the private directories while there is room. On a disk without a free inode they could not be created,
-        and without them no file that a caller named can be deleted safely. Called by the process that serves a host. If
-        it fails, the deletions report the reason.
+        Create the private directories while there is room. Called by the process that serves a host.
 
         Not in the system's temp directory, unless the settings name it: it may never contain a registered file.
         """
-        roots = list(self.roots) if self.settings.allowed_roots else [self.roots.base]
-        for root in roots:
-            try:
-                root.private.open()
-            except OSError as exc:
-                logger.debug("No private directory under %s: %s", printable(root.path), exc)
+        for root in self.roots if self.settings.allowed_roots else [self.roots.base]:
+            root.private.prepare()
 
     def check_volume(self, *, fresh: bool = False) -> None:
         """
@@ -213,7 +205,9 @@ class Cleaner:
 
         Raises:
             VolumeUnavailable: the base directory is not available to this process, or it is another one now.
+            ManagerClosed: the manager was closed.
         """
+        self.roots.check_open()
         base = self.roots.base.path
         missing = self.roots.check()
         if base in missing:
@@ -264,18 +258,10 @@ class Cleaner:
         seconds = None if budget_seconds is None else budget_seconds * self._patience
         began, cut_offs, budget = time.monotonic(), self.promises.cut_offs, Budget(seconds, stop)
         round_trips = self.registry.store.round_trips
-        self.interrupted_moves.recover(budget.holds, self._recovered_ever)
         report = CleanupReport(recovered=recovered)
-        for batch in batches:
-            self.runner.run(batch, budget, report)
-            if not batch.claim.records:
-                continue
-            report.batches += 1
-            if progress is not None:
-                progress(report)
-            if not budget.holds():
-                report.finished = False
-                break
+        with self.roots.use():
+            self.interrupted_moves.recover(budget.holds, self._recovered_ever)
+            self.runner.run_all(batches, budget, report, progress)
         # If a directory is so large that looking at it takes longer than the budget, the next budget is twice as long.
         self._patience = self._patience * 2 if self.promises.cut_offs > cut_offs else 1
         report.seconds = time.monotonic() - began
@@ -285,7 +271,8 @@ class Cleaner:
         return report
 
     def _reap(self) -> int:
-        self.clock.start()
+        with self.roots.use():
+            self.clock.start()
         recovered, more = 0, True
         while more:
             reaped = self.registry.reap(horizon=self.clock.horizon())

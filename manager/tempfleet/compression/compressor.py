@@ -98,7 +98,7 @@ class Compressor:
             return not stop.is_set() and (budget_seconds is None or time.monotonic() < began + budget_seconds)
 
         def step() -> None:
-            if stop.is_set():
+            if stop.is_set() or self.roots.is_closed:
                 raise Unchanged(Skip.STOPPED)
 
         if self.settings.compress_after_seconds:

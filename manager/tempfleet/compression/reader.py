@@ -37,7 +37,8 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
     parent, name = os.path.split(path[len(root.prefix) :])
     reader = roots.system.reader()
     try:
-        directory = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+        with roots.use():
+            directory = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
         try:
             _refuse_special(path, reader.stat(directory, name).mode)  # opening a device may have effects
             fd = _open(directory, name)

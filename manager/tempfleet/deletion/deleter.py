@@ -135,7 +135,8 @@ class Deleter:
 
     def audit_unheld(self, path: str, name: str, *, by: str) -> None:
         """Write the audit line of a hold that somebody else ended."""
-        self._audit.write(unheld_line(self._settings.host, path, name, by))
+        with self._roots.use():
+            self._audit.write(unheld_line(self._settings.host, path, name, by))
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
         """The space that deleting each of *records* would free; None if it cannot be seen. See footprint.py."""
@@ -204,8 +205,8 @@ class Deleter:
                         lines.add(result, session.use)
                 yield result
         finally:
-            session.close()
             lines.flush()
+            session.close()
 
     def _settle(
         self, record: FileRecord, session: Session, quarantine: bool, preview: bool

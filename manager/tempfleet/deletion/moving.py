@@ -26,6 +26,10 @@ _LONGEST_BESIDE = 255 - 17
 """Bytes of a name. They leave room for a dot and 16 random digits, if the name itself is taken."""
 
 
+_TRIES = 10
+"""Of names for a file whose own name is taken. Ten random names cannot all be taken; then the directory is at fault."""
+
+
 class NotPutBack(Exception):
     """A file could not be given its name back. It is safe in the private directory, and the journal has it."""
 
@@ -168,7 +172,7 @@ def put_back(private: int, entry: str, fd: int, name: str, session: Session) -> 
         NotPutBack: the file has to stay in the private directory.
     """
     new_name = name
-    while True:
+    for tries_left in reversed(range(_TRIES)):
         try:
             directory = is_directory(private, entry)
         except FileNotFoundError:
@@ -177,7 +181,7 @@ def put_back(private: int, entry: str, fd: int, name: str, session: Session) -> 
             session.roots.system.rename_noreplace(private, entry, fd, new_name, directory=directory)
             break
         except OSError as exc:
-            if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
+            if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR) and tries_left:
                 new_name = f"{os.fsdecode(os.fsencode(name)[:_LONGEST_BESIDE])}.{os.urandom(8).hex()}"
             else:
                 logger.error("%s could not be put back (%s); it is kept as %s", printable(name), exc, entry)

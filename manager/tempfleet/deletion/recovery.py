@@ -74,45 +74,49 @@ def recover(roots: Roots, promises: Promises | None = None, delete: Delete | Non
     """
     promises = promises or NoRegistry()
     promises.owner(fresh=True)
-    recovered: list[Recovered] = []
-    for root in roots:
-        private = root.private.peek()
-        if private < 0:
+    with roots.use():
+        return [found for root in roots for found in _recover_in(root, roots, promises, delete)]
+
+
+def _recover_in(root: Root, roots: Roots, promises: Promises, delete: Delete | None) -> Iterator[Recovered]:
+    private = root.private.peek()
+    if private < 0:
+        return
+    names = root.private.names()
+    _forget_companions(private, names)
+    for name, token, note in abandoned(private, names):
+        if note is None:
             continue
-        names = root.private.names()
-        _forget_companions(private, names)
-        for name, token, note in abandoned(private, names):
-            if note is None:
-                continue
-            files = {digest_of(file.path): file for file in note.files}
-            with Session(
-                roots, roots.settings, [], token=token, may_go_on=lambda: True, promises=promises
-            ) as session:
-                recovered += _Batch(root, private, files, note.owner, session, delete).recover()
-            if not left_of(root, token, files):
-                try:
-                    os.unlink(name, dir_fd=private)
-                except FileNotFoundError:
-                    pass
-    return recovered
+        files = {digest_of(file.path): file for file in note.files}
+        with Session(
+            roots, roots.settings, [], token=token, may_go_on=lambda: True, promises=promises
+        ) as session:
+            yield from _Batch(root, private, files, note.owner, session, delete).recover()
+        if not left_of(root, token, files):
+            try:
+                os.unlink(name, dir_fd=private)
+            except FileNotFoundError:
+                pass
 
 
 def is_moving(roots: Roots) -> bool:
     """Whether a process that lives, perhaps stopped, is moving files in the private directories of *roots*."""
-    for root in roots:
-        names = root.private.names()
-        journals = sum(name.startswith(f"{NOTE}.") for name in names)
-        if journals and journals > sum(1 for _ in abandoned(root.private.peek(), names)):
-            return True
+    with roots.use():
+        for root in roots:
+            names = root.private.names()
+            journals = sum(name.startswith(f"{NOTE}.") for name in names)
+            if journals and journals > sum(1 for _ in abandoned(root.private.peek(), names)):
+                return True
     return False
 
 
 def is_moved(path: str, roots: Roots) -> bool:
     """Whether the file of *path* is in a private directory, and may get its name back."""
     root, digest = roots.find(path), digest_of(path)
-    return root is not None and any(
-        entry.digest == digest and entry.state is EntryState.MOVED for entry in root.private.entries()
-    )
+    with roots.use():
+        return root is not None and any(
+            entry.digest == digest and entry.state is EntryState.MOVED for entry in root.private.entries()
+        )
 
 
 def left_of(root: Root, token: int, files: Mapping[str, FileRecord]) -> list[Entry]:

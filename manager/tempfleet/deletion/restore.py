@@ -48,10 +48,8 @@ def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
 
 def files_in_quarantine(roots: Roots) -> Iterator[QuarantinedFile]:
     """Also those whose purge was interrupted."""
-    for root in roots:
-        for entry in root.private.entries():
-            if entry.state not in (EntryState.ASIDE, EntryState.BEGUN):
-                continue
+    for root, entry in _entries(roots):
+        with roots.use():
             state, owner, file = whose(root.private.peek(), entry)
             begun = state is EntryState.BEGUN
             if file is None and begun:
@@ -63,8 +61,16 @@ def files_in_quarantine(roots: Roots) -> Iterator[QuarantinedFile]:
 
 def bytes_in_quarantine(roots: Roots) -> list[int]:
     """The size of each file in quarantine; cheap."""
-    states = (EntryState.ASIDE,)
-    return [entry.size_bytes for root in roots for entry in root.private.entries() if entry.state in states]
+    return [entry.size_bytes for _, entry in _entries(roots) if entry.state is EntryState.ASIDE]
+
+
+def _entries(roots: Roots) -> Iterator[tuple[Root, Entry]]:
+    """What is in quarantine, also what is purged."""
+    states = (EntryState.ASIDE, EntryState.BEGUN)
+    for root in roots:
+        with roots.use():
+            entries = [entry for entry in root.private.entries() if entry.state in states]
+        yield from ((root, entry) for entry in entries)
 
 
 def as_new_file(file: QuarantinedFile, roots: Roots, now_ms: int) -> NewFile | None:
@@ -72,13 +78,14 @@ def as_new_file(file: QuarantinedFile, roots: Roots, now_ms: int) -> NewFile | N
     root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
     if root is None or entry is None:
         return None
-    private, reader = root.private.peek(), roots.system.reader()
-    name = entry.begun_name if file.begun else entry.name
-    try:
-        stat_result = reader.stat(private, name)
-        identity = Identity.of(reader, private, name, stat_result, handles=root.handles)
-    except FileNotFoundError:
-        return None
+    with roots.use():
+        private, reader = root.private.peek(), roots.system.reader()
+        name = entry.begun_name if file.begun else entry.name
+        try:
+            stat_result = reader.stat(private, name)
+            identity = Identity.of(reader, private, name, stat_result, handles=root.handles)
+        except FileNotFoundError:
+            return None
     return NewFile(
         path=file.aside_path,
         ttl_ms=max(file.end_ms - now_ms, 1),
@@ -95,10 +102,11 @@ def is_of(record: FileRecord, file: QuarantinedFile, roots: Roots) -> bool:
     if root is None or entry is None:
         return False
     name = entry.begun_name if file.begun else entry.name
-    try:
-        return compare(record, root, root.private.peek(), name, roots.system.reader()) is SAME
-    except FileNotFoundError:
-        return False
+    with roots.use():
+        try:
+            return compare(record, root, root.private.peek(), name, roots.system.reader()) is SAME
+        except FileNotFoundError:
+            return False
 
 
 def origin_of(aside_path: str) -> str:
@@ -135,9 +143,10 @@ def restore(path: str, roots: Roots) -> QuarantinedFile:
     root = roots.find(path)
     if root is None:
         raise roots.outside(path, action="restored")
-    last = _last_from(path, root)
-    _rename_back(path, last, root, roots)
-    companion.forget(root.private.peek(), last)
+    with roots.use():
+        last = _last_from(path, root)
+        _rename_back(path, last, root, roots)
+        companion.forget(root.private.peek(), last)
     return QuarantinedFile(path, f"{root.private.path}/{last.name}", last.size_bytes)
 
 
@@ -146,8 +155,9 @@ def give_back(file: QuarantinedFile, roots: Roots) -> None:
     root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
     if root is None or entry is None:
         return
-    _rename_back(file.path, entry, root, roots)
-    companion.forget(root.private.peek(), entry)
+    with roots.use():
+        _rename_back(file.path, entry, root, roots)
+        companion.forget(root.private.peek(), entry)
 
 
 def _last_from(path: str, root: Root) -> Entry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, digest_of, in_use
@@ -78,6 +79,8 @@ class Session:
         self._entries: dict[str, dict[str, list[Entry]]] = {}
         self._ahead_ns: int | None = None
         self._working_directories: list[str] | None = None
+        self._using = ExitStack()
+        self._using.enter_context(roots.use())
 
     def parent(self, root: Root, path: str) -> int:
         """The directory that contains *path*; a descriptor that this session closes."""
@@ -195,6 +198,7 @@ class Session:
         for journal in self._journals.values():
             journal.close(keep=self.inside > 0)
         self._journals.clear()
+        self._using.close()
 
     def _close_parents(self) -> None:
         for fd in self._parents.values():

@@ -169,12 +169,13 @@ def undo_creation(roots: Roots, name: str) -> None:
     Raises:
         OSError: it is there, and cannot be removed.
     """
-    try:
-        os.unlink(name, dir_fd=roots.base.fd)
-    except FileNotFoundError:
-        pass
-    except (IsADirectoryError, PermissionError):  # what unlink returns for a directory: Linux, macOS
-        os.rmdir(name, dir_fd=roots.base.fd)
-    except OSError as exc:
-        if exc.errno != errno.ENAMETOOLONG:  # then it was never there
-            raise
+    with roots.use():
+        try:
+            os.unlink(name, dir_fd=roots.base.fd)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError):  # what unlink returns for a directory: Linux, macOS
+            os.rmdir(name, dir_fd=roots.base.fd)
+        except OSError as exc:
+            if exc.errno != errno.ENAMETOOLONG:  # then it was never there
+                raise

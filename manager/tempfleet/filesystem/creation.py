@@ -37,30 +37,32 @@ def create_directory(roots: Roots, name: str, *, mode: int) -> None:
 
 def create_identified_file(roots: Roots, name: str, *, mode: int) -> tuple[int, str]:
     """As ``create_file``; also returns the identity, NO_IDENTITY if the name is proof enough."""
-    if not roots.base.is_foreign:
-        return create_file(roots, name, mode=mode), NO_IDENTITY
-    private = roots.base.private.open()
-    fd = _create_file(private, name, mode)
-    try:
-        return fd, _move_out(roots, private, name, directory=False)
-    except BaseException:
-        os.close(fd)
-        os.unlink(name, dir_fd=private)
-        raise
+    with roots.use():
+        if not roots.base.is_foreign:
+            return create_file(roots, name, mode=mode), NO_IDENTITY
+        private = roots.base.private.open()
+        fd = _create_file(private, name, mode)
+        try:
+            return fd, _move_out(roots, private, name, directory=False)
+        except BaseException:
+            os.close(fd)
+            os.unlink(name, dir_fd=private)
+            raise
 
 
 def create_identified_directory(roots: Roots, name: str, *, mode: int) -> str:
     """As ``create_directory``; returns the identity. A clean-up by root needs it in every case."""
-    if not roots.base.is_foreign:
-        create_directory(roots, name, mode=mode)
-        return _identity_of(roots, roots.base.fd, name)
-    private = roots.base.private.open()
-    os.mkdir(name, mode, dir_fd=private)
-    try:
-        return _move_out(roots, private, name, directory=True)
-    except BaseException:
-        os.rmdir(name, dir_fd=private)
-        raise
+    with roots.use():
+        if not roots.base.is_foreign:
+            create_directory(roots, name, mode=mode)
+            return _identity_of(roots, roots.base.fd, name)
+        private = roots.base.private.open()
+        os.mkdir(name, mode, dir_fd=private)
+        try:
+            return _move_out(roots, private, name, directory=True)
+        except BaseException:
+            os.rmdir(name, dir_fd=private)
+            raise
 
 
 def _create_file(directory: int, name: str, mode: int) -> int:

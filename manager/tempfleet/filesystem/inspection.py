@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from ..errors import FileMissing, UnsafePath, VolumeUnavailable
@@ -68,21 +69,24 @@ def inspect(
     """
     root = _root_of(path, roots, confined)
     try:
-        fd, name = _parent_of(path, root, roots)
-        try:
+        with _parent_of(path, root, roots) as (fd, name):
             status, identity = _look_at(path, root, roots, fd, name, older_than_ms, uid, directory=directory)
-        finally:
-            os.close(fd)
     except OSError as exc:
         raise _as_path_error(path, exc) from None
     size, flags = (0, Flag.DIRECTORY.value) if directory else (status.size, "")
     return NewFile(path, ttl_ms, size, identity, flags, status.uid, tags=tuple(tags), age_ms=age_ms)
 
 
-def _parent_of(path: str, root: Root, roots: Roots) -> tuple[int, str]:
-    """The descriptor of the directory that *path* is in, and the name there."""
+@contextmanager
+def _parent_of(path: str, root: Root, roots: Roots) -> Iterator[tuple[int, str]]:
+    """The descriptor of the directory that *path* is in, open in the block, and the name there."""
     parent, name = os.path.split(path[len(root.prefix) :])
-    return roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS), name
+    with roots.use():
+        fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
 
 
 def _look_at(
@@ -126,6 +130,7 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
                 f"the root of {printable(path)} is not available", base_dir=path, reason=reason
             )
         raise roots.outside(path)
+    roots.check_open()
     if reason := root.moved():
         raise VolumeUnavailable(
             f"{printable(root.path)} is not the directory that was opened", base_dir=root.path, reason=reason

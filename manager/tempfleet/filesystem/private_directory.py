@@ -34,6 +34,7 @@ import stat
 from enum import Enum
 from typing import NamedTuple
 
+from ..logs import logger, printable
 from .paths import private_name
 from .stat import ENCODING
 from .syscalls import DIRECTORY_FLAGS
@@ -108,6 +109,7 @@ class PrivateDirectory:
         self._parent_fd = parent_fd
         self._prefix = prefix
         self._opened: dict[str, tuple[int, str]] = {}  # one entry or none; setdefault and pop are atomic
+        self._is_prepared = False
         self._removed: list[int] = []  # other threads may still use them
 
     @property
@@ -126,6 +128,19 @@ class PrivateDirectory:
             OSError: EACCES if the root is not writable, EEXIST if strangers have taken all ten names.
         """
         return self._open(create=True)
+
+    def prepare(self) -> None:
+        """
+        Create the directory while there is room: a disk without a free block or inode has none. The first call does it;
+        if that fails, the deletions report the reason.
+        """
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        try:
+            self.open()
+        except OSError as exc:
+            logger.debug("No private directory under %s: %s", printable(self._prefix), exc)
 
     def peek(self) -> int:
         """Returns the descriptor, or -1 if the directory is missing; changes nothing."""

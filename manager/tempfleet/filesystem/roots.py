@@ -24,6 +24,7 @@ from .paths import WHY, unsafe
 from .private_directory import PrivateDirectory
 from .root_rules import is_shared, refuse_foreign_links, refuse_foreign_owner, refuse_wide
 from .syscalls import DIRECTORY_FLAGS, System
+from .users import Shared
 
 BASE_MODE = 0o700
 
@@ -76,11 +77,12 @@ class Root:
         return "" if (status.st_dev, status.st_ino) == (self.device, self.ino) else "replaced"
 
 
-class Roots:
+class Roots(Shared):
     """
     The roots of one volume: its base directory and the other directories that the settings allow.
 
-    Usable after a fork, and by several threads. ``close`` may be called twice.
+    Usable after a fork, and by several threads. ``close`` may be called twice, and while other threads use the roots:
+    the descriptors are closed when the last user has left (see ``use``).
 
     Attributes:
         unavailable: path -> reason, of the allowed roots that this host does not have. This is not an error: their
@@ -91,6 +93,7 @@ class Roots:
     def __init__(
         self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings, system: System
     ) -> None:
+        super().__init__()
         self.base = base
         self.unavailable = unavailable
         self.elsewhere = NOTHING_ELSEWHERE
@@ -128,7 +131,7 @@ class Roots:
         others: list[Root] = []
         try:
             unavailable = _open_others(system, base, others, settings)
-        except SettingsError:
+        except BaseException:
             for root in (base, *others):
                 os.close(root.fd)
             raise
@@ -200,18 +203,23 @@ class Roots:
 
     def is_in_memory(self) -> bool:
         """Whether a reboot removes the base directory."""
-        return self.system.is_in_memory(self.base.fd)
+        with self.use():
+            return self.system.is_in_memory(self.base.fd)
 
-    def close(self) -> None:
+    @property
+    def name(self) -> str:
+        return self.base.path
+
+    def close_now(self) -> None:
         for root in self._all:
             root.private.close()
-            if root.fd >= 0:
-                os.close(root.fd)
-                root.fd = -1
+            fd, root.fd = root.fd, -1
+            if fd >= 0:
+                os.close(fd)
 
     def __del__(self) -> None:
         """Descriptors are closed even if a manager was dropped without ``close``."""
-        self.close()
+        self.close_now()
 
     def __enter__(self) -> Roots:
         return self

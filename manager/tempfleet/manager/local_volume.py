@@ -150,6 +150,6 @@ class LocalVolume:
         """
         self.cleaner.check_volume()
 
-    def close(self) -> None:
-        """Close the directories."""
-        self.roots.close()
+    def close(self, then: Callable[[], object] | None = None) -> None:
+        """Close the directories when nothing uses them any more, and call *then* after that."""
+        self.roots.close(then)

@@ -754,10 +754,11 @@ class TempFileManager:
             self._delete_own(own)
 
     def close(self) -> None:
-        """Close connections and directories; the files stay registered."""
-        if self._own_client is None:
-            self.store.client.close()
-        self.local_volume.close()
+        """
+        Close connections and directories; the files stay registered. Every later call raises ManagerClosed. A clean-up
+        of another thread stops after the file at hand, hands the rest back, and raises it too.
+        """
+        self.local_volume.close(self._disconnect)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._own_client is not None:
@@ -824,6 +825,11 @@ class TempFileManager:
         if self.settings.clear_on_shutdown:
             self._registrar.until_exit = OwnFiles()
             at_end(self, TempFileManager._delete_at_exit)
+
+    def _disconnect(self) -> None:
+        self.store.close()
+        if self._own_client is None:
+            self.store.client.close()
 
     def _clean_first(self) -> None:
         """Delete the expired files. A start does not fail, because the next clean-up does the same."""

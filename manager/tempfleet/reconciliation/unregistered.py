@@ -64,7 +64,8 @@ def uid_of(owner: str | int | None, roots: Roots) -> int | None:
         InvalidOwner: no user has that name, or the uid is negative.
     """
     if owner is None:
-        return os.geteuid() or os.fstat(roots.base.fd).st_uid
+        with roots.use():
+            return os.geteuid() or os.fstat(roots.base.fd).st_uid
     if owner == ANY_OWNER:
         return None
     try:
@@ -142,7 +143,8 @@ class UnregisteredFiles:
 
     def _entries(self, directory: str) -> Iterator[UnregisteredFile]:
         base = self.roots.base
-        fd = self.roots.system.open_beneath(base.fd, directory[len(base.prefix) :] or ".", _OPEN)
+        with self.roots.use():
+            fd = self.roots.system.open_beneath(base.fd, directory[len(base.prefix) :] or ".", _OPEN)
         try:
             with os.scandir(fd) as entries:
                 for entry in entries:

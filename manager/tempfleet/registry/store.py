@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import redis
 from redis.client import Pipeline
 
-from ..errors import EvictingRedis, RegistryError, RegistryUnavailable
+from ..errors import EvictingRedis, ManagerClosed, RegistryError, RegistryUnavailable
 from ..logs import logger
 from ..settings import MAX_BATCH
 from . import scripts
@@ -49,6 +49,7 @@ class Store:
         self.clock = clock
         self.fleet_keys = {name: fleet_key(namespace, name) for name in FLEET_KEYS}
         self._trips = threading.local()
+        self._is_closed = False
 
     def run(
         self,
@@ -121,6 +122,10 @@ class Store:
         """Count the round trips that another thread made for the calling one."""
         self._trips.count = self.round_trips + count
 
+    def close(self) -> None:
+        """Refuse every later call. The client stays open."""
+        self._is_closed = True
+
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
         """
         Returns *command*'s reply. Repeats it once if the connection was dead or the server accepts no writes, and
@@ -129,6 +134,8 @@ class Store:
         Args:
             repeat: False for a command that must not run twice; it may run if the connection was dead.
         """
+        if self._is_closed:
+            raise ManagerClosed
         self.count_round_trips(1)
         try:
             try:
