@@ -29,7 +29,8 @@ from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.pulse import Sweep
 from tempfleet.registry.store import Store
 from tempfleet.settings.settings import variables
 from tempfleet.testing import FakeClock

@@ -13,7 +13,7 @@ import redis
 
 from support import console, console_env, python, snapshot
 from tempfleet import TempFileManager
-from tempfleet.diagnostics.disk_checks import percentage
+from tempfleet.diagnostics.disk_problems import percentage
 from tempfleet.diagnostics.doctor import diagnose
 from tempfleet.diagnostics.finding import Finding, Level
 from tempfleet.diagnostics.open_files import processes_using
@@ -23,6 +23,7 @@ from tempfleet.records import NewFile
 from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import DISK, FULL
+from tempfleet.registry.stats import PASSES
 from tempfleet.registry.values import Nack
 from tempfleet.testing import FakeClock
 
@@ -47,8 +48,9 @@ def failed(manager: TempFileManager, clock: FakeClock, **how: object) -> None:
     manager.registry.nack(claim.token, [Nack(item.path, reason="EPERM", **how) for item in claim.records])  # type: ignore[arg-type]
 
 
-def test_a_check_without_a_problem_needs_no_remedy(manager: TempFileManager) -> None:
+def test_a_check_without_a_problem_needs_no_remedy(manager: TempFileManager, fleet: Fleet) -> None:
     registered(manager, "a")
+    fleet.heartbeat("web-1")
     by_check = {finding.check: finding for finding in manager.examine()}
     assert {"permissions", "disk space", "registry", "balance", "leases", "hosts", "failures"} <= set(
         by_check
@@ -194,11 +196,17 @@ def test_a_silent_host_is_reported_with_the_files_that_wait_there(
 def test_files_of_a_host_that_no_worker_ever_served_are_reported(
     manager: TempFileManager, make_manager: MakeManager, fleet: Fleet
 ) -> None:
-    make_manager(host="typo-host").registry.register([NewFile("/base/x", 1000)])
-    assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "there is no fleet yet"
+    other = make_manager(host="typo-host")
+    other.registry.register([NewFile("/base/x", 1000)])
+    (finding,) = findings(manager, "hosts")
+    assert (finding.level, "No worker has ever run" in finding.said) == (Level.WARNING, True)
+    other.registry.observe({PASSES: 1})
+    assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK], "a program cleans there"
     fleet.heartbeat("web-2")
     (finding,) = findings(manager, "hosts")
-    assert "No worker of host typo-host is live (live: web-2), and none has ever run" in finding.said
+    assert finding.said == (
+        "No worker of host typo-host is live (live: web-2), and none is known; 1 file is registered for it"
+    )
 
 
 def test_a_missing_base_directory_is_an_error_only_if_it_has_registered_files(

@@ -26,6 +26,7 @@ MakeManager = Callable[..., TempFileManager]
 def test_a_volume_without_problems_is_healthy_and_reports_its_counts(
     manager: TempFileManager, base_dir: Path, clock: FakeClock
 ) -> None:
+    Fleet(manager.store).heartbeat("web-1")
     with manager.create(ttl=10) as file:
         file.write(b"1234")
         clock.advance(10)
@@ -116,6 +117,7 @@ def test_a_jump_of_the_clock_is_degraded_until_it_is_accepted(manager: TempFileM
 
 def test_files_that_stay_overdue_are_degraded(make_manager: MakeManager, clock: FakeClock) -> None:
     manager = make_manager(timer_interval_seconds=10)
+    manager.cleanup()
     manager.create(ttl=1).close()
     clock.advance(31)
     assert manager.health_check()["status"] == "healthy"

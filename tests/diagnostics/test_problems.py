@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import redis
 
-from tempfleet import TempFileManager
-from tempfleet.diagnostics.problems import Problem
+from tempfleet import TempFileManager, Volume
+from tempfleet.diagnostics.disk_problems import disk_problems
+from tempfleet.diagnostics.finding import Level
+from tempfleet.diagnostics.problem import Problem
+from tempfleet.diagnostics.problems import KEEPING
+from tempfleet.manager import serving
 from tempfleet.monitoring.snapshot import take_snapshot
 from tempfleet.records import NewFile
 from tempfleet.registry.clock import FleetClock
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import NOT_SERVED
+from tempfleet.registry.pulse import Sweep
 from tempfleet.testing import FakeClock
 
+MakeManager = Callable[..., TempFileManager]
 Cause = Callable[[TempFileManager, FakeClock], None]
 
 
@@ -41,6 +49,7 @@ def other_host(manager: TempFileManager, clock: FakeClock) -> None:
 
 
 def overdue(manager: TempFileManager, clock: FakeClock) -> None:
+    manager.cleanup()
     file_registered(manager)
     clock.advance(200)
 
@@ -48,6 +57,24 @@ def overdue(manager: TempFileManager, clock: FakeClock) -> None:
 def not_served(manager: TempFileManager, clock: FakeClock) -> None:
     file_registered(manager)
     manager.registry.set_meta(NOT_SERVED, "outside-roots")
+
+
+def nobody(manager: TempFileManager, clock: FakeClock) -> None:
+    file_registered(manager)
+    clock.advance(2)
+
+
+def never_swept(manager: TempFileManager, clock: FakeClock) -> None:
+    file_registered(manager, 10_000_000)
+    fleet = Fleet(manager.store)
+    fleet.heartbeat("web-1")
+    clock.advance(901)
+    fleet.heartbeat("web-1")
+
+
+def full_disk(manager: TempFileManager, clock: FakeClock) -> None:
+    full = SimpleNamespace(f_bavail=1, f_blocks=100, f_favail=1, f_files=1000)
+    os.fstatvfs = os.statvfs = lambda _of: full  # type: ignore[assignment]
 
 
 def no_sweep(manager: TempFileManager, clock: FakeClock) -> None:
@@ -79,6 +106,9 @@ def thrown_away(manager: TempFileManager, clock: FakeClock) -> None:
 
 
 CAUSES: dict[str, tuple[str, Cause]] = {
+    "no worker ever": ("no-worker", nobody),
+    "never swept": ("never-swept", never_swept),
+    "disk without room": ("disk-full", full_disk),
     "silent host": ("silent-host", silent),
     "silent host without a due file": ("silent-host", silent_but_not_due),
     "host without a worker": ("no-worker", other_host),
@@ -92,20 +122,38 @@ CAUSES: dict[str, tuple[str, Cause]] = {
 
 
 def page_problems(manager: TempFileManager) -> list[Problem]:
-    return [*take_snapshot(Fleet(manager.store), manager.settings, missing_roots={}).problems]
+    """What the page shows, as monitoring.assembly builds it."""
+    snapshot = take_snapshot(
+        Fleet(manager.store),
+        manager.settings,
+        disk_problems=disk_problems(manager.roots, manager.roots.check()),
+    )
+    return [*snapshot.problems]
+
+
+def explained(manager: TempFileManager) -> str:
+    return str(manager.explain(f"{manager.base_dir}/x"))
 
 
 @pytest.mark.parametrize("name", CAUSES)
 def test_health_doctor_and_the_page_tell_the_same_problem_with_the_same_remedy(
-    name: str, manager: TempFileManager, clock: FakeClock, redis_client: redis.Redis
+    name: str, manager: TempFileManager, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # full_disk replaces them; restored after the test
+    monkeypatch.setattr(os, "fstatvfs", os.fstatvfs)
+    monkeypatch.setattr(os, "statvfs", os.statvfs)
     code, cause = CAUSES[name]
     cause(manager, clock)
-    (in_health,) = [problem for problem in manager.health_check()["problems"] if problem["code"] == code]
+    health = manager.health_check()
+    in_health = next(problem for problem in health["problems"] if problem["code"] == code)
     text, todo = in_health["text"], in_health["todo"]
-    assert text and todo.endswith((".", "?", "ls."))
+    assert health["status"] == "degraded"
+    assert text and todo
     assert (text, todo) in [(problem.text, problem.todo) for problem in page_problems(manager)]
-    assert (text, todo) in [(finding.said, finding.todo) for finding in manager.examine()]
+    findings = [finding for finding in manager.examine() if (finding.said, finding.todo) == (text, todo)]
+    assert findings and Level.OK not in {finding.level for finding in findings}
+    if code in KEEPING:
+        assert f"{text}. {todo}" in explained(manager)
 
 
 def thrown_away_problem(manager: TempFileManager) -> str:
@@ -133,3 +181,102 @@ def test_messages_that_were_thrown_away_are_shown_for_a_day_with_their_reasons(
 def test_a_message_for_a_file_that_is_gone_is_no_problem(manager: TempFileManager) -> None:
     Fleet(manager.store).record_rejected({"FileMissing": 1, "NotRegistered": 1, "AlreadyClaimed": 1})
     assert thrown_away_problem(manager) == ""
+
+
+def test_that_nobody_will_delete_is_told_before_the_first_file_is_due(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    file_registered(manager, 3_600_000)
+    health = manager.health_check()
+    (note,) = health["notes"]
+    assert "No worker has ever run and no program has cleaned up" in note and "celery" in note
+    assert health["status"] == "healthy", "a program may still clean up by itself"
+    assert note in map(str, page_problems(manager))
+    assert note in explained(manager)
+    (finding,) = [finding for finding in manager.examine() if finding.check == "hosts"]
+    assert (finding.level, f"{finding.said}. {finding.todo}") == (Level.WARNING, note)
+    manager.cleanup()
+    assert "notes" not in manager.health_check(), "this program cleans"
+
+
+def test_a_worker_that_has_run_a_short_time_needs_no_sweep_yet(
+    manager: TempFileManager, clock: FakeClock
+) -> None:
+    fleet = Fleet(manager.store)
+    fleet.heartbeat("web-1")
+    clock.advance(899)
+    fleet.heartbeat("web-1")
+    assert (fleet.pulse().swept_ms, fleet.sweeps()[1]) == (None, [])
+    assert "problems" not in manager.health_check()
+    fleet.record_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
+    clock.advance(899)
+    fleet.heartbeat("web-1")
+    assert "problems" not in manager.health_check()
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Without that of fakeredis, which has no INFO."""
+    texts = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    return [text for text in texts if "Cannot read the maxmemory-policy" not in text]
+
+
+@pytest.mark.parametrize("how", ["create", "register", "register_many"])
+def test_a_program_with_a_host_name_that_no_worker_has_is_warned_once(
+    how: str, make_manager: MakeManager, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    managers = [make_manager(host=f"typo-{how}") for _ in range(2)]
+    Fleet(managers[0].store).heartbeat("web-1")
+    for manager in managers:
+        path = Path(manager.base_dir) / "x"
+        path.touch()
+        for _ in range(2):
+            if how == "create":
+                manager.create().close()
+            elif how == "register":
+                manager.register(path)
+            else:
+                manager.register_many([path])
+    (warning,) = warnings_of(caplog)
+    assert f"No worker of host typo-{how} is live (live: web-1)" in warning
+    assert "TEMP_FILE_HOST" in warning
+    serving._warned.clear()
+
+
+def test_a_program_whose_host_has_a_worker_or_without_a_fleet_is_not_warned(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_manager(host="alone").create().close()
+    fleet = Fleet(make_manager().store)
+    fleet.heartbeat("web-1")
+    make_manager().create().close()
+    assert warnings_of(caplog) == []
+
+
+def test_the_warning_costs_no_round_trip_at_the_start(make_manager: MakeManager) -> None:
+    manager = make_manager(host="somebody")
+    Fleet(manager.store).heartbeat("web-1")
+    before = manager.store.round_trips
+    manager.create().close()
+    first = manager.store.round_trips - before
+    other = make_manager(host="web-1")
+    before = other.store.round_trips
+    other.create().close()
+    assert first == other.store.round_trips - before
+    serving._warned.clear()
+
+
+@pytest.mark.parametrize("volumes", [1, 40])
+def test_the_list_costs_the_same_round_trips_whatever_the_number_of_volumes(
+    volumes: int, make_manager: MakeManager, tmp_path: Path
+) -> None:
+    manager = make_manager()
+    for i in range(volumes):
+        Fleet(manager.store).registry(Volume(f"host-{i}", "/base")).register([NewFile("/base/x", 1000)])
+    file_registered(manager)
+    _ = manager.registry
+    before = manager.store.round_trips
+    manager.health_check()
+    assert manager.store.round_trips - before == 3
+    before = manager.store.round_trips
+    take_snapshot(Fleet(manager.store), manager.settings)
+    assert manager.store.round_trips - before == 6

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -18,7 +19,8 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
 from tempfleet.records import NewFile
 from tempfleet.registry.connection import connect
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.pulse import Sweep
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
 from tempfleet.registry.values import Nack
@@ -243,3 +245,24 @@ def test_the_work_of_a_killed_process_that_was_never_scraped_is_counted(
     assert values["temp_file_cleanup_duration_seconds_count"] == 1
     assert values["temp_file_redis_round_trips_total"] >= 3
     assert values["tempfleet_redis_memory_used_bytes"] > 0
+
+
+def test_files_of_a_host_that_no_worker_has_are_shown_by_live_hosts(fleet: Fleet) -> None:
+    fleet.heartbeat("web-1")
+    fleet.registry(Volume("typo", "/base")).register(files("a", "b"))
+    values = samples(FleetCollector(fleet, host="web-1"), labels=("host", "volume"))
+    assert values["tempfleet_unknown_host_files typo /base"] == 2
+    assert "temp_files_active typo /base" not in values
+    fleet.heartbeat("typo")
+    assert "tempfleet_unknown_host_files typo /base" not in samples(
+        FleetCollector(fleet, host="web-1"), labels=("host", "volume")
+    )
+
+
+def test_the_free_share_of_the_fullest_disk_is_shown(
+    manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = FleetCollector(Fleet(manager.store), host="web-1", own=manager.volume, roots=manager.roots)
+    full = SimpleNamespace(f_bavail=50, f_blocks=100, f_favail=1, f_files=100)
+    monkeypatch.setattr("os.fstatvfs", lambda _fd: full)
+    assert samples(own)["temp_file_disk_free_ratio"] == 0.01

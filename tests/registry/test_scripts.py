@@ -24,7 +24,16 @@ NEVER = {
     "HVALS",
     "SMEMBERS",
 }
-FIRST_ADDS = {"amend", "register", "renew", "observe", "record_rejected", "take_over", "upgrade"}
+FIRST_ADDS = {
+    "amend",
+    "expect_sweeps",
+    "register",
+    "renew",
+    "observe",
+    "record_rejected",
+    "take_over",
+    "upgrade",
+}
 """Scripts whose first write adds data, so that Redis at maxmemory refuses the whole call."""
 CHECKS = {"schema", "disk"}
 """Shared parts that only check their arguments: a script names them without using a name of theirs."""

@@ -88,7 +88,7 @@ class Cleaner:
                 is_empty = not batch.claim.records
 
         self.check_volume()
-        return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap())
+        return self._clean(batches(), budget_seconds, stop, progress, recovered=self._reap(), is_pass=True)
 
     def clean_paths(
         self,
@@ -254,6 +254,7 @@ class Cleaner:
         progress: Progress | None,
         *,
         recovered: int,
+        is_pass: bool = False,
     ) -> CleanupReport:
         seconds = None if budget_seconds is None else budget_seconds * self._patience
         began, cut_offs, budget = time.monotonic(), self.promises.cut_offs, Budget(seconds, stop)
@@ -266,7 +267,8 @@ class Cleaner:
         self._patience = self._patience * 2 if self.promises.cut_offs > cut_offs else 1
         report.seconds = time.monotonic() - began
         self.clock.save(create=True)
-        report.record(self.registry, round_trips=self.registry.store.round_trips - round_trips)
+        round_trips = self.registry.store.round_trips - round_trips
+        report.record(self.registry, round_trips=round_trips, is_pass=is_pass)
         self.hooks.publish()
         return report
 

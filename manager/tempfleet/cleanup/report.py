@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ..errors import RegistryFull
 from ..logs import logger
 from ..records import KEPT, Deletion, FileRecord, Outcome
-from ..registry import Registry
+from ..registry import PASSES, Registry
 
 
 @dataclass(slots=True)
@@ -57,9 +57,9 @@ class CleanupReport:
             self.counts[deletion.outcome] += 1
             self.freed_bytes += deletion.freed_bytes
 
-    def record(self, registry: Registry, *, round_trips: int) -> None:
-        """Count the clean-up in *registry*, and log it."""
-        totals = {"cleanups": 1, "round_trips": round_trips}
+    def record(self, registry: Registry, *, round_trips: int, is_pass: bool) -> None:
+        """Count the clean-up in *registry*, and log it. *is_pass*: it looked for due files."""
+        totals = {"cleanups": 1, "round_trips": round_trips} | ({PASSES: 1} if is_pass else {})
         try:
             registry.observe(totals, histogram="duration", seconds=self.seconds)
         except RegistryFull as exc:

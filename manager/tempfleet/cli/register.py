@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import click
 
-from ..diagnostics import facts_of, problems_of
+from ..diagnostics import NO_WORKER_YET, facts_of, problems_of
 from ..errors import BatchError, UnsafePath
 from ..filesystem import normalise
 from ..formatting import duration
@@ -77,7 +77,7 @@ def _warn_if_no_host_serves(console: Console) -> None:
     manager = console.manager
     facts = facts_of(manager.settings, console.fleet.pulse(), {manager.volume: manager.stats()})
     for problem in problems_of(facts):
-        if problem.check == "hosts":
+        if problem.check == "hosts" and problem.code != NO_WORKER_YET:
             console.warn(str(problem))
 
 

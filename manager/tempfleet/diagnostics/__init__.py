@@ -2,6 +2,7 @@
 What is wrong, and what to do about it.
 
     problems        the one list of what can be wrong with a fleet, each with its remedy; the others show it
+    disk_problems   those that only a process with the disk can measure
     health          whether it works, in a few round trips, for probes
     doctor          every check, with a remedy for each finding
     clock           what a jump of Redis's clock does
@@ -16,17 +17,19 @@ Does not: change anything.
 
 from .clock import clock_problem
 from .configuration import DEFAULT, explain_settings
+from .disk_problems import disk_problems, free_share
 from .doctor import diagnose
 from .explanation import Explanation
 from .finding import Finding, Level
 from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check
-from .problems import NEARLY_FULL, Problem, facts_of, problems_of
+from .problem import Problem
+from .problems import NO_WORKER_YET, facts_of, keeping, problems_of, unknown_host
 
 __all__ = [
     "DEFAULT",
     "DEGRADED",
     "HEALTHY",
-    "NEARLY_FULL",
+    "NO_WORKER_YET",
     "UNHEALTHY",
     "Explanation",
     "Finding",
@@ -34,8 +37,12 @@ __all__ = [
     "Problem",
     "clock_problem",
     "diagnose",
+    "disk_problems",
     "explain_settings",
     "facts_of",
+    "free_share",
     "health_check",
+    "keeping",
     "problems_of",
+    "unknown_host",
 ]

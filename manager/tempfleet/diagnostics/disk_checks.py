@@ -16,10 +16,8 @@ from ..logs import printable
 from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disks, uid_of
 from ..registry import DISK, Registry, VolumeStats
 from ..settings import Settings
-from .finding import Finding, Level
-
-SCARCE, EXHAUSTED = 0.10, 0.02
-"""Below these free shares of a file system, or of Redis's memory, there is a warning or an error."""
+from .disk_problems import free_amounts
+from .finding import Finding
 
 
 def check_missing_directory(base_dir: str, stats: VolumeStats) -> Finding:
@@ -75,26 +73,8 @@ def check_free_space(root: str) -> Iterator[Finding]:
         status = os.statvfs(root)
     except OSError:
         return  # check_permissions reports it
-    amounts = {
-        "disk space": (
-            status.f_bavail,
-            status.f_blocks,
-            "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower TEMP_FILE_MAX_BYTES or TEMP_FILE_MAX_AGE.",
-        ),
-        "inodes": (
-            status.f_favail,
-            status.f_files,
-            "Clean up, set TEMP_FILE_EVICT_ABOVE, or lower MAX_TEMP_FILES or TEMP_FILE_MAX_AGE.",
-        ),
-    }
-    for check, (free, total, todo) in amounts.items():
-        if total:  # 0 if the file system does not count inodes
-            yield percentage(check, free / total, f"of the file system of {printable(root)}", todo)
-
-
-def percentage(check: str, share: float, of: str, todo: str) -> Finding:
-    level = Level.ERROR if share < EXHAUSTED else Level.WARNING if share < SCARCE else Level.OK
-    return Finding(check, level, f"{max(share, 0):.0%} {of} is free", todo if level is not Level.OK else "")
+    for amount in free_amounts(status):
+        yield amount.finding(root)
 
 
 def _check_private_directories(registry: Registry, roots: Roots) -> Iterator[Finding]:

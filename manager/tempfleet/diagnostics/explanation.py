@@ -15,6 +15,7 @@ from ..formatting import counted, duration
 from ..logs import printable
 from ..plugins import FAILED, VETO
 from ..records import Deletion, FileRecord, Keeper, Outcome, State
+from .problem import Problem
 
 MOST_HOLDS = 20
 """The holds of a file that are listed one by one."""
@@ -77,6 +78,7 @@ class Explanation:
         aside_records: their records, in the same order; None if a record is lost.
         keepers: the holds of *path*, sorted by name.
         is_paused: no expired file is deleted now, because of Redis's clock or data.
+        problems: what keeps the expired files of this volume, for example that no worker runs.
     """
 
     path: str
@@ -87,6 +89,7 @@ class Explanation:
     aside_records: Sequence[FileRecord | None] = ()
     keepers: Sequence[Keeper] = ()
     is_paused: bool = False
+    problems: Sequence[Problem] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -109,6 +112,8 @@ class Explanation:
                 )
             for reason in dict.fromkeys((verdict.reason, record.last_error)):
                 sentences += [todo] if (todo := meaning_of(reason).todo) else []
+            if record.state is not State.DEAD:
+                sentences += map(str, self.problems)
         return sentences + self._quarantine_sentences()
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,6 +131,7 @@ class Explanation:
             },
             "quarantined": [file.aside_path for file in self.aside],
             "holds": [keeper.as_dict() for keeper in self.keepers],
+            "problems": [problem.as_dict() for problem in self.problems],
         }
 
     def _describe_state(self, record: FileRecord) -> str:

@@ -14,11 +14,12 @@ from ..deletion import stranded
 from ..errors import TempfleetError
 from ..filesystem import Roots
 from ..formatting import counted
-from ..logs import printable
 from ..reconciliation import confirm_disks
 from ..registry import Fleet, Memory, Registry, VolumeStats
 from ..settings import Settings
-from .problems import DISK_FULL, Problem, error, facts_of, problems_of, warning
+from .disk_problems import disk_problems
+from .problem import Problem, warning
+from .problems import NO_WORKER_YET, NOTHING_TO_EVICT, facts_of, problems_of
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 
@@ -28,8 +29,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     Check whether the volume works. Problems are returned, never raised.
 
     ``status`` is healthy, degraded (it works, but a person should look at ``warnings``) or unhealthy (it does not work:
-    ``error``). ``problems`` are the warnings in parts, each with its code and remedy. ``notes`` need no action: they
-    are about totals that never fall.
+    ``error``). ``problems`` are the warnings in parts, each with its code and remedy. ``notes`` do not degrade
+    it: totals that never fall, and files that wait for a worker that has never run.
     """
     report: dict[str, Any] = {
         "status": HEALTHY,
@@ -47,6 +48,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
     except TempfleetError as exc:
         report.update(status=UNHEALTHY, error=str(exc))
         return report
+    notes = [str(problem) for problem in problems if problem.code == NO_WORKER_YET]
+    problems = [problem for problem in problems if problem.code != NO_WORKER_YET]
     report.update(active_files=stats.active, due=stats.due, dead=stats.dead, bytes=stats.bytes)
     if problems:
         warnings = [str(problem) for problem in problems]
@@ -54,8 +57,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         report.update(status=DEGRADED, warning="; ".join(warnings), warnings=warnings, problems=parts)
     if replaced := stats.total("replaced"):
         names = counted(replaced, "name was", "names were")
-        report["notes"] = [f"{names} re-used for other files, which were kept"]
-    return report
+        notes.append(f"{names} re-used for other files, which were kept")
+    return report | ({"notes": notes} if notes else {})
 
 
 def _examine(
@@ -66,19 +69,12 @@ def _examine(
     confirm_disks(stats, roots)
     missing = {**missing, **roots.check()}
     pulse = Fleet(registry.store, live_seconds=settings.host_live_seconds).pulse()
-    facts = facts_of(settings, pulse, {registry.volume: stats}, memory=memory, missing_roots=missing)
-    # Whether the disk is full is measured here; the registry knows it only from the last eviction.
-    problems = [problem for problem in problems_of(facts) if problem.code != DISK_FULL]
-    problems += _rights(roots)
+    facts = facts_of(settings, pulse, {registry.volume: stats}, memory=memory)
+    problems = [problem for problem in problems_of(facts) if problem.code != NOTHING_TO_EVICT]
+    problems += disk_problems(roots, missing)
     problems += _capacity(registry, roots, stats, settings)
     problems += _private(registry, roots)
     return stats, problems
-
-
-def _rights(roots: Roots) -> Iterator[Problem]:
-    if why := roots.no_rights():
-        text = f"Nothing can be deleted in {printable(roots.base.path)}: {why}; run as its owner"
-        yield error("no-rights", "permissions", text)
 
 
 def _private(registry: Registry, roots: Roots) -> Iterator[Problem]:
@@ -93,4 +89,4 @@ def _capacity(registry: Registry, roots: Roots, stats: VolumeStats, settings: Se
     for text in quota_warnings(registry, stats, settings):
         yield warning("over-limit", "limits", text)
     for text in eviction_warnings(roots, settings, stats):
-        yield warning(DISK_FULL, "eviction", text)
+        yield warning(NOTHING_TO_EVICT, "eviction", text)

@@ -9,58 +9,27 @@ round trip.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ..formatting import counted, duration, size
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
-from ..registry import FULL, Host, Memory, Pulse, Volume, VolumeStats
+from ..registry import FULL, PASSES, Fleet, Host, Memory, Pulse, Registry, Volume, VolumeStats
 from ..settings import Settings
 from .clock import clock_problem
-from .finding import Finding, Level
+from .problem import Problem, error, warning
 from .thrown_away import thrown_away
 
 NEARLY_FULL = 0.85
 """Above this share of Redis's maxmemory there is a problem; the alert TempfleetRedisNearlyFull has the same."""
-DISK_FULL = "disk-full"
-"""The code of a problem that a process with the disk measures by itself."""
+NO_WORKER_YET = "no-worker-yet"
+"""Among the notes of health, because a program may still clean up by itself."""
+KEEPING = frozenset({NO_WORKER_YET, "no-worker", "silent-host", "not-served", "clock"})
+"""These keep expired files; explain shows them."""
+NOTHING_TO_EVICT = "nothing-to-evict"
+"""The code of a problem that health measures instead: the registry knows it from the last eviction."""
 INTERVALS = 3
 """A sweep or a deletion that is late by so many intervals is a problem."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """
-    Attributes:
-        code: one word for programs, for example ``overdue``; it does not change.
-        check: the doctor's check that shows it.
-        text: what is wrong, a sentence without its full stop.
-        todo: the remedy, whole sentences; "" if there is none to name.
-    """
-
-    code: str
-    check: str
-    level: Level
-    text: str
-    todo: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.text}. {self.todo}" if self.todo else self.text
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def as_finding(self) -> Finding:
-        return Finding(self.check, self.level, self.text, self.todo)
-
-
-def warning(code: str, check: str, text: str, todo: str = "") -> Problem:
-    return Problem(code, check, Level.WARNING, text, todo)
-
-
-def error(code: str, check: str, text: str, todo: str = "") -> Problem:
-    return Problem(code, check, Level.ERROR, text, todo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +40,6 @@ class Facts:
     Attributes:
         host: the host of the reader.
         volumes: the volumes that are judged: one, or all of the fleet.
-        missing_roots: the roots of this process that are not available, and why.
         patience_seconds: a file that is overdue for longer is a problem.
     """
 
@@ -79,7 +47,6 @@ class Facts:
     pulse: Pulse
     volumes: Mapping[Volume, VolumeStats]
     memory: Memory | None
-    missing_roots: Mapping[str, str]
     patience_seconds: float
     sweep_interval_seconds: float
 
@@ -93,6 +60,10 @@ class Facts:
             getattr(stats, name) for volume, stats in self.volumes.items() if host in (None, volume.host)
         )
 
+    def passes(self, host: str) -> int:
+        """The clean-ups that looked for due files of *host*, since its first file."""
+        return sum(stats.total(PASSES) for volume, stats in self.volumes.items() if volume.host == host)
+
     def of(self, volume: Volume) -> str:
         """The beginning of a sentence about *volume*; "" if the reader asked for this volume alone."""
         return "" if self.is_one_volume else f"{printable(volume.host)}: "
@@ -104,7 +75,6 @@ def facts_of(
     volumes: Mapping[Volume, VolumeStats],
     *,
     memory: Memory | None = None,
-    missing_roots: Mapping[str, str] | None = None,
 ) -> Facts:
     """The facts that a process with *settings* has read."""
     return Facts(
@@ -112,7 +82,6 @@ def facts_of(
         pulse,
         volumes,
         memory,
-        missing_roots or {},
         patience_seconds=INTERVALS * settings.timer_interval_seconds,
         sweep_interval_seconds=settings.cleanup_interval_seconds,
     )
@@ -123,14 +92,11 @@ def problems_of(facts: Facts) -> list[Problem]:
     return list(dict.fromkeys(problem for row in ROWS for problem in row(facts)))
 
 
-def _roots(facts: Facts) -> Iterator[Problem]:
-    for root, why in facts.missing_roots.items():
-        yield warning(
-            "root-unavailable",
-            "permissions",
-            f"Root {printable(root)} is unavailable: {why}",
-            "Create it, mount it, or remove it from TEMP_FILE_ALLOWED_ROOTS.",
-        )
+def keeping(registry: Registry, settings: Settings) -> list[Problem]:
+    """Returns the problems that keep the expired files of a volume."""
+    pulse = Fleet(registry.store, live_seconds=settings.host_live_seconds).pulse()
+    facts = facts_of(settings, pulse, {registry.volume: registry.stats()})
+    return [problem for problem in problems_of(facts) if problem.code in KEEPING]
 
 
 def _not_served(facts: Facts) -> Iterator[Problem]:
@@ -190,7 +156,7 @@ def _eviction(facts: Facts) -> Iterator[Problem]:
     for volume, stats in facts.volumes.items():
         if stats.meta.get(FULL):
             yield warning(
-                DISK_FULL,
+                NOTHING_TO_EVICT,
                 "eviction",
                 f"{facts.of(volume)}The disk is above its high mark, and no other file can be evicted",
                 "Make room by hand. Held files, files in use and unregistered files are never evicted.",
@@ -199,23 +165,42 @@ def _eviction(facts: Facts) -> Iterator[Problem]:
 
 def _hosts(facts: Facts) -> Iterator[Problem]:
     hosts = {host.name: host for host in facts.pulse.hosts}
-    others = ", ".join(printable(host.name) for host in hosts.values() if host.live) or "none"
     for name in dict.fromkeys(volume.host for volume in facts.volumes):
-        files = facts.total("active", host=name)
-        host = hosts.get(name)
-        if not files or not hosts or (host is not None and host.live):
+        files, host = facts.total("active", host=name), hosts.get(name)
+        if not files or (host is not None and host.live):
             continue
         if host is not None:
             yield _silent(host, files, facts.total("due", host=name))
-            continue
-        yield warning(
-            "no-worker",
-            "hosts",
-            f"No worker of host {printable(name)} is live (live: {others}), and none has ever run; "
-            f"{counted(files, 'file is', 'files are')} registered for it",
-            "Is TEMP_FILE_HOST right, and the same in the program and in its worker? If it is, start a worker there. "
-            f"If the name is wrong, unregister the files: tempfleet --host {printable(name)} ls.",
-        )
+        elif hosts:
+            yield unknown_host(name, facts.pulse.hosts, files)
+        elif not facts.passes(name):
+            yield _nobody(name, files, facts.total("due", host=name))
+
+
+def _nobody(name: str, files: int, due: int) -> Problem:
+    are = counted(files, "file is", "files are")
+    return warning(
+        "no-worker" if due else NO_WORKER_YET,
+        "hosts",
+        f"No worker has ever run and no program has cleaned up, so nobody deletes expired files; {are} registered "
+        f"for {printable(name)}"
+        + (f", and {due:,} of them {'is' if due == 1 else 'are'} due" if due else ""),
+        f"Start a worker with TEMP_FILE_HOST={printable(name)} and the same TEMP_FILE_REDIS_URL and "
+        "TEMP_FILE_NAMESPACE: celery -A tempfleet_tasks worker. Without workers, call cleanup() regularly.",
+    )
+
+
+def unknown_host(name: str, hosts: Sequence[Host], files: int) -> Problem:
+    """The likeliest mistake: TEMP_FILE_HOST differs between program and worker. *files* is 0 if it is not known."""
+    live = ", ".join(printable(host.name) for host in hosts if host.live) or "none"
+    are = f"; {counted(files, 'file is', 'files are')} registered for it" if files else ""
+    return warning(
+        "no-worker",
+        "hosts",
+        f"No worker of host {printable(name)} is live (live: {live}), and none is known{are}",
+        "Is TEMP_FILE_HOST right, and the same in the program and in its worker? If it is, start a worker of that "
+        f"host. If the name is wrong, unregister the files: tempfleet --host {printable(name)} ls.",
+    )
 
 
 def _silent(host: Host, files: int, due: int) -> Problem:
@@ -241,16 +226,22 @@ def _overdue(facts: Facts) -> Iterator[Problem]:
 
 
 def _sweeps(facts: Facts) -> Iterator[Problem]:
-    if (last_ms := facts.pulse.swept_ms) is None:
+    seconds = facts.pulse.unswept_seconds
+    if seconds <= INTERVALS * facts.sweep_interval_seconds:
         return
-    if facts.pulse.now_ms - last_ms > INTERVALS * 1000 * facts.sweep_interval_seconds:
-        yield warning(
-            "no-sweep",
-            "hosts",
-            f"No sweep for three intervals: does beat run? The last was "
-            f"{duration((facts.pulse.now_ms - last_ms) / 1000)} ago",
-            "Start one: celery -A tempfleet_tasks beat. Until then files go when the timers of their workers say so.",
+    if facts.pulse.swept_ms is None:
+        code, text = (
+            "never-swept",
+            f"Workers have run for {duration(seconds)}, but no sweep was ever recorded",
         )
+    else:
+        code, text = "no-sweep", f"No sweep for three intervals; the last was {duration(seconds)} ago"
+    yield warning(
+        code,
+        "hosts",
+        f"{text}: does beat run?",
+        "Run celery -A tempfleet_tasks beat with the settings of the workers. Until then only timers clean.",
+    )
 
 
 def _rejected(facts: Facts) -> Iterator[Problem]:
@@ -270,7 +261,6 @@ def _redis_memory(facts: Facts) -> Iterator[Problem]:
 
 
 ROWS: Sequence[Callable[[Facts], Iterator[Problem]]] = (
-    _roots,
     _not_served,
     _hosts,
     _sweeps,

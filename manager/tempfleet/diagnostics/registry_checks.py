@@ -12,7 +12,7 @@ from ..logs import printable
 from ..records import FileRecord, State
 from ..registry import Fleet, Registry, VolumeStats
 from .clock import clock_problem
-from .disk_checks import percentage
+from .disk_problems import percentage
 from .finding import Finding, Level
 from .open_files import processes_using
 

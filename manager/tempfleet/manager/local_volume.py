@@ -4,6 +4,7 @@ One volume whose base directory this process has: its records, its roots, and th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -13,7 +14,7 @@ from ..compression import Compressor
 from ..filesystem import Roots
 from ..plugins import Announcer, Policy, installed
 from ..reconciliation import RootDisks, UnregisteredFiles
-from ..registry import Registry, Store, Volume
+from ..registry import Fleet, Host, Registry, Store, Volume
 from ..settings import Settings
 
 T = TypeVar("T")
@@ -93,8 +94,13 @@ class LocalVolume:
     @BuiltOnce
     def registry(self) -> Registry:
         """The records of the volume."""
-        self.store.check_policy()
+        _ = self.hosts_at_start
         return self.unchecked_registry
+
+    @BuiltOnce
+    def hosts_at_start(self) -> tuple[float, list[Host]]:
+        """The monotonic time of the first use of the registry, and the hosts of the fleet then."""
+        return time.monotonic(), Fleet(self.store, live_seconds=self.settings.host_live_seconds).start()
 
     @BuiltOnce
     def cleaner(self) -> Cleaner:

@@ -22,7 +22,7 @@ from ..capacity import EvictionReport, Evictor
 from ..cleanup import Cause, Cleaner, CleanupReport, HostClock, Outlook
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
-from ..diagnostics import Explanation, Finding, diagnose, health_check
+from ..diagnostics import Explanation, Finding, diagnose, health_check, keeping
 from ..embedded import connect_url
 from ..errors import (
     AlreadyClaimed,
@@ -510,9 +510,12 @@ class TempFileManager:
         outlook = self.cleaner.clock.outlook()
         preview = None if record is None else self._preview_one(record, now_ms, outlook)
         keepers = self.registry.keepers(absolute) if record is not None and record.keepers else []
+        problems = [] if record is None else keeping(self.registry, self.settings)
         now_ms -= outlook.later_ms
         is_paused = bool(outlook.pause)
-        return Explanation(absolute, now_ms, record, preview, quarantined, others, keepers, is_paused)
+        return Explanation(
+            absolute, now_ms, record, preview, quarantined, others, keepers, is_paused, problems
+        )
 
     def quarantined(self) -> list[QuarantinedFile]:
         """The files that can be restored, read from the disk."""

@@ -31,6 +31,7 @@ from ..validation import ttl_ms, validate_tags
 from .local_volume import LocalVolume
 from .own_files import MOST_RECENT, OwnFiles
 from .restoring import decompress_if_there
+from .serving import warn_of_unknown_host
 from .temp_file import Created
 
 
@@ -214,6 +215,7 @@ class Registrar:
         if not self._is_known:
             self._refuse_moved_base()
             self._is_known = True
+            warn_of_unknown_host(self.local)
         return registrations
 
     def _refuse_claimed_beside(self, registrations: list[Registration]) -> list[Registration]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..diagnostics import disk_problems
 from ..errors import RegistryError
 from ..manager import TempFileManager
 from ..registry import Fleet
@@ -50,7 +51,9 @@ def make_site(
 
 
 def render_page(manager: TempFileManager, fleet: Fleet) -> str:
-    return status_page(take_snapshot(fleet, manager.settings, missing_roots=manager.roots.check()))
+    roots = manager.roots
+    problems = disk_problems(roots, roots.unavailable | roots.check())
+    return status_page(take_snapshot(fleet, manager.settings, disk_problems=problems))
 
 
 def process_checks(manager: TempFileManager, fleet: Fleet) -> Checks:

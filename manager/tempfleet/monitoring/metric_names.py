@@ -111,6 +111,10 @@ GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
         "1 if the disk is above its high mark and no file can be evicted",
         lambda s: bool(s.meta.get(FULL)),
     ),
+    "temp_file_not_served": (
+        "1 if the worker of its host does not serve the volume",
+        lambda s: bool(s.not_served),
+    ),
     "temp_file_imbalance": (
         "Files that entered, minus files that left, minus active files; not 0 is damage",
         lambda s: s.imbalance,
@@ -128,6 +132,10 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "temp_file_roots_missing": ("Roots of this worker that are missing", VOLUME),
     "temp_file_quarantine_files": ("Files in quarantine", VOLUME),
     "temp_file_quarantine_bytes": ("Size of the files in quarantine", VOLUME),
+    "temp_file_disk_free_ratio": (
+        "Free share of the fullest file system of this worker's roots: bytes or inodes",
+        VOLUME,
+    ),
     "tempfleet_build_info": (
         "Version of Tempfleet, of Python and of the registry",
         ("version", "python", "schema"),
@@ -140,6 +148,7 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tempfleet_silent_host_due_files": ("Expired files of a silent host", VOLUME),
     "tempfleet_silent_host_files": ("Files of a silent host", VOLUME),
     "tempfleet_silent_host_seconds": ("Time since the last heartbeat of a silent host", ("host",)),
+    "tempfleet_unknown_host_files": ("Files registered for a host of which no worker is known", VOLUME),
     "tempfleet_sweep_age_seconds": ("Time since the end of the last sweep", ()),
     "tempfleet_sweep_interval_seconds": ("Interval at which beat sends sweeps", ()),
 }

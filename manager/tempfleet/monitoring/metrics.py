@@ -6,8 +6,9 @@ collector reads them at each scrape. So the figures are right for the pools thre
 process that Prometheus does not scrape, and after a kill -9. Every worker of a host shows the same figures; therefore
 rules and dashboards take ``max by (host, volume)`` before they sum.
 
-A worker shows the volumes of its own host. For silent hosts it shows the files that wait there, because silent hosts
-are not scraped. Label values are bounded: a host, a volume, or a word of a fixed set. They never contain file names.
+A worker shows the volumes of its own host. For silent and unknown hosts it shows the files that wait there, because
+nobody scrapes those. Label values are bounded: a host, a volume, or a word of a fixed set. They never contain file
+names.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from ..deletion import bytes_in_quarantine
+from ..diagnostics import free_share
 from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
@@ -43,6 +45,7 @@ class Scrape:
     stats: Stats
     hosts: Sequence[Host]
     silent: Stats
+    unknown: Stats
     memory: Memory | None
     sweep_age_seconds: float | None
 
@@ -94,15 +97,17 @@ class FleetCollector(Collector):
     def _read(self) -> Scrape:
         pulse = self.fleet.pulse()
         hosts = pulse.hosts
-        silent = {host.name for host in hosts if not host.live}
+        live = {host.name for host in hosts if host.live}
+        silent = {host.name for host in hosts} - live
         volumes = self.fleet.volumes()
         stats = self.fleet.stats(
-            volume for volume in volumes if self.host in (None, volume.host) or volume.host in silent
+            volume for volume in volumes if self.host in (None, volume.host) or volume.host not in live
         )
         return Scrape(
             stats={volume: s for volume, s in stats.items() if self.host in (None, volume.host)},
             hosts=hosts,
             silent={volume: s for volume, s in stats.items() if volume.host in silent},
+            unknown={volume: s for volume, s in stats.items() if volume.host not in live | silent},
             memory=self.fleet.memory(),
             sweep_age_seconds=None
             if pulse.swept_ms is None
@@ -115,6 +120,7 @@ class FleetCollector(Collector):
             return
         missing = self.roots.check()
         yield self._of_own("temp_file_roots_missing", len(missing))
+        yield self._of_own("temp_file_disk_free_ratio", free_share(self.roots, missing))
         try:
             sizes = bytes_in_quarantine(self.roots)
         except OSError as exc:
@@ -192,7 +198,10 @@ def silent_families(scrape: Scrape) -> Iterator[Metric]:
     for volume, stats in scrape.silent.items():
         files.add_metric(labels_of(volume), stats.active)
         due.add_metric(labels_of(volume), stats.due)
-    yield from (files, due)
+    unknown = gauges("tempfleet_unknown_host_files")
+    for volume, stats in scrape.unknown.items():
+        unknown.add_metric(labels_of(volume), stats.active)
+    yield from (files, due, unknown)
 
 
 def build_info() -> Metric:

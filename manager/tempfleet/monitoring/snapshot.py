@@ -35,7 +35,7 @@ class Snapshot:
     The fleet at about one time.
 
     Attributes:
-        problems: those of the whole fleet, and of the roots of this process.
+        problems: those of the whole fleet, and of the disks of this process.
         forecast: the number of files that fall due in each of the next STEPS steps.
     """
 
@@ -69,9 +69,10 @@ class Snapshot:
         return merged([stats.histogram("lag") for stats in self.volumes.values()])
 
 
-def take_snapshot(fleet: Fleet, settings: Settings, *, missing_roots: Mapping[str, str]) -> Snapshot:
+def take_snapshot(fleet: Fleet, settings: Settings, *, disk_problems: Sequence[Problem] = ()) -> Snapshot:
     """
-    Read the snapshot for a process with *settings*. Raises the errors of Fleet's methods.
+    Read the snapshot for a process with *settings* and the *disk_problems* of its own disks. Raises the errors of
+    Fleet's methods.
     """
     volumes = fleet.stats(fleet.volumes())
     largest = sorted((v for v in volumes if volumes[v].waiting), key=lambda v: -volumes[v].waiting)[
@@ -79,7 +80,7 @@ def take_snapshot(fleet: Fleet, settings: Settings, *, missing_roots: Mapping[st
     ]
     forecast = fleet.forecast(largest, step_seconds=STEP_SECONDS, steps=STEPS)
     pulse, memory = fleet.pulse(), fleet.memory()
-    facts = facts_of(settings, pulse, volumes, memory=memory, missing_roots=missing_roots)
+    facts = facts_of(settings, pulse, volumes, memory=memory)
     return Snapshot(
         now_ms=pulse.now_ms,
         host=settings.host,
@@ -89,7 +90,7 @@ def take_snapshot(fleet: Fleet, settings: Settings, *, missing_roots: Mapping[st
         sweeps=pulse.sweeps,
         dead=newest_dead_letters(fleet, volumes),
         memory=memory,
-        problems=problems_of(facts),
+        problems=[*problems_of(facts), *disk_problems],
     )
 
 

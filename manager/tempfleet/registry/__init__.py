@@ -22,10 +22,11 @@ from .clock import AGAIN_SECONDS, PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import connect
 from .disks import Disks
-from .fleet import Fleet, Host, Memory, Pulse, Rejected, Sweep
+from .fleet import Fleet
 from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
+from .pulse import Host, Memory, Pulse, Rejected, Sweep
 from .registry import Registry
-from .stats import LEFT, Histogram, Pause, PluginNote, VolumeStats
+from .stats import LEFT, PASSES, Histogram, Pause, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
 from .upgrade import Upgrade, upgrade
 from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Inside, Limits, Nack, Registration
@@ -38,6 +39,7 @@ __all__ = [
     "LEFT",
     "NOT_SERVED",
     "NO_LIMITS",
+    "PASSES",
     "PAUSE_SECONDS",
     "SCHEMA",
     "UNKNOWN",

@@ -7,111 +7,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
+import redis
+
 from ..errors import HostLive, RegistryError
-from ..logs import printable
+from ..logs import logger, printable
 from ..settings import MAX_BATCH
+from .connection import translated
 from .keys import SLACK, Volume, VolumeKeys, volume_key, volumes_of
+from .pulse import QUIET_SECONDS, Host, Memory, Pulse, Sweep, rejected_of, sweeps_of
 from .registry import Registry
 from .stats import VolumeStats, parse_stats
 from .store import Store
 from .values import UNKNOWN, Horizon, Inside, Reaped
 
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """
-    A host that has, or had, a worker.
-
-    Attributes:
-        silent_seconds: the time since its last heartbeat, by the Redis clock.
-    """
-
-    name: str
-    silent_seconds: float
-    live: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """
-    The report of one sweep.
-
-    Attributes:
-        host: the host of the worker that ran it.
-        sent: volumes whose host got a message to delete due files.
-        recovered: files taken back from expired claims.
-        silent_due: due files that wait until their silent host returns.
-    """
-
-    host: str
-    seconds: float
-    volumes: int
-    due: int
-    sent: int
-    recovered: int
-    silent_due: int
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """
-    The memory of the server behind the registry.
-
-    Attributes:
-        max_bytes: 0 is no limit.
-    """
-
-    used_bytes: int
-    max_bytes: int
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Memory | None:
-        """From the memory section of INFO; None if it is not there."""
-        if "used_memory" not in info:
-            return None
-        return cls(int(info["used_memory"]), int(info.get("maxmemory", 0)))
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Messages that were thrown away: the name of an error, their number, and the time of the last (Redis clock)."""
-
-    reason: str
-    count: int
-    last_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """
-    Whether the fleet works, at one time.
-
-    Attributes:
-        now_ms: the Redis clock.
-        hosts: as ``Fleet.hosts`` returns them.
-        sweeps: as ``Fleet.sweeps`` returns them, the newest first.
-        rejected: the messages that were thrown away in the last day, by reason.
-    """
-
-    now_ms: int
-    hosts: Sequence[Host]
-    sweeps: Sequence[tuple[int, Sweep]]
-    rejected: Sequence[Rejected] = ()
-
-    @property
-    def swept_ms(self) -> int | None:
-        """The end of the last sweep; None if none was ever recorded."""
-        return self.sweeps[0][0] if self.sweeps else None
-
-
 SWEEPS_KEPT = 20
-
-QUIET_SECONDS = 86400
-"""Messages that were thrown away are shown for so long after the last one with the same reason."""
 
 
 class Fleet:
@@ -134,8 +47,19 @@ class Fleet:
         self._redis("zadd", "volumes", {volume.encode(): 0}, nx=True)
 
     def heartbeat(self, host: str) -> int:
-        """Record that *host* is alive. Returns the time by the Redis clock (ms)."""
-        return int(self.store.run("heartbeat", self.store.fleet_keys, host=host))
+        """
+        Record that *host* is alive; from the first heartbeat on, sweeps are expected. Returns the time by the Redis
+        clock (ms).
+        """
+        keys = self.store.fleet_keys
+        now_ms, expected = self.store.run_each(
+            [("heartbeat", keys, {"host": host}), ("expect_sweeps", keys, {})]
+        )
+        if isinstance(now_ms, RegistryError):
+            raise now_ms
+        if isinstance(expected, RegistryError):
+            logger.debug("No mark for missing sweeps: %s", expected)
+        return int(now_ms)
 
     def pulse(self) -> Pulse:
         """The hosts, the last sweeps and what was thrown away, in one round trip."""
@@ -146,7 +70,9 @@ class Fleet:
         pipeline.hgetall(self.store.fleet_keys["rejected"])
         time, beats, reports, rejected = self.store.execute(pipeline)
         now_ms = self.store.time_of(time)
-        return Pulse(now_ms, self._hosts(now_ms, beats), _sweeps(reports), _rejected(now_ms, rejected))
+        sweeps = sweeps_of(reports)
+        expected_ms = sweeps[0][0] if sweeps else int(reports[0].partition(b" ")[0]) if reports else None
+        return Pulse(now_ms, self._hosts(now_ms, beats), sweeps, expected_ms, rejected_of(now_ms, rejected))
 
     def hosts(self) -> list[Host]:
         """Every host that sent a heartbeat and was not retired since; sorted by name."""
@@ -155,6 +81,24 @@ class Fleet:
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
         time, beats = self.store.execute(pipeline)
         return self._hosts(self.store.time_of(time), beats)
+
+    def start(self) -> list[Host]:
+        """
+        Refuse a Redis that may evict our keys, as ``Store.check_policy``. Returns the hosts, read in the same round
+        trip; no host if an ACL forbids that.
+        """
+        pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.info("memory")
+        pipeline.time()
+        pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
+        replies = self.store.execute(pipeline, raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, redis.ConnectionError):
+                raise translated(reply, self.store.address)
+        info, time, beats = replies
+        self.store.refuse_eviction(self.store.memory_of(info))
+        is_known = not isinstance(time, Exception) and not isinstance(beats, Exception)
+        return self._hosts(self.store.time_of(time), beats) if is_known else []
 
     def _hosts(self, now_ms: int, beats: Iterable[tuple[bytes, float]]) -> list[Host]:
         hosts = []
@@ -236,7 +180,7 @@ class Fleet:
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
         time, reports = self.store.execute(pipeline)
-        return self.store.time_of(time), _sweeps(reports)
+        return self.store.time_of(time), sweeps_of(reports)
 
     def forecast(
         self, volumes: Iterable[Volume], *, step_seconds: float, steps: int
@@ -280,17 +224,3 @@ class Fleet:
         """The reply to one command on the fleet's key *name*."""
         function = getattr(self.store.client, command)
         return self.store.call(function, self.store.fleet_keys[name], *args, **options)
-
-
-def _sweeps(reports: Iterable[bytes]) -> list[tuple[int, Sweep]]:
-    lines = [report.partition(b" ") for report in reports]
-    return [(int(end), Sweep(**json.loads(report))) for end, _, report in lines]
-
-
-def _rejected(now_ms: int, fields: Mapping[bytes, bytes]) -> list[Rejected]:
-    rejected = []
-    for reason, text in sorted(fields.items()):
-        last_ms, count = map(int, text.split())
-        if now_ms - last_ms < QUIET_SECONDS * 1000:
-            rejected.append(Rejected(reason.decode(), count, last_ms))
-    return rejected

@@ -195,6 +195,11 @@ class Store:
             EvictingRedis: the maxmemory-policy is one of allkeys-*.
         """
         info = self.memory()
+        self.refuse_eviction(info)
+        return info
+
+    def refuse_eviction(self, info: Mapping[str, Any]) -> None:
+        """As ``check_policy``, for a memory section that was already read."""
         policy = str(info.get("maxmemory_policy", ""))
         if policy.startswith("allkeys-"):
             raise EvictingRedis(
@@ -203,11 +208,17 @@ class Store:
                 variable="TEMP_FILE_REDIS_URL",
                 value=policy,
             )
-        return info
 
     def memory(self) -> dict[str, Any]:
         """The memory section of INFO; empty, with a warning, if an ACL forbids INFO."""
-        return dict(self.call(self._memory))
+        return self.memory_of(self.call(self._memory))
+
+    def memory_of(self, reply: Any) -> dict[str, Any]:
+        """The reply to INFO memory as a dictionary; empty, with a warning, if it is an error."""
+        if isinstance(reply, redis.ResponseError):
+            logger.warning("Cannot read the maxmemory-policy of Redis at %s: %s", self.address, reply)
+            return {}
+        return dict(reply)
 
     def info(self, section: str) -> dict[str, Any]:
         """One section of INFO; empty if an ACL forbids it, or the server does not have it."""
@@ -218,12 +229,11 @@ class Store:
         except RegistryError:
             return {}
 
-    def _memory(self) -> dict[str, Any]:
+    def _memory(self) -> Any:
         try:
-            return dict(self.client.info("memory"))
+            return self.client.info("memory")
         except redis.ResponseError as exc:
-            logger.warning("Cannot read the maxmemory-policy of Redis at %s: %s", self.address, exc)
-            return {}
+            return exc
 
     def _argv(
         self, script: scripts.Script, args: Mapping[str, Argument], more: Sequence[Argument]

@@ -19,7 +19,8 @@ from stack import Process, Stack, Worker, fetch
 from support import wait_until
 from tempfleet import Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.pulse import Sweep
 
 from .redis_server import free_port, running
 from .tools import DEPLOY, run, tool

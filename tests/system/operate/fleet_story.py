@@ -17,7 +17,8 @@ from tempfleet import Deletion, Outcome, Settings, Volume
 from tempfleet.monitoring.snapshot import Snapshot, take_snapshot
 from tempfleet.monitoring.status_page import status_page
 from tempfleet.records import NewFile
-from tempfleet.registry.fleet import Fleet, Sweep
+from tempfleet.registry.fleet import Fleet
+from tempfleet.registry.pulse import Sweep
 from tempfleet.registry.registry import Registry
 from tempfleet.registry.store import Store
 from tempfleet.registry.values import Nack
@@ -59,7 +60,7 @@ def example_fleet() -> Fleet:
 
 
 def snapshot_of(fleet: Fleet) -> Snapshot:
-    return take_snapshot(fleet, Settings.load(host="web-1"), missing_roots={})
+    return take_snapshot(fleet, Settings.load(host="web-1"))
 
 
 def _past(registry: Registry, count: int, clock: FakeClock, chance: random.Random) -> None:
