@@ -77,10 +77,8 @@ def all_metrics() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, (help_, _) in metric_names.COUNTERS.items():
         yield f"| `{name}_total` | counter | host, volume | {help_} |"
-    for name, (help_, _) in metric_names.WORD_COUNTERS.items():
+    for name, help_ in metric_names.BY_OUTCOME:
         yield f"| `{name}_total` | counter | host, volume, outcome | {help_} |"
-    settled, help_ = metric_names.SETTLED
-    yield f"| `{settled}_total` | counter | host, volume, outcome | {help_} |"
     for name, (help_, _read) in metric_names.GAUGES.items():
         yield f"| `{name}` | gauge | host, volume | {help_} |"
     for name, (help_, kept) in metric_names.HISTOGRAMS.items():

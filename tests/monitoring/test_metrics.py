@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,13 @@ import redis
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tempfleet import Deletion, Outcome, TempFileManager, Volume
+from support import ROOT, Packages
+from tempfleet import Deletion, Outcome, Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.filesystem import errnos
 from tempfleet.monitoring.metrics import FleetCollector, prometheus_registry
+from tempfleet.monitoring.words import FAILURES
+from tempfleet.plugins import installed
 from tempfleet.records import NewFile
 from tempfleet.registry.connection import connect
 from tempfleet.registry.fleet import Fleet
@@ -32,13 +37,14 @@ PROCESS = "process_"
 
 
 def samples(collector: FleetCollector, *, labels: tuple[str, ...] = ()) -> Samples:
-    """Sample name (with the values of *labels* after it) -> value."""
+    """Sample name (with the values of *labels* after it) -> value, the sum over other labels."""
     text = generate_latest(prometheus_registry(collector)).decode()
-    return {
-        " ".join([sample.name, *(sample.labels.get(label, "") for label in labels)]): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    values: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = " ".join([sample.name, *(sample.labels.get(label, "") for label in labels)])
+            values[name] = values.get(name, 0) + sample.value
+    return values
 
 
 def files(*names: str, size: int = 10, ttl_ms: int = 1000) -> list[NewFile]:
@@ -110,14 +116,67 @@ def test_no_label_is_unbounded(collector: FleetCollector, registry: Registry, fl
     assert names == {"host", "volume", "outcome", "le"}
 
 
-def test_rejections_start_at_0_so_that_the_first_increase_is_seen(
-    collector: FleetCollector, registry: Registry
+def is_counter(name: str) -> bool:
+    return ("_total" in name or "_bucket" in name) and not name.startswith(PROCESS)
+
+
+GUARD = "def tempfleet_before_delete(files): pass"
+
+
+def test_no_event_gives_birth_to_a_series_so_that_a_first_burst_is_seen(
+    fleet: Fleet, clock: FakeClock, packages: Packages
 ) -> None:
-    registry.register(files("a"))
-    first = "temp_file_rejected_messages_total UnsafePath"
-    assert samples(collector, labels=("outcome",))[first] == 0
-    registry.observe({"rejected:UnsafePath": 1})
-    assert samples(collector, labels=("outcome",))[first] == 1
+    packages.install("guard", GUARD)
+    plugins = installed(Settings.load(plugins="guard"))
+    registry = fleet.registry(Volume("web-1", "/base"))
+    fleet.announce(registry.volume)
+    collector = FleetCollector(fleet, host="web-1", plugins=plugins)
+    labels = ("host", "volume", "outcome", "le")
+    born = samples(collector, labels=labels)
+    counters = {name for name in born if is_counter(name)}
+    assert {born[name] for name in counters} == {0}
+    reasons = ("EACCES", "EIO", "EOWNERDEAD", "owner", "veto:guard", "plug-in:guard", "never heard of")
+    for number, reason in enumerate(reasons):
+        registry.register(files(f"{number}", ttl_ms=1))
+        clock.advance(1)
+        claim = registry.claim(limit=10, lease_ms=1000)
+        registry.nack(claim.token, [Nack(f"/base/{number}", delay_ms=100_000, reason=reason)])
+    for word in ("UnsafePath", "UnknownHost", "never heard of"):
+        registry.observe({f"rejected:{word}": 1})
+    registry.record_plugin("guard.before_delete", failures=2, reason="broken", hold_ms=1)
+    registry.register(files(*"abcde", ttl_ms=1))
+    clock.advance(1)
+    claim = registry.claim(limit=10, lease_ms=1000)
+    outcomes = (Outcome.DELETED, Outcome.MISSING, Outcome.REPLACED)
+    registry.ack(claim.token, [Deletion(r, o) for r, o in zip(claim.records, outcomes, strict=False)])
+    registry.unregister(["/base/d", "/base/e"])
+    after = samples(collector, labels=labels)
+    assert {name for name in after if is_counter(name)} == counters
+    kept = "temp_file_failures_total web-1 /base {} "
+    assert after[kept.format("other")] == 2
+    assert after[kept.format("EACCES")] == after[kept.format("veto:guard")] == 1
+    assert after["temp_file_rejected_messages_total web-1 /base other "] == 1
+    assert after["temp_file_plugin_failures_total web-1 /base guard.before_delete "] == 2
+
+
+REASON = re.compile(r'reason="([\w -]+)"|Outcome\.(?:REFUSED|FAILED|BUSY|UNAVAILABLE)[^)]*, "([\w -]+)"\)')
+
+
+def test_every_reason_in_the_code_has_a_series_of_its_own() -> None:
+    for room in ("deletion", "cleanup", "filesystem"):
+        for module in (ROOT / "manager/tempfleet" / room).glob("*.py"):
+            for pair in REASON.findall(module.read_text(encoding="utf-8")):
+                word = "".join(pair)
+                assert word in FAILURES or word in NEVER_KEPT, (module.name, word)
+    assert meaning_words() <= {*FAILURES}
+
+
+NEVER_KEPT = {"missing", "not-a-directory", "raced", "too-young", "exists"}
+"""Reasons of outcomes after which no file is kept, and of restoring."""
+
+
+def meaning_words() -> set[str]:
+    return {*errnos._MEANINGS}
 
 
 def test_a_base_directory_of_any_bytes_makes_a_scrape_that_parses(fleet: Fleet) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..diagnostics import disk_problems
 from ..errors import RegistryError
 from ..manager import TempFileManager
+from ..plugins import installed
 from ..registry import Fleet
 from ..settings import is_loopback
 from .metrics import FleetCollector, prometheus_registry
@@ -39,6 +40,7 @@ def make_site(
         own=manager.volume,
         roots=manager.roots,
         sweep_interval_seconds=settings.cleanup_interval_seconds,
+        plugins=installed(settings),
     )
     return Site(
         metrics=prometheus_registry(collector),

@@ -48,42 +48,12 @@ COUNTERS = {
 }
 """Name -> (help, name of the total in Redis)."""
 
-WORD_COUNTERS = {
-    "temp_file_failures": ("Failed deletions, by reason", "kept"),
-    "temp_file_plugin_failures": ("Failed calls of plug-ins, by plug-in and hook", "plugin_failed"),
-    "temp_file_rejected_messages": ("Messages that were thrown away, by the name of the error", "rejected"),
-}
-"""Name -> (help, prefix of the totals in Redis); the rest of a total's name is the label ``outcome``."""
-
+FAILURES = ("temp_file_failures", "Failed deletions, by reason")
+PLUGIN_FAILURES = ("temp_file_plugin_failures", "Failed calls of plug-ins, by plug-in and hook")
+REJECTED = ("temp_file_rejected_messages", "Messages that were thrown away, by the name of the error")
 SETTLED = ("temp_files_settled", "Files that left the registry, by outcome")
-"""Name and help of the counter with a row for each outcome in ``LEFT``."""
-
-REFUSALS = (
-    "AlreadyClaimed",
-    "BatchError",
-    "ClearRefused",
-    "ContentDisallowed",
-    "DecodeError",
-    "Expired",
-    "FileHeld",
-    "FileMissing",
-    "InvalidTTL",
-    "InvalidTag",
-    "InvalidTaskError",
-    "MalformedMessage",
-    "NotRegistered",
-    "QuotaExceeded",
-    "Revoked",
-    "TimeLimitExceeded",
-    "TooManyTags",
-    "UnknownHost",
-    "UnknownTask",
-    "UnsafePath",
-    "WorkerLostError",
-)
-"""
-Why messages are thrown away: errors of ours and of Celery. They start at 0, so that Prometheus sees the first increase.
-"""
+BY_OUTCOME = (FAILURES, PLUGIN_FAILURES, REJECTED, SETTLED)
+"""Name and help of the counters with the label ``outcome``; words.py has its values."""
 
 GAUGES: dict[str, tuple[str, Callable[[VolumeStats], float]]] = {
     "temp_files_active": ("Currently active temporary files, in any state", lambda s: s.active),

@@ -32,8 +32,20 @@ from ..diagnostics import free_share
 from ..errors import RegistryError
 from ..filesystem import Roots
 from ..logs import logger, printable
-from ..registry import LEFT, SCHEMA, Fleet, Host, Memory, Volume, VolumeStats
-from .metric_names import COUNTERS, GAUGES, HISTOGRAMS, OTHERS, REFUSALS, SETTLED, VOLUME, WORD_COUNTERS
+from ..plugins import Plugin
+from ..registry import SCHEMA, Fleet, Host, Memory, Volume, VolumeStats
+from . import words
+from .metric_names import (
+    COUNTERS,
+    FAILURES,
+    GAUGES,
+    HISTOGRAMS,
+    OTHERS,
+    PLUGIN_FAILURES,
+    REJECTED,
+    SETTLED,
+    VOLUME,
+)
 
 Stats = Mapping[Volume, VolumeStats]
 
@@ -59,6 +71,7 @@ class FleetCollector(Collector):
     Args:
         host: the host whose volumes are shown; None shows those of every host, for a single exporter.
         roots: the roots of this process; missing ones are counted.
+        plugins: the plug-ins of this process; their failures are shown from 0 on.
     """
 
     def __init__(
@@ -69,12 +82,14 @@ class FleetCollector(Collector):
         own: Volume | None = None,
         roots: Roots | None = None,
         sweep_interval_seconds: float = 300,
+        plugins: Sequence[Plugin] = (),
     ) -> None:
         self.fleet = fleet
         self.host = host
         self.own = own
         self.roots = roots
         self.sweep_interval_seconds = sweep_interval_seconds
+        self.plugins = plugins
 
     def describe(self) -> Iterable[Metric]:
         """Registering the collector reads nothing from Redis."""
@@ -91,7 +106,7 @@ class FleetCollector(Collector):
             yield gauge("tempfleet_registry_up", 0)
             return
         yield gauge("tempfleet_registry_up", 1)
-        yield from volume_families(scrape.stats)
+        yield from volume_families(scrape.stats, self.plugins)
         yield from fleet_families(scrape)
 
     def _read(self) -> Scrape:
@@ -136,22 +151,19 @@ class FleetCollector(Collector):
         return family
 
 
-def volume_families(by_volume: Stats) -> Iterator[Metric]:
-    """The families with one sample per volume."""
+def volume_families(by_volume: Stats, plugins: Sequence[Plugin] = ()) -> Iterator[Metric]:
+    """The families with one sample per volume, or one per volume and outcome."""
     for name, (help_, total) in COUNTERS.items():
         counter = CounterMetricFamily(name, help_, labels=VOLUME)
         for volume, stats in by_volume.items():
             counter.add_metric(labels_of(volume), stats.total(total))
         yield counter
-    for name, (help_, words) in WORD_COUNTERS.items():
-        none = dict.fromkeys(REFUSALS if words == "rejected" else (), 0)
-        yield by_outcome(
-            name,
-            help_,
-            {volume: none | stats.totals_of(words) for volume, stats in by_volume.items()},
-        )
-    left = {volume: {word: stats.total(word) for word in LEFT} for volume, stats in by_volume.items()}
-    yield by_outcome(*SETTLED, left)
+    yield by_outcome(*FAILURES, {v: words.failures(stats, plugins) for v, stats in by_volume.items()})
+    yield by_outcome(
+        *PLUGIN_FAILURES, {v: words.plugin_failures(stats, plugins) for v, stats in by_volume.items()}
+    )
+    yield by_outcome(*REJECTED, {v: words.rejected(stats) for v, stats in by_volume.items()})
+    yield by_outcome(*SETTLED, {v: words.settled(stats) for v, stats in by_volume.items()})
     for name, (help_, read) in GAUGES.items():
         family = GaugeMetricFamily(name, help_, labels=VOLUME)
         for volume, stats in by_volume.items():
@@ -165,10 +177,10 @@ def volume_families(by_volume: Stats) -> Iterator[Metric]:
         yield histogram
 
 
-def by_outcome(name: str, help_: str, counts: Mapping[Volume, Mapping[str, int]]) -> Metric:
+def by_outcome(name: str, help_: str, by_volume: Mapping[Volume, Mapping[str, int]]) -> Metric:
     family = CounterMetricFamily(name, help_, labels=(*VOLUME, "outcome"))
-    for volume, words in counts.items():
-        for word, count in words.items():
+    for volume, counts in by_volume.items():
+        for word, count in counts.items():
             family.add_metric([*labels_of(volume), printable(word)], count)
     return family
 
