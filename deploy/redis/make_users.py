@@ -24,7 +24,7 @@ from pathlib import Path
 REGISTRY = (
     "~{namespace}:*",
     "+ping +hello +select +info +time +eval +evalsha",
-    "+zadd +zrem +zcard +zcount +zscore +zrange +zrevrange +zrangebyscore +zrangebylex +zremrangebyrank +zscan",
+    "+zadd +zrem +zcard +zcount +zscore +zrange +zrevrange +zrangebyscore +zrangebylex +zremrangebyrank +zscan +unlink",
     "+hset +hget +hdel +hlen +hexists +hmget +hgetall +hincrby +hscan",
 )
 """All commands that the library and its scripts send. None of them reads or deletes other keys."""

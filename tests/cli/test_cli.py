@@ -38,8 +38,8 @@ def console(real_client: redis.Redis, real_server: EmbeddedServer, base_dir: Pat
     base_dir.mkdir(mode=0o700)
     common = ["--base-dir", str(base_dir), "--host", "web-1", "--redis-url", real_server.unix_url]
 
-    def run(*args: str) -> Result:
-        return CliRunner().invoke(main, [*common, *args])
+    def run(*args: str, **options: Any) -> Result:
+        return CliRunner().invoke(main, [*common, *args], **options)
 
     return run
 
@@ -458,6 +458,47 @@ def test_a_retired_host_is_unknown_and_its_files_stay(
     (host,) = answer(console("hosts", "--json"))["hosts"]
     assert (host["state"], host["volumes"][0]["active"]) == ("unknown", 1)
     assert complaint(console("hosts", "retire", "web-1", "--json"), 1)["error"] == "UnknownHost"
+
+
+def test_a_forgotten_host_is_shown_before_it_is_asked_for_and_then_gone(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    record = volume.register(a_file)
+    volume.hold(a_file)
+    wait_until(lambda: volume.registry.now_ms() > record.registered_ms)
+    would = console("hosts", "forget", "web-1", "--dry-run")
+    assert (would.exit_code, "1 record of web-1 would stay: their files are held" in would.stdout) == (
+        1,
+        True,
+    )
+    everything = ("hosts", "forget", "web-1", "--force")
+    would = answer(console(*everything, "--dry-run", "--json"))
+    assert (would["dry_run"], would["hosts"][0]["forgotten"], would["hosts"][0]["gone"]) == (True, 1, True)
+    assert console(*everything, input="n\n").exit_code == 1
+    assert console(*everything).exit_code == 130, "nobody answers"
+    assert volume.is_temp_file(a_file)
+    done = console(*everything, input="y\n")
+    assert (done.exit_code, "web-1: 1 record forgotten.\nThe files stay on their disks." in done.stdout) == (
+        0,
+        True,
+    )
+    assert a_file.exists()
+    assert answer(console("hosts", "--json"))["hosts"] == []
+    assert complaint(console("hosts", "forget", "web-1", "--yes", "--json"), 1)["error"] == "UnknownHost"
+
+
+def test_hosts_are_forgotten_by_the_length_of_their_silence(console: Run, volume: TempFileManager) -> None:
+    client, fleet = volume.store.client, Fleet(volume.store)
+    now_ms = volume.registry.now_ms()
+    client.zadd("tempfleet:hosts", {"old": now_ms - 40 * 86_400_000, "older": 1, "newer": now_ms - 3_600_000})
+    fleet.heartbeat("live")
+    assert console("hosts", "forget").exit_code == 2
+    assert "No host has been silent" in console("hosts", "forget", "--silent-for", "100000d").stdout
+    hosts = answer(console("hosts", "forget", "--silent-for", "30d", "--yes", "--json"))["hosts"]
+    assert [host["host"] for host in hosts] == ["old", "older"]
+    assert [host.name for host in fleet.hosts()] == ["live", "newer"]
+    assert complaint(console("hosts", "forget", "newer", "live", "--yes", "--json"), 1)["error"] == "HostLive"
+    assert [host.name for host in fleet.hosts()] == ["live", "newer"], "nothing was changed"
 
 
 def test_register_warns_about_a_host_that_no_worker_serves(

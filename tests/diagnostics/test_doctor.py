@@ -20,6 +20,7 @@ from tempfleet.diagnostics.open_files import processes_using
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.formatting import size
 from tempfleet.records import NewFile
+from tempfleet.registry import forget
 from tempfleet.registry.clock import FleetClock
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.keys import DISK, FULL
@@ -190,7 +191,14 @@ def test_a_silent_host_is_reported_with_the_files_that_wait_there(
     clock.advance(100)
     (finding,) = findings(manager, "hosts")
     assert finding.said == "web-2 is silent, and 1 of its files is due; it was last heard 1 min 40 s ago"
-    assert "tempfleet hosts retire web-2" in finding.todo
+    assert "tempfleet hosts forget web-2" in finding.todo
+    fleet.announce(other.volume, ephemeral_seconds=86400)
+    (finding,) = findings(manager, "hosts")
+    expected = "0 hosts are live, and none is silent; sweeps will forget 1 silent ephemeral host"
+    assert (finding.level, finding.said) == (Level.OK, expected)
+    fleet.announce(other.volume, ephemeral_seconds=0)
+    assert forget(fleet, "web-2").is_gone
+    assert [finding.level for finding in findings(manager, "hosts")] == [Level.OK]
 
 
 def test_files_of_a_host_that_no_worker_ever_served_are_reported(
@@ -207,6 +215,7 @@ def test_files_of_a_host_that_no_worker_ever_served_are_reported(
     assert finding.said == (
         "No worker of host typo-host is live (live: web-2), and none is known; 1 file is registered for it"
     )
+    assert "tempfleet hosts forget typo-host" in finding.todo
 
 
 def test_a_missing_base_directory_is_an_error_only_if_it_has_registered_files(

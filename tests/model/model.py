@@ -184,6 +184,22 @@ class Model:
             self.traces[path] = entry, entry.deadline
         return "released"
 
+    def forget(self, path: str, until: int, *, everything: bool) -> str:
+        entry = self.files.get(path)
+        if entry is None:
+            return "absent"
+        if entry.state == "leased":
+            return "leased"
+        if until <= entry.registered <= self.now:
+            return "newer"
+        if entry.keepers and not everything:
+            return "held"
+        if entry.is_quarantined and not everything:
+            return "quarantined"
+        del self.files[path]
+        self.count("forgotten")
+        return "forgotten"
+
     def amend(self, path: str, expected: str, identity: str, marks: str, size: int | None) -> bool:
         entry = self.files.get(path)
         if entry is None or entry.identity != expected:
@@ -388,5 +404,7 @@ class Model:
         return len(sizes), sum(sizes)
 
     def balance(self) -> int:
-        left = sum(self.totals.get(name, 0) for name in ("deleted", "missing", "replaced", "released"))
+        left = sum(
+            self.totals.get(name, 0) for name in ("deleted", "missing", "replaced", "released", "forgotten")
+        )
         return self.totals.get("registered", 0) - left - len(self.files)

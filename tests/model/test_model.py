@@ -135,6 +135,39 @@ class Walk(RuleBasedStateMachine):
         codes = self.registry.unregister([path], own=files)
         assert codes == {path: self.model.unregister(path, files.get(path))}
 
+    @precondition(lambda self: self.model.files)
+    @rule(
+        data=st.data(),
+        everything=st.booleans(),
+        back=st.sampled_from([-1, 0, 1000]),
+        stale=st.integers(0, 5).map(lambda n: n == 0),
+    )
+    def forget(self, data: st.DataObject, everything: bool, back: int, stale: bool) -> None:
+        """One step of forgetting the host; *stale*: the host came back since the forgetting began."""
+        some = PATHS | st.sampled_from(sorted(self.model.files))
+        paths = data.draw(st.lists(some, min_size=1, max_size=3, unique=True))
+        until = self.model.now - back
+        args = {"token": self.model.last_token - stale, "until_ms": until, "all_kept": int(everything)}
+        codes = self.registry._run("forget", more=[os.fsencode(path) for path in paths], **args)
+        if stale:
+            assert codes == 0
+            return
+        assert [code.decode() for code in codes] == [
+            self.model.forget(path, until, everything=everything) for path in paths
+        ]
+
+    @rule()
+    def erase(self) -> None:
+        """The last step of forgetting. A process that goes on as if nothing had happened sees a loss."""
+        erased = self.registry._run("erase", token=self.model.last_token)
+        assert erased == (not self.model.files)
+        if erased:
+            store = self.registry.store
+            keys = [volume_key(store.namespace, self.registry.volume, name) for name in VOLUME_KEYS]
+            assert store.client.exists(*keys) == 0
+            self.model.lose_everything()
+            self._move_to(self.model.now + 1)
+
     @rule(
         path=PATHS,
         expected=FORMS,
@@ -389,7 +422,7 @@ class Walk(RuleBasedStateMachine):
         assert stats.bytes == sum(entry.size for entry in self.model.files.values())
         behind = [entry.behind.size for entry in self.model.files.values() if entry.behind is not None]
         assert (stats.behind, stats.total("behind_bytes")) == (len(behind), sum(behind))
-        for name in ("registered", "deleted", "missing", "replaced", "released", "rewritten"):
+        for name in ("registered", "deleted", "missing", "replaced", "released", "rewritten", "forgotten"):
             assert stats.total(name) == self.model.totals.get(name, 0), name
         assert stats.claims == len(self.model.leases)
         tagged = self.registry.tag_totals().get("a tag", TagTotal())

@@ -211,6 +211,17 @@ def test_files_of_a_silent_host_are_shown_by_live_hosts(fleet: Fleet, clock: Fak
     assert "temp_files_active web-2" not in values
 
 
+def test_a_silent_ephemeral_host_has_no_overdue_files_to_alert_about(fleet: Fleet, clock: FakeClock) -> None:
+    volume = Volume("pod-1", "/base")
+    fleet.announce(volume, ephemeral_seconds=86400)
+    fleet.registry(volume).register(files("a", "b"))
+    fleet.heartbeat("pod-1")
+    clock.advance(120)
+    values = samples(FleetCollector(fleet, host="web-1"), labels=("host",))
+    assert values["tempfleet_silent_host_files pod-1"] == 2
+    assert "tempfleet_silent_host_due_files pod-1" not in values
+
+
 def test_a_scrape_costs_the_same_round_trips_whatever_the_number_of_volumes(fleet: Fleet) -> None:
     collector = FleetCollector(fleet, host=None)
 

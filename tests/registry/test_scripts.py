@@ -228,6 +228,13 @@ def test_a_call_that_does_not_fit_the_header_is_refused_before_it_is_sent() -> N
         scripts.load("extend").arguments({"now_ms": "", "token": 1, "lease_ms": 1}, ["extra"])
 
 
+def test_erasing_a_volume_unlinks_every_key_of_it() -> None:
+    script = scripts.load("erase")
+    _, body = scripts.source("erase")
+    (arguments,) = re.findall(r"'UNLINK', ([\w,\s]+)\)", body)
+    assert set(script.keys) == set(re.findall(r"\w+", arguments)) == set(VOLUME_KEYS)
+
+
 def test_every_key_of_a_script_is_declared() -> None:
     declared = {*VOLUME_KEYS, *FLEET_KEYS}
     for name in scripts.names():

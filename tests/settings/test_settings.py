@@ -44,6 +44,7 @@ DEFAULTS = {
     "TEMP_FILE_REMOTE_CLEAR": False,
     "TEMP_FILE_HEARTBEAT": 15,
     "TEMP_FILE_HOST_LIVE_FOR": 60,
+    "TEMP_FILE_HOST_EPHEMERAL": 0,
     "TEMP_FILE_OWNER_CHECK": True,
     "TEMP_FILE_PERMISSION_MASK": 0o600,
     "TEMP_FILE_SECURE_DELETE": False,
@@ -86,6 +87,7 @@ GOOD = {
     "TEMP_FILE_REMOTE_CLEAR": ("1", True),
     "TEMP_FILE_HEARTBEAT": ("5", 5),
     "TEMP_FILE_HOST_LIVE_FOR": ("20", 20),
+    "TEMP_FILE_HOST_EPHEMERAL": ("1d", 86400),
     "TEMP_FILE_OWNER_CHECK": ("false", False),
     "TEMP_FILE_PERMISSION_MASK": ("0640", 0o640),
     "TEMP_FILE_SECURE_DELETE": ("true", True),
@@ -145,6 +147,7 @@ BAD = {
     "TEMP_FILE_REMOTE_CLEAR": ["perhaps"],
     "TEMP_FILE_HEARTBEAT": ["0", "nan", "1e12"],
     "TEMP_FILE_HOST_LIVE_FOR": ["0", "inf", "1e12"],
+    "TEMP_FILE_HOST_EPHEMERAL": ["-1", "yes", "1e12"],
     "TEMP_FILE_OWNER_CHECK": ["sometimes"],
     "TEMP_FILE_PERMISSION_MASK": ["rw-------", "0900", "1777", "0200", "-1", ""],
     "TEMP_FILE_SECURE_DELETE": ["2"],
@@ -262,6 +265,8 @@ def test_the_error_of_an_invalid_mask_shows_a_valid_one(monkeypatch: pytest.Monk
 
 
 def test_settings_that_contradict_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match="TEMP_FILE_HOST_EPHEMERAL must be longer"):
+        Settings.load(host_ephemeral_seconds=60)
     monkeypatch.setenv("TEMP_FILE_HEARTBEAT", "60")
     with pytest.raises(SettingsError, match="TEMP_FILE_HOST_LIVE_FOR must be longer"):
         Settings.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from tempfleet.embedded import EmbeddedServer
 from tempfleet.errors import MalformedMessage
 from tempfleet_tasks import install, make_app, routing
 from tempfleet_tasks.messages import ClearRefused
+from tempfleet_tasks.messages.sweep import sweep
 from tempfleet_tasks.runtime import Runtime
+from tempfleet_tasks.worker.bootsteps import beat
 
 NAMES = {
     "tempfleet.register",
@@ -89,6 +92,34 @@ def rejected(manager: TempFileManager) -> dict[str, int]:
     prefix = "rejected:"
     totals = manager.stats().totals
     return {name.removeprefix(prefix): n for name, n in totals.items() if name.startswith(prefix)}
+
+
+def test_a_sweep_forgets_ephemeral_hosts_that_were_silent_for_their_time(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path, tmp_path: Path
+) -> None:
+    """A worker says with its heartbeat that its host is ephemeral, and that it is no more."""
+    values = {"heartbeat_seconds": 0.01, "host_live_seconds": 0.05, "cleanup_interval_seconds": 1}
+    pod_settings = settings_of(
+        real_server, tmp_path / "pod", host="pod-1", host_ephemeral_seconds=0.4, **values
+    )
+    pod: Runtime = make_app(pod_settings).tempfleet()
+    sweeper: Runtime = make_app(settings_of(real_server, base_dir, **values)).tempfleet()
+    file = pod.manager.create()
+    file.close()
+    beat(pod)
+    assert sweep(sweeper)["forgotten"] == 0
+    wait_until(lambda: sweep(sweeper)["forgotten"] == 1)
+    assert os.path.exists(file.path)
+    assert "pod-1" not in {volume.host for volume in sweeper.fleet.volumes()}
+    assert not real_client.hgetall("tempfleet:ephemeral")
+    assert not real_client.hgetall("tempfleet:silence")
+    beat(pod)
+    assert pod.manager.cleanup() == 0, "the host is back: it goes on as a new one"
+    pod.settings = pod_settings.model_copy(update={"host_ephemeral_seconds": 0})
+    beat(pod)
+    assert not real_client.hgetall("tempfleet:ephemeral")
+    for runtime in (pod, sweeper):
+        runtime.manager.close()
 
 
 # -- register, renew, unregister

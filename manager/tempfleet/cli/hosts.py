@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from shlex import quote
 from typing import Any
 
@@ -9,12 +11,14 @@ import click
 from rich.text import Text
 
 from ..diagnostics import facts_of, problems_of
-from ..errors import UnknownHost
+from ..errors import HostLive, UnknownHost
 from ..formatting import counted, duration
 from ..logs import printable
 from ..reconciliation import preview_takeover
-from ..registry import Host, Volume, VolumeStats
+from ..registry import Fleet, Forgetting, Host, Volume, VolumeStats, preview_forget
+from ..registry import forget as forget_host
 from .console import Console, pass_console
+from .options import duration_option
 from .output import Table, text_cell
 
 
@@ -29,7 +33,7 @@ def hosts(ctx: click.Context) -> None:
     \b
       tempfleet hosts
       tempfleet hosts take-over web-7
-      tempfleet hosts retire web-7
+      tempfleet hosts forget web-7
     """
     if ctx.invoked_subcommand is None:
         _show_hosts(ctx.ensure_object(Console))
@@ -64,7 +68,9 @@ def _show_hosts(console: Console) -> None:
 def _liveness(host: Host | None) -> Text:
     if host is None:
         return Text("unknown", "yellow")
-    return Text("live", "green") if host.live else Text("silent", "red")
+    if host.live:
+        return Text("live", "green")
+    return Text("silent", "yellow" if host.ephemeral_seconds else "red")
 
 
 def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeStats]) -> dict[str, Any]:
@@ -72,6 +78,7 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
         "host": name,
         "state": _liveness(host).plain,
         "silent_seconds": None if host is None else round(host.silent_seconds, 3),
+        "ephemeral_seconds": 0 if host is None else host.ephemeral_seconds,
         "volumes": [
             {
                 "base_dir": volume.base_dir,
@@ -92,10 +99,10 @@ def _host_document(name: str, host: Host | None, volumes: dict[Volume, VolumeSta
 @pass_console
 def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     """
-    Forget a host that does not come back.
+    Drop only a host's entry in the list; see forget to drop its records, too.
 
-    Only the host's entry in the list is dropped. Its records stay in the registry, and its files stay on its disk. The
-    host is listed again if one of its workers sends a heartbeat.
+    Its records stay in the registry, and its files stay on its disk. The host is listed again if one of its workers
+    sends a heartbeat.
 
     \b
       tempfleet hosts retire batch-7 --dry-run
@@ -113,7 +120,89 @@ def retire(console: Console, host: str, force: bool, dry_run: bool) -> None:
     )
 
 
+@hosts.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@duration_option("--silent-for", help="Forget every host that has been silent for so long.")
+@click.option("--force", is_flag=True, help="Forget also records of held and quarantined files.")
+@click.option("--dry-run", is_flag=True, help="Show what would be forgotten; change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_console
+def forget(
+    console: Console, names: tuple[str, ...], silent_for: float | None, force: bool, dry_run: bool, yes: bool
+) -> int:
+    """
+    Forget hosts that do not come back, with all their records.
+
+    Their records, volumes and heartbeats leave the registry, and their alerts end. The files stay on their disks; if a
+    disk is still there, tempfleet adopt registers them again. If it was interrupted, repeat the command.
+
+    Exits with 1 if any record had to stay, or if a host came back meanwhile.
+
+    \b
+      tempfleet hosts forget web-7 --dry-run
+      tempfleet hosts forget --silent-for 30d --yes
+    """
+    fleet = console.fleet
+    chosen = list(dict.fromkeys([*names, *_silent_for(fleet, silent_for)]))
+    if not chosen and silent_for is None:
+        raise click.UsageError("Name a host, or give --silent-for.")
+    reports = [preview_forget(fleet, name, with_kept=force) for name in chosen]
+    if dry_run:
+        return _answer_forgotten(console, reports, "would be forgotten", "would stay")
+    total = sum(report.forgotten for report in reports)
+    names_in_words = ", ".join(map(printable, chosen))
+    question = f"Forget {names_in_words}, with {counted(total, 'record')}?"
+    if chosen and not yes and not click.confirm(question, err=True):
+        console.answer({"hosts": []}, "Nothing was changed.")
+        return 1
+    done = _forget_each(console, chosen, total, with_kept=force)
+    status = _answer_forgotten(console, done, "forgotten", "stayed")
+    return status or int(len(done) < len(chosen))
+
+
+def _forget_each(console: Console, chosen: list[str], total: int, *, with_kept: bool) -> list[Forgetting]:
+    done, before = list[Forgetting](), 0
+    with console.progress("Forgetting", total) as progress:
+        for name in chosen:
+            here = partial(_add, progress, before)
+            try:
+                done.append(forget_host(console.fleet, name, with_kept=with_kept, progress=here))
+            except HostLive as exc:
+                console.fail("HostLive", str(exc))
+            before = sum(report.forgotten for report in done)
+    return done
+
+
+def _silent_for(fleet: Fleet, seconds: float | None) -> list[str]:
+    if seconds is None:
+        return []
+    return [host.name for host in fleet.hosts() if not host.live and host.silent_seconds >= seconds]
+
+
+def _add(progress: Callable[[int], None], before: int, forgotten: int) -> None:
+    progress(before + forgotten)
+
+
+def _answer_forgotten(console: Console, reports: list[Forgetting], verb: str, stayed: str) -> int:
+    lines = [f"{printable(report.host)}: {counted(report.forgotten, 'record')} {verb}." for report in reports]
+    for report in reports:
+        lines += [
+            f"{counted(n, 'record')} of {printable(report.host)} {stayed}: {WHY_LEFT[why]}."
+            for why, n in sorted(report.left.items())
+        ]
+    if any(report.forgotten for report in reports):
+        lines.append(
+            "The files stay on their disks. If a disk is still there, tempfleet adopt registers them again."
+        )
+    document = {"dry_run": verb != "forgotten", "hosts": [report.as_dict() for report in reports]}
+    console.answer(document, *(lines or ["No host has been silent for so long."]))
+    return 1 if any(report.left for report in reports) else 0
+
+
 WHY_LEFT = {
+    "held": "their files are held; with --force they go, too",
+    "quarantined": "their files are in quarantine; with --force they go, too",
+    "newer": "they were registered meanwhile, so a program of that host runs",
     "leased": "a process that died has claimed them. Repeat the command when its lease has ended",
     "taken": "this host has a record of its own for the path. If that is the right one, unregister the other",
     "damaged": "they cannot be read; tempfleet doctor lists them",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..formatting import counted
 from ..plugins import installed
-from ..registry import Fleet, Registry, VolumeStats
+from ..registry import Fleet, Pulse, Registry, VolumeStats
 from ..settings import Settings
 from .finding import Finding
 from .problems import facts_of, problems_of
@@ -48,9 +48,16 @@ def check_fleet(registry: Registry, settings: Settings, stats: VolumeStats) -> I
         yield Finding.ok("messages", "No message was thrown away in the last day")
     if not any(problem.check == "hosts" for problem in found):
         live = sum(host.live for host in pulse.hosts)
-        silent = len(pulse.hosts) - live
+        silent = sum(not host.live and not host.ephemeral_seconds for host in pulse.hosts)
         yield Finding.ok(
             "hosts",
             f"{counted(live, 'host is', 'hosts are')} live, "
-            + (f"and no file waits for the {silent:,} silent" if silent else "and none is silent"),
+            + (f"and no file waits for the {silent:,} silent" if silent else "and none is silent")
+            + _forgettable(pulse),
         )
+
+
+def _forgettable(pulse: Pulse) -> str:
+    """A clause on silent hosts that are no problem."""
+    hosts = sum(not host.live and host.ephemeral_seconds > 0 for host in pulse.hosts)
+    return f"; sweeps will forget {counted(hosts, 'silent ephemeral host')}" if hosts else ""

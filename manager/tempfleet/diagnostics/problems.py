@@ -167,7 +167,8 @@ def _hosts(facts: Facts) -> Iterator[Problem]:
     hosts = {host.name: host for host in facts.pulse.hosts}
     for name in dict.fromkeys(volume.host for volume in facts.volumes):
         files, host = facts.total("active", host=name), hosts.get(name)
-        if not files or (host is not None and host.live):
+        if not files or (host is not None and (host.live or host.ephemeral_seconds)):
+            # A sweep forgets a silent host that is ephemeral; nobody has to do anything.
             continue
         if host is not None:
             yield _silent(host, files, facts.total("due", host=name))
@@ -199,7 +200,7 @@ def unknown_host(name: str, hosts: Sequence[Host], files: int) -> Problem:
         "hosts",
         f"No worker of host {printable(name)} is live (live: {live}), and none is known{are}",
         "Is TEMP_FILE_HOST right, and the same in the program and in its worker? If it is, start a worker of that "
-        f"host. If the name is wrong, unregister the files: tempfleet --host {printable(name)} ls.",
+        f"host. If the name is wrong, or the host is gone, run tempfleet hosts forget {printable(name)}.",
     )
 
 
@@ -210,12 +211,16 @@ def _silent(host: Host, files: int, due: int) -> Problem:
         text = f"{name} is silent, and {due:,} of its files {is_due}; it was last heard {since} ago"
     else:
         text = f"{name} has been silent for {since}; {counted(files, 'file waits', 'files wait')} there"
-    todo = f"Start its worker. If the host does not come back, run tempfleet hosts retire {name}."
+    todo = f"Start its worker. If the host does not come back, run tempfleet hosts forget {name}."
     return warning("silent-host", "hosts", text, todo)
 
 
 def _overdue(facts: Facts) -> Iterator[Problem]:
-    overdue = max((stats.overdue_seconds for stats in facts.volumes.values()), default=0)
+    forgettable = {host.name for host in facts.pulse.hosts if host.ephemeral_seconds and not host.live}
+    overdue = max(
+        (stats.overdue_seconds for volume, stats in facts.volumes.items() if volume.host not in forgettable),
+        default=0,
+    )
     if overdue > facts.patience_seconds:
         yield warning(
             "overdue",

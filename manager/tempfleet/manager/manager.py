@@ -53,10 +53,12 @@ from ..registry import (
     Clock,
     Fleet,
     FleetClock,
+    Forgetting,
     Registry,
     Store,
     VolumeStats,
     connect,
+    forget,
     server_clock,
 )
 from ..settings import Settings
@@ -706,6 +708,24 @@ class TempFileManager:
         fleet = Fleet(self.store, live_seconds=self.settings.host_live_seconds)
         return take_over(host, self.registry, self.roots, fleet, progress=progress)
 
+    def forget_host(
+        self, host: str, *, with_kept: bool = False, progress: Callable[[int], None] | None = None
+    ) -> Forgetting:
+        """
+        Forget *host*, which does not come back: all its records, in all its volumes, and its entries. The files on its
+        disk stay. If it is interrupted, repeat it. See forgetting.py.
+
+        Args:
+            with_kept: also records of held and quarantined files; otherwise these stay, and the host with them.
+            progress: called after each step with the number of records forgotten so far.
+
+        Raises:
+            UnknownHost: nothing changed.
+            HostLive: a worker of it is live, or it came back meanwhile; the message says what is forgotten.
+        """
+        fleet = Fleet(self.store, live_seconds=self.settings.host_live_seconds)
+        return forget(fleet, host, with_kept=with_kept, progress=progress or _ignore)
+
     def accept_disk(self) -> list[str]:
         """
         Accept the current disk for this base directory and for the other roots, although records were made on another
@@ -863,6 +883,10 @@ class TempFileManager:
         except VolumeUnavailable as exc:
             return Deletion(record, Outcome.UNAVAILABLE, reason=exc.reason)
         return self.cleaner.previews.expired(record, now_ms, outlook)
+
+
+def _ignore(_done: int) -> None:
+    """A progress that nobody watches."""
 
 
 def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> bool:

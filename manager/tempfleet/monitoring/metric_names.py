@@ -115,7 +115,7 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tempfleet_redis_memory_max_bytes": ("Redis's maxmemory; 0 if there is no limit", ()),
     "tempfleet_redis_memory_used_bytes": ("Memory that Redis uses", ()),
     "tempfleet_registry_up": ("1 if Redis answered this scrape", ()),
-    "tempfleet_silent_host_due_files": ("Expired files of a silent host", VOLUME),
+    "tempfleet_silent_host_due_files": ("Expired files of a silent host that is not ephemeral", VOLUME),
     "tempfleet_silent_host_files": ("Files of a silent host", VOLUME),
     "tempfleet_silent_host_seconds": ("Time since the last heartbeat of a silent host", ("host",)),
     "tempfleet_unknown_host_files": ("Files registered for a host of which no worker is known", VOLUME),

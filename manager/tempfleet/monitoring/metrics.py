@@ -207,9 +207,11 @@ def silent_families(scrape: Scrape) -> Iterator[Metric]:
     yield seconds
     files = gauges("tempfleet_silent_host_files")
     due = gauges("tempfleet_silent_host_due_files")
+    ephemeral = {host.name for host in scrape.hosts if host.ephemeral_seconds}
     for volume, stats in scrape.silent.items():
         files.add_metric(labels_of(volume), stats.active)
-        due.add_metric(labels_of(volume), stats.due)
+        if volume.host not in ephemeral:
+            due.add_metric(labels_of(volume), stats.due)
     unknown = gauges("tempfleet_unknown_host_files")
     for volume, stats in scrape.unknown.items():
         unknown.add_metric(labels_of(volume), stats.active)

@@ -12,6 +12,7 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
     Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), totals
                     (totals.py), compressed forms (forms.py), and all reads (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
+    forget          drops the records and the keys of a host that does not come back (forgetting.py)
     FleetClock      jumps of Redis's clock, and pauses
     upgrade         migrates registries of an older schema (upgrade.py)
     Store           one client and one namespace; connect(url) makes the client
@@ -23,6 +24,7 @@ from .codec import tag_of
 from .connection import connect
 from .disks import Disks
 from .fleet import Fleet
+from .forgetting import Forgetting, forget, forget_silent, preview_forget
 from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
 from .pulse import Host, Memory, Pulse, Rejected, Sweep
 from .registry import Registry
@@ -49,6 +51,7 @@ __all__ = [
     "Disks",
     "Fleet",
     "FleetClock",
+    "Forgetting",
     "Histogram",
     "Horizon",
     "Host",
@@ -69,6 +72,9 @@ __all__ = [
     "Volume",
     "VolumeStats",
     "connect",
+    "forget",
+    "forget_silent",
+    "preview_forget",
     "server_clock",
     "tag_of",
     "upgrade",

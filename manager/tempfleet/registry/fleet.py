@@ -1,5 +1,5 @@
 """
-The data that belongs to no single volume: the list of volumes, heartbeats of hosts, sweeps, waiting messages.
+The data that belongs to no single volume: members (members.py), sweeps, waiting messages; and all volumes at once.
 """
 
 from __future__ import annotations
@@ -9,78 +9,42 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import Any
 
 import redis
 
-from ..errors import HostLive, RegistryError
-from ..logs import logger, printable
+from ..errors import RegistryError
 from ..settings import MAX_BATCH
 from .connection import translated
-from .keys import SLACK, Volume, VolumeKeys, volume_key, volumes_of
+from .keys import SLACK, Volume, volume_key
+from .members import Members
 from .pulse import QUIET_SECONDS, Host, Memory, Pulse, Sweep, rejected_of, sweeps_of
 from .registry import Registry
 from .stats import VolumeStats, parse_stats
-from .store import Store
 from .values import UNKNOWN, Horizon, Inside, Reaped
 
 SWEEPS_KEPT = 20
 
 
-class Fleet:
+class Fleet(Members):
     """Every volume and host of one Redis. Methods raise the same errors as those of Registry."""
-
-    def __init__(self, store: Store, *, live_seconds: float = 60) -> None:
-        self.store = store
-        self.live_seconds = live_seconds
 
     def registry(self, volume: Volume) -> Registry:
         return Registry(self.store, volume)
-
-    def volumes(self, *, host: str | None = None) -> list[Volume]:
-        """Every volume that ever had a file, or only those of *host*; sorted."""
-        volumes = volumes_of(self._redis("zrange", "volumes", 0, -1))
-        return sorted(volume for volume in volumes if host is None or volume.host == host)
-
-    def announce(self, volume: Volume) -> None:
-        """Add *volume* to the list that sweeps read, before it has a file."""
-        self._redis("zadd", "volumes", {volume.encode(): 0}, nx=True)
-
-    def heartbeat(self, host: str) -> int:
-        """
-        Record that *host* is alive; from the first heartbeat on, sweeps are expected. Returns the time by the Redis
-        clock (ms).
-        """
-        keys = self.store.fleet_keys
-        now_ms, expected = self.store.run_each(
-            [("heartbeat", keys, {"host": host}), ("expect_sweeps", keys, {})]
-        )
-        if isinstance(now_ms, RegistryError):
-            raise now_ms
-        if isinstance(expected, RegistryError):
-            logger.debug("No mark for missing sweeps: %s", expected)
-        return int(now_ms)
 
     def pulse(self) -> Pulse:
         """The hosts, the last sweeps and what was thrown away, in one round trip."""
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.time()
         pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
+        pipeline.hgetall(self.store.fleet_keys["ephemeral"])
         pipeline.zrange(self.store.fleet_keys["sweeps"], 0, -1, desc=True)
         pipeline.hgetall(self.store.fleet_keys["rejected"])
-        time, beats, reports, rejected = self.store.execute(pipeline)
+        time, beats, ephemeral, reports, rejected = self.store.execute(pipeline)
         now_ms = self.store.time_of(time)
         sweeps = sweeps_of(reports)
         expected_ms = sweeps[0][0] if sweeps else int(reports[0].partition(b" ")[0]) if reports else None
-        return Pulse(now_ms, self._hosts(now_ms, beats), sweeps, expected_ms, rejected_of(now_ms, rejected))
-
-    def hosts(self) -> list[Host]:
-        """Every host that sent a heartbeat and was not retired since; sorted by name."""
-        pipeline = self.store.client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.zrange(self.store.fleet_keys["hosts"], 0, -1, withscores=True)
-        time, beats = self.store.execute(pipeline)
-        return self._hosts(self.store.time_of(time), beats)
+        hosts = self._hosts(now_ms, beats, ephemeral)
+        return Pulse(now_ms, hosts, sweeps, expected_ms, rejected_of(now_ms, rejected))
 
     def start(self) -> list[Host]:
         """
@@ -98,32 +62,7 @@ class Fleet:
         info, time, beats = replies
         self.store.refuse_eviction(self.store.memory_of(info))
         is_known = not isinstance(time, Exception) and not isinstance(beats, Exception)
-        return self._hosts(self.store.time_of(time), beats) if is_known else []
-
-    def _hosts(self, now_ms: int, beats: Iterable[tuple[bytes, float]]) -> list[Host]:
-        hosts = []
-        for name, beat_ms in sorted(beats):
-            # A heartbeat from before Redis's clock stepped back may lie far in the future.
-            silent_seconds = abs(now_ms - beat_ms) / 1000
-            hosts.append(Host(os.fsdecode(name), silent_seconds, silent_seconds < self.live_seconds))
-        return hosts
-
-    def live_hosts(self) -> set[str]:
-        return {host.name for host in self.hosts() if host.live}
-
-    def retire(self, host: str, *, force: bool = False) -> bool:
-        """
-        Remove a host until one of its workers sends a heartbeat again. Its records stay. Returns False if the host
-        was unknown.
-
-        Raises:
-            HostLive: a worker of the host is live, and *force* is False.
-        """
-        if not force and host in self.live_hosts():
-            raise HostLive(
-                f"A worker of {printable(host)} is live: stop it first, or use --force.", host=host
-            )
-        return bool(self._redis("zrem", "hosts", host))
+        return self._hosts(self.store.time_of(time), beats, {}) if is_known else []
 
     def reap(
         self, volumes: Iterable[Volume], *, horizon: Horizon = UNKNOWN
@@ -216,11 +155,3 @@ class Fleet:
     def mark_taken(self, message: str) -> None:
         """Record that a worker took *message* from its queue."""
         self._redis("zrem", "waiting", message)
-
-    def _keys(self, volume: Volume) -> VolumeKeys:
-        return VolumeKeys(self.store.namespace, volume)
-
-    def _redis(self, command: str, name: str, *args: Any, **options: Any) -> Any:
-        """The reply to one command on the fleet's key *name*."""
-        function = getattr(self.store.client, command)
-        return self.store.call(function, self.store.fleet_keys[name], *args, **options)

@@ -41,7 +41,7 @@ VOLUME_KEYS = (
     "unregistered",
     "former",
 )
-FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock", "rejected")
+FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock", "rejected", "ephemeral", "silence")
 
 DISK = "disk"
 """The field of meta with the identity of the base directory that the files are on."""
@@ -69,6 +69,11 @@ class Volume:
     def in_words(self) -> str:
         """As messages for people name it."""
         return f"on host {printable(self.host)} in {printable(self.base_dir)}"
+
+    @property
+    def wake_up(self) -> str:
+        """The name of the message that wakes its host, in the fleet's key ``waiting``."""
+        return f"delete_due {self}"
 
     def encode(self) -> bytes:
         return os.fsencode(str(self))

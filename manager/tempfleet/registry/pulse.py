@@ -20,11 +20,15 @@ class Host:
 
     Attributes:
         silent_seconds: the time since its last heartbeat, by the Redis clock.
+        ephemeral_seconds: after how long a silence it is forgotten; 0 if it is not ephemeral.
+        beat_ms: its last heartbeat.
     """
 
     name: str
     silent_seconds: float
     live: bool
+    ephemeral_seconds: float = 0
+    beat_ms: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Sweep:
         sent: volumes whose host got a message to delete due files.
         recovered: files taken back from expired claims.
         silent_due: due files that wait until their silent host returns.
+        forgotten: records of ephemeral hosts that were silent for too long.
     """
 
     host: str
@@ -46,6 +51,7 @@ class Sweep:
     sent: int
     recovered: int
     silent_due: int
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ BOUNDS_SECONDS = {
 ENTERED = ("registered",)
 PASSES = "passes"
 """The total of the clean-ups that looked for due files, of workers and of programs: somebody cleans this volume."""
-LEFT = ("deleted", "missing", "replaced", "released", "moved_out")
+LEFT = ("deleted", "missing", "replaced", "released", "moved_out", "forgotten")
 
 
 def bounds_text(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import tempfile
 from collections.abc import Iterable
 from enum import StrEnum
@@ -20,7 +19,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 
 from .environment_model import EnvironmentModel
 from .sources import DEFAULT_ENV_FILE
-from .units import Seconds, Size
+from .units import Permissions, Seconds, Size
 from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
@@ -102,19 +101,8 @@ def _lower_case(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-def _permissions(value: Any) -> int:
-    try:
-        mask = int(value, 8) if isinstance(value, str) else int(value)
-    except (TypeError, ValueError):
-        mask = -1
-    if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
-        raise ValueError("must be octal permissions such as 0600, readable for the owner")
-    return mask
-
-
 # Annotations, not field validators: environment_model.py removes comments from a value before these read it.
 Directories = Annotated[tuple[str, ...], BeforeValidator(_split_paths)]
-Permissions = Annotated[int, BeforeValidator(_permissions)]
 Level = Annotated[LogLevel, BeforeValidator(_level_name)]
 Format = Annotated[Literal["text", "json"], BeforeValidator(_lower_case)]
 Backend = Annotated[Literal["prometheus"], BeforeValidator(_lower_case)]
@@ -160,6 +148,7 @@ class Settings(EnvironmentModel, defer_build=False):
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
     heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0, le=LONGEST_TTL_SECONDS)
     host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0, le=LONGEST_TTL_SECONDS)
+    host_ephemeral_seconds: Seconds = _env("TEMP_FILE_HOST_EPHEMERAL", 0, ge=0, le=LONGEST_TTL_SECONDS)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
     permission_mask: Permissions = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")
@@ -239,6 +228,8 @@ class Settings(EnvironmentModel, defer_build=False):
     def _check_pairs(self) -> Settings:
         if self.host_live_seconds <= self.heartbeat_seconds:
             raise ValueError("TEMP_FILE_HOST_LIVE_FOR must be longer than TEMP_FILE_HEARTBEAT")
+        if 0 < self.host_ephemeral_seconds <= self.host_live_seconds:
+            raise ValueError("TEMP_FILE_HOST_EPHEMERAL must be longer than TEMP_FILE_HOST_LIVE_FOR")
         for name in ("evict", "evict_memory"):
             above, down_to = f"{name}_above", f"{name}_down_to"
             if 0 < getattr(self, above) <= getattr(self, down_to):

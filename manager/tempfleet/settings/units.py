@@ -1,11 +1,12 @@
 """
-Parse durations and sizes as people write them into numbers.
+Parse durations, sizes and permissions as people write them into numbers.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import stat
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -58,5 +59,17 @@ def size_bytes(value: Any) -> Any:
     return math.ceil(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
 
 
+def permissions(value: Any) -> int:
+    """Parse octal permissions: ``0600``."""
+    try:
+        mask = int(value, 8) if isinstance(value, str) else int(value)
+    except (TypeError, ValueError):
+        mask = -1
+    if not 0 <= mask <= 0o777 or not mask & stat.S_IRUSR:
+        raise ValueError("must be octal permissions such as 0600, readable for the owner")
+    return mask
+
+
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size_bytes)]
+Permissions = Annotated[int, BeforeValidator(permissions)]

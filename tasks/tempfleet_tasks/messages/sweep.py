@@ -1,7 +1,8 @@
 """
 The sweep: reap every volume, count the expired files, and wake the hosts that have some.
 
-It deletes nothing, and its messages contain no paths. Ten sweeps at once do no harm.
+It deletes no file, and its messages contain no paths. It forgets ephemeral hosts that were silent for long enough. Ten
+sweeps at once do no harm.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from kombu.entity import Queue
 
 from tempfleet import RegistryError, RegistryFull, RegistryUnavailable, Settings, Volume
 from tempfleet.logs import logger
-from tempfleet.registry import Fleet, Sweep
+from tempfleet.registry import Fleet, Sweep, forget_silent
 
 from .. import routing
 from ..runtime import Runtime
 from .file_message import Answer
+
+FORGET_SECONDS = 10
+"""How long one sweep forgets hosts; about 100,000 records."""
 
 
 def receive_sweep(runtime: Runtime) -> Answer:
@@ -32,7 +36,7 @@ def sweep(runtime: Runtime) -> Answer:
     Sweeps all volumes once, in five round trips to Redis, and two to record the sweep.
 
     A silent host gets no message, because its queue would grow for ever. Its files stay registered, and are deleted
-    when it returns.
+    when it returns. A silent host that is ephemeral is forgotten after its time, which costs more round trips.
     """
     started = time.monotonic()
     fleet = runtime.fleet
@@ -43,10 +47,13 @@ def sweep(runtime: Runtime) -> Answer:
     for volume, result in reaped.items():
         if isinstance(result, RegistryError):
             logger.error("Could not reap %s: %s", volume, result)
-    due = {volume: stats.due for volume, stats in fleet.stats(volumes).items() if stats.due}
-    live = fleet.live_hosts()
+    stats = fleet.stats(volumes)
+    due = {volume: found.due for volume, found in stats.items() if found.due}
+    hosts = fleet.hosts()
+    live = {host.name for host in hosts if host.live}
     sent = [volume for volume in due if volume.host in live and send_delete_due(runtime, volume)]
     recovered = sum(result.recovered for result in reaped.values() if not isinstance(result, RegistryError))
+    forgotten = forget_silent(fleet, hosts, stats, budget_seconds=FORGET_SECONDS)
     report = Sweep(
         host=runtime.host,
         seconds=round(time.monotonic() - started, 4),
@@ -55,6 +62,7 @@ def sweep(runtime: Runtime) -> Answer:
         sent=len(sent),
         recovered=recovered,
         silent_due=sum(n for volume, n in due.items() if volume.host not in live),
+        forgotten=sum(report.forgotten for report in forgotten),
     )
     _record(runtime, report)
     return asdict(report)
@@ -72,7 +80,7 @@ def _record(runtime: Runtime, report: Sweep) -> None:
 def send_delete_due(runtime: Runtime, volume: Volume) -> bool:
     """Wake the host of *volume*, unless the last message for it still waits. Returns whether a message was sent."""
     queue = routing.host_queue(runtime.settings, volume.host)
-    if waits(runtime.app, runtime.fleet, queue, f"delete_due {volume}"):
+    if waits(runtime.app, runtime.fleet, queue, volume.wake_up):
         return False
     routing.send(
         runtime.app,

@@ -143,8 +143,9 @@ def beat(runtime: Runtime) -> None:
     runtime.fleet.heartbeat(runtime.host)
     runtime.refusals.flush()
     runtime.manager.local_volume.unchecked_cleaner.clock.check()
+    period_seconds = runtime.settings.host_ephemeral_seconds
     try:
-        runtime.fleet.announce(runtime.manager.volume)
+        runtime.fleet.announce(runtime.manager.volume, ephemeral_seconds=period_seconds)
     except RegistryFull:
         # Unlike the heartbeat, an announcement needs memory. The first registration announces the volume anyway.
         pass

@@ -17,8 +17,10 @@ from celery import Celery
 
 from stack import Process, Stack, Worker, fetch
 from support import wait_until
-from tempfleet import Settings, TempFileManager
+from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.records import NewFile
+from tempfleet.registry import forget
 from tempfleet.registry.fleet import Fleet
 from tempfleet.registry.pulse import Sweep
 
@@ -113,6 +115,10 @@ def test_everything_that_the_library_does_is_allowed(urls: Urls, tmp_path: Path)
         fleet.forecast([manager.volume], step_seconds=60, steps=5)
         fleet.record_sweep(Sweep("web-1", 0.1, 1, 0, 0, 0, 0))
         fleet.sweeps(), fleet.mark_waiting("x"), fleet.mark_taken("x"), fleet.retire("web-1", force=True)
+        other = fleet.registry(Volume("pod-1", "/base"))
+        other.register([NewFile("/base/a", 1)])
+        fleet.announce(other.volume, ephemeral_seconds=3600)
+        wait_until(lambda: forget(fleet, "pod-1").is_gone)
         assert manager.registry.audit() == []
         assert manager.health_check()["status"] == "healthy"
 
