@@ -12,6 +12,8 @@ The settings of our own app, and why (measured; another app can choose its own):
     prefetch 1              Fair, at no measured cost.
     restore interval 10 s   The messages of a killed worker are looked for every 10 s instead of every 100 s.
     socket timeouts         Without them, publishing on a dead socket waits for ever.
+    keep-alive options      A connection that a firewall has forgotten ends after 35 s instead of two hours.
+    endless retries         Celery's default ends the worker after 100 attempts, about 47 minutes.
     soft shutdown           A cold stop would hide its messages until the visibility timeout.
     plain beat scheduler    Needs no shelve file. Two beats give high availability: a second sweep finds nothing to do.
 """
@@ -25,12 +27,20 @@ from celery import Celery, signals
 from tempfleet import RegistryError, Settings
 from tempfleet.embedded import broker_url
 from tempfleet.logs import logger, printable
+from tempfleet.registry import KEEPALIVE
 
 from . import routing
 from .binding import TEMPORARY_ERRORS, SweepTask, bind, bind_message
 from .messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, receive_sweep
 from .runtime import RuntimeOf
-from .worker import consumer_step_for, count_discards, log_as_set, steps_for, use_transport
+from .worker import (
+    PatienceStep,
+    consumer_step_for,
+    count_discards,
+    log_as_set,
+    repair_transport,
+    steps_for,
+)
 
 EXPIRING_TASKS = ("tempfleet.sweep", "tempfleet.delete_due")
 
@@ -48,12 +58,13 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     if hasattr(app, "tempfleet"):
         installed: RuntimeOf = app.tempfleet
         return installed
+    repair_transport()
     settings = settings or Settings.load()
     runtime_of = app.tempfleet = RuntimeOf(app, settings)
     _add_tasks(app, runtime_of)
     _take_expired(app, runtime_of)
     app.steps["worker"].update(steps_for(runtime_of))
-    app.steps["consumer"].add(consumer_step_for(runtime_of))
+    app.steps["consumer"].update((consumer_step_for(runtime_of), PatienceStep))
     count_discards(app, runtime_of)
     _subscribe(app, settings)
     return runtime_of
@@ -62,7 +73,6 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
 def make_app(settings: Settings | None = None) -> Celery:
     """Returns an app that does only Tempfleet's work."""
     settings = settings or Settings.load()
-    use_transport()
     app = Celery("tempfleet", broker=broker_url(settings.effective_broker_url), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
@@ -78,12 +88,14 @@ def make_app(settings: Settings | None = None) -> Celery:
         worker_soft_shutdown_timeout=10,
         worker_enable_soft_shutdown_on_idle=True,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         broker_transport_options={
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 3,
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
             "health_check_interval": 25,
         },
         beat_scheduler="celery.beat:Scheduler",

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from proxy import Proxy, dialler, proxy_to
-from tempfleet import RegistryUnavailable, Volume
+from tempfleet import RegistryDenied, RegistryUnavailable, Volume
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.records import NewFile
 from tempfleet.registry.connection import connect, translated
@@ -132,6 +132,14 @@ def test_a_connection_that_dies_in_a_pipeline_loses_none_of_its_commands(pair: P
         Fleet(Store(client)).heartbeat("web-1")
         Dying.dying = True
         assert [host.name for host in Fleet(Store(client)).hosts()] == ["web-1"]
+
+
+def test_a_script_without_its_rights_is_denied_and_may_be_retried(pair: Pair) -> None:
+    with connect(pair.primary.unix_url) as client:
+        registry = Registry(Store(client), VOLUME)
+        client.execute_command("ACL", "SETUSER", "default", "-zadd")
+        with pytest.raises(RegistryDenied, match="check the user name, password and rights"):
+            registry.register([file("/base/a")])
 
 
 ANSWERS = {

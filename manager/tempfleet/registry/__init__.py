@@ -21,7 +21,7 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
 
 from .clock import AGAIN_SECONDS, PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
-from .connection import connect
+from .connection import KEEPALIVE, connect
 from .disks import Disks
 from .fleet import Fleet
 from .forgetting import Forgetting, forget, forget_silent, preview_forget
@@ -38,6 +38,7 @@ __all__ = [
     "DISK",
     "DISKS",
     "FULL",
+    "KEEPALIVE",
     "LEFT",
     "NOT_SERVED",
     "NO_LIMITS",

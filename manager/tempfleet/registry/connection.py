@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,13 @@ from ..errors import (
 )
 from ..settings import without_password
 from .keys import SCHEMA, UNFINISHED_SCHEMA
+
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
+"""An idle connection that a firewall has forgotten ends after 35 s; by the kernel's own values after two hours."""
 
 NOT_NOW = re.compile(
     r"\b(READONLY|NOREPLICAS|MISCONF|MASTERDOWN|UNBLOCKED|CLUSTERDOWN|TRYAGAIN|BUSY)\b|read only replica"
@@ -45,7 +53,9 @@ def connect(url: str) -> redis.Redis:
     Raises:
         SettingsError: *url* is not a valid Redis URL.
     """
-    tcp = {} if url.startswith("unix") else {"socket_keepalive": True}
+    tcp: dict[str, Any] = {}
+    if not url.startswith("unix"):
+        tcp = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
     try:
         database = urlsplit(url).path.strip("/")
         if not url.startswith("unix") and not (database.isdigit() or not database):
@@ -88,7 +98,8 @@ def _invalid_url(url: str, why: str = "") -> SettingsError:
 def translated(exc: redis.RedisError, address: str) -> RegistryError:
     """Returns our error for Redis's: it says what happened, and what to do."""
     text = str(exc).removeprefix("user_script:").strip()
-    if isinstance(exc, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+    denied = isinstance(exc, redis.AuthenticationError | redis.exceptions.NoPermissionError)
+    if denied or "ACL failure in script" in text:
         return RegistryDenied(
             f"Redis at {address} refused us ({text}): check the user name, password and rights in TEMP_FILE_REDIS_URL."
         )

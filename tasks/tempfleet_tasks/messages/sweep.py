@@ -13,7 +13,7 @@ from dataclasses import asdict
 from celery import Celery
 from kombu.entity import Queue
 
-from tempfleet import RegistryError, RegistryFull, RegistryUnavailable, Settings, Volume
+from tempfleet import RegistryError, Settings, Volume
 from tempfleet.logs import logger
 from tempfleet.registry import Fleet, Sweep, forget_silent
 
@@ -97,11 +97,11 @@ def waits(app: Celery, fleet: Fleet, queue: Queue, message: str) -> bool:
     Returns whether *message* was sent and still waits; if not, marks it as waiting.
 
     The mark alone is not enough, because a broker can lose the message; so an empty queue overrules the mark. The
-    answer is also False if the registry cannot be reached or is full, because one message too many does no harm.
+    answer is also False if the registry refuses or cannot be reached, because one message too many does no harm.
     """
     try:
         return not fleet.mark_waiting(message) and routing.waiting_messages(app, queue) > 0
-    except (RegistryUnavailable, RegistryFull) as exc:
+    except RegistryError as exc:
         logger.warning("Could not find out whether %s still waits: %s", message, exc)
         return False
 

@@ -6,19 +6,27 @@ What a worker process does beside its tasks, and how our own workers log and con
     web         metrics, probes and the status page of a worker
     remote      the remote-control commands
     logging     the logs of our own workers
-    transport   the connection of our own workers to the broker
+    transport   repairs of the connection to a Redis broker
+    patience    what a worker does while Redis refuses its commands
 
 Promises: a worker that runs our steps sends its host's heartbeat, cleans its volumes by a timer, and serves metrics and
 probes. It does so with a dead beat or a dead broker too. Importing this package adds the remote-control commands.
 
-Does not: handle messages, or change an app that somebody else configured. ``log_as_set`` and ``use_transport`` are for
-our own app only.
+Does not: handle messages, or change an app that somebody else configured. ``log_as_set`` is for our own app only.
 """
 
 from . import remote as _remote  # noqa: F401 - its commands register themselves, for all apps of the process
 from .bootsteps import consumer_step_for, steps_for
 from .discards import count_discards
 from .logging import log_as_set
-from .transport import use as use_transport
+from .patience import PatienceStep
+from .transport import repair as repair_transport
 
-__all__ = ["consumer_step_for", "count_discards", "log_as_set", "steps_for", "use_transport"]
+__all__ = [
+    "PatienceStep",
+    "consumer_step_for",
+    "count_discards",
+    "log_as_set",
+    "repair_transport",
+    "steps_for",
+]

@@ -1,7 +1,7 @@
 """
 What runs in a worker beside its tasks: the heartbeat of its host, a timer that cleans, and a timer that announces
-files near their deadline. If compression is on, a third timer compresses. Each is a thread of its own, so a slow
-plug-in or a large file does not delay cleaning.
+files near their deadline. Another one watches the connection to the broker; if compression is on, one more compresses.
+Each is a thread of its own, so a slow plug-in or a large file does not delay cleaning.
 
 The threads belong to the worker's main process and start after any fork. They need neither the broker nor the consumer
 loop, so a dead beat or a dead broker only delays deletions.
@@ -23,6 +23,7 @@ from tempfleet.monitoring import WebServer
 
 from ..runtime import Runtime, RuntimeOf
 from .discards import DiscardStep
+from .transport import leave_silent
 from .web import serve_pages
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
@@ -30,6 +31,9 @@ NEAR_EXPIRY = "tempfleet-near-expiry"
 
 WRONG_SETTING = 2
 """The exit status of a worker that cannot start with its settings; the console uses the same."""
+
+
+BROKER_CHECK_SECONDS = 5.0
 
 
 class Ticker:
@@ -88,6 +92,7 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
             Ticker(
                 "announcer", settings.timer_interval_seconds, lambda stop: announce(runtime, worker, stop)
             ),
+            Ticker("broker", BROKER_CHECK_SECONDS, lambda _stop: leave_silent()),
         ]
         if settings.compress_after_seconds:
             every = settings.cleanup_interval_seconds

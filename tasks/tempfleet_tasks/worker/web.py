@@ -7,13 +7,18 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from tempfleet.formatting import duration
 from tempfleet.monitoring import Checks, WebServer, host_checks, make_site, serve
 
 from .. import routing
 from ..runtime import Runtime
+from .transport import silent_seconds
 
 NEEDED_THREADS = ("heartbeat", "timer")
 """Without these a worker does not serve its host. bootsteps.py names them tempfleet-<name>."""
+
+READY_SECONDS = 10.0
+"""A worker is unready if its broker owes an answer for longer. A Redis that is there answers within a second or two."""
 
 
 def serve_pages(runtime: Runtime, worker: Any) -> WebServer | None:
@@ -31,7 +36,17 @@ def liveness() -> Checks:
 
 def readiness(runtime: Runtime, worker: Any) -> Checks:
     """Each thing that is needed to serve the host, with what is wrong with it, or ""."""
-    return {**host_checks(runtime.manager, runtime.fleet), "queue": _check_queue(runtime, worker)}
+    checks = host_checks(runtime.manager, runtime.fleet)
+    return {**checks, "broker": _check_broker(worker), "queue": _check_queue(runtime, worker)}
+
+
+def _check_broker(worker: Any) -> str:
+    """Returns "" if the worker has a connection to its broker, and no answer is overdue."""
+    connection = getattr(getattr(worker, "consumer", None), "connection", None)
+    if connection is None or not connection.connected:
+        return "the worker is not connected to it"
+    seconds = silent_seconds()
+    return "" if seconds < READY_SECONDS else f"it has not answered for {duration(seconds)}"
 
 
 def _check_queue(runtime: Runtime, worker: Any) -> str:

@@ -55,7 +55,13 @@ def test_a_probe_is_ready_only_while_the_host_is_served(stack: Stack) -> None:
         "status": "ok",
         "checks": {"heartbeat": "ok", "timer": "ok"},
     }
-    assert json.loads(worker.get("/readyz"))["checks"].keys() == {"base_dir", "redis", "heartbeat", "queue"}
+    assert json.loads(worker.get("/readyz"))["checks"].keys() == {
+        "base_dir",
+        "redis",
+        "heartbeat",
+        "broker",
+        "queue",
+    }
     away = worker.base_dir.rename(stack.home / "away")
     status, body = fetch(worker.url + "/readyz")
     assert (status, json.loads(body)["checks"]["base_dir"]) == (503, "ENOENT")

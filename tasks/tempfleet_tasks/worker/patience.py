@@ -1,0 +1,56 @@
+"""
+How a worker waits for a Redis broker that answers, but refuses.
+
+Celery reconnects for ever if the broker is gone, but ends the worker if Redis refuses a command: READONLY after a
+fail-over, NOREPLICAS, MISCONF with a full disk, NOPERM while somebody corrects an ACL, OOM. All of them end by
+themselves or by somebody's hand, and meanwhile the worker's own timer still has to clean. So in a worker that runs our
+steps, a refusal is what a lost connection is.
+
+A connection that Redis refuses is made at once, and refused at once, so without a pause the worker would try six times
+a second and log each time.
+
+Only refusals of Redis are waited for. With another broker, and in programs, nothing changes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import redis
+from celery import bootsteps
+from celery.worker.state import maybe_shutdown
+
+SHORT_SECONDS = 3.0
+"""A connection that lasted less was refused."""
+
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+class PatienceStep(bootsteps.Step):  # type: ignore[misc]
+    """A step of Celery's consumer. It is made when the consumer is, and has nothing to start."""
+
+    def __init__(self, consumer: Any, **_kwargs: Any) -> None:
+        if consumer.conninfo.transport.driver_type == "redis":
+            consumer.connection_errors = (*consumer.connection_errors, redis.ResponseError)
+            # Celery calls its step() before each new connection; its own pause is one second every six times.
+            consumer._restart_state = Pauses()
+
+
+class Pauses:
+    """Pauses before a new connection if the last one was short; the pause doubles from 1 s."""
+
+    def __init__(self) -> None:
+        self.connected_at = time.monotonic()
+        self.seconds = 0.0
+
+    def step(self) -> None:
+        if time.monotonic() - self.connected_at < SHORT_SECONDS:
+            self.seconds = min(max(2 * self.seconds, 1.0), LONGEST_PAUSE_SECONDS)
+        else:
+            self.seconds = 0.0
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            maybe_shutdown()
+            time.sleep(0.1)
+        self.connected_at = time.monotonic()
