@@ -16,7 +16,7 @@ from support import assert_balanced, python, wait_until
 from tempfleet import Deletion, Outcome, QuotaExceeded, Settings, TempFileManager
 from tempfleet.capacity import making_room, vain_searches
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.registry.values import Nack
+from tempfleet.registry.values import Cursor, Nack
 from tempfleet.testing import FakeClock
 
 MakeManager = Callable[..., TempFileManager]
@@ -264,3 +264,49 @@ def test_a_pause_looks_at_every_record_in_turn(
         except QuotaExceeded:
             pass
     assert not held.exists()
+
+
+def test_making_room_does_not_slow_down_with_the_quarantine(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
+) -> None:
+    limits = {"max_files": 20, "quota": "evict", "quarantine_seconds": 3600, "audit_log": ""}
+    settings = Settings.load(base_dir=str(base_dir), redis_url=real_server.unix_url, host="web-1", **limits)
+    manager = TempFileManager(settings=settings)
+    names = iter(range(100_000))
+
+    def traffic() -> int:
+        """Returns the number of bytes that Redis sends for 20 registrations."""
+        before = int(real_client.info("stats")["total_net_output_bytes"])
+        for _ in range(20):
+            manager.register(file(manager, str(next(names))))
+        return int(real_client.info("stats")["total_net_output_bytes"]) - before
+
+    traffic()
+    few = traffic()
+    for _ in range(15):
+        traffic()
+    assert len(manager.quarantined()) > 300
+    assert traffic() < 1.3 * few
+    manager.close()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_pages_of_waiting_files_have_each_file_once_and_no_quarantined_one(
+    make_manager: MakeManager, clock: FakeClock, limit: int
+) -> None:
+    manager = make_manager(quarantine_seconds=3600)
+    manager.register_many([file(manager, f"q{n}") for n in range(5)], ttl=1)
+    clock.advance(2)
+    manager.cleanup()
+    paths = [file(manager, f"f{n}") for n in range(7)]
+    manager.register_many(paths[:4], ttl=5)
+    manager.register_many(paths[4:], ttl=7200)
+    cursor: Cursor | None = Cursor()
+    found: list[str] = []
+    while cursor is not None:
+        now_ms, records, cursor = manager.registry.page(cursor, limit=limit, aside="/.tempfleet-")
+        assert records == [manager.get_record(record.path) for record in records]
+        found += [record.path for record in records]
+    assert now_ms == clock.now_ms
+    assert sorted(found) == sorted(map(str, paths))
+    assert len(manager.quarantined()) == 5

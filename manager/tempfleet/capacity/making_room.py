@@ -9,8 +9,9 @@ Several processes make room at once, choose the same files, and take each other'
 its files are registered, until no file is left that could be deleted, or for PATIENCE_SECONDS. It tries no file twice.
 If others are deleting files of the registrant at that moment, it waits for them.
 
-A search reads every record. If a long search finds nothing to delete, the next one waits ten times as long as this one
-took; until then only the files that could not be deleted are looked at again, see vain_searches.py.
+A search reads every waiting record. Redis leaves out the quarantined ones, which make no room. If a long search finds
+nothing to delete, the next one waits ten times as long as this one took. Until then only the files that could not be
+deleted are looked at again, see vain_searches.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..logs import logger
 from ..plugins import Candidate, Policy
 from ..records import GONE, KEPT, FileRecord, NewFile, Outcome, State
 from .selection import Shortfall, choose
-from .vain_searches import Pause, Registrant, Seen, VainSearches
+from .vain_searches import Pause, Registrant, Seen, VainSearches, all_files
 
 PATIENCE_SECONDS = 10.0
 """The longest time for which one call makes room."""
@@ -153,9 +154,10 @@ class Room:
 
         def pages() -> Iterator[list[Candidate]]:
             nonlocal files_read
-            for page in self.registry.waiting_paths() if pause is None else pause.pages(self.registry):
-                files_read += len(page)
-                candidates = self._candidates(page, shortage.files)
+            source = all_files(self.registry) if pause is None else pause.pages(self.registry)
+            for now_ms, records in source:
+                files_read += len(records)
+                candidates = self._candidates(now_ms, records, shortage.files)
                 yield candidates if pause is None else self._deletable(candidates)
 
         wanted, times = shortage.shortfall, self._chosen_times
@@ -241,10 +243,13 @@ class Room:
         scores = self.maker.policy(candidates)
         return [(min(file.record.attempts, 1), score) for file, score in zip(candidates, scores, strict=True)]
 
-    def _candidates(self, page: Sequence[str], files: Sequence[NewFile]) -> list[Candidate]:
-        """The waiting files of the same registrants among *page*, with sizes as the limits count them."""
-        now_ms, entries = self.registry.read([path for path in page if path not in self._passed_over])
-        records = [record for record in entries if record is not None and _may_go(record, files)]
+    def _candidates(
+        self, now_ms: int, records: Sequence[FileRecord], files: Sequence[NewFile]
+    ) -> list[Candidate]:
+        """The files of the same registrants among *records*, with sizes as the limits count them."""
+        records = [
+            record for record in records if record.path not in self._passed_over and _may_go(record, files)
+        ]
         return [
             Candidate(record, record.size_bytes, 1, 0 if footprint is None else footprint.used_ms, now_ms)
             for record, footprint in zip(records, self.cleaner.deleter.footprints(records), strict=True)

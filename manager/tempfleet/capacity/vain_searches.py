@@ -10,11 +10,13 @@ the numbers of held files and dead letters, have changed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..registry import Registry
+from ..filesystem import PREFIX
+from ..records import FileRecord
+from ..registry import Cursor, Registry
 
 LONG_SEARCH_FILES = 1000
 PAUSE_FACTOR = 10
@@ -27,6 +29,12 @@ MOST_PAUSED = 1000
 """Registrants whose pause is remembered."""
 
 PAGE = 1000
+FIRST = Cursor()
+ASIDE = f"/{PREFIX}"
+"""In the path of each quarantined file: it is in a private directory, where nothing else can be registered."""
+
+Page = tuple[int, Sequence[FileRecord]]
+"""The time by the Redis clock (ms), and records."""
 
 Seen = tuple[int, ...]
 """What shows that a file of the registrant may have become deletable: held files, dead letters, and its totals."""
@@ -51,14 +59,24 @@ class Pause:
     until: float
     seen: Seen
     kept: list[str]
-    cursor: int = 0
+    cursor: Cursor = FIRST
 
-    def pages(self, registry: Registry) -> Iterator[list[str]]:
+    def pages(self, registry: Registry) -> Iterator[Page]:
         """What to look at during the pause."""
         for start in range(0, len(self.kept), PAGE):
-            yield self.kept[start : start + PAGE]
-        self.cursor, page = registry.waiting_page(self.cursor, page=PAGE)
-        yield page
+            now_ms, records = registry.read(self.kept[start : start + PAGE])
+            yield now_ms, [record for record in records if record is not None]
+        now_ms, waiting, cursor = registry.page(self.cursor, limit=PAGE, aside=ASIDE)
+        self.cursor = cursor or FIRST
+        yield now_ms, waiting
+
+
+def all_files(registry: Registry) -> Iterator[Page]:
+    """Every waiting file outside the quarantine."""
+    cursor: Cursor | None = FIRST
+    while cursor is not None:
+        now_ms, records, cursor = registry.page(cursor, limit=PAGE, aside=ASIDE)
+        yield now_ms, records
 
 
 class VainSearches:

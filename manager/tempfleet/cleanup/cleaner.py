@@ -185,9 +185,7 @@ class Cleaner:
     def preview(self, wanted: Callable[[FileRecord], bool], cause: Cause) -> Iterator[Deletion]:
         """Yields what ``clean_matching`` would do to each file now; changes nothing."""
         self.check_volume(fresh=True)
-        outlook = self.clock.outlook()
-        outlook.log(self.roots.base.path, early=cause is not Cause.EXPIRED)
-        return self.previews.matching(wanted, cause, outlook)
+        return self.previews.matching(wanted, cause, self.clock.outlook())
 
     def prepare(self) -> None:
         """

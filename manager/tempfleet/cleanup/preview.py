@@ -53,6 +53,7 @@ class Preview:
         only due files.
         """
         early = cause is not Cause.EXPIRED
+        outlook.log(self.registry.volume.base_dir, early=early)
         if not outlook.claims(early=early):
             return
 

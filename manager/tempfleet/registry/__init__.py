@@ -31,7 +31,7 @@ from .registry import Registry
 from .stats import LEFT, PASSES, Histogram, Pause, PluginNote, VolumeStats
 from .store import Clock, Store, server_clock
 from .upgrade import Upgrade, upgrade
-from .values import NO_LIMITS, UNKNOWN, Claim, Horizon, Inside, Limits, Nack, Registration
+from .values import NO_LIMITS, UNKNOWN, Claim, Cursor, Horizon, Inside, Limits, Nack, Registration
 
 __all__ = [
     "AGAIN_SECONDS",
@@ -49,6 +49,7 @@ __all__ = [
     "Claim",
     "Clock",
     "ClockReading",
+    "Cursor",
     "Disks",
     "Fleet",
     "FleetClock",

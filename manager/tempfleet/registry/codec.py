@@ -190,6 +190,14 @@ def record_of(path: str, row: Row, slack_ms: int = 0) -> FileRecord | None:
     )
 
 
+def waiting_record(path: bytes, score: bytes, packed: bytes, attempts: bytes, *, slack_ms: int) -> FileRecord:
+    """The record of a waiting file, from the values of scripts/page.lua."""
+    due_ms, state = int(float(score)) + slack_ms, State.WAITING
+    return unpack_or_broken(
+        path, packed, state=state, due_ms=due_ms, attempts=int(attempts), slack_ms=slack_ms
+    )
+
+
 def milliseconds(score: bytes) -> int | None:
     """A score as a point in time; None for infinity, and for none."""
     return None if score in (b"", b"inf", b"+inf") else int(float(score))

@@ -12,12 +12,12 @@ from typing import Any
 from ..errors import RegistryError, RegistryUnavailable
 from ..records import FileRecord, State
 from ..settings import LONGEST_TTL_SECONDS, MAX_BATCH
-from .codec import Row, groups, record_of, tag_of, tag_token, unpack_or_broken
+from .codec import Row, groups, record_of, tag_of, tag_token, unpack_or_broken, waiting_record
 from .connection import mismatch
 from .keys import SCHEMA, Volume, VolumeKeys
 from .stats import VolumeStats, parse_stats
 from .store import Store, batches
-from .values import TagTotal
+from .values import Cursor, TagTotal
 
 MEMORY_SAMPLES = 50
 """The number of entries per key from which Redis estimates the memory of the key."""
@@ -109,10 +109,15 @@ class RegistryReader:
         """The paths of waiting files: neither leased, held nor dead. Pages as in ``paths``."""
         yield from self._scan("registry", page)
 
-    def waiting_page(self, cursor: int, *, page: int = MAX_BATCH) -> tuple[int, list[str]]:
-        """One page of ``waiting_paths`` from *cursor* on (0 is the beginning), and the next cursor."""
-        cursor, members = self._redis("zscan", "registry", cursor=cursor, count=page)
-        return cursor, [os.fsdecode(member) for member, _ in members]
+    def page(self, cursor: Cursor, *, limit: int, aside: str) -> tuple[int, list[FileRecord], Cursor | None]:
+        """
+        The time by the Redis clock (ms), the records of about *limit* waiting files from *cursor* on, and the next
+        cursor, None at the end. Those whose paths contain *aside*, the quarantined ones, are left out.
+        """
+        args = {"least": cursor.least, "skip": cursor.skip, "limit": limit, "aside": aside}
+        now, slack, least, skip, *files = self._run("page", **args)
+        records = [waiting_record(*file, slack_ms=int(slack)) for file in groups(files, 4)]
+        return int(now), records, Cursor(least.decode(), skip) if least else None
 
     def due_paths(self, *, later_ms: int = 0) -> Iterator[list[str]]:
         """The paths that ``claim`` would take *later_ms* ago, the earliest due first."""

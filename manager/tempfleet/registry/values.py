@@ -191,6 +191,13 @@ NOTHING_OWN: Mapping[str, int] = {}
 """For a caller that remembers no registration of its own."""
 
 
+class Cursor(NamedTuple):
+    """Where a page of waiting files begins, see scripts/page.lua; the default is the beginning."""
+
+    least: str = "-inf"
+    skip: int = 0
+
+
 @dataclass(slots=True)
 class TagTotal:
     """The registered files with one tag."""
