@@ -16,17 +16,20 @@ class Proxy:
     Attributes:
         dial: connects to the server; a new function serves new connections only.
         swallowing: nothing is forwarded, and no connection is closed, as if a firewall had forgotten them all.
+        losing: the answers to requests that contain these bytes are lost; the server carries the requests out.
         accepted: the number of connections so far.
     """
 
     def __init__(self, dial: Callable[[], socket.socket]) -> None:
         self.dial = dial
         self.swallowing = False
+        self.losing = b""
         self.accepted = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._peers: dict[socket.socket, socket.socket] = {}
         self._forgotten: list[socket.socket] = []
+        self._lost: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._closing = threading.Event()
@@ -84,7 +87,10 @@ class Proxy:
         try:
             data = source.recv(1 << 16)
             if data:
-                self._peers[source].sendall(data)
+                if self.losing and self.losing in data:
+                    self._lost.add(self._peers[source])
+                if source not in self._lost:
+                    self._peers[source].sendall(data)
                 return
         except OSError:
             pass

@@ -19,7 +19,7 @@ import redis
 from support import console, console_env, python, wait_until
 from tempfleet import SettingsError, TempFileManager
 from tempfleet.embedded import EmbeddedServer
-from tempfleet.logs import configure, logger, printable
+from tempfleet.logs import Trouble, configure, logger, printable
 
 
 def test_importing_the_library_adds_no_log_handler() -> None:
@@ -160,3 +160,43 @@ def test_a_worker_of_the_console_logs_an_event_once(tmp_path: Path, real_server:
         output, _ = worker.communicate(timeout=60)
     assert [log.read_text().count(event) for event in events] == [1, 1, 1]
     assert output.count("is taken") == 1, output
+
+
+def failing(caplog: pytest.LogCaptureFixture, *seconds: float, recovers_at: float | None = None) -> list[str]:
+    """The lines of a thing that fails at these times, and then works."""
+    clock = [0.0]
+    trouble = Trouble(lambda: clock[0])
+    for clock[0] in seconds:
+        trouble.failed("timer", ConnectionError("no answer"))
+    if recovers_at is not None:
+        clock[0] = recovers_at
+        for _ in range(2):
+            trouble.works("timer")
+    return caplog.messages
+
+
+def test_a_warning_that_repeats_is_logged_at_growing_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    lines = failing(caplog, *range(0, 4 * 3600, 15))
+    assert lines[:2] == ["timer: no answer", "timer, 5 times in 1 min: no answer"]
+    # After 1, 3, 7, 15, 31, 63, 123 and 183 minutes.
+    assert len(lines) == 9
+    assert lines[-1] == "timer, 733 times in 3 h 3 min: no answer"
+
+
+def test_the_end_of_a_trouble_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    assert failing(caplog, recovers_at=1) == []
+    assert failing(caplog, 0, 15, 30, recovers_at=45) == [
+        "timer: no answer",
+        "timer: it works again after 3 failures in 45 s",
+    ]
+
+
+def test_a_failure_of_another_kind_and_another_thing_are_logged_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trouble = Trouble(lambda: 0.0)
+    trouble.failed("timer", ConnectionError("no answer"))
+    trouble.failed("timer", ValueError("full"))
+    trouble.failed("heartbeat", ValueError("full"))
+    trouble.failed("timer", ValueError("full"))
+    assert caplog.messages == ["timer: no answer", "timer: full", "heartbeat: full"]

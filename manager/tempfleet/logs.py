@@ -12,20 +12,57 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 
 from .errors import SettingsError
-from .formatting import printable
+from .formatting import counted, duration, printable
 
-__all__ = ["FORMATS", "TEXT_FORMAT", "JsonLine", "TextLine", "configure", "logger", "printable"]
+__all__ = ["FORMATS", "TEXT_FORMAT", "JsonLine", "TextLine", "Trouble", "configure", "logger", "printable"]
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 """From the specification (8.4)."""
 
 logger = logging.getLogger("tempfleet")
 logger.addHandler(logging.NullHandler())
+
+
+class Trouble:
+    """
+    Warnings of things that are tried again and again. The first failure is logged, then failures at intervals that
+    double, from a minute to an hour, and one line when it works again. A failure of another kind is logged at once.
+    """
+
+    FIRST_SECONDS, MOST_SECONDS = 60.0, 3600.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # What fails -> since when, how often, the time of the next line and the interval after it, and its kind.
+        # There is no lock: a fork would copy it while another thread holds it.
+        self._troubles: dict[str, tuple[float, int, float, float, type]] = {}
+
+    def failed(self, what: str, exc: Exception) -> None:
+        now, unknown = self._clock(), (0.0, 0, 0.0, 0.0, type(None))
+        since, count, next_line, interval, kind = self._troubles.get(what, unknown)
+        if kind is not type(exc):
+            self._troubles[what] = (now, 1, now + self.FIRST_SECONDS, self.FIRST_SECONDS, type(exc))
+            logger.warning("%s: %s", what, exc)
+        elif now < next_line:
+            self._troubles[what] = (since, count + 1, next_line, interval, kind)
+        else:
+            interval = min(interval * 2, self.MOST_SECONDS)
+            self._troubles[what] = (since, count + 1, now + interval, interval, kind)
+            logger.warning("%s, %s in %s: %s", what, counted(count + 1, "time"), duration(now - since), exc)
+
+    def works(self, what: str) -> None:
+        if (trouble := self._troubles.pop(what, None)) is not None:
+            since, count, *_ = trouble
+            failures = counted(count, "failure")
+            logger.warning(
+                "%s: it works again after %s in %s", what, failures, duration(self._clock() - since)
+            )
 
 
 class TextLine(logging.Formatter):

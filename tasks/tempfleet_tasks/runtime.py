@@ -21,7 +21,7 @@ from tempfleet import (
     Volume,
     VolumeUnavailable,
 )
-from tempfleet.logs import logger, printable
+from tempfleet.logs import Trouble, logger, printable
 from tempfleet.manager import LocalVolume
 from tempfleet.registry import NOT_SERVED, Fleet
 
@@ -35,6 +35,7 @@ class Runtime:
         self.app = app
         self.settings = settings
         self.lock = threading.RLock()
+        self.trouble = Trouble()
         self._busy: set[Volume] = set()
         self._volumes: dict[Volume, LocalVolume] = {}
         self.refusals = Refusals(lambda: self.manager.registry, lambda: self.fleet)

@@ -65,7 +65,7 @@ def test_a_server_that_was_stopped_is_unavailable_and_the_message_says_what_to_d
         assert isinstance(error.value.__cause__, redis.RedisError)
         assert server.socket_path in str(error.value)
         assert "TEMP_FILE_REDIS_URL" in str(error.value)
-        assert "embedded://" in str(error.value)
+        assert "Start it or correct TEMP_FILE_REDIS_URL." in str(error.value)
 
 
 def test_a_host_that_is_none_is_unavailable() -> None:

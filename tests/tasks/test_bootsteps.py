@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from support import wait_until
-from tempfleet import Settings, TempFileManager
+from tempfleet import RegistryUnavailable, Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.reconciliation.unverified import UNVERIFIED
 from tempfleet.records import Flag, NewFile
 from tempfleet_tasks import make_app
 from tempfleet_tasks.runtime import Runtime
-from tempfleet_tasks.worker.bootsteps import HostStep, beat, clean_host, compress_host
+from tempfleet_tasks.worker.bootsteps import HostStep, Ticker, beat, clean_host, compress_host
 
 
 @pytest.fixture
@@ -182,3 +182,22 @@ def test_without_compression_a_worker_has_no_thread_for_it(runtime: Runtime) -> 
         step.start(None)
         assert [ticker.thread.name for ticker in step.tickers].count("tempfleet-compression") == names
         step.stop(None)
+
+
+def test_a_thread_that_fails_at_every_tick_logs_it_once_and_that_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ticks: list[int] = []
+
+    def work(_stop: threading.Event) -> None:
+        ticks.append(1)
+        if len(ticks) < 20:
+            raise RegistryUnavailable("Redis gave no answer")
+
+    ticker = Ticker("timer", 0.001, work)
+    ticker.start()
+    wait_until(lambda: len(ticks) > 25)
+    ticker.stop(within_seconds=10)
+    first, last = (line for line in caplog.messages if line.startswith("tempfleet-timer"))
+    assert first == "tempfleet-timer: Redis gave no answer"
+    assert last.startswith("tempfleet-timer: it works again after 19 failures in ")

@@ -94,7 +94,8 @@ class Console:
     def fleet(self) -> Fleet:
         """All hosts and volumes; needs no base directory."""
         self._start_logging()
-        store = Store(connect(connect_url(self.settings.redis_url)), namespace=self.settings.namespace)
+        url, timeout = connect_url(self.settings.redis_url), self.settings.redis_timeout_seconds
+        store = Store(connect(url, timeout_seconds=timeout), namespace=self.settings.namespace)
         return Fleet(store, live_seconds=self.settings.host_live_seconds)
 
     @property

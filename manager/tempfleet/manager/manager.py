@@ -31,6 +31,7 @@ from ..errors import (
     HeldByAnother,
     NotRegistered,
     QuotaExceeded,
+    RegistryError,
     TempfleetError,
     UnsafePath,
     VolumeUnavailable,
@@ -59,6 +60,7 @@ from ..registry import (
     VolumeStats,
     connect,
     forget,
+    safe_client,
     server_clock,
 )
 from ..settings import Settings
@@ -88,13 +90,15 @@ class TempFileManager:
         base_dir: where created files go; created with mode 0700 if it does not exist.
         max_age: how many seconds a file lives, unless it has its own ``ttl``.
         settings: used instead of the environment; the other arguments replace single settings.
-        client: a Redis client to use instead of a connection to the settings' URL; such a manager cannot be pickled.
+        client: a redis.Redis to use instead of a connection to the settings' URL; such a manager cannot be pickled. If
+            it repeats calls, waits without a bound or decodes answers, the manager uses connections of its own that
+            are like it; the client itself is not changed.
         clock, host_clock: for tests: the time of the registry, and the clocks of this host.
 
     Raises:
         OSError: the base directory cannot be created.
         InvalidTTL: *max_age* is not a time to live.
-        SettingsError: a setting or a root is not valid.
+        SettingsError: a setting, a root or *client* is not valid.
 
     Redis is first asked at the first call that needs it; any such call may raise a RegistryError.
     """
@@ -169,7 +173,7 @@ class TempFileManager:
 
     def register_file(self, file_path: StrPath, ttl: float | None = None) -> None:
         """
-        Register a file. If it cannot be registered, log a warning and return.
+        Register a file. If it cannot be registered, log a warning and return, also if Redis does not answer.
 
         Registering a waiting file again restarts its age. ``register`` raises instead.
         """
@@ -180,6 +184,10 @@ class TempFileManager:
             logger.warning("Attempted to register non-existent file: %s", path)
         except (UnsafePath, AlreadyClaimed, QuotaExceeded) as exc:
             logger.warning("Attempted to register a file that cannot be registered: %s", exc)
+        except RegistryError as exc:
+            if isinstance(exc, VolumeUnavailable):  # the manager is closed
+                raise
+            logger.warning("%s may not be registered: %s", printable(os.fsdecode(file_path)), exc)
 
     def register(
         self,
@@ -839,7 +847,11 @@ class TempFileManager:
     def _connect(self) -> None:
         check_place(self.settings.audit_log)
         roots = Roots.open(self.settings)
-        client = self._own_client or connect(connect_url(self.settings.redis_url))
+        timeout = self.settings.redis_timeout_seconds
+        if self._own_client is None:
+            client = connect(connect_url(self.settings.redis_url), timeout_seconds=timeout)
+        else:
+            client = safe_client(self._own_client, timeout_seconds=timeout)
         store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.local_volume = local = LocalVolume(self.settings, roots, store, host_clock=self._host_clock)
         self.volume, self.roots, self.store = local.volume, roots, store
@@ -851,7 +863,7 @@ class TempFileManager:
 
     def _disconnect(self) -> None:
         self.store.close()
-        if self._own_client is None:
+        if self.store.client is not self._own_client:
             self.store.client.close()
 
     def _clean_first(self) -> None:

@@ -31,7 +31,7 @@ from ..deletion import bytes_in_quarantine
 from ..diagnostics import free_share
 from ..errors import RegistryError
 from ..filesystem import Roots
-from ..logs import logger, printable
+from ..logs import Trouble, printable
 from ..plugins import Plugin
 from ..registry import SCHEMA, Fleet, Host, Memory, Volume, VolumeStats
 from . import words
@@ -90,6 +90,7 @@ class FleetCollector(Collector):
         self.roots = roots
         self.sweep_interval_seconds = sweep_interval_seconds
         self.plugins = plugins
+        self.trouble = Trouble()
 
     def describe(self) -> Iterable[Metric]:
         """Registering the collector reads nothing from Redis."""
@@ -101,8 +102,9 @@ class FleetCollector(Collector):
         yield from self._roots()
         try:
             scrape = self._read()
+            self.trouble.works("Metrics without the registry")
         except RegistryError as exc:
-            logger.warning("Metrics without the registry: %s", exc)
+            self.trouble.failed("Metrics without the registry", exc)
             yield gauge("tempfleet_registry_up", 0)
             return
         yield gauge("tempfleet_registry_up", 1)
@@ -138,8 +140,9 @@ class FleetCollector(Collector):
         yield self._of_own("temp_file_disk_free_ratio", free_share(self.roots, missing))
         try:
             sizes = bytes_in_quarantine(self.roots)
+            self.trouble.works("Metrics without the quarantined files")
         except OSError as exc:
-            logger.warning("Metrics without the quarantined files: %s", exc)
+            self.trouble.failed("Metrics without the quarantined files", exc)
             return
         yield self._of_own("temp_file_quarantine_files", len(sizes))
         yield self._of_own("temp_file_quarantine_bytes", sum(sizes))

@@ -13,7 +13,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from ..errors import TempfleetError
-from ..logs import logger
+from ..logs import Trouble
 
 Checks = dict[str, str]
 """Name of a check -> the problem, "" if there is none."""
@@ -73,6 +73,7 @@ class Site:
     ) -> None:
         self._metrics: WSGIApplication | None = None if metrics is None else make_wsgi_app(metrics)
         self._page = page
+        self._trouble = Trouble()
         self._loopback_only = loopback_only
         self._pages: dict[str, Callable[[], Answer]] = {
             "/healthz": lambda: _checked(alive()),
@@ -103,9 +104,11 @@ class Site:
         if self._loopback_only and _host_header(environ) not in OUR_NAMES:
             return Answer(MISDIRECTED, "This page is only for this machine; open it as localhost.\n")
         try:
-            return Answer(OK, page(), HTML)
+            answer = Answer(OK, page(), HTML)
+            self._trouble.works("Cannot build the status page")
+            return answer
         except TempfleetError as exc:
-            logger.warning("Cannot build the status page: %s", exc)
+            self._trouble.failed("Cannot build the status page", exc)
             return Answer(UNAVAILABLE, f"{exc}\n")
 
 

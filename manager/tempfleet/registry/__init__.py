@@ -25,6 +25,7 @@ from .connection import KEEPALIVE, connect
 from .disks import Disks
 from .fleet import Fleet
 from .forgetting import Forgetting, forget, forget_silent, preview_forget
+from .given_client import safe_client
 from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
 from .pulse import Host, Memory, Pulse, Rejected, Sweep
 from .registry import Registry
@@ -77,6 +78,7 @@ __all__ = [
     "forget",
     "forget_silent",
     "preview_forget",
+    "safe_client",
     "server_clock",
     "tag_of",
     "upgrade",

@@ -43,12 +43,15 @@ NOT_NOW_ERRORS = (
 """The same errors, if redis-py has a class for them: it removes the code from their text."""
 
 
-def connect(url: str) -> redis.Redis:
+TIMEOUT_SECONDS = 5.0
+
+
+def connect(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> redis.Redis:
     """
     Returns a client for *url* that gives up in bounded time. It connects at its first command.
 
-    The timeouts are meant for a dead peer (the broker's sockets have the same). They are far above the time of any
-    script. After a fork, the child opens its own connections.
+    *timeout_seconds* bounds the connecting and each answer. The default is far above the time of any script, and short
+    enough for a call in the middle of a program. After a fork, the child opens its own connections.
 
     Raises:
         SettingsError: *url* is not a valid Redis URL.
@@ -62,8 +65,8 @@ def connect(url: str) -> redis.Redis:
             raise _invalid_url(url)
         client = redis.Redis.from_url(
             url,
-            socket_timeout=30,
-            socket_connect_timeout=5,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
             health_check_interval=25,
             retry=Retry(NoBackoff(), 0),
             **tcp,
@@ -95,6 +98,20 @@ def _invalid_url(url: str, why: str = "") -> SettingsError:
     )
 
 
+DEFAULT_ADDRESS = "localhost:6379"
+
+
+def _advice(exc: redis.RedisError, address: str) -> str:
+    """What to do about a Redis that does not answer. Only who has set no address may want a private Redis."""
+    if isinstance(exc, redis.TimeoutError):
+        return (
+            "It hangs, it is overloaded, or the network loses packets: look at its log and load. "
+            "TEMP_FILE_REDIS_TIMEOUT is how long a call waits."
+        )
+    private = "; embedded:///some/directory starts a private one" if address == DEFAULT_ADDRESS else ""
+    return f"Start it or correct TEMP_FILE_REDIS_URL{private}."
+
+
 def translated(exc: redis.RedisError, address: str) -> RegistryError:
     """Returns our error for Redis's: it says what happened, and what to do."""
     text = str(exc).removeprefix("user_script:").strip()
@@ -104,10 +121,7 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} refused us ({text}): check the user name, password and rights in TEMP_FILE_REDIS_URL."
         )
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):
-        return RegistryUnavailable(
-            f"Redis at {address} gave no answer ({text}). Start it or correct TEMP_FILE_REDIS_URL; "
-            "embedded:///some/directory starts a private one."
-        )
+        return RegistryUnavailable(f"Redis at {address} gave no answer ({text}). {_advice(exc, address)}")
     if is_not_now(exc):
         return RegistryUnavailable(f"Redis at {address} accepts no writes for now ({text}).")
     if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in text:

@@ -135,6 +135,7 @@ class Settings(EnvironmentModel, defer_build=False):
         "TEMP_FILE_REDIS_URL", "redis://localhost:6379/0", description="redis, rediss, unix or embedded URL"
     )
     redis_url_file: str = _env("TEMP_FILE_REDIS_URL_FILE", "", description="a file with the URL")
+    redis_timeout_seconds: Seconds = _env("TEMP_FILE_REDIS_TIMEOUT", 5, ge=0.1, le=3600)
     broker_url: str | None = _env("TEMP_FILE_BROKER_URL", None, description="a URL that Celery knows")
     broker_url_file: str = _env("TEMP_FILE_BROKER_URL_FILE", "", description="a file with the URL")
     host: str = Field(

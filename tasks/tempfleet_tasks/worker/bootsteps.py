@@ -18,7 +18,7 @@ from celery import bootsteps
 
 from tempfleet import RegistryFull, SettingsError, TempfleetError, Volume, VolumeUnavailable
 from tempfleet.capacity import is_watched
-from tempfleet.logs import logger, printable
+from tempfleet.logs import Trouble, logger, printable
 from tempfleet.monitoring import WebServer
 
 from ..runtime import Runtime, RuntimeOf
@@ -43,6 +43,7 @@ class Ticker:
         self.seconds = seconds
         self.work = work
         self.stopping = threading.Event()
+        self.trouble = Trouble()
         self.thread = threading.Thread(target=self._run, name=f"tempfleet-{name}", daemon=True)
 
     def start(self) -> None:
@@ -57,8 +58,9 @@ class Ticker:
         while not self.stopping.is_set():
             try:
                 self.work(self.stopping)
+                self.trouble.works(self.thread.name)
             except TempfleetError as exc:
-                logger.warning("%s: %s", self.thread.name, exc)
+                self.trouble.failed(self.thread.name, exc)
             except Exception:  # noqa: BLE001 - if the thread ended, the host would fall silent
                 logger.exception("%s failed; it continues", self.thread.name)
             self.stopping.wait(self.seconds * random.uniform(0.9, 1.1))
@@ -161,27 +163,35 @@ def clean_host(runtime: Runtime, stop: threading.Event) -> None:
     Clean every volume of this host; then evict files from disks that are still too full. So no file is evicted while
     expired files are left. An unavailable volume does not stop the pass; only a registry that does not answer does.
     """
+    verifying = "Could not verify files that were registered while this host was silent"
     try:
         runtime.manager.verify_unverified()
+        runtime.trouble.works(verifying)
     except TempfleetError as exc:
         # The disk is not there, or the registry is full. The next pass tries again.
-        logger.warning("Could not verify files that were registered while this host was silent: %s", exc)
+        runtime.trouble.failed(verifying, exc)
     volumes = runtime.own_volumes()
-    _in_each(volumes, stop, lambda volume: runtime.clean(volume, stop=stop), "clean")
+    _in_each(runtime, volumes, stop, lambda volume: runtime.clean(volume, stop=stop), "clean")
     if is_watched(runtime.settings):
-        _in_each(volumes, stop, lambda volume: runtime.evict(volume, stop=stop), "evict files from")
+        _in_each(runtime, volumes, stop, lambda volume: runtime.evict(volume, stop=stop), "evict files from")
 
 
 def _in_each(
-    volumes: Sequence[Volume], stop: threading.Event, work: Callable[[Volume], object], verb: str
+    runtime: Runtime,
+    volumes: Sequence[Volume],
+    stop: threading.Event,
+    work: Callable[[Volume], object],
+    verb: str,
 ) -> None:
     for volume in volumes:
         if stop.is_set():
             return
+        what = f"Could not {verb} {volume}"
         try:
             work(volume)
+            runtime.trouble.works(what)
         except TempfleetError as exc:
-            logger.warning("Could not %s %s: %s", verb, volume, exc)
+            runtime.trouble.failed(what, exc)
 
 
 def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
@@ -193,13 +203,15 @@ def announce(runtime: Runtime, worker: Any, stop: threading.Event) -> None:
     for volume in runtime.own_volumes():
         if stop.is_set():
             return
+        what = f"Could not announce files near their deadline in {volume}"
         try:
             files = runtime.local_volume(volume).announcer.announce()
+            runtime.trouble.works(what)
         except VolumeUnavailable:
             # clean_host has logged it.
             continue
         except TempfleetError as exc:
-            logger.warning("Could not announce files near their deadline in %s: %s", volume, exc)
+            runtime.trouble.failed(what, exc)
             continue
         dispatcher = getattr(getattr(worker, "consumer", None), "event_dispatcher", None)
         if files and dispatcher is not None:
@@ -212,13 +224,15 @@ def compress_host(runtime: Runtime, stop: threading.Event) -> None:
     for volume in runtime.own_volumes():
         if stop.is_set():
             return
+        what = f"Could not compress files in {volume}"
         try:
             local = runtime.local_volume(volume)
             local.check()
             budget_seconds = runtime.settings.timeout_seconds
             local.compressor.compress_idle(budget_seconds=budget_seconds, stop=stop)
+            runtime.trouble.works(what)
         except VolumeUnavailable:
             # clean_host has logged it.
             continue
         except TempfleetError as exc:
-            logger.warning("Could not compress files in %s: %s", volume, exc)
+            runtime.trouble.failed(what, exc)
