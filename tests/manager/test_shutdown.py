@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,13 +13,18 @@ import redis
 from click.testing import CliRunner
 
 from support import assert_balanced, python, wait_until
-from tempfleet import TempFileManager
+from tempfleet import Settings, TempFileManager
 from tempfleet.cli import main
 from tempfleet.embedded import EmbeddedServer
+from tempfleet.manager.shutdown import SIGNALS, End, Place
+from tempfleet.registry import server_clock
+from tempfleet.testing import FakeClock
 from tempfleet.threads import SignalSafeCall
 
+MakeManager = Callable[..., TempFileManager]
+
 LIFE = """
-import os, signal, sys, threading
+import concurrent.futures, gc, multiprocessing, os, signal, sys, threading
 from pathlib import Path
 from tempfleet import Settings, TempFileManager
 base, url, how = sys.argv[1:]
@@ -26,6 +32,9 @@ if how == "own handler":
     signal.signal(signal.SIGTERM, lambda *_: (print("mine", flush=True), sys.exit(7)))
 if how == "ignored":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+if how == "default":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 def make():
     return TempFileManager(settings=Settings.load(
         base_dir=base, redis_url=url, host="web-1", clear_on_shutdown=how != "off"))
@@ -37,11 +46,50 @@ if how == "in a thread":
     manager = managers[0]
 else:
     manager = make()
-for n in range(40):
-    path = Path(base, f"f{n}")
-    path.touch()
-    manager.register(path)
-manager.hold(Path(base, "f0"))
+def work():
+    for n in range(40):
+        path = Path(base, f"f{n}")
+        path.touch()
+        manager.register(path)
+    manager.hold(Path(base, "f0"))
+if how == "multiprocessing":
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+elif how == "spawn":
+    child = multiprocessing.get_context("spawn").Process(target=manager.register, args=(base + "/one",))
+    Path(base, "one").touch()
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    work()
+elif how == "pool":
+    # The end of the block terminates the children by SIGTERM.
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        pool.apply(work)
+elif how == "executor":
+    context = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        executor.submit(work).result()
+else:
+    work()
+if how == "collected":
+    del manager
+    gc.collect()
+if how == "many":
+    for n in range(40, 60):
+        Path(base, f"f{n}").touch()
+        make().register(Path(base, f"f{n}"))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) < 25
+if how == "closed":
+    manager.close()
+if how == "exit in a thread":
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    print(len(os.listdir(base)) > 40, flush=True)
 if how == "fork":
     if os.fork() == 0:
         sys.exit(0)
@@ -49,6 +97,8 @@ if how == "fork":
     print(len(os.listdir(base)) > 40, flush=True)
 print("ready", flush=True)
 sys.stdin.readline()
+if how == "an error":
+    raise LookupError("mine")
 """
 
 
@@ -77,7 +127,7 @@ def life(beside: TempFileManager, real_server: EmbeddedServer, base_dir: Path) -
         process = python(LIFE, base_dir, real_server.unix_url, how, stderr=subprocess.PIPE)
         processes.append(process)
         assert process.stdout is not None
-        if how == "fork":
+        if how in ("fork", "exit in a thread"):
             assert process.stdout.readline() == "True\n"
         assert process.stdout.readline() == "ready\n", process.communicate()[1]
         return process
@@ -93,7 +143,22 @@ def names_in(base_dir: Path) -> set[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("how", ["plain", "fork", "in a thread"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "plain",
+        "fork",
+        "in a thread",
+        "collected",
+        "many",
+        "closed",
+        "multiprocessing",
+        "spawn",
+        "executor",
+        "pool",
+        "exit in a thread",
+    ],
+)
 def test_a_process_deletes_at_exit_only_the_files_it_registered(how: str, life: Life, base_dir: Path) -> None:
     process = life(how)
     _, err = process.communicate("\n", timeout=30)
@@ -102,7 +167,7 @@ def test_a_process_deletes_at_exit_only_the_files_it_registered(how: str, life: 
 
 
 @pytest.mark.process
-def test_the_applications_sigterm_handler_runs_after_the_deletion(life: Life, base_dir: Path) -> None:
+def test_the_applications_handler_decides_when_the_process_ends(life: Life, base_dir: Path) -> None:
     process = life("own handler")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
@@ -111,9 +176,83 @@ def test_the_applications_sigterm_handler_runs_after_the_deletion(life: Life, ba
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("how", ["plain", "collected"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], ids=lambda n: n.name)
+def test_a_signal_that_ends_the_process_deletes_its_files_and_still_ends_it(
+    how: str, number: signal.Signals, life: Life, base_dir: Path
+) -> None:
+    process = life(how)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (-number, "")
+    assert names_in(base_dir) == {"f0", "other"}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("how", ["plain", "default"])
+def test_ctrl_c_deletes_the_files_whether_python_handles_it_or_not(
+    how: str, life: Life, base_dir: Path
+) -> None:
+    process = life(how)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert ("KeyboardInterrupt" in err) == (how == "plain")
+    assert names_in(base_dir) == {"f0", "other"}
+
+
+@pytest.mark.process
+def test_an_exception_that_ends_the_process_is_reported_as_it_is(
+    life: Life, base_dir: Path, real_server: EmbeddedServer
+) -> None:
+    process = life("an error")
+    _, err = process.communicate("\n", timeout=30)
+    assert (process.returncode, err.splitlines()[-1]) == (1, "LookupError: mine")
+    assert names_in(base_dir) == {"f0", "other"}
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restores the handlers of this process."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_no_handler_of_the_application_is_replaced(make_manager: MakeManager) -> None:
+    def mine(*_: object) -> None: ...
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        signal.signal(number, mine)
+    make_manager(clear_on_shutdown=True)
+    assert [signal.getsignal(number) for number in numbers] == [mine, mine]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_an_end_never_fails_and_warns_if_the_registry_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(
+        Settings.load(base_dir=str(tmp_path), redis_url=f"unix://{tmp_path}/none"), None, server_clock, None
+    )
+    end, owner = End(), FakeClock()
+    own = end.watch(owner, place)
+    try:
+        own.add("/base/a", 1)
+        end.delete()
+    finally:
+        atexit.unregister(end.delete)
+    assert "Not all files were deleted at the end" in caplog.text
+
+
+@pytest.mark.process
 def test_an_ignored_signal_stays_ignored(life: Life, base_dir: Path) -> None:
     process = life("ignored")
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)
     process.communicate("\n", timeout=30)
     assert process.returncode == 0
     assert names_in(base_dir) == {"f0", "other"}

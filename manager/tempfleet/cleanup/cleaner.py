@@ -114,7 +114,9 @@ class Cleaner:
         )
         return self._clean_named(pages, cause, take, stop=stop, progress=progress, recovered=recovered)
 
-    def clean_own(self, files: Mapping[str, int], cause: Cause) -> CleanupReport:
+    def clean_own(
+        self, files: Mapping[str, int], cause: Cause, *, budget_seconds: float | None = None
+    ) -> CleanupReport:
         """
         Delete the files that the caller registered: path -> ``registered_ms`` of its last registration. A file that
         another registrant registered, renewed or held stays, like held, leased and dead ones. Raises as ``clean_due``
@@ -125,7 +127,7 @@ class Cleaner:
             own = {path: files[path] for path in paths}
             return self.registry.claim_own(own, lease_ms=self.settings.lease_ms, horizon=horizon)
 
-        return self._clean_named([list(files)], cause, take)
+        return self._clean_named([list(files)], cause, take, budget_seconds=budget_seconds)
 
     def clean_all(
         self, *, stop: threading.Event | None = None, progress: Progress | None = None
@@ -227,6 +229,7 @@ class Cleaner:
         cause: Cause,
         take: Callable[..., Claim],
         *,
+        budget_seconds: float | None = None,
         stop: threading.Event | None = None,
         progress: Progress | None = None,
         recovered: int = 0,
@@ -238,7 +241,7 @@ class Cleaner:
 
         self.check_volume()
         batches = named_batches(pages, batch_of, limit=self.settings.batch_size)
-        return self._clean(batches, None, stop, progress, recovered=recovered)
+        return self._clean(batches, budget_seconds, stop, progress, recovered=recovered)
 
     def _batch(self, take: Callable[..., Claim], cause: Cause) -> Batch:
         """A batch of the files that *take* claims when the batch begins."""

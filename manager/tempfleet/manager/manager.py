@@ -73,7 +73,7 @@ from .own_files import OwnFiles
 from .registration import Registrar, Terms
 from .restoring import restore
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
-from .shutdown import at_end
+from .shutdown import Place, watch
 from .temp_file import TempDirectory, TempFile
 
 __all__ = ["TempFileManager"]
@@ -858,8 +858,8 @@ class TempFileManager:
         self._registrar = Registrar(local)
         self._creator = Creator(local, self._registrar)
         if self.settings.clear_on_shutdown:
-            self._registrar.until_exit = OwnFiles()
-            at_end(self, TempFileManager._delete_at_exit)
+            place = Place(self.settings.of_a_tool(), self._own_client, self._clock, self._host_clock)
+            self._registrar.until_exit = watch(self, place)
 
     def _disconnect(self) -> None:
         self.store.close()
@@ -872,15 +872,6 @@ class TempFileManager:
             self.cleanup()
         except TempfleetError as exc:
             logger.warning("The clean-up at the start failed: %s", exc)
-
-    def _delete_at_exit(self) -> None:
-        """Delete the files that this process registered here. An exit does not fail, because the files expire."""
-        own = self._registrar.until_exit
-        try:
-            if own is not None:
-                self._delete_own(own)
-        except (TempfleetError, OSError) as exc:
-            logger.warning("Not all files were deleted at exit: %s", exc)
 
     def _delete_own(self, own: OwnFiles) -> None:
         if files := own.take():

@@ -30,6 +30,13 @@ class OwnFiles:
         if self._most is not None and len(self._files) > self._most:
             self._files.popitem(last=False)
 
+    def update(self, other: OwnFiles) -> None:
+        """Add the files of *other*."""
+        self._files.update(other._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
     def forget(self, path: str) -> None:
         self._files.pop(path, None)
 

@@ -1,47 +1,164 @@
 """
-Delete files when the process ends: at exit, and on SIGTERM (TEMP_FILE_CLEAR_ON_SHUTDOWN).
+Delete files when a process ends (TEMP_FILE_CLEAR_ON_SHUTDOWN).
 
-A SIGTERM handler of the application runs after ours. If it has none, the process ends by SIGTERM as before. A signal
-that the application ignores, or handles in C, is left alone. kill -9 leaves no time for this; then the files expire.
+    normal ends      sys.exit, an exception, the end of the program, also of a forked child: atexit
+    child processes  of multiprocessing and concurrent.futures skip atexit: they run multiprocessing's finalizers
+    prefork          Celery's children end by os._exit, right after Celery's signal worker_process_shutdown
+    signals          SIGTERM, SIGHUP, SIGINT and SIGQUIT, as far as they would end the process by their default action
+
+A signal that the application handles, ignores, or handles in C is left alone: its handler decides whether and when the
+process ends, and the files are in use until then. A child that Celery recycles (worker_max_tasks_per_child) is not the
+end of its worker, and later tasks may use its files: they stay until their deadlines. So do all files after kill -9,
+os._exit and exec, because they leave no time for anything.
+
+The files are deleted by new connections, not by those of their manager: that one may be closed, garbage-collected, or
+in the middle of a call that the signal interrupted.
 """
 
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import signal
+import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import redis
 
-def at_end(owner: object, clear: Callable[[Any], object]) -> None:
-    """Call *clear(owner)* when the process ends, if *owner* still exists then. The reference to it is weak."""
-    reference = weakref.ref(owner)
+from ..cleanup import Cause, HostClock
+from ..embedded import connect_url
+from ..filesystem import Roots
+from ..logs import logger
+from ..registry import Clock, Store, connect
+from ..settings import Settings
+from .local_volume import LocalVolume
+from .own_files import OwnFiles
 
-    def end() -> None:
-        if (living := reference()) is not None:
-            clear(living)
+END_SECONDS = 20
+"""The end of a process takes no longer for this. Files that are left then go at their deadlines."""
 
-    atexit.register(end)
-    weakref.finalize(owner, atexit.unregister, end).atexit = False
-    if threading.current_thread() is threading.main_thread():
-        _on_sigterm(end)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+RECYCLED = 0x9B
+"""The exit status of a prefork child whose place a new one takes: billiard.pool.EX_RECYCLE."""
 
 
-def _on_sigterm(end: Callable[[], None]) -> None:
-    previous = signal.getsignal(signal.SIGTERM)
-    if previous is None or previous is signal.SIG_IGN:
-        return
+@dataclass(frozen=True)
+class Place:
+    """Where a manager's files are; equal for managers that work in the same way."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        end()
-        if callable(previous):
-            previous(number, frame)
+    settings: Settings
+    client: redis.Redis | None
+    clock: Clock
+    host_clock: HostClock | None
+
+    def delete(self, files: dict[str, int], *, budget_seconds: float) -> None:
+        """Delete those of *files* (path -> ``registered_ms``) that nobody else registered, renewed or held."""
+        roots = Roots.open(self.settings, create=False)
+        client = self.client or connect(connect_url(self.settings.redis_url))
+        store = Store(client, namespace=self.settings.namespace, clock=self.clock)
+        local = LocalVolume(self.settings, roots, store, host_clock=self.host_clock)
+        try:
+            budget = min(budget_seconds, self.settings.timeout_seconds)
+            report = local.cleaner.clean_own(files, Cause.FORCED, budget_seconds=budget)
+            if not report.finished:
+                logger.warning("Not all files were deleted at the end: the time was over")
+        finally:
+            local.close(client.close if self.client is None else None)
+
+
+class UntilEnd(OwnFiles):
+    """The files that one manager registered. A forked child prepares for its own end when it registers one."""
+
+    def add(self, path: str, registered_ms: int) -> None:
+        super().add(path, registered_ms)
+        _END.prepare()
+
+
+class End:
+    """The end of this process, and of each child that it forks."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        # Those of living managers, each with a number; and those of managers that were garbage-collected.
+        self._owned: dict[int, tuple[Place, OwnFiles]] = {}
+        self._gathered: dict[Place, OwnFiles] = {}
+        # The process that is prepared for its end, for signals, and that is deleting now.
+        self._prepared = self._handles = self._deletes = 0
+
+    def watch(self, owner: object, place: Place) -> OwnFiles:
+        """Returns the list of files that *owner* fills. It is deleted at the end, also if *owner* is gone then."""
+        own, number = UntilEnd(), next(self._numbers)
+        self._owned[number] = place, own
+        weakref.finalize(owner, self._gather, number).atexit = False
+        self.prepare()
+        return own
+
+    def prepare(self) -> None:
+        """Let the end of this process delete its files. Costs next to nothing if that is prepared already."""
+        process = os.getpid()
+        if self._prepared != process:
+            self._prepared = process
+            atexit.unregister(self.delete)
+            atexit.register(self.delete)
+            # Modules that the application has not imported cannot end this process.
+            if (finalizers := sys.modules.get("multiprocessing.util")) is not None:
+                finalizers.Finalize(None, self.delete, exitpriority=-100)
+            if (celery := sys.modules.get("celery.signals")) is not None:
+                ended = celery.worker_process_shutdown
+                ended.connect(self._end_of_pool_child, weak=False, dispatch_uid="tempfleet-end")
+        if self._handles != process and threading.current_thread() is threading.main_thread():
+            self._handles = process
+            for number in SIGNALS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._end_by_signal)
+
+    def delete(self) -> None:
+        """Delete the files that this process registered. An end does not fail, because the files expire."""
+        process = os.getpid()
+        if self._deletes == process:
             return
+        self._deletes = process
+        until = time.monotonic() + END_SECONDS
+        try:
+            for place, own in [*self._owned.values(), *self._gathered.items()]:
+                if files := own.take():
+                    self._delete(place, files, until - time.monotonic())
+        finally:
+            self._deletes = 0
+
+    @staticmethod
+    def _delete(place: Place, files: dict[str, int], seconds: float) -> None:
+        try:
+            if seconds > 0:
+                place.delete(files, budget_seconds=seconds)
+            else:
+                logger.warning("%d files were not deleted at the end: the time was over", len(files))
+        except Exception as exc:  # noqa: BLE001 - the process ends as it would without us
+            logger.warning("Not all files were deleted at the end: %s", exc)
+
+    def _gather(self, number: int) -> None:
+        place, own = self._owned.pop(number)
+        if own:
+            self._gathered.setdefault(place, UntilEnd()).update(own)
+
+    def _end_of_pool_child(self, exitcode: int | None = None, **_kwargs: Any) -> None:
+        if exitcode != RECYCLED:
+            self.delete()
+
+    def _end_by_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._deletes == os.getpid():
+            return
+        self.delete()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGTERM, handle)
+
+_END = End()
+watch = _END.watch
