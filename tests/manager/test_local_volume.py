@@ -51,7 +51,7 @@ def test_an_engine_is_refused_while_redis_may_evict(
     name: str, manager: TempFileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policies = iter([{"maxmemory_policy": "allkeys-lru"}] * 2 + [{"maxmemory_policy": "noeviction"}])
-    monkeypatch.setattr(Store, "memory", lambda _: next(policies))
+    monkeypatch.setattr(Store, "memory_of", lambda _store, _reply: next(policies))
     for _ in range(2):
         with pytest.raises(EvictingRedis):
             getattr(manager.local_volume, name)
