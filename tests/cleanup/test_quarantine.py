@@ -422,7 +422,7 @@ def test_a_file_that_is_being_created_is_explained_as_kept(
     assert "its record would be dropped" in str(manager.explain(made))
 
 
-def test_a_quarantined_file_that_redis_lost_waits_another_quarantine_and_is_deleted(
+def test_a_quarantined_file_that_redis_lost_is_adopted_waits_until_its_end_and_is_deleted(
     manager: TempFileManager,
     make_manager: MakeManager,
     clock: FakeClock,
@@ -438,6 +438,7 @@ def test_a_quarantined_file_that_redis_lost_waits_another_quarantine_and_is_dele
     assert len(manager.quarantined()) == 2
     redis_client.flushall()
     later = make_manager(quarantine_seconds=GRACE)
+    assert len(later.adopt_quarantine()) == 2
     assert later.cleanup() == 0
     stats = later.stats()
     assert (stats.waiting, stats.total("aside"), stats.total("aside_bytes")) == (2, 2, 10)

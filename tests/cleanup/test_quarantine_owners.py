@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import fakeredis
@@ -89,11 +92,114 @@ def test_the_quarantine_of_another_registry_is_never_purged_and_is_reported(
     (finding,) = [finding for finding in findings if finding.check == "private directory"]
     assert "1 file of another registry" in finding.said and str(path) in finding.said
     assert Path(aside.aside_path).read_text() == "hello"
+    if lost:
+        make_manager(quarantine_seconds=GRACE).cleanup()
+        assert Path(aside.aside_path).read_text() == "hello", "until a person takes it over"
+        assert make_manager().adopt_quarantine() == [aside]
     for _ in range(2):
         make_manager(quarantine_seconds=GRACE).cleanup()
         clock.advance(PAUSE_SECONDS)
     assert files_in(base_dir) == []
     assert_balanced(manager)
+
+
+SECOND_POD = """
+import json, sys
+from tempfleet import Settings, TempFileManager
+from tempfleet.testing import FakeClock
+
+settings = Settings.load(base_dir=sys.argv[1], redis_url=sys.argv[2], host="web-1", quarantine_seconds=1)
+clock = FakeClock()
+manager = TempFileManager(settings=settings, clock=clock)
+manager.create().close()
+for _ in range(3):
+    manager.cleanup()
+    manager.purge_quarantine()
+    clock.advance(700)
+health = manager.health_check()
+problems = health.get("problems", [])
+print(json.dumps({"server": manager.store.database, "status": health["status"], "problems": problems}))
+"""
+
+
+@needs_root
+@pytest.mark.process
+def test_two_redis_with_the_same_names_and_address_purge_nothing_of_each_other(
+    base_dir: Path, tmp_path: Path
+) -> None:
+    """As localhost in two pods that share a disk: here one socket's path is another server in another namespace."""
+    with EmbeddedServer.start(tmp_path / "one") as one, EmbeddedServer.start(tmp_path / "two") as two:
+        settings = Settings.load(
+            base_dir=str(base_dir), redis_url=one.unix_url, host="web-1", quarantine_seconds=GRACE
+        )
+        manager = TempFileManager(settings=settings)
+        base_dir.mkdir(exist_ok=True)
+        (base_dir / "a").write_text("hello")
+        manager.register(base_dir / "a")
+        manager.clear_all()
+        (aside,) = manager.quarantined()
+        sockets = [server.unix_url.removeprefix("unix://").partition("?")[0] for server in (two, one)]
+        script = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$5" "$6"'
+        pod = subprocess.run(
+            [
+                "unshare",
+                "-m",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                *sockets,
+                sys.executable,
+                SECOND_POD,
+                base_dir,
+                one.unix_url,
+            ],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "mount" in pod.stderr or "unshare" in pod.stderr:
+            pytest.skip(pod.stderr)
+        assert pod.returncode == 0, pod.stderr
+        seen = json.loads(pod.stdout)
+        assert seen["server"] == manager.store.database
+        assert Path(aside.aside_path).read_text() == "hello"
+        (problem,) = [problem for problem in seen["problems"] if problem["code"] == "namesake"]
+        assert seen["status"] == "degraded" and "adopt --quarantine" in problem["todo"]
+        assert manager.purge_quarantine().deleted == 1
+        assert not Path(aside.aside_path).exists()
+        with closing(TempFileManager(settings=settings)) as later:
+            later.cleanup()
+            assert later.stats().pause is None, "it lost nothing"
+        manager.close()
+
+
+def test_an_adopted_quarantine_keeps_its_ends_and_is_reported_no_more(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager = make_manager(quarantine_seconds=GRACE)
+    due(manager, clock, base_dir / "a")
+    manager.cleanup()
+    manager.store.client.flushall()
+    later = make_manager(quarantine_seconds=10 * GRACE)
+    later.cleanup()
+
+    def problems() -> list[str]:
+        return [each["text"] for each in later.health_check()["problems"] if each["code"] == "namesake"]
+
+    (problem,) = problems()
+    assert "1 quarantined file" in problem
+    assert [file.path for file in later.adoptable_quarantine()] == [str(base_dir / "a")]
+    later.adopt_quarantine()
+    assert later.adopt_quarantine() == later.adoptable_quarantine() == []
+    assert problems() == []
+    later.cleanup()
+    clock.advance(GRACE - 1)
+    assert later.cleanup() == 0
+    clock.advance(2)
+    assert later.cleanup() == 1
+    assert_balanced(later)
 
 
 def test_a_quarantined_file_whose_record_redis_lost_stays_until_its_recorded_end(
@@ -104,6 +210,7 @@ def test_a_quarantined_file_whose_record_redis_lost_stays_until_its_recorded_end
     due(manager, clock, base_dir / "a")
     manager.cleanup()
     manager.store.client.flushall()
+    make_manager().adopt_quarantine()
     for grace in (1, 10 * GRACE):
         later = make_manager(quarantine_seconds=grace)
         assert later.cleanup() == 0

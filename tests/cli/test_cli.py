@@ -790,6 +790,23 @@ def test_adopt_registers_unregistered_files_and_a_dry_run_only_lists_them(
     assert record.deadline_ms - record.registered_ms == 3_600_000
 
 
+def test_adopt_takes_over_the_quarantine_of_a_redis_that_lost_its_data_and_a_dry_run_only_lists_it(
+    console: Run, base_dir: Path, a_file: Path, real_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMP_FILE_QUARANTINE", "1h")
+    console("register", str(a_file))
+    assert console("cleanup", "--force").exit_code == 0
+    assert answer(console("restore", "--json"))
+    real_client.flushall()
+    assert "1 quarantined file" in console("adopt", "--quarantine", "--dry-run").stdout
+    listed = answer(console("adopt", "--quarantine", "--dry-run", "--json"))["files"]
+    assert [file["path"] for file in listed] == [str(a_file)]
+    assert answer(console("adopt", "--quarantine", "--json"))["files"] == listed
+    assert console("adopt", "--quarantine").stdout == "Took over 0 quarantined files (0 B).\n"
+    assert answer(console("restore", str(a_file), "--json"))
+    assert a_file.exists()
+
+
 def test_adopt_names_the_files_that_it_could_not_register(
     console: Run, base_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

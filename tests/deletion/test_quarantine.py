@@ -36,7 +36,7 @@ def deleter(tmp_path: Path) -> Iterator[Deleter]:
 
 @pytest.fixture
 def roots(deleter: Deleter) -> Roots:
-    return deleter._roots
+    return deleter.roots
 
 
 @pytest.fixture

@@ -105,6 +105,20 @@ def thrown_away(manager: TempFileManager, clock: FakeClock) -> None:
     fleet.record_rejected({"UnknownTask": 2, "FileMissing": 1})
 
 
+def namesake(manager: TempFileManager, clock: FakeClock) -> None:
+    quarantining = TempFileManager(
+        settings=manager.settings.model_copy(update={"quarantine_seconds": 60.0}),
+        client=manager.store.client,
+        clock=clock,
+    )
+    quarantining.create().close()
+    quarantining.clear_all()
+    manager.store.client.flushall()
+    quarantining.close()
+    file_registered(manager)
+    manager.cleanup()
+
+
 CAUSES: dict[str, tuple[str, Cause]] = {
     "no worker ever": ("no-worker", nobody),
     "never swept": ("never-swept", never_swept),
@@ -118,6 +132,7 @@ CAUSES: dict[str, tuple[str, Cause]] = {
     "imbalance": ("imbalance", imbalance),
     "clock": ("clock", jumped),
     "messages thrown away": ("messages-thrown-away", thrown_away),
+    "namesake": ("namesake", namesake),
 }
 
 

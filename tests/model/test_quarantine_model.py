@@ -182,7 +182,18 @@ class Quarantines(RuleBasedStateMachine):
             if file.registrant == name:
                 file.registrant = None
             if file.owner == name:
-                file.due = None
+                file.owner, file.due = self._lost(name), None
+
+    @precondition(lambda self: not self.databases and self._in(QUARANTINED))
+    @rule(name=REGISTRIES)
+    def adopt_the_quarantine(self, name: str) -> None:
+        """Of this registry before its losses. The other one has another name, unless it is another database."""
+        files = [file for file in self._in(QUARANTINED) if file.owner == self._lost(name)]
+        taken = self.sides[name].manager.adopt_quarantine()
+        assert {file.aside_path for file in taken} == {file.aside for file in files}
+        for file in files:
+            file.owner, file.due = name, max(file.end, self.now + 1)
+            self.sides[name].has_epoch = True
 
     @rule(name=REGISTRIES, grace=GRACES)
     def start_another_process(self, name: str, grace: int) -> None:
@@ -223,15 +234,18 @@ class Quarantines(RuleBasedStateMachine):
     @precondition(lambda self: len(self._in(QUARANTINED)) > 2)
     @rule(grace=GRACES)
     def let_everything_end(self, grace: int) -> None:
-        """Every file that a registry looks after goes, also after a loss; the others stay."""
+        """Every file that a registry looks after goes; after a loss, once a person took it over. The others stay."""
         for name in self.sides:
             self.start_another_process(name, grace)
+            if not self.databases:
+                self.adopt_the_quarantine(name)
         for seconds in (0, 1000, PAUSE_SECONDS, 1000):
             self.clock.advance(seconds)
             for name in self.sides:
                 self.clean_up(name)
                 self.every_file_is_where_it_has_to_be()
-        assert not self._in(QUARANTINED)
+        assert not any(file.owner in self.sides for file in self._in(QUARANTINED))
+        assert self.databases or not self._in(QUARANTINED)
         assert not any(file.registrant for file in self._in(NAMED))
 
     # -- invariants
@@ -265,6 +279,10 @@ class Quarantines(RuleBasedStateMachine):
 
     # -- inside
 
+    def _lost(self, name: str) -> str:
+        """The owner of what registry *name* had in quarantine when it lost its data."""
+        return f"{name} before"
+
     def _clean(
         self, name: str, clean: Callable[[], object], *, force: bool = False, purge: bool = False
     ) -> None:
@@ -272,12 +290,6 @@ class Quarantines(RuleBasedStateMachine):
         # Two claims of one microsecond would have the same token.
         self.clock.now_ms += 1
         side = self.sides[name]
-        if side.is_new_process:
-            # Before it claims, it registers the files in its quarantine that have no record.
-            for file in self._in(QUARANTINED):
-                if file.owner == name and file.due is None:
-                    file.due = max(file.end, self.now + 1)
-                    side.has_epoch = True
         own = [file for file in self._in(NAMED) if file.registrant == name]
         kept = [file for file in self._in(QUARANTINED) if file.owner == name and file.due is not None]
         aside = [] if purge else [file for file in own if force or file.deadline <= self.now]

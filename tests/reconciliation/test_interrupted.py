@@ -406,10 +406,10 @@ def test_a_tree_whose_destruction_has_begun_cannot_be_unregistered_unless_it_is_
     assert len(files_in(path)) == 2
 
 
-def test_a_file_whose_record_redis_lost_is_registered_again_before_it_has_its_name_back(
+def test_a_file_whose_registry_redis_lost_has_its_name_back_without_a_record(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:
-    """It may have been renewed after its claim had run out, so it gets a whole new life."""
+    """As every file whose record was lost: ``adopt`` registers them. It may be the file of another Redis, too."""
     manager, path = make_manager(max_age=100), text_file(base_dir / "file")
     manager.register(path, ttl=5, tags=["t"])
     clock.advance(6)
@@ -418,11 +418,33 @@ def test_a_file_whose_record_redis_lost_is_registered_again_before_it_has_its_na
     later = make_manager(max_age=100)
     assert later.cleanup() == 0
     assert path.read_text() == "first"
-    record = later.get_record(path)
-    assert record is not None and record.tags == ("t",)
+    assert later.get_record(path) is None
+    assert [result.path for result in later.adopt(idle=0).files] == [str(path)]
     clock.advance(100)
     assert later.cleanup() == 1
     assert files_in(base_dir) == []
+
+
+def test_a_tree_whose_registry_redis_lost_while_it_was_destroyed_is_destroyed_once_a_person_adopts_it(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, path = make_manager(), base_dir / "tree"
+    for name in ("a", "b", "c"):
+        text_file(path / name)
+    manager.register(path, ttl=5, directory=True)
+    clock.advance(6)
+    killed(manager, path, "tree.entry")
+    manager.store.client.flushall()
+    later = make_manager()
+    text_file(base_dir / "other")
+    later.register(base_dir / "other")
+    later.cleanup()
+    assert len([path for path in files_in(base_dir) if path.name in ("a", "b", "c")]) == 2
+    assert [file.namesake for file in stranded(later.roots, later.cleaner.promises, quarantine=True)] == [
+        True
+    ]
+    assert later.adopt_quarantine() == []
+    assert files_in(base_dir) == [base_dir / "other"]
 
 
 @pytest.mark.parametrize("stranger", [False, True])
@@ -477,9 +499,9 @@ def test_a_file_whose_directory_is_gone_is_kept_and_reported_until_the_directory
     killed(manager, path, "guarded.moved", (lambda: replace_file(path, "precious")) if stranger else None)
     path.parent.rmdir()
     if not stranger:
-        manager.store.client.flushall()
-        text_file(base_dir / "other")
-        manager.register(base_dir / "other")
+        manager.registry.store.client.hdel(manager.registry.keys["records"], os.fsencode(path))
+        for name in ("leases", "registry"):
+            manager.registry.store.client.zrem(manager.registry.keys[name], os.fsencode(path))
     clock.advance(2)
     for _ in range(2):
         make_manager().cleanup()

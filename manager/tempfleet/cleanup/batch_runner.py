@@ -121,6 +121,7 @@ class BatchRunner:
 
     def _clean(self, batch: Batch, lease: Lease, budget: Budget, report: CleanupReport) -> None:
         claim = batch.claim
+        self.previews.promises.saw(claim.epoch)
         end, is_stopped, roots = budget.end, budget.is_stopped, self.roots
 
         def may_go_on() -> bool:  # twice for each file, so it reads one clock

@@ -35,7 +35,7 @@ from ..registry import (
     Registry,
 )
 from .clock_samples import TOLERANCE_MS, Sample, agree, horizon_after, jump
-from .continuity import Continuity, ContinuityFile
+from .continuity import Continuity, ContinuityFile, record_of
 from .host_clock import HostClock
 from .outlook import CLAIMS_NOTHING, Outlook
 
@@ -97,9 +97,9 @@ class ClockWatch:
         """Look at Redis, and record a jump or a loss. Raises the errors of Registry."""
         # What is known is read before Redis is: other threads and processes go on claiming.
         before, known = self._seen, self._known
-        record = self.file.load() if before is None else None
+        records = self.file.load() if before is None else []
         reading, sample = self._look()
-        if record is not None:
+        if (record := record_of(records, reading.epoch)) is not None:
             known, self._run_id = Horizon(last_token=record.last_token, epoch=record.epoch), record.run_id
             before = self._recall(record, sample)
         self._copy_if_stale(reading)
@@ -125,7 +125,8 @@ class ClockWatch:
         """What a clean-up that began now would find out; changes nothing. Costs two round trips."""
         before, known = self._seen, self._known
         reading, sample = self._look()
-        if before is None and (record := self.file.load()) is not None:
+        records = self.file.load() if before is None else []
+        if (record := record_of(records, reading.epoch)) is not None:
             known = Horizon(last_token=record.last_token, epoch=record.epoch)
             before = self._recall(record, sample)
         stats = self.registry.stats()

@@ -2,7 +2,8 @@
 The continuity record: what this host last saw of Redis, as a file in the private directory of the base directory.
 
 A process that starts compares Redis with it, so a jump of the clock or a loss of data is noticed even if no process ran
-at that time. The file has an entry for each registry that used the directory. It is replaced atomically. It is not
+at that time. The file has an entry for each registry that used the directory. An entry is known by names, address and
+epoch, because two Redis may have one address, such as localhost in two pods. The file is replaced atomically. It is not
 flushed to the disk; after a power failure it may be lost, and the next start is then a first start.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,7 +67,10 @@ class Continuity:
 
 
 class ContinuityFile:
-    """The continuity record of one registry. *key* names the registry: server, database, namespace and volume."""
+    """
+    The continuity records of the registries that have one *key*: server, database, namespace and volume. They are one
+    registry before and after it lost its data, or several Redis.
+    """
 
     def __init__(self, private: PrivateDirectory, key: str) -> None:
         self.private = private
@@ -78,15 +83,15 @@ class ContinuityFile:
         except OSError as exc:
             logger.debug("No private directory %s: %s", self.private.path, exc)
 
-    def load(self) -> Continuity | None:
-        """None if there is no record, or if it cannot be read."""
+    def load(self) -> list[Continuity]:
+        """The records, the newest last; none if they cannot be read."""
         try:
             fd = self.private.peek()
-            entry = self._entries(fd).get(self.key) if fd >= 0 else None
-            return None if entry is None else Continuity.of(entry)
+            entries = self._entries(fd) if fd >= 0 else {}
+            return [Continuity.of(entry) for key, entry in entries.items() if key.startswith(f"{self.key} ")]
         except (OSError, ValueError, TypeError, KeyError) as exc:
             logger.warning("The continuity record in %s is unreadable: %r", self.private.path, exc)
-            return None
+            return []
 
     def save(self, continuity: Continuity) -> bool:
         """
@@ -100,9 +105,10 @@ class ContinuityFile:
                 entries = self._entries(fd)
             except ValueError:
                 entries = {}
-            entries.pop(self.key, None)
+            key = f"{self.key} {continuity.epoch}"
+            entries.pop(key, None)
             kept = dict([*entries.items()][1 - ENTRIES :])
-            self._replace(fd, json.dumps({**kept, self.key: asdict(continuity)}).encode())
+            self._replace(fd, json.dumps({**kept, key: asdict(continuity)}).encode())
             return True
         except OSError as exc:
             logger.debug("No continuity record in %s: %s", self.private.path, exc)
@@ -134,3 +140,9 @@ class ContinuityFile:
                 os.rename(NEW_NAME, CLOCK, src_dir_fd=fd, dst_dir_fd=fd)
         finally:
             os.close(file)
+
+
+def record_of(records: Sequence[Continuity], epoch: str) -> Continuity | None:
+    """The record of the registry that has *epoch* now. If there is none, it may have lost its data: then the newest."""
+    same = [record for record in records if epoch and record.epoch == epoch]
+    return next(reversed(same or records), None)

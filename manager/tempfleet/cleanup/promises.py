@@ -23,6 +23,11 @@ class RegistryPromises:
             self._owner = Owner(host, base_dir, store.namespace, store.database, registry.epoch())
         return self._owner
 
+    def saw(self, epoch: str) -> None:
+        """The epoch of the registry, as the last claim showed it."""
+        if epoch and self._owner is not None and self._owner.epoch != epoch:
+            self._owner = self._owner._replace(epoch=epoch)
+
     def begin(self, record: FileRecord, token: int) -> bool:
         return self._registry.begin(token, record.path)
 

@@ -29,6 +29,11 @@ SHOWN = 100
     metavar="NAME|UID|any",
     help="Only files of this user. The default is the user who runs this; for root, the base directory's owner.",
 )
+@click.option(
+    "--quarantine",
+    is_flag=True,
+    help="Instead, take over the quarantined files that another registry with the same names owns.",
+)
 @click.option("--dry-run", is_flag=True, help="List the files that would be adopted; change nothing.")
 @pass_console
 def adopt(
@@ -37,6 +42,7 @@ def adopt(
     ttl: float | None,
     tags: tuple[str, ...],
     owner: str | None,
+    quarantine: bool,
     dry_run: bool,
 ) -> int:
     """
@@ -48,13 +54,20 @@ def adopt(
     Use it after Redis lost its data, or if programs left files behind. Their time to live starts now. Their modes are
     narrowed to TEMP_FILE_PERMISSION_MASK, as by register.
 
+    With --quarantine, it takes over the quarantined files of a registry with the same host, base directory and
+    namespace: those of this one before Redis lost its data. They go at the end that was set when they were quarantined.
+    Do not use it while another Redis with these names is in use.
+
     Exits with 1 if any file could not be registered; the others are registered.
 
     \b
       tempfleet adopt --dry-run
       tempfleet adopt --idle 1d --ttl 1h --tag adopted
       tempfleet adopt --owner www-data
+      tempfleet adopt --quarantine
     """
+    if quarantine:
+        return _adopt_quarantine(console, dry_run=dry_run)
     validate_tags(tags), ttl_ms(console.settings.max_age_seconds if ttl is None else ttl)
     return _preview(console, idle, owner) if dry_run else _adopt(console, idle, ttl, tags, owner)
 
@@ -76,6 +89,24 @@ def _adopt(
         message = result.reason if path in result.reason else f"{path}: {result.reason}"
         console.fail(result.outcome, message)
     return 1 if refused else 0
+
+
+def _adopt_quarantine(console: Console, *, dry_run: bool) -> int:
+    manager = console.existing
+    files = manager.adoptable_quarantine() if dry_run else manager.adopt_quarantine()
+    amount = sum(file.size_bytes for file in files)
+    rows = [(size(file.size_bytes), text_cell(file.path)) for file in files[:SHOWN]]
+    done = "Nothing was changed; {} would be taken over." if dry_run else "Took over {}."
+    console.answer(
+        {
+            "files": [
+                {"path": file.path, "size_bytes": file.size_bytes, "end_ms": file.end_ms} for file in files
+            ]
+        },
+        *([Table(("Size", "Path"), rows)] if rows else []),
+        done.format(f"{counted(len(files), 'quarantined file')} ({size(amount)})"),
+    )
+    return 0
 
 
 def _register_all(

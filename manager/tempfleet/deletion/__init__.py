@@ -74,6 +74,7 @@ process between every two of these steps.
     footprint              the space that a deletion would free
     empty_parents          directories that became empty
     audit, outcome_log     one JSON line, and one log line, for each decision
+    namesakes              files of registries that only have our names: another Redis, or ours before it lost its data
     failpoints             points where tests stop the process
 
 Promises: a file is unlinked only if it is the object that was registered.
@@ -86,6 +87,7 @@ from .audit import check_place, usual_path
 from .deleter import Deleter
 from .empty_parents import parents_of, remove_empty
 from .exchange import Agreement, NewForm, Source
+from .namesakes import quarantined_of_namesakes, take_from_namesakes
 from .outcome_log import log
 from .plan import Quarantined
 from .promises import (
@@ -144,9 +146,11 @@ __all__ = [
     "log",
     "origin_of",
     "parents_of",
+    "quarantined_of_namesakes",
     "recover",
     "remove_empty",
     "stranded",
+    "take_from_namesakes",
     "undo_creation",
     "usual_path",
 ]

@@ -74,6 +74,25 @@ def read(private: int, entry: Entry) -> Note | None:
     return note if note is not None and note.files else None
 
 
+def rewrite(private: int, entry: Entry, owner: Owner) -> None:
+    """Give the companion of a file another *owner*. After a crash it has the old one or the new one."""
+    note = read(private, entry)
+    if note is None:
+        return
+    new_name = f"{entry.from_name}.new"
+    fd = os.open(
+        new_name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=private
+    )
+    try:
+        text = text_of(owner, note.files)
+        if os.write(fd, text) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(new_name, entry.from_name, src_dir_fd=private, dst_dir_fd=private)
+
+
 def forget(private: int, entry: Entry) -> None:
     """Remove the companion of a file that has left the quarantine, and give its room back."""
     try:

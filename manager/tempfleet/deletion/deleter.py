@@ -48,7 +48,7 @@ class Deleter:
     """
 
     def __init__(self, roots: Roots, settings: Settings, promises: Promises | None = None) -> None:
-        self._roots = roots
+        self.roots = roots
         self.promises = promises or NoRegistry()
         self._settings = settings
         self._audit = AuditLog(settings.audit_log, roots.base.private)
@@ -104,27 +104,27 @@ class Deleter:
 
     def restore(self, path: str) -> QuarantinedFile:
         """Give the file that was last quarantined from *path* its name back. Raises as restore.restore does."""
-        return restore.restore(path, self._roots)
+        return restore.restore(path, self.roots)
 
     def give_back(self, file: QuarantinedFile) -> None:
         """Give this *file* in quarantine its name back. Raises as restore.restore does."""
-        restore.give_back(file, self._roots)
+        restore.give_back(file, self.roots)
 
     def quarantined_files(self) -> Iterator[QuarantinedFile]:
         """Every file in quarantine, from the disk; works without the registry."""
-        return restore.quarantined_files(self._roots)
+        return restore.quarantined_files(self.roots)
 
     def files_in_quarantine(self) -> Iterator[QuarantinedFile]:
         """Also those whose purge was interrupted."""
-        return restore.files_in_quarantine(self._roots)
+        return restore.files_in_quarantine(self.roots)
 
     def is_of(self, record: FileRecord, file: QuarantinedFile) -> bool:
         """Whether *record*, of its old path, is of the quarantined *file*."""
-        return restore.is_of(record, file, self._roots)
+        return restore.is_of(record, file, self.roots)
 
     def as_new_file(self, file: QuarantinedFile, now_ms: int) -> NewFile | None:
         """The registration of a quarantined file whose record was lost; None if the file is gone."""
-        return restore.as_new_file(file, self._roots, now_ms)
+        return restore.as_new_file(file, self.roots, now_ms)
 
     def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
         """Write the audit lines of files that plug-ins keep."""
@@ -135,7 +135,7 @@ class Deleter:
 
     def audit_unheld(self, path: str, name: str, *, by: str) -> None:
         """Write the audit line of a hold that somebody else ended."""
-        with self._roots.use():
+        with self.roots.use():
             self._audit.write(unheld_line(self._settings.host, path, name, by))
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
@@ -146,10 +146,10 @@ class Deleter:
     def _reading(self, promises: Promises | None = None) -> Session:
         """A session that deletes nothing."""
         asked = promises or self.promises
-        return Session(self._roots, self._settings, [], token=0, may_go_on=lambda: True, promises=asked)
+        return Session(self.roots, self._settings, [], token=0, may_go_on=lambda: True, promises=asked)
 
     def _footprint(self, record: FileRecord, session: Session) -> Footprint | None:
-        root = self._roots.find(record.path)
+        root = self.roots.find(record.path)
         return None if root is None or session.moved[root.path] else footprint_of(record, root, session)
 
     def recover(self, may_go_on: Callable[[], bool] = lambda: True) -> list[Recovered]:
@@ -159,28 +159,28 @@ class Deleter:
         It touches only files that were being moved or destroyed when a process died, never quarantined files. Repeating
         it is harmless, also while other processes delete.
         """
-        without_record = Deleter(self._roots, self._settings, WithoutRecord(self.promises))
+        without_record = Deleter(self.roots, self._settings, WithoutRecord(self.promises))
 
         def delete(file: FileRecord, token: int) -> None:
             for deletion in without_record.delete([file], token=token, may_go_on=may_go_on):
                 log(deletion)
 
-        return recover(self._roots, self.promises, delete)
+        return recover(self.roots, self.promises, delete)
 
     def is_moving(self) -> bool:
         """Whether a living process has files in the private directories that ``recover`` leaves to it."""
-        return is_moving(self._roots)
+        return is_moving(self.roots)
 
     def is_moved(self, path: str) -> bool:
         """Whether the file of *path* is in a private directory, and may get its name back."""
-        return is_moved(path, self._roots)
+        return is_moved(path, self.roots)
 
     def _run(
         self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
     ) -> Iterator[Deletion | Quarantined]:
         lines = AuditLines(self._audit, self._settings.host, token)
         session = Session(
-            self._roots,
+            self.roots,
             self._settings,
             records,
             token=token,
@@ -213,7 +213,7 @@ class Deleter:
     ) -> Deletion | Quarantined:
         """Plan, then carry out; for a preview, plan, then predict the outcome."""
         path = record.path
-        root = self._roots.find(path)
+        root = self.roots.find(path)
         if root is None:
             return self._outside_roots(record)
         if reason := session.moved[root.path]:
@@ -246,9 +246,9 @@ class Deleter:
                 session.release()
 
     def _outside_roots(self, record: FileRecord) -> Deletion:
-        if reason := self._roots.is_unavailable(record.path):
+        if reason := self.roots.is_unavailable(record.path):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
-        reason = "root" if self._roots.holds_a_root(record.path) else "outside-roots"
+        reason = "root" if self.roots.holds_a_root(record.path) else "outside-roots"
         return Deletion(record, Outcome.REFUSED, reason=reason)
 
 

@@ -35,7 +35,8 @@ class Owner(NamedTuple):
     Attributes:
         host, base_dir: its volume.
         namespace: of its keys.
-        redis: the address of its Redis, with the number of the database.
+        redis: the address of its Redis, with the number of the database. For people only: ``localhost`` is another
+            Redis in each pod.
         epoch: random text that a registry gets when it is made; another one if Redis has lost its data.
     """
 
@@ -46,8 +47,12 @@ class Owner(NamedTuple):
     epoch: str = ""
 
     def is_same(self, other: Owner) -> bool:
-        """Whether both are one registry, which may have lost its data or moved to another address since."""
-        return self[:3] == other[:3] and (self.epoch == other.epoch or self.redis == other.redis)
+        """Whether both are one registry, which may have moved to another address since."""
+        return self[:3] == other[:3] and self.epoch == other.epoch != ""
+
+    def is_namesake(self, other: Owner) -> bool:
+        """Whether they have the same names only. Either is another Redis, or one Redis before it lost its data."""
+        return self[:3] == other[:3] and not self.is_same(other)
 
 
 NOBODY = Owner()

@@ -187,14 +187,18 @@ class _Batch:
                 yield result
 
     def _return(self, entry: Entry, file: FileRecord) -> Recovered | None:
-        """Of another registry's batch: only what is not its file gets its name back. Its record is not known here."""
-        reader, state = self.session.reader, entry.state
-        if (
-            state is not EntryState.MOVED
-            or compare(file, self.root, self.private, entry.name, reader) is SAME
-        ):
+        """
+        Of another registry's batch: only what is not its file gets its name back, because its record is not known here.
+        A namesake's file gets it back, too, if the name is free. It has its record if that registry is still there;
+        otherwise it is in the same place as all others that lost their records.
+        """
+        if entry.state is not EntryState.MOVED:
             return None
         fd, name = self.session.parent(self.root, file.path), os.path.basename(file.path)
+        if compare(file, self.root, self.private, entry.name, self.session.reader) is SAME:
+            is_namesake = self.owner.is_namesake(self.session.promises.owner())
+            if not is_namesake or moving.is_there(fd, name):
+                return None
         moving.put_back(self.private, entry.name, fd, name, self.session)
         return Recovered(file.path, back=True)
 
@@ -242,13 +246,11 @@ class _Batch:
 
     def _register(self, entry: Entry, file: FileRecord, fd: int, now_ms: int) -> Recovered:
         """
-        Give *entry* a name and a record again, with what is left of its time. If Redis has lost its data, that time may
-        be out of date, so the file gets a whole new one.
+        Give *entry* a name and a record again, with what is left of its time.
         """
         session, promises = self.session, self.session.promises
         reader, name = session.reader, os.path.basename(file.path)
-        knows = self.owner.epoch == promises.owner().epoch
-        left_ms = file.deadline_ms - now_ms if knows else int(session.settings.max_age_seconds * 1000)
+        left_ms = file.deadline_ms - now_ms
 
         def register(directory: int, name: str) -> None:
             status = reader.stat(directory, name)

@@ -20,6 +20,7 @@ class Stranded:
         inside: where the file is.
         path: where it was; "" if nothing shows it.
         foreign: another registry has, or had, its record; that one looks after it.
+        namesake: that one has the same host, base directory and namespace; see namesakes.py.
         quarantined: it can be restored by hand.
     """
 
@@ -27,6 +28,7 @@ class Stranded:
     path: str
     foreign: bool
     quarantined: bool
+    namesake: bool = False
 
 
 def stranded(roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[Stranded]:
@@ -53,7 +55,8 @@ def stranded(roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[S
                 continue  # its registry was taken over
             if foreign or not _is_looked_after(root, entry, found, promises, roots):
                 path = "" if found.file is None else found.file.path
-                yield Stranded(inside, path, foreign, aside)
+                namesake = found.owner is not None and found.owner.is_namesake(promises.owner())
+                yield Stranded(inside, path, foreign, aside, foreign and namesake)
 
 
 def _is_looked_after(root: Root, entry: Entry, found: Whose, promises: Records, roots: Roots) -> bool:

@@ -80,7 +80,8 @@ def check_free_space(root: str) -> Iterator[Finding]:
 def _check_private_directories(registry: Registry, roots: Roots) -> Iterator[Finding]:
     """Whether files lie there that no clean-up takes out."""
     files = list(stranded(roots, RegistryPromises(registry), quarantine=True))
-    foreign = [file for file in files if file.foreign]
+    foreign = [file for file in files if file.foreign and not file.namesake]
+    namesakes = [file for file in files if file.namesake]
     lost = [file for file in files if not file.foreign]
     if lost:
         yield Finding.warning(
@@ -88,6 +89,15 @@ def _check_private_directories(registry: Registry, roots: Roots) -> Iterator[Fin
             f"{counted(len(lost), 'file')} without a record: {_listed(lost)}",
             "If its directory is gone, create it again; if another file has its name, move that one away. The next "
             "clean-up of a new process then moves the file back. If its path is unknown, look at it and decide.",
+        )
+    if namesakes:
+        yield Finding.warning(
+            "private directory",
+            f"{counted(len(namesakes), 'file')} of another registry with the same names (host, base directory, "
+            f"namespace): {_listed(namesakes)}",
+            "If it is this Redis before it lost its data, tempfleet adopt --quarantine takes them over; tempfleet "
+            "restore brings quarantined files back. If it is another Redis, give it another TEMP_FILE_HOST or "
+            "TEMP_FILE_NAMESPACE.",
         )
     if foreign:
         yield Finding.warning(

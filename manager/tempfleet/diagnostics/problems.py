@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..formatting import counted, duration, size
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
-from ..registry import FULL, PASSES, Fleet, Host, Memory, Pulse, Registry, Volume, VolumeStats
+from ..registry import FULL, NAMESAKES, PASSES, Fleet, Host, Memory, Pulse, Registry, Volume, VolumeStats
 from ..settings import Settings
 from .clock import clock_problem
 from .problem import Problem, error, warning
@@ -163,6 +163,19 @@ def _eviction(facts: Facts) -> Iterator[Problem]:
             )
 
 
+def _namesakes(facts: Facts) -> Iterator[Problem]:
+    for volume, stats in facts.volumes.items():
+        if files := int(stats.meta.get(NAMESAKES, 0)):
+            yield warning(
+                "namesake",
+                "quarantine",
+                f"{facts.of(volume)}{counted(files, 'quarantined file')} in {printable(volume.base_dir)} of another "
+                "registry with the same names; nobody purges them here",
+                "If Redis lost its data, tempfleet adopt --quarantine takes them over. If there is another Redis, give "
+                "it another TEMP_FILE_HOST or TEMP_FILE_NAMESPACE.",
+            )
+
+
 def _hosts(facts: Facts) -> Iterator[Problem]:
     hosts = {host.name: host for host in facts.pulse.hosts}
     for name in dict.fromkeys(volume.host for volume in facts.volumes):
@@ -276,5 +289,6 @@ ROWS: Sequence[Callable[[Facts], Iterator[Problem]]] = (
     _plugins,
     _eviction,
     _rejected,
+    _namesakes,
     _redis_memory,
 )

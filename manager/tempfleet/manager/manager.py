@@ -701,6 +701,19 @@ class TempFileManager:
             records, errors = self._registrar.register_many(paths, terms, make_room=False)
             yield of_records(records) + of_errors(errors)
 
+    def adoptable_quarantine(self) -> list[QuarantinedFile]:
+        """The quarantined files that ``adopt_quarantine`` would take over now; changes nothing."""
+        return self.cleaner.interrupted_moves.adoptable()
+
+    def adopt_quarantine(self) -> list[QuarantinedFile]:
+        """
+        Take over the quarantined files of registries with the same host, base directory and namespace, for example
+        those of this one before Redis lost its data. Returns them. They go at the end that was set when they were
+        quarantined. What dead processes of such a registry had begun to destroy is destroyed.
+        """
+        self.local_volume.check()
+        return self.cleaner.interrupted_moves.adopt()
+
     def take_over(self, host: str, *, progress: Callable[[int], None] | None = None) -> Takeover:
         """
         Take over the records of *host* for this base directory, whose disk is here now, with their deadlines, holds and

@@ -9,13 +9,13 @@ files themselves, show what they are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from ..deletion import Deleter, QuarantinedFile
+from ..deletion import Deleter, QuarantinedFile, quarantined_of_namesakes, take_from_namesakes
 from ..errors import PathError, RegistryFull
 from ..logs import logger, printable
 from ..records import FileRecord, State
-from ..registry import Registry
+from ..registry import NAMESAKES, Registry
 
 INTERVAL_SECONDS = 3600.0
 """How often a process recovers such files if no claim ran out; the first time is before its first batch."""
@@ -54,6 +54,8 @@ class InterruptedMoves:
         if is_time:
             self._next = time.monotonic() + INTERVAL_SECONDS
         self._recover_quarantined(registers=is_time)
+        if is_time:
+            self._report_namesakes()
 
     def _recover_quarantined(self, *, registers: bool) -> None:
         """
@@ -84,6 +86,15 @@ class InterruptedMoves:
         if registers:
             self._register(lost, now_ms)
 
+    def _report_namesakes(self) -> None:
+        """Nobody purges them until a person takes them over, so the problems of the volume show them."""
+        files = sum(1 for _ in self._of_namesakes())
+        if files or self.registry.stats().meta.get(NAMESAKES):
+            try:
+                self.registry.set_meta(NAMESAKES, str(files) if files else "")
+            except RegistryFull as exc:
+                logger.warning("%d quarantined files of another registry are not reported: %s", files, exc)
+
     def _give_back(self, file: QuarantinedFile) -> None:
         try:
             self.deleter.give_back(file)
@@ -91,6 +102,24 @@ class InterruptedMoves:
             logger.error("%s is kept in quarantine: %s", printable(file.path), exc)
         else:
             logger.info("Moved %s back to its name; its deletion was interrupted", printable(file.path))
+
+    def adoptable(self) -> list[QuarantinedFile]:
+        """The quarantined files that ``adopt`` would take over now."""
+        self.deleter.promises.owner(fresh=True)
+        return list(self._of_namesakes())
+
+    def adopt(self) -> list[QuarantinedFile]:
+        """Take over what registries that only have our names left in the private directories."""
+        files = self.adoptable()
+        # The records come first, because the first one makes the registry if Redis is empty.
+        self._register(files, self.registry.now_ms())
+        take_from_namesakes(self.deleter.roots, self.deleter.promises.owner(fresh=True))
+        self._next = 0.0
+        self.recover(lambda: True, _UNKNOWN)
+        return files
+
+    def _of_namesakes(self) -> Iterator[QuarantinedFile]:
+        return quarantined_of_namesakes(self.deleter.roots, self.deleter.promises.owner())
 
     def _register(self, files: Sequence[QuarantinedFile], now_ms: int) -> None:
         registered = [new for file in files if (new := self.deleter.as_new_file(file, now_ms)) is not None]

@@ -26,7 +26,7 @@ from .disks import Disks
 from .fleet import Fleet
 from .forgetting import Forgetting, forget, forget_silent, preview_forget
 from .given_client import safe_client
-from .keys import DISK, DISKS, FULL, NOT_SERVED, SCHEMA, Volume
+from .keys import DISK, DISKS, FULL, NAMESAKES, NOT_SERVED, SCHEMA, Volume
 from .pulse import Host, Memory, Pulse, Rejected, Sweep
 from .registry import Registry
 from .stats import LEFT, PASSES, Histogram, Pause, PluginNote, VolumeStats
@@ -41,6 +41,7 @@ __all__ = [
     "FULL",
     "KEEPALIVE",
     "LEFT",
+    "NAMESAKES",
     "NOT_SERVED",
     "NO_LIMITS",
     "PASSES",

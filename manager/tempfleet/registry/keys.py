@@ -51,6 +51,8 @@ FULL = "full"
 """The field of meta that is set while the file system is too full and nothing more can be evicted."""
 SLACK = "slack_ms"
 """The field of meta that delays all deadlines, because Redis's clock jumped ahead (scripts/lib/slack.lua)."""
+NAMESAKES = "namesakes"
+"""The field of meta with the number of quarantined files whose registry has the same names, if there are any."""
 NOT_SERVED = "refused"
 """The field of meta that says in one word why the worker of its host does not serve the volume."""
 
