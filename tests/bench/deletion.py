@@ -26,6 +26,7 @@ from pathlib import Path
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.filesystem import in_use
 from tempfleet.filesystem.creation import create_file
+from tempfleet.filesystem.file_systems import WriteLocks
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name
 from tempfleet.filesystem.roots import Roots
@@ -125,12 +126,12 @@ def _call(roots: Roots, way: str, use: InUse, records: list[FileRecord]) -> None
         if way == "direct":
             os.stat(name, dir_fd=fd, follow_symlinks=False)
             if use is not InUse.DELETE:
-                _, held = in_use.hold(fd, name, write_locks=True)
+                _, held = in_use.hold(fd, name, write_locks=WriteLocks.ALL)
             os.unlink(name, dir_fd=fd)
         else:
             reader.stat(fd, name)
             if use is not InUse.DELETE:
-                _, held = in_use.hold(fd, name, write_locks=True)
+                _, held = in_use.hold(fd, name, write_locks=WriteLocks.ALL)
             entry = f"{n:x}"
             os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
             reader.handle(private, entry)

@@ -22,6 +22,7 @@ from tempfleet.deletion import failpoints as faults
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.filesystem import in_use
 from tempfleet.filesystem.creation import create_file
+from tempfleet.filesystem.file_systems import WriteLocks
 from tempfleet.filesystem.inspection import inspect
 from tempfleet.filesystem.paths import new_name, normalise
 from tempfleet.filesystem.roots import Roots
@@ -164,7 +165,7 @@ def test_opening_a_write_locked_file_does_not_kill_the_holder(tmp_path: Path, fi
     def child() -> None:
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fd = os.open(file.parent, os.O_RDONLY)
-        use, held = in_use.hold(fd, file.name, write_locks=True)
+        use, held = in_use.hold(fd, file.name, write_locks=WriteLocks.ALL)
         assert use is in_use.Use.FREE
         opener = subprocess.Popen(["head", "-c1", str(file)], stdout=subprocess.PIPE)
         while in_use.still_free(held):

@@ -38,7 +38,8 @@ process between every two of these steps.
 - *Root, and other processes of this user*: they can enter the private directory and trace us. There is no defence, and
   none is claimed.
 - *Without handles and birth times* (the portable way, FUSE, old NFS) the identity is weak, and flagged as weak. A file
-  that was written to since registration is then kept. A file with forged inode number, size and times is not detected.
+  that was written to since registration is then kept. A file with forged inode number, size and times is not detected;
+  nor is one with the same change time, size and last write (a file may get another inode number there).
   Nor is a directory that replaced a registered one and got its inode number.
 - *A birth time alone* (identity ``b``: overlayfs, NFS) cannot tell a file from one that replaced it within the same
   tick of the kernel's clock, some milliseconds, and got its inode number.

@@ -19,6 +19,7 @@ import stat
 from dataclasses import replace
 
 from ..filesystem import (
+    WEAK,
     Identity,
     Reader,
     Root,
@@ -61,6 +62,21 @@ def objection(record: FileRecord, root: Root, stat_result: Stat, session: Sessio
     if not identity.can_decide(stat_result, handles=root.handles):
         return Deletion(record, Outcome.FAILED, Way.GUARDED, reason="identity-unknown")
     return None
+
+
+def with_present_inode(
+    record: FileRecord, root: Root, fd: int, name: str, stat_result: Stat, session: Session
+) -> FileRecord:
+    """
+    Returns *record*, with the inode number of *stat_result* if that is all that differs from a weak identity. On some
+    FUSE file systems a file gets another number when the kernel has forgotten it, or after a remount. Another file of
+    that name has another change time.
+    """
+    identity = record.identity
+    if not identity.startswith(WEAK) or not Identity(identity).is_unchanged_in(stat_result):
+        return record
+    present = Identity.of(session.reader, fd, name, stat_result, handles=root.handles)
+    return replace(record, identity=present) if present.is_weak else record
 
 
 def verify(

@@ -71,6 +71,7 @@ class Guarded:
             if isinstance(verified, Deletion):
                 return verified
             record = verified
+        record = checks.with_present_inode(record, root, fd, name, status, session)
         if (objection := checks.objection(record, root, status, session)) is not None:
             return objection
         faults.reach("guarded.found")

@@ -25,7 +25,7 @@ from . import in_use, overwrite, tree_walk
 from .creation import create_directory, create_file, create_identified_directory, create_identified_file
 from .elsewhere import Elsewhere
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
-from .identity import Identity
+from .identity import WEAK, Identity
 from .in_use import Use
 from .inspection import inspect, is_younger, kind_of
 from .mounts import Mount, has_mount, other_names, read_mounts
@@ -66,6 +66,7 @@ __all__ = [
     "NOTE",
     "O_PATH",
     "PREFIX",
+    "WEAK",
     "Elsewhere",
     "Entry",
     "EntryState",

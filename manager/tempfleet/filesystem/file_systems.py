@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+from enum import Enum
 from typing import Final
 
 from .libc import INT, libc
@@ -17,9 +18,11 @@ LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 
 IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
 """tmpfs, ramfs."""
 
+FUSE: Final = 0x65735546
+
 KNOWN_ELSEWHERE: Final = frozenset(
     {
-        *(0x65735546, 0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x01021997),  # FUSE, NFS, SMB 1 to 3, 9P
+        *(FUSE, 0x6969, 0x517B, 0xFF534D42, 0xFE534D42, 0x01021997),  # FUSE, NFS, SMB 1 to 3, 9P
         *(0x00C36400, 0x0BD00BD0, 0x5346414F, 0x6B414653, 0x73757245),  # Ceph, Lustre, AFS (both), Coda
         *(0x01161970, 0x7461636F, 0x47504653, 0x19830326),  # GFS2, OCFS2, GPFS, BeeGFS
         *(0x20030528, 0xAAD7AAEA, 0xBEEFDEAD, 0x013111A8),  # OrangeFS, PanFS, StorNext, Ibrix
@@ -31,6 +34,15 @@ KNOWN_ELSEWHERE: Final = frozenset(
 Other clients, or the program behind the mount, can have a file open there without this kernel knowing it. So its write
 lock proves nothing.
 """
+
+
+class WriteLocks(Enum):
+    """What a write lock shows of a file's users on one file system."""
+
+    NOTHING = "nothing"
+    LOCAL = "local"  # refused: a process of this host has the file open. Granted: that proves nothing
+    ALL = "all"
+
 
 _FS_IOC_GETFSUUID: Final = 0x80111500
 

@@ -104,6 +104,10 @@ class Identity(str):
     def has_inode_of(self, status: Stat) -> bool:
         return self.startswith(f"{status.ino:x}.", 1)
 
+    def is_unchanged_in(self, status: Stat) -> bool:
+        """Whether all of a weak identity but the inode number is that of *status*."""
+        return self.is_weak and self.endswith(f".{status.change_ns:x}.{status.size:x}.{status.modified_ns:x}")
+
     def matches(self, status: Stat) -> bool:
         """
         Whether *status* can be the object, as far as stat alone shows. Most other objects fail here. ``can_decide``

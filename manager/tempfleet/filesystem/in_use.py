@@ -6,7 +6,8 @@ The kernel grants a write lock on a whole file only while no other process has t
 The lock lasts until the descriptor is closed. A process that opens the file meanwhile waits for us, and
 ``still_free`` notices it. Some systems grant no write lock: macOS, and files of another user. On NFS, FUSE and other
 network file systems it may be granted, but proves nothing: another client can have the file open, and this kernel does
-not know (file_systems.py). There ``flock`` still shows the processes that lock.
+not know (file_systems.py). There ``flock`` still shows the processes that lock; and on FUSE a refused write lock shows
+that a process of this host has the file open.
 
 The trap: when a process opens the file, the kernel sends a signal to the holder of the write lock. The default signal
 is SIGIO, which terminates the process. ``F_SETSIG`` makes it SIGURG *before* the lock is taken. SIGURG is ignored by
@@ -23,6 +24,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Final
+
+from .file_systems import WriteLocks
 
 _F_SETSIG: Final = 10
 _F_SETLEASE: Final = 1024
@@ -43,12 +46,12 @@ class Use(StrEnum):
     NOT_ASKED = "not-asked"
 
 
-def hold(fd: int, name: str, *, write_locks: bool) -> tuple[Use, int]:
+def hold(fd: int, name: str, *, write_locks: WriteLocks) -> tuple[Use, int]:
     """
     Find out the use of the regular file *name* of directory *fd*, and keep it FREE if it is.
 
     Args:
-        write_locks: whether a write lock proves anything on this file system.
+        write_locks: what a write lock proves on this file system.
 
     Returns:
         The use, and a descriptor to close once the file is gone (-1 if the file could not be opened). If the use is
@@ -68,12 +71,14 @@ def hold(fd: int, name: str, *, write_locks: bool) -> tuple[Use, int]:
         raise
 
 
-def _use_of(held: int, *, write_locks: bool) -> Use:
-    if write_locks:
+def _use_of(held: int, *, write_locks: WriteLocks) -> Use:
+    if write_locks is not WriteLocks.NOTHING:
         try:
             fcntl.fcntl(held, _F_SETSIG, signal.SIGURG)
             fcntl.fcntl(held, _F_SETLEASE, fcntl.F_WRLCK)
-            return Use.FREE
+            if write_locks is WriteLocks.ALL:
+                return Use.FREE
+            unlock(held)
         except BlockingIOError:
             return Use.LOCKED if _is_locked(held) else Use.OPEN
         except OSError:

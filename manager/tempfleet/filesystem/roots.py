@@ -19,6 +19,7 @@ from ..logs import logger, printable
 from ..settings import Settings
 from .elsewhere import NOTHING_ELSEWHERE
 from .errnos import name_of
+from .file_systems import WriteLocks
 from .identity import Identity
 from .paths import WHY, unsafe
 from .private_directory import PrivateDirectory
@@ -41,7 +42,7 @@ class Root:
         owner: the uid of the directory's owner.
         is_foreign: its owner is neither root nor this user, so this is root. The owner can rename everything in it.
         handles: whether its file system has file handles that last.
-        write_locks: whether a write lock shows all processes that have a file open.
+        write_locks: which processes that have a file open a write lock shows.
     """
 
     path: str
@@ -52,7 +53,7 @@ class Root:
     trusted: bool
     owner: int
     handles: bool
-    write_locks: bool
+    write_locks: WriteLocks
     is_foreign: bool = field(init=False)
     prefix: str = field(init=False)
     private: PrivateDirectory = field(init=False)
@@ -287,7 +288,7 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
             trusted=not is_shared(status),
             owner=status.st_uid,
             handles=system.has_lasting_handles(fd),
-            write_locks=system.grants_write_locks(fd),
+            write_locks=system.write_locks(fd),
         )
     except BaseException:
         os.close(fd)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .file_systems import IN_MEMORY, KNOWN_ELSEWHERE, LASTING_HANDLES, kind_of, uuid_of
+from .file_systems import FUSE, IN_MEMORY, KNOWN_ELSEWHERE, LASTING_HANDLES, WriteLocks, kind_of, uuid_of
 from .libc import INT, TEXT, UINT, last_error, libc
 from .stat import Reader, Statx
 
@@ -121,9 +121,14 @@ class System:
         """Whether a reboot removes all files on the file system of *fd*; False if unknown."""
         return self.can.handles and kind_of(fd) in IN_MEMORY
 
-    def grants_write_locks(self, fd: int) -> bool:
-        """Whether a write lock on the file system of *fd* shows all processes that have the file open."""
-        return self.can.write_locks and kind_of(fd) not in KNOWN_ELSEWHERE
+    def write_locks(self, fd: int) -> WriteLocks:
+        """What a write lock on the file system of *fd* shows. Network file systems may refuse each one."""
+        if not self.can.write_locks:
+            return WriteLocks.NOTHING
+        kind = kind_of(fd)
+        if kind == FUSE:
+            return WriteLocks.LOCAL
+        return WriteLocks.NOTHING if kind in KNOWN_ELSEWHERE else WriteLocks.ALL
 
     def file_system_uuid(self, directory: int) -> str:
         """The UUID of the file system of the open *directory* in hexadecimal; "" if the system does not report it."""
