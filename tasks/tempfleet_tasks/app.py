@@ -32,6 +32,7 @@ from tempfleet.registry import KEEPALIVE
 from . import routing
 from .binding import TEMPORARY_ERRORS, SweepTask, bind, bind_message
 from .messages import Clear, Register, RegisterMany, Renew, Unregister, delete_due, receive_sweep
+from .queues import know_queues
 from .runtime import RuntimeOf
 from .worker import (
     PatienceStep,
@@ -60,6 +61,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
         return installed
     repair_transport()
     settings = settings or Settings.load()
+    know_queues(app, settings.namespace)
     runtime_of = app.tempfleet = RuntimeOf(app, settings)
     _add_tasks(app, runtime_of)
     _take_expired(app, runtime_of)

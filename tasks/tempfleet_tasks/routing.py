@@ -13,14 +13,13 @@ from typing import Any
 from celery import Celery
 from celery.app.amqp import task_message
 from celery.app.task import Context
-from kombu.entity import Exchange, Queue
+from kombu.entity import Queue
 from kombu.exceptions import ChannelError
 from kombu.serialization import prepare_accept_content
 
 from tempfleet import Settings
 
-NOWHERE = Exchange("", type="direct")
-"""The anonymous exchange. It delivers a message to the queue with the name of its routing key."""
+from .queues import fixed_queue
 
 JSON = "application/json"
 
@@ -51,15 +50,11 @@ ADDED_BY_WORKER = frozenset(
 
 
 def shared_queue(settings: Settings) -> Queue:
-    return _queue(settings.namespace)
+    return fixed_queue(settings.namespace)
 
 
 def host_queue(settings: Settings, host: str) -> Queue:
-    return _queue(f"{settings.namespace}.host.{host}")
-
-
-def _queue(name: str) -> Queue:
-    return Queue(name, exchange=NOWHERE, routing_key=name)
+    return fixed_queue(f"{settings.namespace}.host.{host}")
 
 
 def send(app: Celery, task: str, queue: Queue, kwargs: dict[str, Any], **options: Any) -> None:

@@ -33,6 +33,7 @@ from tempfleet.errors import MalformedMessage
 from tempfleet_tasks import install, make_app, routing
 from tempfleet_tasks.messages import ClearRefused
 from tempfleet_tasks.messages.sweep import sweep
+from tempfleet_tasks.queues import fixed_queue
 from tempfleet_tasks.runtime import Runtime
 from tempfleet_tasks.worker.bootsteps import beat
 
@@ -85,7 +86,7 @@ def make(base_dir: Path, name: str = "a") -> Path:
 
 
 def waiting(app: Celery, queue: str) -> int:
-    return routing.waiting_messages(app, routing._queue(queue))
+    return routing.waiting_messages(app, fixed_queue(queue))
 
 
 def rejected(manager: TempFileManager) -> dict[str, int]:
