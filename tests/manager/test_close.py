@@ -157,7 +157,7 @@ def test_threads_that_work_while_a_manager_is_closed_end_with_that_error_and_lea
     for thread, _ in threads:
         thread.join(SECONDS)
     kinds = {type(raised[0]) if raised else None for _, raised in threads}
-    assert kinds == {ManagerClosed}
+    assert kinds == {ManagerClosed}, [raised for _, raised in threads]
     assert kernel_locks() == locks
     mine = [name for name in open_files() if name.startswith(str(base_dir))]
     assert [name for name in mine if name != str(base_dir)] == [] and len(mine) == 1  # that of the reader

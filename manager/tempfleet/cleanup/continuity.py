@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..filesystem import CLOCK, PrivateDirectory
+from ..filesystem import CLOCK, PrivateDirectory, close, unlock_and_close
 from ..logs import logger
 from .clock_samples import Sample
 
@@ -122,7 +122,7 @@ class ContinuityFile:
         try:
             entries = json.loads(os.read(file, MAX_BYTES))
         finally:
-            os.close(file)
+            close(file)
         if not isinstance(entries, dict):
             raise ValueError("not a JSON object")
         return entries
@@ -139,7 +139,7 @@ class ContinuityFile:
                 os.write(file, content)
                 os.rename(NEW_NAME, CLOCK, src_dir_fd=fd, dst_dir_fd=fd)
         finally:
-            os.close(file)
+            unlock_and_close(file)
 
 
 def record_of(records: Sequence[Continuity], epoch: str) -> Continuity | None:

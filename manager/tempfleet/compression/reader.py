@@ -12,9 +12,10 @@ import io
 import os
 import stat
 import time
+from contextlib import ExitStack
 
 from ..errors import FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Roots, kind_of, unsafe
+from ..filesystem import DIRECTORY_FLAGS, Roots, close, kind_of, unsafe
 from ..logs import printable
 from .format import PlainReader, read_header
 
@@ -36,25 +37,22 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
         raise roots.outside(path)
     parent, name = os.path.split(path[len(root.prefix) :])
     reader = roots.system.reader()
-    try:
-        with roots.use():
-            directory = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+    with ExitStack() as opened:
         try:
-            _refuse_special(path, reader.stat(directory, name).mode)  # opening a device may have effects
-            fd = _open(directory, name)
-        finally:
-            os.close(directory)
-    except FileNotFoundError:
-        raise FileMissing(f"{printable(path)}: there is no such file.", path=path, reason="missing") from None
-    file = io.FileIO(fd, "rb")
-    try:
-        _refuse_special(path, os.fstat(fd).st_mode)
-        os.set_blocking(fd, True)
-        header = read_header(fd, reader)
+            with ExitStack() as directories, roots.use():
+                directory = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
+                directories.callback(close, directory)
+                _refuse_special(path, reader.stat(directory, name).mode)  # opening a device may have effects
+                file = opened.enter_context(io.FileIO(_open(directory, name), "rb"))
+        except FileNotFoundError:
+            raise FileMissing(
+                f"{printable(path)}: there is no such file.", path=path, reason="missing"
+            ) from None
+        _refuse_special(path, os.fstat(file.fileno()).st_mode)
+        os.set_blocking(file.fileno(), True)
+        header = read_header(file.fileno(), reader)
+        opened.pop_all()  # whoever reads closes it
         return io.BufferedReader(file if header is None else PlainReader(file, header))
-    except BaseException:
-        file.close()
-        raise
 
 
 def _refuse_special(path: str, mode: int) -> None:

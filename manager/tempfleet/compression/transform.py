@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from ..deletion import Agreement, NewForm, Session, Skip, Source, Unchanged, exchange, failpoints
-from ..filesystem import Identity, Root, Stat, Use, in_use
+from ..filesystem import Identity, Root, Stat, Use, close, in_use
 from ..records import NO_IDENTITY, FileRecord
 from .format import Header, TooLarge, read_header, write_compressed, write_plain
 
@@ -123,7 +123,7 @@ def decompress(record: FileRecord, root: Root, session: Session, agreement: Agre
         source = Source(record, root, session, fd, name, held, status, exclusive=exclusive, used_now=True)
         return exchange.exchange(source, _plain_writer(held, header), agreement)
     finally:
-        os.close(held)
+        in_use.give_back(held)
 
 
 def _open_compressed(fd: int, name: str, session: Session) -> tuple[int, bool]:
@@ -137,7 +137,7 @@ def _open_compressed(fd: int, name: str, session: Session) -> tuple[int, bool]:
         return os.open(name, _READ, dir_fd=fd), False
     use, held = in_use.hold(fd, name, write_locks=session.write_locks)
     if use in (Use.OPEN, Use.LOCKED):
-        os.close(held)
+        in_use.give_back(held)
         raise Unchanged.of(use.value)
     if held < 0:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -195,7 +195,7 @@ def settled_form(record: FileRecord, root: Root, session: Session) -> Settled:
     try:
         header = read_header(held, session.reader)
     finally:
-        os.close(held)
+        close(held)
     saved = header.size_bytes - status.size if header and identity == new else 0
     return Settled(NewForm(identity, status.size, saved), header is not None, identity == new)
 
@@ -231,7 +231,7 @@ def _idle_source(
         yield Source(record, root, session, fd, name, held, status, exclusive=use is Use.FREE), use
     finally:
         if held >= 0:
-            os.close(held)
+            in_use.give_back(held)
 
 
 def _with_identity(record: FileRecord, root: Root, session: Session, fd: int, name: str) -> FileRecord:

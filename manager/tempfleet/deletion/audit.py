@@ -19,7 +19,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
 from ..errors import SettingsError
-from ..filesystem import PrivateDirectory, Use, in_words, name_of, private_name
+from ..filesystem import PrivateDirectory, Use, close, in_words, name_of, private_name
 from ..logs import logger, printable
 from ..records import Deletion
 
@@ -69,7 +69,7 @@ class AuditLog:
             try:
                 os.write(fd, text.encode("ascii"))
             finally:
-                os.close(fd)
+                close(fd)
             self._warned = False
         except OSError as exc:
             if not self._warned:
@@ -96,7 +96,10 @@ class AuditLog:
         except OSError as exc:  # a full disk may have no room for another name; this log is there
             logger.warning("the audit log cannot be rotated: %s", name_of(exc))
             return fd
-        os.close(fd)
+        except BaseException:
+            close(fd)
+            raise
+        close(fd)
         return new_fd
 
 
@@ -104,6 +107,9 @@ def _rotate(at: int, fd: int) -> None:
     """Rename audit.log to audit.log.1 and so on; one process does that, the others go on with their open log."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    try:
         if os.stat(NAME, dir_fd=at).st_ino != os.fstat(fd).st_ino:
             return
         for n in range(_OLDER_LOGS, 0, -1):
@@ -112,8 +118,8 @@ def _rotate(at: int, fd: int) -> None:
                 os.rename(old, f"{NAME}.{n}", src_dir_fd=at, dst_dir_fd=at)
             except FileNotFoundError:
                 pass
-    except BlockingIOError:
-        return
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may have a copy of fd
 
 
 def unheld_line(host: str, path: str, name: str, by: str) -> str:

@@ -25,6 +25,7 @@ from ..filesystem import (
     Root,
     Stat,
     Use,
+    close,
     has_mount,
     in_use,
     is_below,
@@ -156,7 +157,7 @@ def inspect_tree(fd: int, name: str, session: Session) -> tuple[Use, int]:
     except tree_walk.TooLarge:
         unknown = True
     finally:
-        os.close(top)
+        close(top)
     return Use.UNKNOWN if unknown or unopened else Use.FREE, size
 
 
@@ -177,7 +178,7 @@ def _use_of(fd: int, entry: os.DirEntry[str], session: Session) -> tuple[Use, in
     except OSError:
         return Use.UNKNOWN, 0
     if exclusive >= 0:
-        os.close(exclusive)
+        in_use.give_back(exclusive)
     return use, min(stat_result.st_size, stat_result.st_blocks * 512)
 
 

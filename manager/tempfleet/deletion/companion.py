@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..filesystem import FROM, Entry, Root, name_of
+from ..filesystem import FROM, Entry, Root, close, name_of, unlock_and_close
 from ..logs import logger
 from ..records import FileRecord
 from .note import Note, read_note, text_of
@@ -61,7 +61,7 @@ def write(root: Root, private: int, entry: Entry, owner: Owner, file: FileRecord
             text = text_of(owner, [file])
             if os.write(note, text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
+        except BaseException:
             os.unlink(entry.from_name, dir_fd=private)
             raise
         finally:
@@ -134,7 +134,7 @@ def used_bytes(root: Root) -> int:
         used, _ = _read(fd)
         return _count(root) if used is None else used
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def count_again(root: Root, *, dry_run: bool) -> int:
@@ -164,7 +164,7 @@ def _locked(private: int, create: int = 0) -> Iterator[int]:
     try:
         yield fd
     finally:
-        os.close(fd)
+        unlock_and_close(fd)
 
 
 def _lock(private: int, create: int) -> int:
@@ -180,7 +180,7 @@ def _lock(private: int, create: int) -> int:
             pass
         finally:
             if not is_ours:
-                os.close(fd)
+                unlock_and_close(fd)
         time.sleep(_PAUSE_SECONDS)
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 

@@ -31,7 +31,7 @@ _DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purg
 _IN_PRIVATE = "/" + PREFIX
 _UNAVAILABLE, _NOT_ASKED = Outcome.UNAVAILABLE, Use.NOT_ASKED
 _BEGUN = Flag.BEGUN.value
-_REPLACED = Outcome.REPLACED
+_REPLACED, _DELETED = Outcome.REPLACED, Outcome.DELETED
 _CREATED = Flag.CREATED.value
 _DIRECTORY = Flag.DIRECTORY.value
 _UNVERIFIED = Flag.UNVERIFIED.value
@@ -179,34 +179,33 @@ class Deleter:
         self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
     ) -> Iterator[Deletion | Quarantined]:
         lines = AuditLines(self._audit, self._settings.host, token)
-        session = Session(
+        with Session(
             self.roots,
             self._settings,
             records,
             token=token,
             may_go_on=may_go_on,
             promises=self.promises,
-        )
-        try:
-            for record in records:
-                if not may_go_on():
-                    return
-                session.use = _NOT_ASKED
-                try:
-                    result = self._settle(record, session, quarantine, False)
-                except Stopped:
-                    return
-                if isinstance(result, Deletion):
-                    if result.outcome is _REPLACED:
-                        result = cast(Deletion, or_rewritten(result, session))
-                    if _UNVERIFIED in record.flags:
-                        result = result._replace(record=record)
-                    if result.outcome is not _UNAVAILABLE:
-                        lines.add(result, session.use)
-                yield result
-        finally:
-            lines.flush()
-            session.close()
+        ) as session:
+            try:
+                for record in records:
+                    if not may_go_on():
+                        return
+                    session.use = _NOT_ASKED
+                    try:
+                        result = self._settle(record, session, quarantine, False)
+                    except Stopped:
+                        return
+                    if isinstance(result, Deletion):
+                        if result.outcome is _REPLACED:
+                            result = cast(Deletion, or_rewritten(result, session))
+                        if _UNVERIFIED in record.flags:
+                            result = result._replace(record=record)
+                        if result.outcome is not _UNAVAILABLE:
+                            lines.add(result, session.use)
+                    yield result
+            finally:
+                lines.flush()
 
     def _settle(
         self, record: FileRecord, session: Session, quarantine: bool, preview: bool
@@ -233,6 +232,8 @@ class Deleter:
             if isinstance(plan, Deletion):
                 return plan
             result = _predicted(plan, session) if preview else _carry_out(plan, session)
+            if not preview and session.exclusive >= 0:
+                session.release(is_gone=isinstance(result, Deletion) and result.outcome is _DELETED)
             return result if plan.left is None else _after_earlier_claim(result, session)
         except OSError as exc:
             outcome, reason = outcome_of(exc)

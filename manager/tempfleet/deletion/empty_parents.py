@@ -11,7 +11,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 
-from ..filesystem import DIRECTORY_FLAGS, Roots, is_private_name, name_of
+from ..filesystem import DIRECTORY_FLAGS, Roots, close, is_private_name, name_of
 from ..logs import logger, printable
 
 _STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.ELOOP, errno.EXDEV)
@@ -37,7 +37,7 @@ def remove_empty(paths: Iterable[str], roots: Roots) -> list[str]:
             try:
                 os.rmdir(name, dir_fd=fd)
             finally:
-                os.close(fd)
+                close(fd)
         except OSError as exc:
             if exc.errno not in _STAYS:
                 logger.info("The empty directory %s stays: %s", printable(path), name_of(exc))

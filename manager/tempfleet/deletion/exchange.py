@@ -33,7 +33,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..filesystem import FORM, EntryState, Identity, Root, Stat, digest_of, in_use
+from ..filesystem import FORM, EntryState, Identity, Root, Stat, close, digest_of, in_use
 from ..records import FileRecord
 from . import checks, moving
 from . import failpoints as faults
@@ -108,8 +108,8 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
     target = os.open(entry, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
     try:
         own = Identity.of(session.reader, private, entry, session.reader.fstat(target), handles=root.handles)
-    except OSError:
-        os.close(target)
+    except BaseException:
+        close(target)
         raise
     accepted = replace(source.record, identity=f"{source.record.identity}+{own}")
     try:
@@ -123,7 +123,7 @@ def exchange(source: Source, write: Callable[[int, str], None], agreement: Agree
         session.note(root, accepted)
         _swap(source, target, private, entry, accepted.identity, new, agreement)
     finally:
-        os.close(target)
+        close(target)
         discard(accepted, root, private, entry, session, held=source.fd)
         session.inside -= 1
         faults.reach("exchange.forgotten")
@@ -171,7 +171,7 @@ def _sync(directory: int) -> None:
     try:
         os.fsync(fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _copy_attributes(source: int, target: int, *, used_now: bool) -> None:

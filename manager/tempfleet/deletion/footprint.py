@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ..filesystem import Root, tree_walk
+from ..filesystem import Root, close, tree_walk
 from ..records import FileRecord
 from .session import Session
 
@@ -67,4 +67,4 @@ def _add_tree(footprint: Footprint, fd: int, name: str, session: Session) -> Non
     except tree_walk.TooLarge:
         pass
     finally:
-        os.close(top)
+        close(top)

@@ -17,11 +17,10 @@ registered in it. What is left of one in the private directory is not, because n
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
-from ..filesystem import PREFIX, Mount, in_use, other_names, read_mounts, tree_walk
+from ..filesystem import PREFIX, Mount, close, in_use, other_names, read_mounts, tree_walk
 from ..records import Deletion, FileRecord, Obstacle, Way
 from ..settings import MAX_BATCH
 from .promises import PRIVATE, WORKING
@@ -116,7 +115,7 @@ class _Look:
                         page = []
             yield page
         finally:
-            os.close(top)
+            close(top)
 
     def _names_of(self, path: str) -> list[str]:
         """The paths of the entry *path*, which begins with a slash."""

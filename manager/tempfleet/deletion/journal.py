@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from ..filesystem import NOTE, name_of
+from ..filesystem import NOTE, hide, name_of, unlock_and_close
 from ..logs import logger
 from ..records import FileRecord
 from .note import Note, lines_of, read_open_note, text_of
@@ -42,17 +42,20 @@ class Journal:
             self.is_whole = os.write(self._fd, text) == len(text)
         except OSError as exc:
             logger.info("deleting without a journal: %s", name_of(exc))
+        except BaseException:
+            self.close(keep=False)
+            raise
 
     def _make(self, token: int) -> None:
         """Create and lock it. It is still there then, so from then on no scan takes it for that of a dead process."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for _ in range(_TRIES):
             self.name = f"{NOTE}.{token:x}.{os.urandom(8).hex()}"
-            self._fd = os.open(self.name, flags, 0o600, dir_fd=self._private)
+            self._fd = hide(os.open(self.name, flags, 0o600, dir_fd=self._private))
             fcntl.flock(self._fd, fcntl.LOCK_EX)  # a scan may hold it for an instant
             if os.fstat(self._fd).st_nlink:
                 return
-            os.close(self._fd)
+            unlock_and_close(self._fd)
             self._fd = -1
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -75,8 +78,8 @@ class Journal:
         except OSError as exc:  # the disk became read-only; a scan will find none of its files
             logger.info("a journal that is not needed cannot be removed: %s", name_of(exc))
         finally:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            unlock_and_close(fd)
 
 
 def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, int, Note | None]]:
@@ -95,4 +98,4 @@ def abandoned(private: int, names: Sequence[str]) -> Iterator[tuple[str, int, No
         except BlockingIOError:
             continue
         finally:
-            os.close(fd)
+            unlock_and_close(fd)

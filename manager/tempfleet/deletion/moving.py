@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from ..filesystem import BEGUN, O_PATH, Identity, Use, in_use
+from ..filesystem import BEGUN, O_PATH, Identity, Use, close, in_use
 from ..logs import logger, printable
 from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
@@ -63,7 +63,7 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
             raise
     finally:
         if pinned >= 0:
-            os.close(pinned)
+            close(pinned)
     if objection is not None:
         take_back(plan, private, entry, session)
     return objection

@@ -17,6 +17,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..filesystem import close
 from ..records import FileRecord
 from .promises import Owner
 
@@ -60,7 +61,7 @@ def read_note(private: int, name: str) -> Note | None:
     try:
         return read_open_note(fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def read_open_note(fd: int) -> Note | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import AlreadyClaimed, FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Identity, Root, Roots, digest_of, unsafe
+from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Identity, Root, Roots, close, digest_of, unsafe
 from ..logs import printable
 from ..records import FileRecord, Flag, NewFile
 from . import companion, moving
@@ -120,7 +120,7 @@ def origin_of(aside_path: str) -> str:
         try:
             note = read_note(fd, entry.from_name)
         finally:
-            os.close(fd)
+            close(fd)
     except (OSError, ValueError):
         return ""
     return note.files[0].path if note is not None and note.files else ""
@@ -204,5 +204,5 @@ def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
         taken = "the name is taken; move that file away first"
         raise unsafe(path, "exists", taken, action="restored") from None
     finally:
-        os.close(fd)
+        close(fd)
     faults.reach("restore.moved")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, digest_of, in_use
+from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Root, Roots, Use, close, digest_of, in_use
 from ..records import FileRecord
 from ..settings import InUse, Settings
 from . import companion
@@ -71,6 +70,7 @@ class Session:
         self.moved = {root.path: root.moved() for root in roots}  # reasons, by root
         self._records = records
         self._parents: dict[str, int] = {}
+        self._open_parents = ExitStack()
         self._privates: dict[str, int] = {}
         self._journals: dict[str, Journal] = {}
         self._quarantined_bytes: dict[str, int] = {}
@@ -92,6 +92,7 @@ class Session:
             if len(self._parents) >= _OPEN_DIRECTORIES:
                 self._close_parents()
             fd = self.roots.system.open_beneath(root.fd, at[len(root.prefix) :], DIRECTORY_FLAGS)
+            self._open_parents.callback(close, fd)
             self._parents[at] = fd
         return fd
 
@@ -185,25 +186,24 @@ class Session:
         if not self.may_go_on():
             raise Stopped
 
-    def release(self) -> None:
-        """Give back the write lock on the file of the present record."""
+    def release(self, *, is_gone: bool = False) -> None:
+        """Give back the write lock on the file of the present record. *is_gone*: the file has no name any more."""
         if self.exclusive >= 0:
             # In this order: after an interrupt in between, no other file's descriptor is closed.
             exclusive, self.exclusive = self.exclusive, -1
-            os.close(exclusive)
+            close(exclusive) if is_gone else in_use.give_back(exclusive)
 
     def close(self) -> None:
-        self.release()
-        self._close_parents()
-        for journal in self._journals.values():
-            journal.close(keep=self.inside > 0)
-        self._journals.clear()
-        self._using.close()
+        with self._using, self._open_parents:
+            try:
+                self.release()
+            finally:
+                while self._journals:
+                    self._journals.popitem()[1].close(keep=self.inside > 0)
 
     def _close_parents(self) -> None:
-        for fd in self._parents.values():
-            os.close(fd)
         self._parents.clear()
+        self._open_parents.close()
 
     def __enter__(self) -> Session:
         return self

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 
-from ..filesystem import Roots, in_use
+from ..filesystem import Roots, close, in_use
 from ..filesystem import overwrite as secure
 from . import failpoints as faults
 from .session import Session, Stopped
@@ -70,7 +70,7 @@ def _remove_tree(fd: int, name: str, session: Session) -> int:
         emptying = _Emptying(top, session)
         emptying.run()
     finally:
-        os.close(top)
+        close(top)
     faults.reach("tree.emptied")
     session.go_on()
     os.rmdir(name, dir_fd=fd)
@@ -117,7 +117,7 @@ class _Emptying:
                     elif not self._rmdir(fd, entry.name):
                         self._move_up(fd, entry.name)
         finally:
-            os.close(fd)
+            close(fd)
         self._rmdir(self._fd, name)  # if it was filled again, the next pass finds it
 
     def _move_up(self, fd: int, name: str) -> None:

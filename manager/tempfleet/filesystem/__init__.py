@@ -11,6 +11,7 @@ Files by descriptor, below roots that a person allowed.
     tree_walk           a bounded walk through a directory
     paths               normalised paths, and names that nobody can guess
     stat, syscalls      what the kernel reports about a file; calls that Python does not offer (with libc)
+    users, descriptors  who uses the open directories; how descriptors and locks are given back
     errnos              the outcome of an errno, and its explanation
 
 Promises: no symlink is followed and no mount is crossed. A path string is resolved once, at registration. An identity
@@ -23,6 +24,7 @@ deletion/ is about to unlink.
 
 from . import in_use, overwrite, tree_walk
 from .creation import create_directory, create_file, create_identified_directory, create_identified_file
+from .descriptors import close, hide, unlock_and_close
 from .elsewhere import Elsewhere
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import WEAK, Identity
@@ -52,6 +54,7 @@ from .private_directory import (
     PrivateDirectory,
     digest_of,
 )
+from .root_rules import is_shared
 from .roots import Root, Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
@@ -79,17 +82,20 @@ __all__ = [
     "Stat",
     "StrPath",
     "Use",
+    "close",
     "create_directory",
     "create_file",
     "create_identified_directory",
     "create_identified_file",
     "digest_of",
     "has_mount",
+    "hide",
     "in_use",
     "in_words",
     "inspect",
     "is_below",
     "is_private_name",
+    "is_shared",
     "is_younger",
     "kind_of",
     "legend",
@@ -104,5 +110,6 @@ __all__ = [
     "private_name",
     "read_mounts",
     "tree_walk",
+    "unlock_and_close",
     "unsafe",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from ..records import NO_IDENTITY
+from .descriptors import close
 from .identity import Identity
 from .roots import Roots
 
@@ -45,7 +46,7 @@ def create_identified_file(roots: Roots, name: str, *, mode: int) -> tuple[int, 
         try:
             return fd, _move_out(roots, private, name, directory=False)
         except BaseException:
-            os.close(fd)
+            close(fd)
             os.unlink(name, dir_fd=private)
             raise
 
@@ -53,6 +54,7 @@ def create_identified_file(roots: Roots, name: str, *, mode: int) -> tuple[int, 
 def create_identified_directory(roots: Roots, name: str, *, mode: int) -> str:
     """As ``create_directory``; returns the identity. A clean-up by root needs it in every case."""
     with roots.use():
+        roots.base.private.prepare()
         if not roots.base.is_foreign:
             create_directory(roots, name, mode=mode)
             return _identity_of(roots, roots.base.fd, name)
@@ -71,7 +73,7 @@ def _create_file(directory: int, name: str, mode: int) -> int:
     try:
         os.fchmod(fd, mode)
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 

@@ -10,6 +10,7 @@ import os
 from enum import Enum
 from typing import Final
 
+from .descriptors import close
 from .libc import INT, libc
 
 LASTING_HANDLES: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E})
@@ -69,7 +70,7 @@ def uuid_of(directory: int) -> str:
     except OSError:
         return _uuid_from_udev(directory)
     finally:
-        os.close(fd)
+        close(fd)
     uuid = answer[1 : 1 + answer[0]]
     return uuid.hex() if any(uuid) else ""
 

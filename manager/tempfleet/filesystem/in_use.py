@@ -25,6 +25,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
+from .descriptors import close, hide
 from .file_systems import WriteLocks
 
 _F_SETSIG: Final = 10
@@ -61,13 +62,13 @@ def hold(fd: int, name: str, *, write_locks: WriteLocks) -> tuple[Use, int]:
         BlockingIOError: another process holds a write lock on the file, so the file is in use.
     """
     try:
-        held = os.open(name, _OPEN, dir_fd=fd)
+        held = hide(os.open(name, _OPEN, dir_fd=fd))
     except PermissionError:
         return Use.UNKNOWN, -1
     try:
         return _use_of(held, write_locks=write_locks), held
     except BaseException:  # an interrupt
-        os.close(held)
+        give_back(held)
         raise
 
 
@@ -97,6 +98,14 @@ def unlock(held: int) -> None:
         fcntl.fcntl(held, _F_SETLEASE, fcntl.F_UNLCK)
     except OSError:
         pass  # it has none
+
+
+def give_back(held: int) -> None:
+    """Give back the write lock on *held* for all copies of it, and close it. For a file that stays."""
+    try:
+        unlock(held)
+    finally:
+        close(held)
 
 
 def is_directory_locked(fd: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 from ..errors import FileMissing, UnsafePath, VolumeUnavailable
 from ..logs import printable
 from ..records import Flag, NewFile
+from .descriptors import close
 from .errnos import name_of
 from .identity import Identity
 from .paths import is_below, is_private_name, unsafe
@@ -71,6 +72,7 @@ def inspect(
     try:
         with _parent_of(path, root, roots) as (fd, name):
             status, identity = _look_at(path, root, roots, fd, name, older_than_ms, uid, directory=directory)
+            root.private.prepare()
     except OSError as exc:
         raise _as_path_error(path, exc) from None
     size, flags = (0, Flag.DIRECTORY.value) if directory else (status.size, "")
@@ -86,7 +88,7 @@ def _parent_of(path: str, root: Root, roots: Roots) -> Iterator[tuple[int, str]]
         try:
             yield fd, name
         finally:
-            os.close(fd)
+            close(fd)
 
 
 def _look_at(
@@ -188,7 +190,7 @@ def _narrow(fd: int, name: str, status: Stat, mask: int) -> bool:
             raise OSError(errno.ESTALE, "replaced meanwhile")
         os.fchmod(opened, narrow)
     finally:
-        os.close(opened)
+        close(opened)
     return True
 
 

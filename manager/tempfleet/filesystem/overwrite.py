@@ -15,6 +15,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from .descriptors import close
+
 _BLOCK_BYTES = 1 << 20
 
 
@@ -49,7 +51,7 @@ def overwrite(fd: int, name: str, may_go_on: Callable[[], bool]) -> bool:
                 done_from = offset
         _sync(opened)
     finally:
-        os.close(opened)
+        close(opened)
     return True
 
 
@@ -82,11 +84,11 @@ def _open(fd: int, name: str) -> int:
             os.fchmod(reading, 0o600)
             opened = os.open(name, os.O_WRONLY | flags, dir_fd=fd)
             if not os.path.samestat(os.fstat(reading), os.fstat(opened)):
-                os.close(opened)
+                close(opened)
                 raise OSError(errno.ESTALE, "replaced meanwhile")
             return opened
         finally:
-            os.close(reading)
+            close(reading)
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:

@@ -35,6 +35,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ..logs import logger, printable
+from .descriptors import close
 from .paths import private_name
 from .stat import ENCODING
 from .syscalls import DIRECTORY_FLAGS
@@ -158,14 +159,14 @@ class PrivateDirectory:
         try:
             return os.listdir(listing)
         finally:
-            os.close(listing)
+            close(listing)
 
     def close(self) -> None:
         """Final. The root is closed next, and then its descriptor's number may belong to any other file."""
         self._parent_fd = -1
         self._forget()
         while self._removed:
-            os.close(self._removed.pop())
+            close(self._removed.pop())
 
     def _forget(self) -> None:
         fd, _ = self._opened.pop(_KEY, (-1, ""))
@@ -205,18 +206,15 @@ class PrivateDirectory:
             fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._parent_fd)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return -1
+        kept = -1
         try:
             status = os.fstat(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        if (status.st_uid, stat.S_IMODE(status.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
-            first, _ = self._opened.setdefault(_KEY, (fd, name))
-            if first != fd:
-                os.close(fd)
-            return first
-        os.close(fd)
-        return -1
+            if (status.st_uid, stat.S_IMODE(status.st_mode) & ~stat.S_ISGID) == (os.geteuid(), 0o700):
+                kept, _ = self._opened.setdefault(_KEY, (fd, name))
+        finally:
+            if kept != fd:
+                close(fd)
+        return kept
 
 
 def digest_of(path: str) -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from ..errors import SettingsError, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings
+from .descriptors import close
 from .elsewhere import NOTHING_ELSEWHERE
 from .errnos import name_of
 from .file_systems import WriteLocks
@@ -134,7 +135,7 @@ class Roots(Shared):
             unavailable = _open_others(system, base, others, settings)
         except BaseException:
             for root in (base, *others):
-                os.close(root.fd)
+                close(root.fd)
             raise
         for missing, reason in unavailable.items():
             logger.warning("root %s is not available: %s", printable(missing), reason)
@@ -216,7 +217,7 @@ class Roots(Shared):
             root.private.close()
             fd, root.fd = root.fd, -1
             if fd >= 0:
-                os.close(fd)
+                close(fd)
 
     def __del__(self) -> None:
         """Descriptors are closed even if a manager was dropped without ``close``."""
@@ -291,5 +292,5 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
             write_locks=system.write_locks(fd),
         )
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise

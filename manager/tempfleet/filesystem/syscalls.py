@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .descriptors import close
 from .file_systems import FUSE, IN_MEMORY, KNOWN_ELSEWHERE, LASTING_HANDLES, WriteLocks, kind_of, uuid_of
 from .libc import INT, TEXT, UINT, last_error, libc
 from .stat import Reader, Statx
@@ -230,7 +231,7 @@ def _walk(system: System, fd: int, relative: str, flags: int) -> int:
                 directory = _step(system, directory, name, DIRECTORY_FLAGS, mount)
         return _step(system, directory, last, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mount, keep=True)
     finally:
-        os.close(directory)
+        close(directory)
 
 
 def _step(system: System, directory: int, name: str, flags: int, mount: int, *, keep: bool = False) -> int:
@@ -242,15 +243,13 @@ def _step(system: System, directory: int, name: str, flags: int, mount: int, *, 
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
         raise
     try:
-        crossed = system.mount_id(opened) != mount
-    except OSError:
-        os.close(opened)
+        if system.mount_id(opened) != mount:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    except BaseException:
+        close(opened)
         raise
-    if crossed:
-        os.close(opened)
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     if not keep:
-        os.close(directory)
+        close(directory)
     return opened
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Final, NamedTuple
 
+from .descriptors import close
 from .syscalls import System
 
 MOST_ENTRIES: Final = 4096
@@ -95,7 +96,7 @@ def _entries_of(directory: int) -> Iterator[os.DirEntry[str]]:
         with os.scandir(directory) as listing:
             yield from listing
     finally:
-        os.close(directory)
+        close(directory)
 
 
 class _Level(NamedTuple):
@@ -108,7 +109,7 @@ class _Level(NamedTuple):
 
     def close(self) -> None:
         self.end_listing()
-        os.close(self.fd)
+        close(self.fd)
 
 
 def every_entry(
@@ -159,7 +160,7 @@ def _level(fd: int, name: str, path: str, system: System) -> _Level:
         listing = os.scandir(opened)
         return _Level(opened, path, listing, listing.close)
     except BaseException:
-        os.close(opened)
+        close(opened)
         raise
 
 
@@ -199,10 +200,10 @@ def _deep_entries(
             path = ""
             while levels and not path:
                 inner, path = _next(here, levels, system, on_error)
-                os.close(here)
+                close(here)
                 here = inner
     finally:
-        os.close(here)
+        close(here)
 
 
 def _next(
@@ -218,7 +219,7 @@ def _next(
     levels.pop()
     above = os.open("..", OPEN_DIRECTORY, dir_fd=here)
     if levels and _device_and_inode(above) != levels[-1].device_and_inode:
-        os.close(above)
+        close(above)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     return above, ""
 

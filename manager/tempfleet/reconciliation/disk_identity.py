@@ -29,7 +29,7 @@ import os
 import tempfile
 
 from ..errors import VolumeUnavailable
-from ..filesystem import DIRECTORY_FLAGS, Identity, Roots
+from ..filesystem import DIRECTORY_FLAGS, Identity, Roots, close
 from ..logs import printable
 from ..registry import DISK, VolumeStats
 
@@ -115,7 +115,7 @@ def _temp_directory_above(roots: Roots, path: str, device: int) -> str:
     try:
         return roots.identity_of(fd) if device == os.fstat(fd).st_dev else ""
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _boot_id() -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import VolumeUnavailable
-from ..filesystem import DIRECTORY_FLAGS, Elsewhere, Roots
+from ..filesystem import DIRECTORY_FLAGS, Elsewhere, Roots, close
 from ..logs import logger, printable
 from ..registry import DISK, DISKS, VolumeStats
 from .disk_identity import (
@@ -138,7 +138,7 @@ def _identity_here(path: str, roots: Roots) -> str:
     try:
         return identity_of_directory(roots, path, fd)
     finally:
-        os.close(fd)
+        close(fd)
 
 
 def _not_the_root(path: str) -> str:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from ..embedded import directory_of, is_embedded
 from ..errors import InvalidOwner
-from ..filesystem import Roots, is_private_name
+from ..filesystem import Roots, close, is_private_name
 from ..logs import logger, printable
 from ..registry import Fleet, Registry, Volume
 from ..settings import MAX_BATCH, Settings
@@ -153,7 +153,7 @@ class UnregisteredFiles:
                     if (file := _file_of(directory, entry)) is not None:
                         yield file
         finally:
-            os.close(fd)
+            close(fd)
 
 
 def _embedded_directories(settings: Settings) -> set[str]:

@@ -269,7 +269,7 @@ def test_an_interrupt_leaves_no_write_lock_and_no_descriptor(
             return original(*args)
 
         monkeypatch.setattr(fcntl, "fcntl", interrupted)
-        with pytest.raises(KeyboardInterrupt) if n <= 4 else nullcontext():
+        with pytest.raises(KeyboardInterrupt) if n <= 6 else nullcontext():
             list(manager.preview())
         monkeypatch.undo()
         assert psutil.Process().num_fds() == descriptors, n
