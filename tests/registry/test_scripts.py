@@ -28,7 +28,6 @@ FIRST_ADDS = {
     "amend",
     "expect_sweeps",
     "register",
-    "renew",
     "observe",
     "record_rejected",
     "take_over",

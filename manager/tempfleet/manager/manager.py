@@ -23,7 +23,6 @@ from ..cleanup import Cause, Cleaner, CleanupReport, HostClock, Outlook
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
 from ..diagnostics import Explanation, Finding, diagnose, health_check, keeping
-from ..embedded import connect_url
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -58,9 +57,7 @@ from ..registry import (
     Registry,
     Store,
     VolumeStats,
-    connect,
     forget,
-    safe_client,
     server_clock,
 )
 from ..settings import Settings
@@ -70,11 +67,12 @@ from .files import Files
 from .keeper_name import keeper_name, own_name
 from .local_volume import LocalVolume
 from .own_files import OwnFiles
+from .redis_client import client_of
 from .registration import Registrar, Terms
 from .restoring import restore
 from .results import BatchResult, FileResult, of_deletions, of_errors, of_records
 from .shutdown import Place, watch
-from .temp_file import TempDirectory, TempFile
+from .temp_file import TempDirectory, TempFile, or_when_it_expires
 
 __all__ = ["TempFileManager"]
 
@@ -100,7 +98,9 @@ class TempFileManager:
         InvalidTTL: *max_age* is not a time to live.
         SettingsError: a setting, a root or *client* is not valid.
 
-    Redis is first asked at the first call that needs it; any such call may raise a RegistryError.
+    Redis is first asked at the first call that needs it; any such call may raise a RegistryError. After
+    RegistryUnavailable the call may or may not have happened, because its answer can be lost. Each method says what is
+    true then; docs/guarantees.md has a table. A call waits for Redis for TEMP_FILE_REDIS_TIMEOUT (5 s).
     """
 
     def __init__(
@@ -162,6 +162,8 @@ class TempFileManager:
         Raises:
             OSError: the file could not be created; its registration was undone.
             ValueError: *mode* does not write; nothing was registered.
+            RegistryUnavailable: there is no file. Perhaps there is a record without one, which is dropped when it
+                expires.
         """
         return self._creator.create(mode, encoding, self.max_age, **options)
 
@@ -213,6 +215,8 @@ class TempFileManager:
 
         Raises:
             FileMissing, UnsafePath: nothing was registered; the error says why.
+            RegistryUnavailable: the file may be registered, and is then deleted when it expires, but not at the end of
+                a block or of the process. Register it again, or unregister it if it must stay.
             AlreadyClaimed: this very file is being deleted now.
             QuotaExceeded: the file is too large, or a limit is reached; the file stays and is not registered.
             InvalidTTL: not a number of seconds above zero, at most 366 days.
@@ -243,6 +247,7 @@ class TempFileManager:
 
         Raises:
             BatchError: some files could not be registered. All others were; both lists are on the error.
+            RegistryUnavailable: any of the files may be registered; see ``register``.
         """
         if isinstance(paths, str | bytes | os.PathLike):
             raise TypeError("register_many takes a list of paths; register() takes one")
@@ -314,6 +319,7 @@ class TempFileManager:
 
         Raises:
             NotRegistered, AlreadyClaimed: nothing changed.
+            RegistryUnavailable: perhaps the deadline is later now. Repeat it.
         """
         life = ttl_ms(self.max_age if ttl is None else ttl)
         absolute = normalise(path)
@@ -339,6 +345,7 @@ class TempFileManager:
 
         Raises:
             NotRegistered, AlreadyClaimed: nothing changed.
+            RegistryUnavailable: the file may be held. Repeat it, or end it with ``unhold``.
             ReasonTooLong: *reason* has more than 500 characters; nothing changed.
             InvalidHoldName: *name* is empty, has more than 200 characters, or contains control characters.
         """
@@ -358,6 +365,7 @@ class TempFileManager:
 
         Raises:
             NotRegistered, HeldByAnother: nothing changed.
+            RegistryUnavailable: the hold may have ended. Repeat it; False then means that it had.
         """
         absolute, name, own = normalise(path), keeper_name(name), own_name()
         if name != own and not force:
@@ -381,6 +389,8 @@ class TempFileManager:
 
         Raises:
             NotRegistered, AlreadyClaimed, FileHeld: nothing changed.
+            RegistryUnavailable: the file may still be registered, and be deleted. Repeat it; NotRegistered then means
+                that it was unregistered.
             CompressionUnavailable, OSError: it could not be decompressed and is still registered.
         """
         absolute, own = normalise(path), own_name()
@@ -791,11 +801,12 @@ class TempFileManager:
         """
         Delete the files that this object registered since ``with`` began, and nothing else. A file that another
         registrant registered, renewed or held stays until its deadline. A forked child that leaves its parent's block
-        deletes the files that the child itself registered.
+        deletes the files that the child itself registered. It raises nothing: if Redis or the disk does not answer,
+        that is logged, and the files are deleted when they expire.
         """
         own, self._registrar.in_block = self._registrar.in_block, None
         if own is not None:
-            self._delete_own(own)
+            or_when_it_expires(lambda: self._delete_own(own), f"What was registered in {self.base_dir}")
 
     def close(self) -> None:
         """
@@ -860,11 +871,7 @@ class TempFileManager:
     def _connect(self) -> None:
         check_place(self.settings.audit_log)
         roots = Roots.open(self.settings)
-        timeout = self.settings.redis_timeout_seconds
-        if self._own_client is None:
-            client = connect(connect_url(self.settings.redis_url), timeout_seconds=timeout)
-        else:
-            client = safe_client(self._own_client, timeout_seconds=timeout)
+        client = client_of(self.settings, self._own_client)
         store = Store(client, namespace=self.settings.namespace, clock=self._clock)
         self.local_volume = local = LocalVolume(self.settings, roots, store, host_clock=self._host_clock)
         self.volume, self.roots, self.store = local.volume, roots, store

@@ -32,13 +32,13 @@ from typing import Any
 import redis
 
 from ..cleanup import Cause, HostClock
-from ..embedded import connect_url
 from ..filesystem import Roots
 from ..logs import logger
-from ..registry import Clock, Store, connect
+from ..registry import Clock, Store
 from ..settings import Settings
 from .local_volume import LocalVolume
 from .own_files import OwnFiles
+from .redis_client import client_of
 
 END_SECONDS = 20
 """The end of a process takes no longer for this. Files that are left then go at their deadlines."""
@@ -61,7 +61,7 @@ class Place:
     def delete(self, files: dict[str, int], *, budget_seconds: float) -> None:
         """Delete those of *files* (path -> ``registered_ms``) that nobody else registered, renewed or held."""
         roots = Roots.open(self.settings, create=False)
-        client = self.client or connect(connect_url(self.settings.redis_url))
+        client = client_of(self.settings, self.client)
         store = Store(client, namespace=self.settings.namespace, clock=self.clock)
         local = LocalVolume(self.settings, roots, store, host_clock=self.host_clock)
         try:
@@ -70,7 +70,7 @@ class Place:
             if not report.finished:
                 logger.warning("Not all files were deleted at the end: the time was over")
         finally:
-            local.close(client.close if self.client is None else None)
+            local.close(None if client is self.client else client.close)
 
 
 class UntilEnd(OwnFiles):

@@ -13,15 +13,31 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
 from ..cleanup import CREATION_SECONDS, boot_seconds
+from ..errors import TempfleetError
+from ..logs import logger, printable
 from ..records import FileRecord
 
 Made = TypeVar("Made")
 Forget = Callable[[FileRecord], object]
 
 
+def or_when_it_expires(delete: Callable[[], object], what: str) -> None:
+    """
+    Delete something at the end of a block. If that fails it is logged, and the file is deleted when it expires: an
+    error would replace the exception that ended the block.
+    """
+    try:
+        delete()
+    except (TempfleetError, OSError) as exc:
+        logger.warning("%s is left until it expires: %s", printable(what), exc)
+
+
 class Created(Generic[Made]):
     """
     A file or directory that lives for a ``with`` block, or for its time to live. Usable as a path.
+
+    Leaving the block raises nothing of ours. If the file cannot be deleted then, for example because Redis does not
+    answer, that is logged, and the file is deleted when it expires.
 
     Args:
         register: creates the record of this object. Called again if creating took so long that a clean-up may have
@@ -52,7 +68,7 @@ class Created(Generic[Made]):
                 self.record = register(self)
             self.record = identify(self.record)
         except BaseException:
-            unmake(self.record)
+            or_when_it_expires(lambda: unmake(self.record), self.path)
             raise
 
     @property
@@ -79,7 +95,7 @@ class Created(Generic[Made]):
     ) -> None:
         # A forked child that leaves its parent's block deletes nothing.
         if self._entered_by == os.getpid():
-            self._delete(self.record)
+            or_when_it_expires(lambda: self._delete(self.record), self.path)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
@@ -131,6 +147,10 @@ class TempFile(Created[IO[AnyStr]], Generic[AnyStr]):
     ) -> None:
         try:
             self.made.close()
+        except OSError as error:
+            if exc is None:
+                raise
+            logger.warning("Closing %s failed: %s", printable(self.path), error)
         finally:
             super().__exit__(kind, exc, trace)
 

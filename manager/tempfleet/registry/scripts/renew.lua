@@ -15,7 +15,7 @@
              absent   it is not registered
   Atomic   no path moves; a held or dead file stays in its set and gets the new deadline. Its record gets the flag s
            unless the caller registered it last.
-  Cost     O(files * log N)
+  Cost     O(files * log N); removes before it adds, so that a file can be renewed while Redis is full.
   Uses     number, clock, deadline, begun, sharing, schema
 ]]
 if MORE % 3 ~= 0 then
@@ -37,10 +37,11 @@ for i = FIRST, #ARGV, 3 do
     code = 'claimed'
   else
     deadline = math.max(deadline, tonumber(deadline_of(record)))
-    redis.call('HSET', records, path, with_deadline(shared_unless(record, ARGV[i + 2]), deadline))
     local score = redis.call('ZSCORE', registry, path)
-    if score and tonumber(score) < deadline then
-      redis.call('ZADD', registry, deadline, path)
+    redis.call('ZREM', registry, path)
+    redis.call('HSET', records, path, with_deadline(shared_unless(record, ARGV[i + 2]), deadline))
+    if score then
+      redis.call('ZADD', registry, math.max(tonumber(score), deadline), path)
     end
   end
   reply[#reply + 1] = code
