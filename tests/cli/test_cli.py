@@ -487,6 +487,22 @@ def test_a_forgotten_host_is_shown_before_it_is_asked_for_and_then_gone(
     assert complaint(console("hosts", "forget", "web-1", "--yes", "--json"), 1)["error"] == "UnknownHost"
 
 
+def test_health_and_explain_print_what_keeps_files_as_sentences(
+    console: Run, volume: TempFileManager, a_file: Path
+) -> None:
+    volume.register(a_file, ttl=3600)
+    note = "No worker has ever run and no program has cleaned up"
+    health = console("health")
+    assert (health.exit_code, note in health.stdout, "Level" in health.stdout) == (0, True, False)
+    assert note in console("explain", str(a_file)).stdout
+    Fleet(volume.store).heartbeat("web-2")
+    degraded = console("health")
+    assert (degraded.exit_code, "{" in degraded.stdout) == (1, False)
+    assert "No worker of host web-1 is live (live: web-2)" in degraded.stdout
+    (problem,) = answer(console("health", "--json"), status=1)["problems"]
+    assert (problem["code"], problem["level"]) == ("no-worker", "warning")
+
+
 def test_hosts_are_forgotten_by_the_length_of_their_silence(console: Run, volume: TempFileManager) -> None:
     client, fleet = volume.store.client, Fleet(volume.store)
     now_ms = volume.registry.now_ms()

@@ -39,9 +39,10 @@ def health(console: Console) -> int:
     rows += [
         (key, printable(str(value)))
         for key, value in report.items()
-        if key not in ("status", "timestamp", "warnings", "warning")
+        if key not in ("status", "timestamp", "warnings", "warning", "problems", "notes")
     ]
     rows += [("warning", warning) for warning in report.get("warnings", ())]
+    rows += [("note", note) for note in report.get("notes", ())]
     console.answer(report, Table(("Health", ""), rows))
     return STATUS_OF_HEALTH[status]
 

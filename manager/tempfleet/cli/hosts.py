@@ -61,7 +61,7 @@ def _show_hosts(console: Console) -> None:
     document = [_host_document(host, by_name.get(host), volumes) for host, volumes in sorted(by_host.items())]
     heads = ("Host", "State", "Last heard", "Volumes", "Files", "Due", "Dead")
     problems = problems_of(facts_of(console.settings, pulse, all_stats))
-    warnings = [str(problem) for problem in problems if problem.check == "hosts"]
+    warnings = [str(problem) for problem in problems if problem.code == "not-served"]
     console.answer({"hosts": document}, Table(heads, rows) if rows else "There is no host yet.", *warnings)
 
 
