@@ -15,7 +15,7 @@ import redis
 from conftest import MakeManager
 from tempfleet import Settings, TempFileManager, Volume
 from tempfleet.cleanup.clock_watch import AHEAD_MS
-from tempfleet.registry import PAUSE_SECONDS, Fleet, FleetClock, Pause, Store, Sweep
+from tempfleet.registry import PAUSE_SECONDS, Fleet, FleetClock, Pause, Store, Sweep, forget
 from tempfleet.registry.clock import AGAIN_SECONDS
 from tempfleet.testing import FakeClock
 
@@ -484,6 +484,24 @@ def test_a_second_loss_pauses_again(world: World) -> None:
         files(manager, 1, ttl=1)
         manager.cleanup()
         assert manager.stats().pause is not None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_host_that_was_forgotten_goes_on_as_a_new_one_and_waits_for_nothing(
+    restarted: bool, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis has less than the host knows, and than its continuity record says; but nothing was lost."""
+    manager = world.start()
+    files(manager, 1)
+    manager.cleanup()
+    world.advance(1)
+    assert forget(Fleet(manager.store), "web-1").is_gone
+    manager = world.start() if restarted else manager
+    paths = files(manager, 1, ttl=1, name="new")
+    world.advance(2)
+    assert manager.cleanup() or manager.cleanup()
+    assert (left(paths), manager.stats().pause) == (0, None)
+    assert "This host was forgotten while it was silent" in caplog.text
 
 
 def test_an_empty_redis_that_is_not_the_one_of_before_is_not_an_older_one(

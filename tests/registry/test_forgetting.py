@@ -58,6 +58,7 @@ def test_a_forgotten_host_leaves_nothing_and_others_keep_everything(
     fleet.announce(BASE, ephemeral_seconds=DAY)
     paths = registered(base, *"abcdef")
     registered(fleet.registry(OTHER), "x")
+    epoch = base.epoch()
     base.hold(paths[0], hold_ms=None, reason="ticket")
     base.hold(paths[0], hold_ms=None, name="anna")
     base.register([NewFile("/base/aside", 10, flags="q")])
@@ -74,6 +75,8 @@ def test_a_forgotten_host_leaves_nothing_and_others_keep_everything(
     assert seen[-1] == 8
     assert everything_of(redis_client, "web-1") == {}
     assert everything_of(redis_client, "web-2") == before
+    assert fleet.was_erased(epoch)
+    assert not fleet.was_erased("another")
 
 
 def test_held_and_quarantined_files_stay_unless_they_are_to_go_too(

@@ -136,7 +136,8 @@ class ClockWatch:
         jumps = self._jumps_after(before or sample, sample, reading.jumps)
         # A process that runs notices a step back with its first claim, so that this claim is not paused.
         steps_back = before is not None and _went_back_too_far(before, sample, reading.jumps, jumps)
-        if _has_lost(known, reading) or (steps_back and self._seen is None):
+        has_lost = _has_lost(known, reading) and not self._was_forgotten(known)
+        if has_lost or (steps_back and self._seen is None):
             pause = "older"
         horizon = horizon_after(before or sample, sample.received_ms, UNKNOWN)
         return Outlook(
@@ -230,7 +231,16 @@ class ClockWatch:
 
     def _check_loss(self, known: Horizon, reading: ClockReading) -> None:
         """Pause if the registry is not what it was, or has lost its last claims."""
-        if _has_lost(known, reading):
+        if not _has_lost(known, reading):
+            return
+        if self._was_forgotten(known):
+            self._known, self._saved_ms = UNKNOWN, float("-inf")
+            logger.warning(
+                "This host was forgotten while it was silent: files in %s have no record any more. tempfleet adopt "
+                "registers them again",
+                printable(self.registry.volume.base_dir),
+            )
+        else:
             self.clock.pause("older", [self.registry.volume], last_token=known.last_token)
             self._known, self._saved_ms = UNKNOWN, float("-inf")
             logger.error(
@@ -238,6 +248,10 @@ class ClockWatch:
                 printable(self.registry.volume.base_dir),
                 self._restarted(reading),
             )
+
+    def _was_forgotten(self, known: Horizon) -> bool:
+        """Whether the registry that is known was erased on purpose; then Redis has lost nothing."""
+        return known.epoch != "" and self.fleet.was_erased(known.epoch)
 
     def _jumps_after(self, before: Sample, sample: Sample, jumps: Jumps) -> Jumps:
         """The record of jumps with the one between two samples."""

@@ -220,8 +220,9 @@ class _Forgetting(RegistryReader):
         A registration lists its volume first. If it comes between the two moves, the volume is listed again.
         """
         self._check_silence()
+        epoch = self.epoch()
         if self._run("erase", token=self.token):
-            self.fleet.unlist(self.volume)
+            self.fleet.unlist(self.volume, epoch=epoch)
             if len(self) == 0:
                 return True
             self.fleet.announce(self.volume)

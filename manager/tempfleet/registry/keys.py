@@ -41,7 +41,7 @@ VOLUME_KEYS = (
     "unregistered",
     "former",
 )
-FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock", "rejected", "ephemeral", "silence")
+FLEET_KEYS = ("volumes", "hosts", "waiting", "sweeps", "clock", "rejected", "ephemeral", "silence", "erased")
 
 DISK = "disk"
 """The field of meta with the identity of the base directory that the files are on."""

@@ -14,6 +14,9 @@ from .keys import Volume, VolumeKeys, volumes_of
 from .pulse import Host
 from .store import Store
 
+ERASED_KEPT = 1000
+"""The last erased registries are remembered, so that a host that comes back does not take that for a loss."""
+
 
 class Members:
     """The volumes and hosts of one Redis. Methods raise the same errors as those of Registry."""
@@ -45,9 +48,20 @@ class Members:
             self._end_ephemeral(pipeline, volume.host)
         self.store.execute(pipeline)
 
-    def unlist(self, volume: Volume) -> None:
-        """Take *volume* from the list that sweeps read."""
-        self._redis("zrem", "volumes", volume.encode())
+    def unlist(self, volume: Volume, *, epoch: str) -> None:
+        """Take *volume* from the list that sweeps read, because its registry of *epoch* was erased."""
+        pipeline = self.store.client.pipeline(transaction=False)
+        pipeline.zrem(self.store.fleet_keys["volumes"], volume.encode())
+        pipeline.time()
+        _, time = self.store.execute(pipeline)
+        if epoch:
+            pipeline.zadd(self.store.fleet_keys["erased"], {epoch: self.store.time_of(time)})
+            pipeline.zremrangebyrank(self.store.fleet_keys["erased"], 0, -1 - ERASED_KEPT)
+            self.store.execute(pipeline)
+
+    def was_erased(self, epoch: str) -> bool:
+        """Whether the registry of *epoch* was erased, because its host was forgotten."""
+        return self._redis("zscore", "erased", epoch) is not None
 
     def unlist_host(self, host: str, volumes: Iterable[Volume], *, beat_ms: float | None) -> bool:
         """

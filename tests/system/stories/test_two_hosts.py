@@ -177,3 +177,34 @@ def test_any_app_serves_its_host_with_one_call_in_any_pool_and_with_any_queues(
         )
         wait_until(lambda: "tempfleet.register" in worker.output)
         wait_until(lambda: not path.exists() and len(manager.files) == 0)
+
+
+def test_a_pod_that_is_gone_is_forgotten_by_the_workers_that_are_left(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """If it comes back nevertheless, it goes on as a new host, and can adopt its files."""
+    url, base = server.unix_url, tmp_path / "pod"
+    pod = manager_of("pod-1", base, url)
+    fleet = fleet_of(pod)
+
+    def start() -> Worker:
+        worker = Worker("pod-1", base, url, tmp_path, TEMP_FILE_HOST_EPHEMERAL="3.5")
+        wait_until(lambda: "pod-1" in fleet.live_hosts())
+        return worker
+
+    with Worker("web-1", tmp_path / "web-1", url, tmp_path) as left, Beat(url, tmp_path):
+        left.wait_until_ready()
+        kept = [make(base, f"f{n}") for n in range(20)]
+        pod.register_many(kept, ttl=600)
+        pod.hold(kept[0])
+        start().kill()
+        wait_until(lambda: fleet.volumes(host="pod-1") == [])
+        assert {host.name for host in fleet.hosts()} == {"web-1"}
+        assert "Forgot 20 records of the ephemeral host pod-1" in left.output
+        assert all(path.exists() for path in kept)
+        with start():
+            late = make(base, "late")
+            pod.register(late, ttl=0.5)
+            wait_until(lambda: not late.exists(), 30)
+            assert {file.path for file in pod.adopt(idle=0).files} == set(map(str, kept))
+    pod.close()
