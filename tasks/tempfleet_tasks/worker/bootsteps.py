@@ -146,16 +146,17 @@ def consumer_step_for(runtime_of: RuntimeOf) -> type:
 
 
 def beat(runtime: Runtime) -> None:
-    """Record that this host is live, compare Redis's clock with this host's, and announce its own volume."""
-    runtime.fleet.heartbeat(runtime.host)
-    runtime.refusals.flush()
-    runtime.manager.local_volume.unchecked_cleaner.clock.check()
+    """Announce this host's own volume, record that it is live, and compare Redis's clock with this host's."""
     period_seconds = runtime.settings.host_ephemeral_seconds
     try:
+        # First: of a worker that dies in between, a host would be left that is not ephemeral.
         runtime.fleet.announce(runtime.manager.volume, ephemeral_seconds=period_seconds)
     except RegistryFull:
         # Unlike the heartbeat, an announcement needs memory. The first registration announces the volume anyway.
         pass
+    runtime.fleet.heartbeat(runtime.host)
+    runtime.refusals.flush()
+    runtime.manager.local_volume.unchecked_cleaner.clock.check()
 
 
 def clean_host(runtime: Runtime, stop: threading.Event) -> None:
