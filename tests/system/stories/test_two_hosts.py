@@ -198,8 +198,9 @@ def test_a_pod_that_is_gone_is_forgotten_by_the_workers_that_are_left(
         pod.register_many(kept, ttl=600)
         pod.hold(kept[0])
         start().kill()
-        wait_until(lambda: fleet.volumes(host="pod-1") == [])
-        assert {host.name for host in fleet.hosts()} == {"web-1"}
+        wait_until(lambda: {host.name for host in fleet.hosts()} == {"web-1"})
+        assert fleet.volumes(host="pod-1") == []
+        wait_until(lambda: "Forgot" in left.output)
         assert "Forgot 20 records of the ephemeral host pod-1" in left.output
         assert all(path.exists() for path in kept)
         with start():
