@@ -25,6 +25,7 @@ deletion/ is about to unlink.
 from . import in_use, overwrite, tree_walk
 from .creation import create_directory, create_file, create_identified_directory, create_identified_file
 from .descriptors import close, hide, unlock_and_close
+from .directory_identity import directory_identity
 from .elsewhere import Elsewhere
 from .errnos import in_words, legend, meaning_of, name_of, outcome_of
 from .identity import WEAK, Identity
@@ -88,6 +89,7 @@ __all__ = [
     "create_identified_directory",
     "create_identified_file",
     "digest_of",
+    "directory_identity",
     "has_mount",
     "hide",
     "in_use",

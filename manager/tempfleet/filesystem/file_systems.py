@@ -20,6 +20,7 @@ IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
 """tmpfs, ramfs."""
 
 FUSE: Final = 0x65735546
+OVERLAY: Final = 0x794C7630
 
 KNOWN_ELSEWHERE: Final = frozenset(
     {

@@ -92,6 +92,10 @@ class Identity(str):
         names = {"g": ("ino", "birth", "handle"), "b": ("ino", "birth"), "h": ("ino", "handle")}
         return dict(zip(names.get(self[:1], ("ino",)), parts, strict=False))
 
+    def without_inode(self) -> Identity:
+        """The same identity with the inode number 0."""
+        return Identity(f"{self[:1]}0.{self.partition('.')[2]}")
+
     def can_decide(self, status: Stat, *, handles: bool) -> bool:
         """
         Whether this process sees enough to tell the object from another one with its inode number. It may see less

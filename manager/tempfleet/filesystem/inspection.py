@@ -15,6 +15,7 @@ from ..records import Flag, NewFile
 from .descriptors import close
 from .errnos import name_of
 from .identity import Identity
+from .overlay import can_move_directory, copy_up
 from .paths import is_below, is_private_name, unsafe
 from .roots import Root, Roots
 from .stat import Stat
@@ -29,6 +30,11 @@ _KINDS: Final = {
     stat.S_IFDIR: "directory",
 }
 
+
+_LONGEST_PATH: Final = 4095
+"""The kernel takes no longer one (PATH_MAX). A longer one can be made, but most programs cannot name it."""
+_SHORT_PATH: Final = _LONGEST_PATH // 4
+"""So many characters have at most as many bytes as the longest path."""
 
 _CLOCK_TOLERANCE_NS: Final = 2_000_000_000
 """Allowed difference between the Redis clock and this host's when a birth time is compared with a registration."""
@@ -113,6 +119,13 @@ def _look_at(
         raise unsafe(path, "owner", f"it belongs to uid {status.uid}")
     if older_than_ms is not None and is_younger(status, older_than_ms):
         raise unsafe(path, "too-young", "it was not there to be registered")
+    if os.fstat(fd).st_dev != root.device:
+        raise unsafe(path, "subvolume")
+    if root.is_overlay:
+        copy_up(fd, name, status)
+        if directory and not can_move_directory(fd, name, root.private):
+            raise unsafe(path, "image-layer")
+        status = reader.stat(fd, name)
     if _narrow(fd, name, status, roots.settings.permission_mask):
         status = reader.stat(fd, name)
     return status, Identity.of(reader, fd, name, status, handles=root.handles)
@@ -121,6 +134,8 @@ def _look_at(
 def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
     if confined is not None and not is_below(path, confined):
         raise unsafe(path, "outside-message-roots")
+    if len(path) > _SHORT_PATH and len(os.fsencode(path)) > _LONGEST_PATH:
+        raise unsafe(path, "ENAMETOOLONG")
     if any(is_private_name(part) for part in path.split("/")):
         raise unsafe(path, "private")
     root = roots.find(path)

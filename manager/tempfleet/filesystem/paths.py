@@ -106,6 +106,11 @@ WHY = {
     "socket": "it is a socket; only regular files and directories are managed",
     "device": "it is a device; only regular files and directories are managed",
     "mount": "it is on another mount than its root, or it is a mount itself; make that mount a root",
+    "subvolume": "it is in another Btrfs subvolume than its root, and nothing can be moved out of one; add that one to "
+    "TEMP_FILE_ALLOWED_ROOTS",
+    "image-layer": "it is a directory of a container's image, so it cannot be moved or deleted as a whole; create it "
+    "anew in the container, or register the files in it",
+    "ENAMETOOLONG": "the path has more than 4095 bytes, or a name in it more than 255; register a directory above it",
     "private": "it is in Tempfleet's private directory",
     "root": "it is, or contains, a directory that files are deleted in; such a directory is never deleted",
 }

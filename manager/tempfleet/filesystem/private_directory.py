@@ -15,6 +15,7 @@ Then the next of ten names is used; an existing directory of ours goes before a 
     <digest>.<token>.form             a file's other form, before or after it has the name (deletion/exchange.py)
     note.<token>.<random>             the paths of one delete call, locked while it runs
     clock.json                        what this host last saw of Redis's clock (cleanup/continuity.py)
+    probe.<random>                    empty, for an instant (overlay.py)
     audit.log, audit.log.1, ...
 
 A name is the state of its entry, so that nothing else has to be read or remembered. An entry is renamed from one state

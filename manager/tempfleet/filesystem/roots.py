@@ -21,7 +21,6 @@ from .descriptors import close
 from .elsewhere import NOTHING_ELSEWHERE
 from .errnos import name_of
 from .file_systems import WriteLocks
-from .identity import Identity
 from .paths import WHY, unsafe
 from .private_directory import PrivateDirectory
 from .root_rules import is_shared, refuse_foreign_links, refuse_foreign_owner, refuse_wide
@@ -43,6 +42,7 @@ class Root:
         owner: the uid of the directory's owner.
         is_foreign: its owner is neither root nor this user, so this is root. The owner can rename everything in it.
         handles: whether its file system has file handles that last.
+        is_overlay: see overlay.py.
         write_locks: which processes that have a file open a write lock shows.
     """
 
@@ -54,6 +54,7 @@ class Root:
     trusted: bool
     owner: int
     handles: bool
+    is_overlay: bool
     write_locks: WriteLocks
     is_foreign: bool = field(init=False)
     prefix: str = field(init=False)
@@ -193,16 +194,6 @@ class Roots(Shared):
             return ""
         return f"uid {os.geteuid()} may not write to it"
 
-    def identity_of(self, fd: int) -> str:
-        """
-        The identity of the open directory *fd* with the UUID of its file system, which survive a reboot or a remount;
-        "" if only a weak one exists.
-        """
-        reader = self.system.reader()
-        handles = self.system.has_lasting_handles(fd)
-        identity = Identity.of(reader, fd, ".", reader.fstat(fd), handles=handles)
-        return "" if identity.is_weak else f"{identity}@{self.system.file_system_uuid(fd)}"
-
     def is_in_memory(self) -> bool:
         """Whether a reboot removes the base directory."""
         with self.use():
@@ -289,6 +280,7 @@ def _open_root(system: System, path: str, settings: Settings, base_fd: int | Non
             trusted=not is_shared(status),
             owner=status.st_uid,
             handles=system.has_lasting_handles(fd),
+            is_overlay=system.is_overlay(fd),
             write_locks=system.write_locks(fd),
         )
     except BaseException:

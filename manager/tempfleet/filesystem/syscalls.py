@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from .descriptors import close
-from .file_systems import FUSE, IN_MEMORY, KNOWN_ELSEWHERE, LASTING_HANDLES, WriteLocks, kind_of, uuid_of
+from .file_systems import (
+    FUSE,
+    IN_MEMORY,
+    KNOWN_ELSEWHERE,
+    LASTING_HANDLES,
+    OVERLAY,
+    WriteLocks,
+    kind_of,
+    uuid_of,
+)
 from .libc import INT, TEXT, UINT, last_error, libc
 from .stat import Reader, Statx
 
@@ -121,6 +130,10 @@ class System:
     def is_in_memory(self, fd: int) -> bool:
         """Whether a reboot removes all files on the file system of *fd*; False if unknown."""
         return self.can.handles and kind_of(fd) in IN_MEMORY
+
+    def is_overlay(self, fd: int) -> bool:
+        """Whether *fd* is on an overlay, see filesystem/overlay.py."""
+        return self.can.handles and kind_of(fd) == OVERLAY
 
     def write_locks(self, fd: int) -> WriteLocks:
         """What a write lock on the file system of *fd* shows. Network file systems may refuse each one."""

@@ -29,7 +29,7 @@ import os
 import tempfile
 
 from ..errors import VolumeUnavailable
-from ..filesystem import DIRECTORY_FLAGS, Identity, Roots, close
+from ..filesystem import DIRECTORY_FLAGS, Identity, Roots, close, directory_identity
 from ..logs import printable
 from ..registry import DISK, VolumeStats
 
@@ -48,7 +48,7 @@ def disk_identity_of(roots: Roots) -> str:
 
 def identity_of_directory(roots: Roots, path: str, fd: int) -> str:
     """As ``disk_identity_of``, of the open directory *fd*, which has the resolved *path*."""
-    identity = roots.identity_of(fd)
+    identity = directory_identity(roots.system, fd)
     if not identity:
         return ""
     device = os.fstat(fd).st_dev
@@ -113,7 +113,7 @@ def _temp_directory_above(roots: Roots, path: str, device: int) -> str:
         return ""
     fd = os.open(temporary, DIRECTORY_FLAGS)
     try:
-        return roots.identity_of(fd) if device == os.fstat(fd).st_dev else ""
+        return directory_identity(roots.system, fd) if device == os.fstat(fd).st_dev else ""
     finally:
         close(fd)
 
