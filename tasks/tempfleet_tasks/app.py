@@ -40,6 +40,7 @@ from .worker import (
     count_discards,
     log_as_set,
     repair_transport,
+    replace_rubbish,
     steps_for,
 )
 
@@ -60,6 +61,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
         installed: RuntimeOf = app.tempfleet
         return installed
     repair_transport()
+    replace_rubbish()
     settings = settings or Settings.load()
     know_queues(app, settings.namespace)
     runtime_of = app.tempfleet = RuntimeOf(app, settings)

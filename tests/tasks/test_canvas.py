@@ -8,6 +8,7 @@ file. Everything runs with a result back-end and without one.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -161,6 +162,8 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             worker.wait_until_ready()
         wait_until(lambda: shop.fleet.fleet.live_hosts() == set(HOSTS))
         yield shop
+        # A result that is collected later asks a server that has ended.
+        gc.collect()
         app.close()
         client.close()
 

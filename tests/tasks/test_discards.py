@@ -93,7 +93,7 @@ def without(name: str) -> str:
 
 PICKLE, MSGPACK = "application/x-python-serialize", "application/x-msgpack"
 
-THROWN_AWAY: dict[str, tuple[str, str]] = {
+THROWN_AWAY: dict[str, tuple[str, str | bytes]] = {
     "pickle": ("ContentDisallowed", envelope(b"x", content=PICKLE, encoding="binary")),
     "msgpack": ("ContentDisallowed", envelope(b"\x93", content=MSGPACK, encoding="binary")),
     "yaml": ("ContentDisallowed", envelope("[]", content="application/x-yaml")),
@@ -150,6 +150,14 @@ THROWN_AWAY: dict[str, tuple[str, str]] = {
         envelope({"task": NAME, "id": "i", "args": [], "kwargs": [1]}, {}),
     ),
     "no id, protocol 1": ("InvalidTaskError", envelope({"task": NAME, "args": [], "kwargs": {}}, {})),
+    "nothing of JSON": ("InvalidTaskError", "register /srv/a"),
+    "nothing of UTF-8": ("InvalidTaskError", b"\xff\xfe"),
+    "a number alone": ("InvalidTaskError", "5"),
+    "arguments alone": ("InvalidTaskError", json.dumps({"path": "/srv/a", "host": "web-1"})),
+    "no delivery tag": ("InvalidTaskError", envelope(delivery_tag=None)),
+    "no delivery information": ("InvalidTaskError", envelope(delivery_info=None)),
+    "another encoding of the body": ("InvalidTaskError", envelope(body_encoding="own")),
+    "headers that are a list": ("InvalidTaskError", envelope(headers=[1])),
     "host that no worker ever had": ("UnknownHost", envelope([["/srv/a"], {"host": "web-9"}, {}])),
     "no host": ("MalformedMessage", envelope([["/srv/a"], {}, {}])),
 }
@@ -163,7 +171,7 @@ class Target:
     worker: Worker
     client: redis.Redis
 
-    def push(self, message: str, queue: str = "tempfleet") -> None:
+    def push(self, message: str | bytes, queue: str = "tempfleet") -> None:
         self.client.lpush(queue, message)
 
     def rejected(self, host: str = "web-1") -> dict[str, int]:

@@ -6,6 +6,7 @@ What a worker process does beside its tasks, and how our own workers log and con
     web         metrics, probes and the status page of a worker
     remote      the remote-control commands
     logging     the logs of our own workers
+    rubbish     what is in a queue of Redis, but is not a message
     transport   repairs of the connection to a Redis broker
     patience    what a worker does while Redis refuses its commands
 
@@ -20,6 +21,7 @@ from .bootsteps import consumer_step_for, steps_for
 from .discards import count_discards
 from .logging import log_as_set
 from .patience import PatienceStep
+from .rubbish import replace_rubbish
 from .transport import repair as repair_transport
 
 __all__ = [
@@ -28,5 +30,6 @@ __all__ = [
     "count_discards",
     "log_as_set",
     "repair_transport",
+    "replace_rubbish",
     "steps_for",
 ]
