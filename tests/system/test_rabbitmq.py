@@ -118,3 +118,53 @@ def test_a_queue_that_another_app_declared_kills_nobody(
             assert "Another program declared the queue tempfleet in another way" in worker.output
             assert "rabbitmqctl delete_queue tempfleet" in worker.output
             sender.close()
+
+
+def test_on_rabbitmq_a_message_is_sent_on_as_the_same_and_a_malformed_one_is_counted(
+    rabbitmq: str, tmp_path: Path
+) -> None:
+    """The callbacks go to a queue that the test reads. Each message goes to the host that does not have the file."""
+    with Connection(rabbitmq) as connection, connection.channel() as channel:
+        for name in ("tempfleet", "tempfleet.host.web-1", "tempfleet.host.web-2"):
+            channel.queue_delete(name)
+    bases = {host: tmp_path / f"base-{host}" for host in ("web-1", "web-2")}
+    with EmbeddedServer.start(tmp_path / "server") as server:
+        url, env = server.unix_url, {"TEMP_FILE_BROKER_URL": rabbitmq, "ENABLE_TEMP_FILE_METRICS": "off"}
+        with (
+            Worker("web-1", bases["web-1"], url, tmp_path, **env) as first,
+            Worker("web-2", bases["web-2"], url, tmp_path, **env) as second,
+            manager_of("web-1", bases["web-1"], url) as manager,
+            Celery("sender", broker=rabbitmq, set_as_current=False) as sender,
+            Connection(rabbitmq) as connection,
+        ):
+            for worker in (first, second):
+                worker.wait_until_ready()
+            path = bases["web-1"] / "file"
+            path.touch()
+            register = partial(sender.signature, "tempfleet.register", queue="tempfleet.host.web-2")
+            done = sender.signature("shop.done").set(queue="notes")
+            failed = sender.signature("shop.failed").set(queue="notes")
+            options = {"link": done, "link_error": failed, "priority": 3, "expires": 600}
+            kwargs = {"host": "web-1", "ttl": 600}
+            sent = register(args=[str(path)], kwargs=kwargs).apply_async(**options)
+            notes = connection.SimpleQueue("notes")
+            note = notes.get(timeout=30)
+            assert note.headers["task"] == "shop.done" and note.payload[0][0]["path"] == str(path)
+            assert note.headers["parent_id"] == sent.id and manager.is_temp_file(path)
+            note.ack()
+            refused = register(args=[f"{path}-missing"], kwargs=kwargs).apply_async(**options)
+            note = notes.get(timeout=30)
+            assert (note.headers["task"], note.payload[0]) == ("shop.failed", [refused.id])
+            note.ack()
+            with connection.Producer() as producer:
+                for headers, body in (
+                    ({"task": "tempfleet.register"}, [[], {}, {}]),
+                    ({}, "rubbish"),
+                    ({}, ""),
+                ):
+                    producer.publish(
+                        body, routing_key="tempfleet.host.web-1", headers=headers, serializer="json"
+                    )
+            wait_until(lambda: manager.stats().total("rejected:InvalidTaskError") == 3)
+            assert (first.process.poll(), second.process.poll()) == (None, None)
+            notes.close()
