@@ -211,3 +211,19 @@ def test_the_longest_name_is_deleted(
     clock.advance(61)
     manager.cleanup()
     assert manager.stats().records == 0
+
+
+@needs_root
+@needs_linux
+def test_a_directory_with_a_mount_in_it_is_refused_at_once(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path
+) -> None:
+    manager, directory = make_manager(), base_dir / "directory"
+    (directory / "deep" / "mounted").mkdir(parents=True)
+    with mounted(["-t", "tmpfs", "none"], directory / "deep" / "mounted"):
+        with pytest.raises(UnsafePath, match="something is mounted in it") as caught:
+            manager.register(directory, ttl=5, directory=True)
+        assert caught.value.reason == "mount"
+    manager.register(directory, ttl=5, directory=True)
+    clock.advance(6)
+    assert (manager.cleanup(), directory.exists()) == (1, False)

@@ -73,6 +73,7 @@ def test_files_of_another_root_are_kept_while_another_directory_has_its_name(
         other.register(root / "new")
     health = other.health_check()
     assert health["status"] == "degraded" and "another-disk" in health["warning"]
+    assert "tempfleet accept-disk" in health["warning"]
     assert other.roots.check() == {str(root): "another-disk"}
     other.files = {}
     assert (other.stats().records, other.stats().total("missing")) == (1, 0)

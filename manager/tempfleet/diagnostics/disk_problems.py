@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ..filesystem import Roots
+from ..filesystem import Roots, meaning_of
 from ..logs import printable
 from .finding import Finding, Level
 from .problem import Problem, error, warning
@@ -32,7 +32,7 @@ def _unavailable(missing: Mapping[str, str]) -> Iterator[Problem]:
             "root-unavailable",
             "permissions",
             f"Root {printable(root)} is unavailable: {why}",
-            "Create it, mount it, or remove it from TEMP_FILE_ALLOWED_ROOTS.",
+            meaning_of(why).todo or "Create it, mount it, or remove it from TEMP_FILE_ALLOWED_ROOTS.",
         )
 
 

@@ -15,6 +15,7 @@ from ..records import Flag, NewFile
 from .descriptors import close
 from .errnos import name_of
 from .identity import Identity
+from .mounts import has_mount, read_mounts
 from .overlay import can_move_directory, copy_up
 from .paths import is_below, is_private_name, unsafe
 from .roots import Root, Roots
@@ -114,6 +115,10 @@ def _look_at(
     _refuse_kind(path, status, directory=directory)
     if status.is_elsewhere(root.mount, root.device):
         raise unsafe(path, "mount")
+    if directory and has_mount(path, read_mounts()):
+        raise unsafe(
+            path, "mount", "something is mounted in it; unmount that, or register the files beside it"
+        )
     _refuse_stranger(path, status, roots)
     if uid not in (None, status.uid):
         raise unsafe(path, "owner", f"it belongs to uid {status.uid}")
