@@ -124,7 +124,8 @@ def _look_at(
         raise unsafe(path, "owner", f"it belongs to uid {status.uid}")
     if older_than_ms is not None and is_younger(status, older_than_ms):
         raise unsafe(path, "too-young", "it was not there to be registered")
-    if os.fstat(fd).st_dev != root.device:
+    is_in_root = "/" not in path[len(root.prefix) :]
+    if not is_in_root and os.fstat(fd).st_dev != root.device:
         raise unsafe(path, "subvolume")
     if root.is_overlay:
         copy_up(fd, name, status)
