@@ -446,6 +446,21 @@ def test_hosts_shows_which_hosts_are_live_and_the_files_that_wait(
     assert f"does not serve {volume.base_dir} (outside-roots)" in console("hosts").stdout
 
 
+def test_a_terminal_of_80_columns_shows_hosts_with_long_names_whole(
+    console: Run, volume: TempFileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "ip-10-20-30-40.eu-central-1.compute.internal"
+    volume.store.client.zadd("tempfleet:hosts", {name: 1, "x" * 63: volume.registry.now_ms()})
+    monkeypatch.setattr("tempfleet.cli.console.Console.is_rich", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = console("hosts").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    head = next(line for line in lines if "Host" in line)
+    assert head.split() == ["Host", "State", "Last", "heard", "Volumes", "Files", "Due", "Dead"]
+    first_column = "".join(line[: head.index("State")].strip() for line in lines[lines.index(head) + 2 :])
+    assert first_column == name + "x" * 63
+
+
 def test_a_retired_host_is_unknown_and_its_files_stay(
     console: Run, volume: TempFileManager, a_file: Path
 ) -> None:

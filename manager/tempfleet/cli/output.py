@@ -16,7 +16,7 @@ from ..logs import printable
 from ..records import FileRecord, State
 
 Cell = str | int | Text
-FOLDED = ("Path", "Base directory", "Tags", "Reason", "Error", "Finding", "What to do", "State", "")
+FOLDED = ("Path", "Host", "Base directory", "Tags", "Reason", "Error", "Finding", "What to do", "State", "")
 """The columns that are folded if the terminal is too narrow. Nothing is ever cut off."""
 
 
