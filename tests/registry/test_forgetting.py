@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from support import snapshot
-from tempfleet import HostLive, UnknownHost, Volume
+from tempfleet import HostLive, TempFileManager, UnknownHost, Volume
 from tempfleet.records import NewFile
 from tempfleet.registry import Forgetting, Nack, Registry, Store, forget, forget_silent, preview_forget
 from tempfleet.registry.fleet import Fleet
@@ -21,6 +22,7 @@ from tempfleet.testing import FakeClock
 
 BASE, OTHER, ELSEWHERE = Volume("web-1", "/base"), Volume("web-1", "/other"), Volume("web-2", "/base")
 DAY = 86400
+MakeManager = Callable[..., TempFileManager]
 
 
 def registered(registry: Registry, *names: str, **options: Any) -> list[str]:
@@ -97,6 +99,22 @@ def test_held_and_quarantined_files_stay_unless_they_are_to_go_too(
     again = forget(fleet, "web-1")
     assert (again.forgotten, again.left, again.is_gone) == (0, {"held": 1, "quarantined": 1}, False)
     assert forget(fleet, "web-1", with_kept=True).is_gone
+
+
+def test_a_manager_forgets_another_host(make_manager: MakeManager, clock: FakeClock, base_dir: Path) -> None:
+    manager, other = make_manager(), make_manager(host="web-2")
+    path = base_dir / "a"
+    path.touch()
+    other.register(path)
+    other.hold(path)
+    clock.advance(1)
+    seen: list[int] = []
+    assert manager.forget_host("web-2").left == {"held": 1}
+    assert manager.forget_host("web-2", with_kept=True, progress=seen.append).is_gone
+    assert seen == [1]
+    assert path.exists()
+    with pytest.raises(UnknownHost):
+        manager.forget_host("web-2")
 
 
 def test_a_live_host_and_an_unknown_one_are_refused(fleet: Fleet, base: Registry, clock: FakeClock) -> None:

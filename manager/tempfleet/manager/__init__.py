@@ -8,7 +8,7 @@ TempFileManager: the public API.
     temp_file      what they return: TempFile and TempDirectory
     files          the registered files as a dictionary
     results        the results of registering many files
-    shutdown       deletes files at exit and on SIGTERM
+    shutdown       deletes files at the end of a process
     local_volume   one volume with everything that works on it
 
 Promises: each method is a thin line from a caller's path to one call of a room below. A manager survives a fork and can

@@ -7,9 +7,13 @@ Delete files when a process ends (TEMP_FILE_CLEAR_ON_SHUTDOWN).
     signals          SIGTERM, SIGHUP, SIGINT and SIGQUIT, as far as they would end the process by their default action
 
 A signal that the application handles, ignores, or handles in C is left alone: its handler decides whether and when the
-process ends, and the files are in use until then. A child that Celery recycles (worker_max_tasks_per_child) is not the
-end of its worker, and later tasks may use its files: they stay until their deadlines. So do all files after kill -9,
-os._exit and exec, because they leave no time for anything.
+process ends, and the files are in use until then. Python lets only the main thread handle signals, so a manager that
+other threads alone made and use misses them.
+
+A child that Celery recycles (worker_max_tasks_per_child) is not the end of its worker, and later tasks may use its
+files: they stay until their deadlines. So do all files after kill -9, os._exit and exec, which leave no time for
+anything, and if a handler of the application ends the process by the default action of its signal, as uvicorn does. A
+``with`` block in its lifespan function deletes them there.
 
 The files are deleted by new connections, not by those of their manager: that one may be closed, garbage-collected, or
 in the middle of a call that the signal interrupted.
