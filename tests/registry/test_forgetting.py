@@ -374,6 +374,21 @@ def test_a_host_that_comes_back_while_a_sweep_forgets_it_is_not_forgotten(
     assert len(base) == 2
 
 
+def test_an_ephemeral_host_is_forgotten_while_redis_is_full(
+    real_client: redis.Redis, clock: FakeClock
+) -> None:
+    fleet = Fleet(Store(real_client, clock=clock))
+    ephemeral(fleet, clock)
+    real_client.config_set("maxmemory", "1")
+    try:
+        for _ in range(4):
+            assert look(fleet) == []
+            clock.advance(DAY / 4)
+        assert [report.is_gone for report in look(fleet)] == [True]
+    finally:
+        real_client.config_set("maxmemory", "0")
+
+
 def test_a_retired_host_keeps_its_records_although_it_was_ephemeral(fleet: Fleet, clock: FakeClock) -> None:
     base = ephemeral(fleet, clock)
     assert fleet.retire("web-1")

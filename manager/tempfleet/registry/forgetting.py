@@ -131,8 +131,12 @@ def forget_silent(
     if not silent:
         return []
     end = time.monotonic() + budget_seconds
-    over = _look_at(fleet, silent, stats)
-    reports = []
+    reports: list[Forgetting] = []
+    try:
+        over = _look_at(fleet, silent, stats)
+    except RegistryError as exc:
+        logger.error("Could not record how long ephemeral hosts have been silent: %s", exc)
+        return reports
     for host in over:
         if time.monotonic() >= end:
             break
@@ -264,7 +268,7 @@ def _look_at(fleet: Fleet, silent: Sequence[Host], stats: Mapping[Volume, Volume
     pipeline.hmget(key, [os.fsencode(host.name) for host in silent])
     time_now, stored = store.execute(pipeline)
     now_ms = store.time_of(time_now)
-    looks, over = {}, []
+    looks, over = list[str | bytes](), []
     for host, text in zip(silent, stored, strict=True):
         signs = _signs_of_life(host, stats)
         silent_ms = 0
@@ -273,10 +277,10 @@ def _look_at(fleet: Fleet, silent: Sequence[Host], stats: Mapping[Volume, Volume
             if seen_signs == signs:
                 most_ms = round(host.ephemeral_seconds * 1000 / LOOKS)
                 silent_ms = before_ms + min(max(now_ms - seen_ms, 0), most_ms)
-        looks[os.fsencode(host.name)] = json.dumps([silent_ms, now_ms, signs])
+        looks += [os.fsencode(host.name), json.dumps([silent_ms, now_ms, signs])]
         if silent_ms >= host.ephemeral_seconds * 1000:
             over.append(host)
-    store.call(store.client.hset, key, mapping=looks)
+    store.run("record_silence", store.fleet_keys, more=looks)
     return sorted(over, key=lambda host: -host.silent_seconds)
 
 

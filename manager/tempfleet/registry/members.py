@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from ..errors import HostLive, RegistryError
+from ..errors import HostLive, RegistryError, RegistryFull
 from ..logs import logger, printable
 from .keys import Volume, VolumeKeys, volumes_of
 from .pulse import Host
@@ -54,9 +55,12 @@ class Members:
         pipeline.zrem(self.store.fleet_keys["volumes"], volume.encode())
         pipeline.time()
         _, time = self.store.execute(pipeline)
-        if epoch:
-            pipeline.zadd(self.store.fleet_keys["erased"], {epoch: self.store.time_of(time)})
-            pipeline.zremrangebyrank(self.store.fleet_keys["erased"], 0, -1 - ERASED_KEPT)
+        if not epoch:
+            return
+        pipeline.zadd(self.store.fleet_keys["erased"], {epoch: self.store.time_of(time)})
+        pipeline.zremrangebyrank(self.store.fleet_keys["erased"], 0, -1 - ERASED_KEPT)
+        with suppress(RegistryFull):
+            # Only a host that comes back misses it: it pauses for ten minutes, as after a loss.
             self.store.execute(pipeline)
 
     def was_erased(self, epoch: str) -> bool:
