@@ -21,7 +21,7 @@ from ..filesystem import Roots
 from ..logs import logger, printable
 from ..plugins import Hooks
 from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
-from ..registry import Fleet, Nack, Registry
+from ..registry import Claim, Fleet, Nack, Registry
 from ..settings import MAX_BATCH, Settings
 from ..threads import SignalSafeCall
 from .batch import Batch, Budget, Lease, contents_first
@@ -36,6 +36,9 @@ A file that takes longer than this waits for its disk, and threads can wait toge
 directory tree, or while a file is overwritten. On a local disk one thread unlinks faster than four, because four
 contend for the interpreter lock (make bench).
 """
+
+TIMERS = 3
+"""The intervals of the timer in which a file that is due again was certainly tried again."""
 
 Progress = Callable[[CleanupReport], None]
 
@@ -223,6 +226,7 @@ class BatchRunner:
             | {path for path, _ in moved}
         )
         report.add(deletions)
+        self._add_unavailable(claim, deletions, nacks, report)
         report.set_aside += len(moved)
         report.latest_aside = [result.record for result in batch.quarantined]
         report.handed_back += len(unstarted) - len(batch.postponed)
@@ -233,6 +237,22 @@ class BatchRunner:
             logger.debug("Quarantined temporary file: %s", printable(path))
         if self.settings.remove_empty_parents:
             self._remove_empty_parents(deletions)
+
+    def _add_unavailable(
+        self, claim: Claim, deletions: Sequence[Deletion], nacks: Sequence[Nack], report: CleanupReport
+    ) -> None:
+        """Health shows them until they were tried again, because they are not overdue while they wait for that."""
+        reasons = {
+            deletion.path: deletion.reason
+            for deletion in deletions
+            if deletion.outcome is Outcome.UNAVAILABLE and self.roots.find(deletion.path) is not None
+        }
+        if reasons:
+            report.unavailable.update(reasons.values())
+            delay_ms = max(nack.delay_ms or 0 for nack in nacks if nack.path in reasons)
+            margin_ms = int(TIMERS * self.settings.timer_interval_seconds * 1000)
+            until_ms = claim.now_ms + delay_ms + margin_ms
+            report.unavailable_until_ms = max(report.unavailable_until_ms, until_ms)
 
     def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
         """

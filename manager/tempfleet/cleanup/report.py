@@ -4,13 +4,14 @@ What a clean-up did, in counts. ``progress`` gets the same report after each bat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..errors import RegistryFull
 from ..logs import logger
 from ..records import KEPT, Deletion, FileRecord, Outcome
-from ..registry import PASSES, Registry
+from ..registry import PASSES, UNAVAILABLE, Registry
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class CleanupReport:
         lost: files settled too late; the registry had given them to another claim, which settles them.
         recovered: files of claims that ran out before they were settled.
         finished: False if the budget or a stop ended the clean-up early.
+        unavailable, unavailable_until_ms: why files could not be deleted although their root is there, and when all of
+            them will have been tried again.
         latest, latest_aside: the results of the last batch, and the files that it quarantined. ``progress`` gets those
             of every batch.
     """
@@ -39,6 +42,8 @@ class CleanupReport:
     batches: int = 0
     seconds: float = 0.0
     finished: bool = True
+    unavailable: Counter[str] = field(default_factory=Counter)
+    unavailable_until_ms: int = 0
     latest: list[Deletion] = field(default_factory=list)
     latest_aside: list[FileRecord] = field(default_factory=list)
 
@@ -62,6 +67,10 @@ class CleanupReport:
         totals = {"cleanups": 1, "round_trips": round_trips} | ({PASSES: 1} if is_pass else {})
         try:
             registry.observe(totals, histogram="duration", seconds=self.seconds)
+            if self.unavailable:
+                reason = self.unavailable.most_common(1)[0][0]
+                value = f"{self.unavailable.total()} {reason} {self.unavailable_until_ms}"
+                registry.set_meta(UNAVAILABLE, value)
         except RegistryFull as exc:
             logger.warning("The clean-up was not counted: %s", exc)
         self.log()

@@ -61,6 +61,7 @@ process between every two of these steps.
     deleter                the face: chooses the way for each record
     direct, guarded        the two ways; plan is what both make first
     moving                 the steps of the guarded way after its checks
+    in_place               the guarded way without a private directory, on a full disk
     quarantine, restore    deleted files that wait, and their way back
     exchange               a file's other form (compressed or plain) takes its name
     checks, skip           every reason not to delete, and not to exchange

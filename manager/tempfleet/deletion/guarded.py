@@ -28,7 +28,7 @@ from __future__ import annotations
 from ..filesystem import Entry, EntryState, Root, Use
 from ..records import Deletion, FileRecord, Flag, Outcome
 from ..records import Way as Word
-from . import checks, companion, inside
+from . import checks, companion, in_place, inside
 from . import failpoints as faults
 from .comparison import OTHER, SAME, UNKNOWN, Answer, compare
 from .moving import begin, destroy, is_there, move_and_compare, put_back, take_back, takes_long, unknown
@@ -55,6 +55,8 @@ class Guarded:
         if (left := self.plan_left(record, root, plan, session)) is not None:
             return left
         if plan.outcome is _MISSING:  # another process may have given it its name back just now
+            if session.token:  # not in a dry run
+                in_place.give_back(record, root, session)
             return self.plan_by_name(record, root, session)
         return plan
 
@@ -107,7 +109,10 @@ class Guarded:
         if plan.left is not None:
             return self._carry_out_left(plan, session)
         record, root = plan.record, plan.root
-        private = session.private(root)
+        try:
+            private = session.private(root)
+        except OSError as exc:
+            return in_place.carry_out(plan, session, exc)
         entry = session.entry_name(record.path)
         if (objection := move_and_compare(plan, private, entry, session)) is not None:
             if objection.outcome is not _REPLACED:

@@ -17,6 +17,7 @@ the end that its companion contains.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
@@ -35,6 +36,9 @@ _DIRECT, _GUARDED = Direct(), Guarded()
 _DIRECTORY = Flag.DIRECTORY.value
 _DELETED, _DIRECT_WAY = Outcome.DELETED, Word.DIRECT
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""What has to be deleted to make room needs no room first."""
+
 FULL = "quarantine-full"
 QUARANTINE = "quarantine"
 """The reason of a file that would be quarantined, in a dry run."""
@@ -44,7 +48,8 @@ class Quarantine:
     """
     The way that moves a file into quarantine instead of unlinking it.
 
-    A file beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES`` is deleted at once, with the reason "quarantine-full".
+    A file beyond ``TEMP_FILE_QUARANTINE_MAX_BYTES``, or for whose companion the disk has no room, is deleted at once,
+    with the reason "quarantine-full".
     """
 
     def plan(self, record: FileRecord, root: Root, session: Session) -> Plan | Deletion:
@@ -93,6 +98,10 @@ class Quarantine:
             objection = _move(plan, moved, aside, session)
         except companion.Full:  # other cleaners took the room since it was planned
             return _delete_at_once(plan, session)
+        except OSError as exc:  # the file has its name again
+            if exc.errno in _NO_SPACE:
+                return _delete_at_once(plan, session)
+            raise
         if objection is None:
             return _quarantined(record, root, aside, session)
         if objection.outcome is not Outcome.REPLACED:

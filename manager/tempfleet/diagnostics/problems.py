@@ -19,6 +19,7 @@ from ..settings import Settings
 from .clock import clock_problem
 from .problem import Problem, error, warning
 from .thrown_away import thrown_away
+from .unavailable import unavailable
 
 NEARLY_FULL = 0.85
 """Above this share of Redis's maxmemory there is a problem; the alert TempfleetRedisNearlyFull has the same."""
@@ -243,6 +244,10 @@ def _overdue(facts: Facts) -> Iterator[Problem]:
         )
 
 
+def _unavailable(facts: Facts) -> Iterator[Problem]:
+    return unavailable(facts.volumes, facts.pulse.now_ms)
+
+
 def _sweeps(facts: Facts) -> Iterator[Problem]:
     seconds = facts.pulse.unswept_seconds
     if seconds <= INTERVALS * facts.sweep_interval_seconds:
@@ -283,6 +288,7 @@ ROWS: Sequence[Callable[[Facts], Iterator[Problem]]] = (
     _hosts,
     _sweeps,
     _overdue,
+    _unavailable,
     _balance,
     _dead_letters,
     _clock,

@@ -33,6 +33,7 @@ _OUTCOMES: Final = {
     errno.ENOMEM: (Outcome.UNAVAILABLE, "ENOMEM"),
     errno.ENOSPC: (Outcome.UNAVAILABLE, "ENOSPC"),  # for the private directory, or what a rename needs
     errno.EDQUOT: (Outcome.UNAVAILABLE, "EDQUOT"),
+    errno.EEXIST: (Outcome.UNAVAILABLE, "no-private-directory"),  # only its creation has this error
 }
 
 
@@ -102,6 +103,10 @@ _MEANINGS: Final = {
     "another-disk": Meaning(
         "its root is not the directory in which it was registered",
         "Mount the right disk, or end its privacy (PrivateTmp=, a container); or run tempfleet accept-disk.",
+    ),
+    "no-private-directory": Meaning(
+        "other users have taken all names of the private directory in its root, or remove it again and again",
+        "Remove their .tempfleet-<uid>* from that root.",
     ),
     "working-directory": Meaning("a process works in the directory"),
     "ENAMETOOLONG": Meaning("its name is too long for its file system"),

@@ -26,7 +26,7 @@ from .disks import Disks
 from .fleet import Fleet
 from .forgetting import Forgetting, forget, forget_silent, preview_forget
 from .given_client import safe_client
-from .keys import DISK, DISKS, FULL, NAMESAKES, NOT_SERVED, SCHEMA, Volume
+from .keys import DISK, DISKS, FULL, NAMESAKES, NOT_SERVED, SCHEMA, UNAVAILABLE, Volume
 from .pulse import Host, Memory, Pulse, Rejected, Sweep
 from .registry import Registry
 from .stats import LEFT, PASSES, Histogram, Pause, PluginNote, VolumeStats
@@ -47,6 +47,7 @@ __all__ = [
     "PASSES",
     "PAUSE_SECONDS",
     "SCHEMA",
+    "UNAVAILABLE",
     "UNKNOWN",
     "Claim",
     "Clock",

@@ -56,6 +56,9 @@ NAMESAKES = "namesakes"
 NOT_SERVED = "refused"
 """The field of meta that says in one word why the worker of its host does not serve the volume."""
 
+UNAVAILABLE = "unavailable"
+"""The field of meta that says which due files wait for their disk, how many and until when: see VolumeStats."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Volume:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from .codec import groups
-from .keys import NOT_SERVED, SCHEMA, SLACK
+from .keys import NOT_SERVED, SCHEMA, SLACK, UNAVAILABLE
 
 AGE_BOUNDS_SECONDS = (1, 10, 60, 300, 900, 3600, 4 * 3600, 86400, 3 * 86400, 7 * 86400, 30 * 86400)
 LAG_BOUNDS_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400)
@@ -176,6 +176,15 @@ class VolumeStats:
     def not_served(self) -> str:
         """Why the worker of its host does not serve the volume, in one word; "" if it does, or has never tried."""
         return self.meta.get(NOT_SERVED, "")
+
+    @property
+    def unavailable(self) -> tuple[int, str, int]:
+        """
+        The due files that the last clean-up could not delete because of their disk, although their root is there: how
+        many, the reason in one word, and when the last of them will have been tried again (ms).
+        """
+        files, reason, until_ms = self.meta.get(UNAVAILABLE, "0 - 0").split()
+        return int(files), reason, int(until_ms)
 
     @property
     def schema(self) -> str:

@@ -15,7 +15,7 @@ class TotalsRegistry(RegistryReader):
     """The totals and the meta of one volume. Registry lists the errors that every method may raise."""
 
     def set_meta(self, field: str, value: str) -> None:
-        """Set a field of meta: DISK, FULL, NAMESAKES or NOT_SERVED. "" removes it."""
+        """Set a field of meta: DISK, FULL, NAMESAKES, NOT_SERVED or UNAVAILABLE. "" removes it."""
         if value:
             self._redis("hset", "meta", field, value)
         else:
