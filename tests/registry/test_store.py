@@ -444,3 +444,19 @@ def test_a_server_that_takes_no_writes_for_now_is_unavailable_not_a_refusal(
         not_now(registry.store.client, state)
         with pytest.raises(RegistryUnavailable, match="accepts no writes for now"):
             registry.register(files("after"))
+
+
+def test_a_call_that_has_waited_is_not_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, calls in ((0.5, 2), (1.5, 1)):
+        times: list[float] = []
+        now = [0.0]
+        monkeypatch.setattr("time.monotonic", lambda now=now: now[0])
+
+        def dies(times: list[float] = times, now: list[float] = now, seconds: float = seconds) -> None:
+            times.append(now[0])
+            now[0] += seconds
+            raise redis.ConnectionError("Connection closed by server.")
+
+        with pytest.raises(RegistryUnavailable):
+            store.call(dies)
+        assert len(times) == calls

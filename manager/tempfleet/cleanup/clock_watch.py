@@ -22,7 +22,7 @@ from dataclasses import replace
 from ..errors import RegistryError
 from ..filesystem import Roots
 from ..formatting import duration
-from ..logs import logger, printable
+from ..logs import Trouble, logger, printable
 from ..registry import (
     AGAIN_SECONDS,
     UNKNOWN,
@@ -60,6 +60,7 @@ class ClockWatch:
         self.clock = FleetClock(store)
         self.fleet = Fleet(store)
         self.file = ContinuityFile(roots.base.private, f"{store.server} {store.namespace} {registry.volume}")
+        self.trouble = Trouble()
         self._seen: Sample | None = None
         self._known = UNKNOWN
         self._run_id = ""
@@ -78,8 +79,11 @@ class ClockWatch:
         """Returns the claim that *take* makes, and compares the clocks by it."""
         sent_ms = self.host.boot_ms()
         claim = take(horizon=self._horizon(sent_ms))
+        base_dir = printable(self.registry.volume.base_dir)
         if claim.obstacle:
-            logger.warning(CLAIMS_NOTHING, printable(self.registry.volume.base_dir))
+            self.trouble.failed(f"Claims in {base_dir}", RegistryError(CLAIMS_NOTHING % base_dir))
+        else:
+            self.trouble.works(f"Claims in {base_dir}")
         if self._seen is None:
             return claim
         sample = Sample(claim.now_ms, claim.jumped_ms, sent_ms, self.host.boot_ms())

@@ -253,6 +253,8 @@ def _sweeps(facts: Facts) -> Iterator[Problem]:
     if seconds <= INTERVALS * facts.sweep_interval_seconds:
         return
     if facts.pulse.swept_ms is None:
+        if not any(host.live for host in facts.pulse.hosts):
+            return  # _hosts says it
         code, text = (
             "never-swept",
             f"Workers have run for {duration(seconds)}, but no sweep was ever recorded",

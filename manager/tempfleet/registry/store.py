@@ -11,6 +11,7 @@ connections are closed, and the call is repeated once on a new one, even a claim
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 NEVER_REPEATED = frozenset({"claim", "observe", "record_plugin"})
 """A second ``observe`` or ``record_plugin`` could count twice."""
+
+REPEATED_WITHIN_SECONDS = 1.0
+"""A dead connection is noticed at once; a call that took longer has waited for an answer."""
 
 Clock = Callable[[], int | None]
 """Returns the time (ms) that scripts use as now, or None for the server's own clock."""
@@ -129,7 +133,7 @@ class Store:
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
         """
         Returns *command*'s reply. Repeats it once if the connection was dead or the server accepts no writes, and
-        raises our errors.
+        raises our errors. A command that has waited is not repeated, so that a call waits for one answer at most.
 
         Args:
             repeat: False for a command that must not run twice; it may run if the connection was dead.
@@ -137,11 +141,13 @@ class Store:
         if self._is_closed:
             raise ManagerClosed
         self.count_round_trips(1)
+        began = time.monotonic()
         try:
             try:
                 return command(*args, **options)
             except redis.ConnectionError as exc:
-                if not repeat or isinstance(exc, redis.AuthenticationError):
+                has_waited = time.monotonic() - began > REPEATED_WITHIN_SECONDS
+                if not repeat or has_waited or isinstance(exc, redis.AuthenticationError):
                     raise
             except redis.ResponseError as exc:
                 if not is_not_now(exc):
