@@ -21,6 +21,7 @@ from tempfleet import (
     Volume,
     VolumeUnavailable,
 )
+from tempfleet.filesystem import resolved_if_possible
 from tempfleet.logs import Trouble, logger, printable
 from tempfleet.manager import LocalVolume
 from tempfleet.registry import NOT_SERVED, Fleet
@@ -60,15 +61,21 @@ class Runtime:
         Returns a volume of this host with its engines: our own, or one below our roots, which another manager made.
 
         Raises:
-            VolumeUnavailable: it belongs to another host, lies outside our roots, or its directory does not exist.
+            VolumeUnavailable: it belongs to another host, lies outside our roots, or its directory does not exist or
+                does not answer.
         """
         if volume == self.manager.volume:
             return self.manager.local_volume
-        with self.lock:
-            if volume not in self._volumes:
-                self._check_place(volume)
-                self._volumes[volume] = self.manager.local_volume.beside(volume.base_dir)
-            return self._volumes[volume]
+        local = self._volumes.get(volume)
+        if local is None:
+            # Without the lock, because a disk may be slow to answer, and other volumes must not wait for it.
+            self._check_place(volume)
+            opened = self.manager.local_volume.beside(volume.base_dir)
+            with self.lock:
+                local = self._volumes.setdefault(volume, opened)
+            if local is not opened:
+                opened.close()
+        return local
 
     def own_volumes(self) -> list[Volume]:
         """The volumes of this host, ours first, also those that we cannot serve."""
@@ -125,9 +132,16 @@ class Runtime:
                 f"Files {volume.in_words} are cleaned by the workers of that host; this is {printable(self.host)}."
             )
         roots = self.manager.roots
+        roots.take_up()
+        if reason := roots.is_unavailable(f"{volume.base_dir}/"):
+            raise VolumeUnavailable(
+                f"The root of {printable(volume.base_dir)} is unavailable ({reason}).",
+                base_dir=volume.base_dir,
+                reason=reason,
+            )
         is_root = volume.base_dir in (root.path for root in roots)
         is_below_root = is_root or roots.find(volume.base_dir)
-        if os.path.realpath(volume.base_dir) != volume.base_dir or not is_below_root:
+        if resolved_if_possible(volume.base_dir) != volume.base_dir or not is_below_root:
             raise VolumeUnavailable(
                 f"{printable(volume.base_dir)} is outside this worker's roots; to clean it here, add it to "
                 "TEMP_FILE_ALLOWED_ROOTS.",

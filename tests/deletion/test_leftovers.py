@@ -17,7 +17,8 @@ from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.recovery import recover
 from tempfleet.deletion.session import Session
 from tempfleet.filesystem.private_directory import ASIDE, FROM, Entry, digest_of
-from tempfleet.filesystem.roots import Root, Roots
+from tempfleet.filesystem.root import Root
+from tempfleet.filesystem.roots import Roots
 from tempfleet.records import Deletion, Outcome
 
 

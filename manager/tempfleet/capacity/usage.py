@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from ..errors import VolumeUnavailable
 from ..filesystem import Root, Roots
 from ..logs import printable
 from ..settings import Settings
@@ -86,11 +88,19 @@ def is_watched(settings: Settings) -> bool:
 
 def disk_usages(roots: Roots, settings: Settings) -> list[DiskUsage]:
     """Returns one usage for each mark and file system of the roots; roots that are not available now are left out."""
+    systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
+    usages = []
+    for root in systems.values():
+        try:
+            usages += root.calls.ask(partial(_measured, root, roots, settings))
+        except VolumeUnavailable:
+            continue
+    return usages
+
+
+def _measured(root: Root, roots: Roots, settings: Settings) -> list[DiskUsage]:
     with roots.use():
-        systems = {root.device: root for root in roots if is_watched(settings) and not root.moved()}
-        return [
-            usage for root in systems.values() for usage in _measure(root, roots, settings) if usage.total
-        ]
+        return [usage for usage in _measure(root, roots, settings) if usage.total]
 
 
 def measure_again(before: Sequence[DiskUsage], roots: Roots, settings: Settings) -> list[DiskUsage]:

@@ -3,7 +3,7 @@ Claims files, deletes them and settles the claims, batch by batch.
 
     cleaner        which files: expired, named, all or matching; the loop over batches
     batch          one claim: its lease and its results
-    batch_runner   one batch: ask plug-ins, delete in threads, settle
+    batch_runner   one batch: ask plug-ins, delete in threads (deletion_threads), settle
     nested         what the registries promised about the files in a directory
     beside         what the other volumes of the host promised about the same files
     cause          why files are deleted, and what follows from it

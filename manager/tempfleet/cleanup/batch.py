@@ -13,9 +13,11 @@ from threading import Event
 
 from ..deletion import CLAIMED, PROMISED, Quarantined
 from ..errors import LeaseLost, RegistryUnavailable
+from ..filesystem import LOOK_SECONDS, Root
 from ..logs import logger
 from ..records import GONE, Deletion, FileRecord, Flag
 from ..registry import Claim, Registry
+from ..threads import SignalSafeCall
 from .beside import ClaimsBeside
 from .cause import Cause
 from .host_clock import boot_seconds
@@ -121,6 +123,9 @@ class Batch:
         may_postpone: a directory that a file in it keeps is tried again later, because that file may go first.
         postponed: those directories; they are handed back.
         is_halted: no other file may be started.
+        is_deleting: files are being deleted. Before, plug-ins are asked; afterwards the claim is settled.
+        root: the root in which the thread of the batch deletes files itself, at this moment.
+        progress: when the last file was started, or a part of it was done, by ``boot_seconds``.
         round_trips: those of the thread that cleaned the batch.
     """
 
@@ -131,12 +136,17 @@ class Batch:
     claim: Claim = NOTHING
     may_postpone: bool = False
     is_halted: bool = False
+    is_deleting: bool = False
+    root: Root | None = None
+    progress: float = field(default_factory=boot_seconds)
     round_trips: int = 0
     # Several threads append; append is atomic.
     deletions: list[Deletion] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     postponed: list[str] = field(default_factory=list)
     _lease: Lease | None = None
+    _looked: float = -math.inf
+    _is_left: bool = False
 
     def begin(self) -> tuple[Claim, Lease]:
         """Claim the files. The time of the lease is counted from before."""
@@ -153,14 +163,45 @@ class Batch:
 
     def extend(self) -> None:
         """Request more time for the claim, if it is needed; called by another thread."""
-        if self._lease is not None and self.claim.records:
+        if self._lease is not None and self.claim.records and not self.is_lost:
             self._lease.extend(self.claim.token)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing was done for so long that the lease is not extended."""
+        return (
+            self.is_deleting
+            and self._lease is not None
+            and boot_seconds() - self.progress > self._lease.seconds
+        )
+
+    def has_hung(self, call: SignalSafeCall) -> bool:
+        """
+        Whether *call*, the thread of the batch, hangs in a root that does not answer, or longer than its lease. Then it
+        is left alone, and its files are claimed again after the lease.
+        """
+        root, lease, now = self.root, self._lease, boot_seconds()
+        if self._is_left:
+            return True
+        if root is None or lease is None or now - max(self.progress, self._looked) < LOOK_SECONDS:
+            return False
+        if root.calls.answers() and not (self.is_lost and now > lease.end):
+            self._looked = boot_seconds()
+            return False
+        self._is_left = True
+        root.calls.leave(call)
+        return True
 
     def add(self, deletion: Deletion) -> None:
         if self.may_postpone and deletion.reason in (PROMISED, CLAIMED):
             self.postponed.append(deletion.path)
         else:
             self.deletions.append(deletion)
+
+    def paths_done(self) -> set[str]:
+        """Returns the paths of the files whose fate is known."""
+        kept = {*self.postponed, *(result.record.path for result in self.quarantined)}
+        return kept | {deletion.path for deletion in self.deletions}
 
     def paths_left(self) -> set[str]:
         """Returns the paths of the files that are not gone."""

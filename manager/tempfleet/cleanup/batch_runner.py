@@ -24,8 +24,8 @@ from ..records import GONE, KEPT, Deletion, FileRecord, Outcome
 from ..registry import Claim, Fleet, Nack, Registry
 from ..settings import MAX_BATCH, Settings
 from ..threads import SignalSafeCall
-from .batch import Batch, Budget, Lease, contents_first
-from .host_clock import boot_seconds
+from .batch import Batch, Budget, Lease
+from .deletion_threads import SIGNAL_SECONDS, DeletionThreads
 from .preview import Preview, unless_in_creation
 from .report import CleanupReport
 from .retry import RetryPolicy
@@ -44,12 +44,6 @@ Progress = Callable[[CleanupReport], None]
 
 SMALLEST_CHUNK = 32
 """Files worth a thread: for fewer, starting a thread costs more than unlinking."""
-
-SIGNAL_SECONDS = 0.05
-"""
-How often the waiting thread wakes up. The system may deliver a signal to any thread, but Python runs its handler in the
-main thread. Leases are extended this often at most.
-"""
 
 
 class BatchRunner:
@@ -100,13 +94,17 @@ class BatchRunner:
         call = SignalSafeCall(partial(self._run, batch, budget, report))
         try:
             call.start()
-            while not call.wait(SIGNAL_SECONDS):
+            while not (call.wait(SIGNAL_SECONDS) or batch.has_hung(call)):
                 batch.extend()
         finally:
             # After a second exception in here, the thread settles the batch without us.
             batch.is_halted = True
             call.call_off()
-            call.wait()
+            while not (call.wait(SIGNAL_SECONDS) or batch.has_hung(call)):
+                pass
+        if not call.wait(0):
+            report.latest, report.latest_aside = [], []
+            report.lost += len(batch.claim.records)
         self.registry.store.count_round_trips(batch.round_trips)
         if call.failure is not None:
             raise call.failure
@@ -125,37 +123,22 @@ class BatchRunner:
     def _clean(self, batch: Batch, lease: Lease, budget: Budget, report: CleanupReport) -> None:
         claim = batch.claim
         self.previews.promises.saw(claim.epoch)
-        end, is_stopped, roots = budget.end, budget.is_stopped, self.roots
-
-        def may_go_on() -> bool:  # twice for each file, so it reads one clock
-            now = boot_seconds()
-            return now < lease.end and now < end and not (batch.is_halted or roots.is_closed or is_stopped())
-
-        calls: list[SignalSafeCall] = []
-        widest = 0
+        threads = DeletionThreads(
+            batch, lease, budget, self.roots, partial(self._delete, batch), partial(self._settle_late, batch)
+        )
         began = time.monotonic()
         try:
             records = self._without_promised(batch, self._without_vetoed(batch))
             began = time.monotonic()
-            for group in contents_first(records):
-                chunks = [*self._chunks(group)]
-                works = [SignalSafeCall(partial(self._delete, batch, chunk, may_go_on)) for chunk in chunks]
-                calls += works
-                _run_all(works)
-                widest = max(widest, len(works))
+            threads.run(records, self._chunks)
         finally:
-            batch.is_halted = True
-            for call in calls:
-                call.call_off()
-                call.wait()
-            self._seconds_a_file = (time.monotonic() - began) * widest / len(claim.records)
+            threads.stop()
+            self._seconds_a_file = (time.monotonic() - began) * threads.widest / len(claim.records)
             try:
-                self._settle(batch, report)
+                self._settle(batch, threads, report)
             finally:
                 self.hooks.notify_settled(batch.deletions)
-        for call in calls:
-            if call.failure is not None:
-                raise call.failure
+        threads.raise_failure()
 
     def _without_vetoed(self, batch: Batch) -> Sequence[FileRecord]:
         """Returns the records that no plug-in vetoes."""
@@ -202,8 +185,9 @@ class BatchRunner:
             else:
                 batch.add(unless_in_creation(result, batch.claim.now_ms, batch.cause))
 
-    def _settle(self, batch: Batch, report: CleanupReport) -> None:
-        claim, deletions = batch.claim, batch.deletions
+    def _settle(self, batch: Batch, threads: DeletionThreads, report: CleanupReport) -> None:
+        # Copies, because a thread that hung may go on at any moment.
+        claim, deletions, quarantined = batch.claim, list(batch.deletions), list(batch.quarantined)
         gone = [deletion for deletion in deletions if deletion.outcome in GONE]
         nacks = [
             self.retry.decide(deletion, batch.cause, now_ms=claim.past_ms)
@@ -211,8 +195,11 @@ class BatchRunner:
             if deletion.outcome in KEPT
         ]
         rewritten = [deletion for deletion in deletions if deletion.outcome is Outcome.REWRITTEN]
-        moved = [(result.record.path, result.new) for result in batch.quarantined]
-        started = {deletion.path for deletion in deletions} | {path for path, _ in moved}
+        moved = [(result.record.path, result.new) for result in quarantined]
+        settled_paths = {deletion.path for deletion in deletions} | {path for path, _ in moved}
+        # If their threads go on, those settle them; otherwise their lease runs out.
+        hanging = threads.hanging - settled_paths
+        started = settled_paths | hanging
         unstarted = [
             Nack(record.path, counts=False) for record in claim.records if record.path not in started
         ]
@@ -228,9 +215,9 @@ class BatchRunner:
         report.add(deletions)
         self._add_unavailable(claim, deletions, nacks, report)
         report.set_aside += len(moved)
-        report.latest_aside = [result.record for result in batch.quarantined]
+        report.latest_aside = [result.record for result in quarantined]
         report.handed_back += len(unstarted) - len(batch.postponed)
-        report.lost += len(claim.records) - settled
+        report.lost += len(claim.records) - len(hanging) - settled
         for deletion in deletions:
             log(deletion)
         for path, _ in moved:
@@ -253,6 +240,22 @@ class BatchRunner:
             margin_ms = int(TIMERS * self.settings.timer_interval_seconds * 1000)
             until_ms = claim.now_ms + delay_ms + margin_ms
             report.unavailable_until_ms = max(report.unavailable_until_ms, until_ms)
+
+    def _settle_late(self, batch: Batch, path: str) -> None:
+        """Settle the file *path* of a thread that hung, when it goes on after the batch was settled without it."""
+        gone = [
+            deletion for deletion in batch.deletions if deletion.path == path and deletion.outcome in GONE
+        ]
+        moved = [(done.record.path, done.new) for done in batch.quarantined if done.record.path == path]
+        try:
+            if gone:
+                self.registry.ack(batch.claim.token, gone)
+            elif moved:
+                self.registry.quarantine(batch.claim.token, moved)
+            else:
+                self.registry.nack(batch.claim.token, [Nack(path, counts=False)])
+        except RegistryError as exc:
+            logger.debug("%s is left to the end of its lease: %s", printable(path), exc)
 
     def _remove_empty_parents(self, deletions: Sequence[Deletion]) -> None:
         """
@@ -277,13 +280,3 @@ class BatchRunner:
                 kept.update(inside.path for inside in files)
         for path in remove_empty([parent for parent in parents if parent not in kept], self.roots):
             logger.debug("Removed empty directory: %s", printable(path))
-
-
-def _run_all(works: Sequence[SignalSafeCall]) -> None:
-    """Returns when all are done. This thread does the first one, so one needs no other thread."""
-    for call in works[1:]:
-        call.start()
-    for call in works[:1]:
-        call.run()
-    for call in works:
-        call.wait()

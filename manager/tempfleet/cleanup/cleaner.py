@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from ..deletion import Deleter
@@ -195,8 +196,10 @@ class Cleaner:
 
         Not in the system's temp directory, unless the settings name it: it may never contain a registered file.
         """
+        self.roots.take_up()
         for root in self.roots if self.settings.allowed_roots else [self.roots.base]:
-            root.private.prepare()
+            with suppress(VolumeUnavailable):
+                root.calls.ask(root.private.prepare)
 
     def check_volume(self, *, fresh: bool = False) -> None:
         """
@@ -208,17 +211,12 @@ class Cleaner:
             ManagerClosed: the manager was closed.
         """
         self.roots.check_open()
-        base = self.roots.base.path
-        missing = self.roots.check()
-        if base in missing:
-            raise VolumeUnavailable(
-                f"{printable(base)} is not available ({missing[base]}). No file was claimed and no record was changed.",
-                base_dir=base,
-                reason=missing[base],
-            )
+        if reason := (base := self.roots.base).moved():
+            why = f"is not available ({reason}). No file was claimed and no record was changed."
+            raise VolumeUnavailable(f"{printable(base.path)} {why}", base_dir=base.path, reason=reason)
         if fresh or not self._disk_confirmed:
             confirm_disks(self.registry.stats(), self.roots)
-            # The directory stays open, so from now on roots.check() notices any change. Claims compare the disks again.
+            # The directory stays open, so from now on base.moved() notices any change. Claims compare the disks again.
             self._disk_confirmed = True
 
     # -- inside

@@ -59,7 +59,7 @@ class ClockWatch:
         self.host = host
         self.clock = FleetClock(store)
         self.fleet = Fleet(store)
-        self.file = ContinuityFile(roots.base.private, f"{store.server} {store.namespace} {registry.volume}")
+        self.file = ContinuityFile(roots.base, f"{store.server} {store.namespace} {registry.volume}")
         self.trouble = Trouble()
         self._seen: Sample | None = None
         self._known = UNKNOWN

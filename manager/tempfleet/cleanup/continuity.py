@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..filesystem import CLOCK, PrivateDirectory, close, unlock_and_close
+from ..errors import VolumeUnavailable
+from ..filesystem import CLOCK, Root, close, unlock_and_close
 from ..logs import logger
 from .clock_samples import Sample
 
@@ -72,23 +73,25 @@ class ContinuityFile:
     registry before and after it lost its data, or several Redis.
     """
 
-    def __init__(self, private: PrivateDirectory, key: str) -> None:
-        self.private = private
+    def __init__(self, root: Root, key: str) -> None:
+        self.private = root.private
+        self.calls = root.calls
         self.key = key
 
     def create(self) -> None:
         """Create the private directory, if the disk allows it."""
         try:
-            self.private.open()
-        except OSError as exc:
+            self.calls.ask(self.private.open)
+        except (OSError, VolumeUnavailable) as exc:
             logger.debug("No private directory %s: %s", self.private.path, exc)
 
     def load(self) -> list[Continuity]:
         """The records, the newest last; none if they cannot be read."""
         try:
-            fd = self.private.peek()
-            entries = self._entries(fd) if fd >= 0 else {}
+            entries = self.calls.ask(self._load)
             return [Continuity.of(entry) for key, entry in entries.items() if key.startswith(f"{self.key} ")]
+        except VolumeUnavailable:
+            return []  # which is logged
         except (OSError, ValueError, TypeError, KeyError) as exc:
             logger.warning("The continuity record in %s is unreadable: %r", self.private.path, exc)
             return []
@@ -99,20 +102,27 @@ class ContinuityFile:
         then be a first start.
         """
         try:
-            if (fd := self.private.peek()) < 0:
-                return False
-            try:
-                entries = self._entries(fd)
-            except ValueError:
-                entries = {}
-            key = f"{self.key} {continuity.epoch}"
-            entries.pop(key, None)
-            kept = dict([*entries.items()][1 - ENTRIES :])
-            self._replace(fd, json.dumps({**kept, key: asdict(continuity)}).encode())
-            return True
-        except OSError as exc:
+            return self.calls.ask(lambda: self._save(continuity))
+        except (OSError, VolumeUnavailable) as exc:
             logger.debug("No continuity record in %s: %s", self.private.path, exc)
             return False
+
+    def _load(self) -> dict[str, Any]:
+        fd = self.private.peek()
+        return self._entries(fd) if fd >= 0 else {}
+
+    def _save(self, continuity: Continuity) -> bool:
+        if (fd := self.private.peek()) < 0:
+            return False
+        try:
+            entries = self._entries(fd)
+        except ValueError:
+            entries = {}
+        key = f"{self.key} {continuity.epoch}"
+        entries.pop(key, None)
+        kept = dict([*entries.items()][1 - ENTRIES :])
+        self._replace(fd, json.dumps({**kept, key: asdict(continuity)}).encode())
+        return True
 
     def _entries(self, fd: int) -> dict[str, Any]:
         try:

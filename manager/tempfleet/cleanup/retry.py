@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from ..filesystem import NOT_ANSWERING
 from ..records import KEPT, Deletion, Outcome
 from ..registry import Nack
 from ..settings import Settings
 from .cause import Cause
+
+LONGEST_SILENCE_MS = 300_000
+"""The longest wait of a file because its root does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,9 @@ class RetryPolicy:
             until_ms = deletion.obstacle.until_ms
             return Nack(path, delay_ms=max(until_ms - now_ms, 1), counts=False, reason=reason)
         overdue = now_ms - deletion.record.deadline_ms
+        if reason == NOT_ANSWERING:
+            # So that its files go soon after its root answers again.
+            overdue = min(overdue, LONGEST_SILENCE_MS)
         return Nack(path, delay_ms=self._jittered(overdue), counts=False, reason=reason)
 
     def delay_ms(self, attempts: int) -> int:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..embedded import connect_url
 from ..errors import PathError, RegistryError, SettingsError, VolumeUnavailable
+from ..filesystem import bounded_at, resolved_if_possible
 from ..logs import configure, logger, printable
 from ..manager import TempFileManager
 from ..registry import Fleet, Registry, Store, Volume, connect
@@ -67,16 +68,17 @@ class Console:
         The manager, for commands that only read: it does not create a missing base directory.
 
         Raises:
-            VolumeUnavailable: the base directory is missing, or is not a directory.
+            VolumeUnavailable: the base directory is missing, is not a directory, or does not answer.
         """
         path = self.settings.base_dir
-        if os.path.exists(path) and not os.path.isdir(path):
+        is_there, is_directory = bounded_at(path).ask(lambda: (os.path.exists(path), os.path.isdir(path)))
+        if is_there and not is_directory:
             raise VolumeUnavailable(
                 f"{printable(path)} is not a directory: TEMP_FILE_BASE_DIR (--base-dir) names a file.",
                 base_dir=path,
                 reason="ENOTDIR",
             )
-        if not os.path.isdir(path):
+        if not is_there:
             raise VolumeUnavailable(
                 f"{printable(path)} is not there: nothing was registered here yet, its disk is not mounted, or "
                 "TEMP_FILE_BASE_DIR (--base-dir) names another directory.",
@@ -88,7 +90,7 @@ class Console:
     @property
     def registry(self) -> Registry:
         """The registry of the base directory, for commands that only read it; the directory may be missing."""
-        return self.fleet.registry(Volume(self.settings.host, os.path.realpath(self.settings.base_dir)))
+        return self.fleet.registry(Volume(self.settings.host, resolved_if_possible(self.settings.base_dir)))
 
     @cached_property
     def fleet(self) -> Fleet:

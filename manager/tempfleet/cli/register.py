@@ -10,7 +10,7 @@ from contextlib import suppress
 import click
 
 from ..diagnostics import NO_WORKER_YET, facts_of, problems_of
-from ..errors import BatchError, UnsafePath
+from ..errors import BatchError, UnsafePath, VolumeUnavailable
 from ..filesystem import normalise
 from ..formatting import duration
 from ..logs import printable
@@ -82,10 +82,10 @@ def _warn_if_no_host_serves(console: Console) -> None:
 
 
 def _modes(paths: Sequence[str]) -> dict[str, str]:
-    """Path of the record -> mode of the file. Unsafe paths are skipped, because registering refuses them."""
+    """Path of the record -> mode of the file. Other paths are skipped, because registering refuses them."""
     modes = {}
     for path in paths:
-        with suppress(UnsafePath):
+        with suppress(UnsafePath, VolumeUnavailable):
             modes[normalise(path)] = _mode(path)
     return modes
 

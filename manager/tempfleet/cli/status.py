@@ -9,6 +9,8 @@ import click
 from rich.text import Text
 
 from ..diagnostics import clock_problem
+from ..errors import VolumeUnavailable
+from ..filesystem import bounded_at
 from ..formatting import counted, duration, size
 from ..registry import VolumeStats
 from .console import Answer, Console, pass_console
@@ -42,11 +44,18 @@ def status(console: Console, everything: bool, watch: float | None) -> None:
         console.keep_answering(read, every_seconds=max(watch, 0.1))
 
 
+def _absence(path: str) -> str:
+    """What is wrong with the base directory, to be put after its name; "" if nothing is."""
+    try:
+        exists, is_directory = bounded_at(path).ask(lambda: (os.path.exists(path), os.path.isdir(path)))
+    except VolumeUnavailable as exc:
+        return f" ({exc.reason})"
+    return "" if is_directory else " (not a directory)" if exists else " (not here)"
+
+
 def _status(console: Console) -> Answer:
     stats, volume = console.registry.stats(), console.registry.volume
-    absent = "" if os.path.isdir(volume.base_dir) else " (not here)"
-    if absent and os.path.exists(volume.base_dir):
-        absent = " (not a directory)"
+    absent = _absence(volume.base_dir)
     overdue = f", the first for {duration(stats.overdue_seconds)}" if stats.due else ""
     problem = clock_problem(stats)
     rows: list[tuple[str, str | Text]] = [

@@ -18,9 +18,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..deletion import Agreement, NewForm, Session, Skip, Unchanged, recover
-from ..errors import AlreadyClaimed, FileMissing, TempfleetError
+from ..errors import AlreadyClaimed, FileMissing, TempfleetError, VolumeUnavailable
 from ..filesystem import Root, Roots, name_of, unsafe
 from ..logs import logger, printable
 from ..records import FileRecord, Flag, State
@@ -122,8 +123,8 @@ class Compressor:
                 continue
             try:
                 with self._session(record) as (session, root):
-                    check_idle(record, root, session, self.rule)
-            except (Unchanged, OSError):
+                    root.calls.run(partial(check_idle, record, root, session, self.rule))
+            except (Unchanged, OSError, VolumeUnavailable):
                 continue
             yield record
 
@@ -140,8 +141,12 @@ class Compressor:
             AlreadyClaimed: it is being deleted or compressed at this moment; or a process reads it, and secure deletion
                 would overwrite what it reads (TEMP_FILE_SECURE_DELETE).
             UnsafePath: outside the roots, or not a regular file of ours.
+            VolumeUnavailable: its root does not answer.
             OSError: it stays as it is; ENOSPC if there is no room.
         """
+        return self.roots.run_at(path, partial(self._decompress_here, path))
+
+    def _decompress_here(self, path: str) -> bool:
         _, (record,) = self.registry.read([path])
         if record is not None and record.state is State.LEASED:
             raise AlreadyClaimed.of(path)
@@ -177,7 +182,9 @@ class Compressor:
 
     def _try(self, record: FileRecord, report: CompressionReport, step: Callable[[], None]) -> None:
         try:
-            new = self._compress(record, step)
+            new = self.roots.run_at(record.path, partial(self._compress, record, step))
+        except VolumeUnavailable as exc:
+            report.kept[exc.reason] += 1
         except Unchanged as exc:
             report.kept[exc.word] += 1
             if exc.reason is Skip.NO_EXCHANGE:

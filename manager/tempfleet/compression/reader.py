@@ -15,7 +15,7 @@ import time
 from contextlib import ExitStack
 
 from ..errors import FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Roots, close, kind_of, unsafe
+from ..filesystem import DIRECTORY_FLAGS, Root, Roots, close, kind_of, unsafe
 from ..logs import printable
 from .format import PlainReader, read_header
 
@@ -29,12 +29,17 @@ def open_content(path: str, roots: Roots) -> io.BufferedReader:
     Raises:
         FileMissing: nothing has that name.
         UnsafePath: outside the roots, or not a regular file.
+        VolumeUnavailable: its root does not answer.
         CompressionUnavailable: the file is compressed, and the library is not installed.
         OSError: as ``open``; later EIO if the compressed form is damaged.
     """
     root = roots.find(path)
     if root is None:
         raise roots.outside(path)
+    return root.calls.ask(lambda: _open_below(root, path, roots), discard=io.BufferedReader.close)
+
+
+def _open_below(root: Root, path: str, roots: Roots) -> io.BufferedReader:
     parent, name = os.path.split(path[len(root.prefix) :])
     reader = roots.system.reader()
     with ExitStack() as opened:

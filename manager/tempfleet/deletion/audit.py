@@ -6,8 +6,8 @@ kept. A file named in ``TEMP_FILE_AUDIT_LOG`` is appended to and never rotated; 
 
 Lines are collected and written with one ``write`` to a descriptor in append mode, so lines of several processes never
 mix. Everything is ASCII, with control characters and foreign bytes as JSON escapes, so no file name can forge a line.
-If the log cannot be written (usually a full disk), cleaning goes on. A warning reports that once, until it can be
-written again. A named log whose directory does not exist could never be written, so it stops the start.
+If the log cannot be written (usually a full disk, or one that hangs), cleaning goes on. A warning reports that once,
+until it can be written again. A named log whose directory does not exist could never be written, so it stops the start.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
-from ..errors import SettingsError
-from ..filesystem import PrivateDirectory, Use, close, in_words, name_of, private_name
+from ..errors import SettingsError, VolumeUnavailable
+from ..filesystem import LOOK_SECONDS, Root, Use, bounded_at, close, in_words, name_of, private_name
 from ..logs import logger, printable
 from ..records import Deletion
 
@@ -39,7 +40,15 @@ def check_place(path: str) -> None:
     Raises:
         SettingsError: the directory of the log named in TEMP_FILE_AUDIT_LOG does not exist.
     """
-    if path and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+    if not path:
+        return
+    directory = _directory_of(path)
+    calls = bounded_at(directory)
+    try:
+        exists = calls.finish(calls.begin(lambda: os.path.isdir(directory)), LOOK_SECONDS)
+    except VolumeUnavailable:
+        return  # cleaning goes on without audit lines until it answers
+    if not exists:
         raise SettingsError(
             f"TEMP_FILE_AUDIT_LOG={path!r}: cannot be written: its directory does not exist",
             variable="TEMP_FILE_AUDIT_LOG",
@@ -47,12 +56,17 @@ def check_place(path: str) -> None:
         )
 
 
+def _directory_of(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
 class AuditLog:
     """The log file. It is opened again for each write, to follow a rotation by another process."""
 
-    def __init__(self, path: str, private: PrivateDirectory) -> None:
+    def __init__(self, path: str, root: Root) -> None:
         self._path = path
-        self._private = private
+        self._private = root.private
+        self._calls = bounded_at(_directory_of(path)) if path else root.calls
         self._warned = False
 
     @property
@@ -65,21 +79,24 @@ class AuditLog:
 
     def write(self, text: str) -> None:
         try:
-            fd = self._open()
-            try:
-                os.write(fd, text.encode("ascii"))
-            finally:
-                close(fd)
+            self._calls.ask(partial(self._append, text))
             self._warned = False
-        except OSError as exc:
+        except (OSError, VolumeUnavailable) as exc:
             if not self._warned:
                 logger.warning(
                     "The audit log %s cannot be written (%s). Cleaning goes on without audit lines. Let this "
                     "user write there, or set TEMP_FILE_AUDIT_LOG to another file.",
                     printable(self.where),
-                    in_words(name_of(exc)),
+                    in_words(name_of(exc) if isinstance(exc, OSError) else exc.reason),
                 )
             self._warned = True
+
+    def _append(self, text: str) -> None:
+        fd = self._open()
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
 
     def _open(self) -> int:
         # Non-blocking: a FIFO in its place would make us wait for a reader.

@@ -122,7 +122,10 @@ def ask_in_use(record: FileRecord, fd: int, name: str, session: Session, way: Wa
     if not session.asks_in_use:
         return None
     session.use, session.exclusive = in_use.hold(fd, name, write_locks=session.write_locks)
-    return None if session.use is Use.FREE else _use_objection(record, session, way)
+    if session.use is Use.FREE:
+        return None
+    session.release()  # it proves nothing, and on a FUSE mount that hangs it would keep the process from ending
+    return _use_objection(record, session, way)
 
 
 def _use_objection(record: FileRecord, session: Session, way: Way) -> Deletion | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
+from ..errors import VolumeUnavailable
 from ..filesystem import PREFIX, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
-from ..records import Way as Word
 from ..settings import Settings
-from . import checks, restore
+from . import restore
 from .audit import AuditLines, AuditLog, unheld_line
-from .comparison import SAME, compare
 from .direct import Direct
 from .footprint import Footprint, footprint_of
 from .guarded import Guarded
@@ -21,7 +20,8 @@ from .moving import NotPutBack
 from .outcome_log import log
 from .plan import Plan, Quarantined, Way
 from .promises import NoRegistry, Promises, WithoutRecord
-from .quarantine import QUARANTINE, Purge, Quarantine
+from .quarantine import Purge, Quarantine
+from .reading import predicted, reading
 from .recovery import Recovered, is_moved, is_moving, recover
 from .restore import QuarantinedFile
 from .rewrite import or_rewritten
@@ -51,7 +51,7 @@ class Deleter:
         self.roots = roots
         self.promises = promises or NoRegistry()
         self._settings = settings
-        self._audit = AuditLog(settings.audit_log, roots.base.private)
+        self._audit = AuditLog(settings.audit_log, roots.base)
 
     def delete(
         self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
@@ -91,24 +91,25 @@ class Deleter:
                 reason ``QUARANTINE``, and takes its part of the room there.
             promises: asked instead of the deleter's own.
         """
-        with self._reading(promises) as session:
 
-            def predict(record: FileRecord) -> Deletion:
-                # Nothing is carried out here, so every result is a Deletion.
-                result = cast(Deletion, self._settle(record, session, quarantine, True))
-                return (
-                    cast(Deletion, or_rewritten(result, session)) if result.outcome is _REPLACED else result
-                )
+        def predict(record: FileRecord, session: Session) -> Deletion:
+            # Nothing is carried out here, so every result is a Deletion.
+            result = cast(Deletion, self._settle(record, session, quarantine, True))
+            return cast(Deletion, or_rewritten(result, session)) if result.outcome is _REPLACED else result
 
-            yield predict
+        def unavailable(record: FileRecord, exc: VolumeUnavailable) -> Deletion:
+            return Deletion(record, _UNAVAILABLE, reason=exc.reason)
+
+        with reading(self.roots, self._settings, promises or self.promises, predict, unavailable) as look:
+            yield look
 
     def restore(self, path: str) -> QuarantinedFile:
         """Give the file that was last quarantined from *path* its name back. Raises as restore.restore does."""
-        return restore.restore(path, self.roots)
+        return self.roots.run_at(path, partial(restore.restore, path, self.roots))
 
     def give_back(self, file: QuarantinedFile) -> None:
         """Give this *file* in quarantine its name back. Raises as restore.restore does."""
-        restore.give_back(file, self.roots)
+        self.roots.run_at(file.aside_path, partial(restore.give_back, file, self.roots))
 
     def quarantined_files(self) -> Iterator[QuarantinedFile]:
         """Every file in quarantine, from the disk; works without the registry."""
@@ -120,11 +121,11 @@ class Deleter:
 
     def is_of(self, record: FileRecord, file: QuarantinedFile) -> bool:
         """Whether *record*, of its old path, is of the quarantined *file*."""
-        return restore.is_of(record, file, self.roots)
+        return self.roots.run_at(file.aside_path, partial(restore.is_of, record, file, self.roots))
 
     def as_new_file(self, file: QuarantinedFile, now_ms: int) -> NewFile | None:
         """The registration of a quarantined file whose record was lost; None if the file is gone."""
-        return restore.as_new_file(file, self.roots, now_ms)
+        return self.roots.run_at(file.aside_path, partial(restore.as_new_file, file, self.roots, now_ms))
 
     def audit_kept(self, deletions: Sequence[Deletion], *, token: int) -> None:
         """Write the audit lines of files that plug-ins keep."""
@@ -140,17 +141,14 @@ class Deleter:
 
     def footprints(self, records: Sequence[FileRecord]) -> list[Footprint | None]:
         """The space that deleting each of *records* would free; None if it cannot be seen. See footprint.py."""
-        with self._reading() as session:
-            return [self._footprint(record, session) for record in records]
-
-    def _reading(self, promises: Promises | None = None) -> Session:
-        """A session that deletes nothing."""
-        asked = promises or self.promises
-        return Session(self.roots, self._settings, [], token=0, may_go_on=lambda: True, promises=asked)
+        with reading(
+            self.roots, self._settings, self.promises, self._footprint, lambda *_: None
+        ) as footprint:
+            return [footprint(record) for record in records]
 
     def _footprint(self, record: FileRecord, session: Session) -> Footprint | None:
         root = self.roots.find(record.path)
-        return None if root is None or session.moved[root.path] else footprint_of(record, root, session)
+        return None if root is None or session.moved(root) else footprint_of(record, root, session)
 
     def recover(self, may_go_on: Callable[[], bool] = lambda: True) -> list[Recovered]:
         """
@@ -173,7 +171,7 @@ class Deleter:
 
     def is_moved(self, path: str) -> bool:
         """Whether the file of *path* is in a private directory, and may get its name back."""
-        return is_moved(path, self.roots)
+        return self.roots.run_at(path, partial(is_moved, path, self.roots))
 
     def _run(
         self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
@@ -215,7 +213,7 @@ class Deleter:
         root = self.roots.find(path)
         if root is None:
             return self._outside_roots(record)
-        if reason := session.moved[root.path]:
+        if reason := session.moved(root):
             return Deletion(record, Outcome.UNAVAILABLE, reason=reason)
         session.write_locks = root.write_locks
         way: Way
@@ -231,7 +229,7 @@ class Deleter:
             plan = way.plan(record, root, session)
             if isinstance(plan, Deletion):
                 return plan
-            result = _predicted(plan, session) if preview else _carry_out(plan, session)
+            result = predicted(plan, session) if preview else _carry_out(plan, session)
             if not preview and session.exclusive >= 0:
                 session.release(is_gone=isinstance(result, Deletion) and result.outcome is _DELETED)
             return result if plan.left is None else _after_earlier_claim(result, session)
@@ -273,27 +271,3 @@ def _carry_out(plan: Plan, session: Session) -> Deletion | Quarantined:
     finally:
         # If the directory was destroyed, they were settled when that began.
         session.promises.settle(plan.record, gone=gone)
-
-
-def _predicted(plan: Plan, session: Session) -> Deletion:
-    """
-    The outcome of carrying out *plan* now: the comparison, the errors of the system, and the size of a tree.
-    """
-    record, expected = plan.record, plan.expected
-    keeps = expected.reason == QUARANTINE
-    if expected.outcome is not Outcome.DELETED or (keeps and plan.left is not None):
-        return expected
-    compares = record.identity != NO_IDENTITY
-    if compares and compare(record, plan.root, plan.fd, plan.name, session.reader) is not SAME:
-        return Deletion(record, Outcome.REPLACED, Word.GUARDED)
-    try:
-        code = checks.system_refusal(plan.fd, plan.name, session.reader)
-    except OSError:
-        # The file is not under its name any more, so there is nothing to predict from. The plan's outcome stays.
-        code = 0
-    if code:
-        outcome, reason = outcome_of(OSError(code, os.strerror(code)))
-        return Deletion(record, outcome, expected.way, reason=reason)
-    if record.is_directory and not keeps:
-        return expected._replace(freed_bytes=checks.inspect_tree(plan.fd, plan.name, session)[1])
-    return expected

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
-from ..filesystem import DIRECTORY_FLAGS, Roots, close, is_private_name, name_of
+from ..errors import VolumeUnavailable
+from ..filesystem import DIRECTORY_FLAGS, Roots, is_private_name, name_of
 from ..logs import logger, printable
 
 _STAYS = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY, errno.ELOOP, errno.EXDEV)
@@ -33,14 +35,20 @@ def remove_empty(paths: Iterable[str], roots: Roots) -> list[str]:
     for path in sorted(paths, key=len, reverse=True):
         parent, _, name = path[len(base.prefix) :].rpartition("/")
         try:
-            fd = roots.system.open_beneath(base.fd, parent or ".", DIRECTORY_FLAGS)
-            try:
-                os.rmdir(name, dir_fd=fd)
-            finally:
-                close(fd)
+            base.calls.ask(partial(_remove, roots, parent, name))
+        except VolumeUnavailable:
+            break  # they stay
         except OSError as exc:
             if exc.errno not in _STAYS:
                 logger.info("The empty directory %s stays: %s", printable(path), name_of(exc))
             continue
         removed.append(path)
     return removed
+
+
+def _remove(roots: Roots, parent: str, name: str) -> None:
+    fd = roots.system.open_beneath(roots.base.fd, parent or ".", DIRECTORY_FLAGS)
+    try:
+        os.rmdir(name, dir_fd=fd)
+    finally:
+        os.close(fd)

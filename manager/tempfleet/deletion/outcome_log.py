@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..filesystem import NOT_ANSWERING
 from ..logs import logger, printable
 from ..records import GONE, Deletion, Outcome
 
@@ -15,6 +16,8 @@ def log(deletion: Deletion) -> None:
         logger.debug("Removed temporary file: %s", path)
     elif deletion.outcome is Outcome.REWRITTEN:
         logger.info("Kept temporary file %s: it was rewritten, and expires later", path)
+    elif deletion.reason == NOT_ANSWERING:
+        logger.debug("Kept temporary file %s for now: %s", path, reason)  # its root was logged, once
     elif deletion.outcome in GONE:
         logger.info("Forgot temporary file %s: %s", path, reason)
     elif deletion.outcome in (Outcome.FAILED, Outcome.REFUSED):

@@ -67,15 +67,19 @@ def is_ours(owner: Owner, promises: Records) -> bool:
 
 def recover(roots: Roots, promises: Promises | None = None, delete: Delete | None = None) -> list[Recovered]:
     """
-    Go through the private directories of *roots*. Files of other registries are left to those.
+    Go through the private directories of *roots* that answer. Files of other registries are left to those.
 
     Raises:
         RegistryError: the registry cannot be read. Nothing is lost; repeat the call.
     """
     promises = promises or NoRegistry()
     promises.owner(fresh=True)
-    with roots.use():
-        return [found for root in roots for found in _recover_in(root, roots, promises, delete)]
+
+    def recover_in(root: Root) -> list[Recovered]:
+        with roots.use():
+            return list(_recover_in(root, roots, promises, delete))
+
+    return [file for files in roots.each(recover_in) for file in files]
 
 
 def _recover_in(root: Root, roots: Roots, promises: Promises, delete: Delete | None) -> Iterator[Recovered]:
@@ -101,13 +105,14 @@ def _recover_in(root: Root, roots: Roots, promises: Promises, delete: Delete | N
 
 def is_moving(roots: Roots) -> bool:
     """Whether a process that lives, perhaps stopped, is moving files in the private directories of *roots*."""
-    with roots.use():
-        for root in roots:
+
+    def moves(root: Root) -> bool:
+        with roots.use():
             names = root.private.names()
             journals = sum(name.startswith(f"{NOTE}.") for name in names)
-            if journals and journals > sum(1 for _ in abandoned(root.private.peek(), names)):
-                return True
-    return False
+            return bool(journals) and journals > sum(1 for _ in abandoned(root.private.peek(), names))
+
+    return any(roots.each(moves))
 
 
 def is_moved(path: str, roots: Roots) -> bool:

@@ -48,29 +48,36 @@ def quarantined_files(roots: Roots) -> Iterator[QuarantinedFile]:
 
 def files_in_quarantine(roots: Roots) -> Iterator[QuarantinedFile]:
     """Also those whose purge was interrupted."""
-    for root, entry in _entries(roots):
+
+    def files_in(root: Root) -> list[QuarantinedFile]:
         with roots.use():
-            state, owner, file = whose(root.private.peek(), entry)
-            begun = state is EntryState.BEGUN
-            if file is None and begun:
-                continue  # it was never in quarantine
-            aside_path = f"{root.private.path}/{entry.aside_name}"
-            path, end_ms = ("", 0) if file is None else (file.path, file.deadline_ms)
-            yield QuarantinedFile(path, aside_path, entry.size_bytes, end_ms, owner or NOBODY, begun)
+            return list(_files_in_quarantine(root))
+
+    for files in roots.each(files_in):
+        yield from files
+
+
+def _files_in_quarantine(root: Root) -> Iterator[QuarantinedFile]:
+    for entry in root.private.entries():
+        if entry.state not in (EntryState.ASIDE, EntryState.BEGUN):
+            continue
+        state, owner, file = whose(root.private.peek(), entry)
+        begun = state is EntryState.BEGUN
+        if file is None and begun:
+            continue  # it was never in quarantine
+        aside_path = f"{root.private.path}/{entry.aside_name}"
+        path, end_ms = ("", 0) if file is None else (file.path, file.deadline_ms)
+        yield QuarantinedFile(path, aside_path, entry.size_bytes, end_ms, owner or NOBODY, begun)
 
 
 def bytes_in_quarantine(roots: Roots) -> list[int]:
-    """The size of each file in quarantine; cheap."""
-    return [entry.size_bytes for _, entry in _entries(roots) if entry.state is EntryState.ASIDE]
+    """The size of each file in quarantine; cheap. Without those on a file system that does not answer."""
 
-
-def _entries(roots: Roots) -> Iterator[tuple[Root, Entry]]:
-    """What is in quarantine, also what is purged."""
-    states = (EntryState.ASIDE, EntryState.BEGUN)
-    for root in roots:
+    def sizes(root: Root) -> list[int]:
         with roots.use():
-            entries = [entry for entry in root.private.entries() if entry.state in states]
-        yield from ((root, entry) for entry in entries)
+            return [entry.size_bytes for entry in root.private.entries() if entry.state is EntryState.ASIDE]
+
+    return [size for found in roots.each(sizes) for size in found]
 
 
 def as_new_file(file: QuarantinedFile, roots: Roots, now_ms: int) -> NewFile | None:

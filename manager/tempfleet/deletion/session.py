@@ -67,7 +67,7 @@ class Session:
         self.secure = settings.secure_delete
         self.inside = 0
         self.exclusive = -1
-        self.moved = {root.path: root.moved() for root in roots}  # reasons, by root
+        self._moved: dict[str, str] = {}  # reasons, by root
         self._records = records
         self._parents: dict[str, int] = {}
         self._open_parents = ExitStack()
@@ -81,6 +81,13 @@ class Session:
         self._working_directories: list[str] | None = None
         self._using = ExitStack()
         self._using.enter_context(roots.use())
+
+    def moved(self, root: Root) -> str:
+        """As ``root.moved``; asked once per session, and never about a root that has none of its records."""
+        reason = self._moved.get(root.path)
+        if reason is None:
+            reason = self._moved[root.path] = root.moved()
+        return reason
 
     def parent(self, root: Root, path: str) -> int:
         """The directory that contains *path*; a descriptor that this session closes."""

@@ -39,24 +39,28 @@ def stranded(roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[S
     Args:
         quarantine: also read the companion of each file in quarantine.
     """
-    for root in roots:
-        private, names = root.private.peek(), root.private.names()
-        notes = {f"{token:x}": note for _, token, note in abandoned(private, names)}
-        living = {name.split(".")[1] for name in names if name.startswith(f"{NOTE}.")} - set(notes)
-        for entry in root.private.entries():
-            token = f"{entry.token:x}"
-            aside = entry.state is EntryState.ASIDE
-            if entry.state is EntryState.FORM or token in living or (aside and not quarantine):
-                continue
-            found = whose(private, entry, notes.get(token))
-            inside = f"{root.private.path}/{entry.name}"
-            foreign = found.owner is not None and not is_ours(found.owner, promises)
-            if foreign and aside and promises.read([inside])[1] != [None]:
-                continue  # its registry was taken over
-            if foreign or not _is_looked_after(root, entry, found, promises, roots):
-                path = "" if found.file is None else found.file.path
-                namesake = found.owner is not None and found.owner.is_namesake(promises.owner())
-                yield Stranded(inside, path, foreign, aside, foreign and namesake)
+    for files in roots.each(lambda root: list(_stranded(root, roots, promises, quarantine=quarantine))):
+        yield from files
+
+
+def _stranded(root: Root, roots: Roots, promises: Records, *, quarantine: bool) -> Iterator[Stranded]:
+    private, names = root.private.peek(), root.private.names()
+    notes = {f"{token:x}": note for _, token, note in abandoned(private, names)}
+    living = {name.split(".")[1] for name in names if name.startswith(f"{NOTE}.")} - set(notes)
+    for entry in root.private.entries():
+        token = f"{entry.token:x}"
+        aside = entry.state is EntryState.ASIDE
+        if entry.state is EntryState.FORM or token in living or (aside and not quarantine):
+            continue
+        found = whose(private, entry, notes.get(token))
+        inside = f"{root.private.path}/{entry.name}"
+        foreign = found.owner is not None and not is_ours(found.owner, promises)
+        if foreign and aside and promises.read([inside])[1] != [None]:
+            continue  # its registry was taken over
+        if foreign or not _is_looked_after(root, entry, found, promises, roots):
+            path = "" if found.file is None else found.file.path
+            namesake = found.owner is not None and found.owner.is_namesake(promises.owner())
+            yield Stranded(inside, path, foreign, aside, foreign and namesake)
 
 
 def _is_looked_after(root: Root, entry: Entry, found: Whose, promises: Records, roots: Roots) -> bool:

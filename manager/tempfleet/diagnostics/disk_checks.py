@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ..cleanup import RegistryPromises
 from ..deletion import Stranded, stranded
 from ..errors import SettingsError, VolumeUnavailable
-from ..filesystem import Roots
+from ..filesystem import LOOK_SECONDS, NOT_ANSWERING, Roots, bounded_at, meaning_of
 from ..formatting import counted
 from ..logs import printable
 from ..reconciliation import EPHEMERAL, UnregisteredFiles, confirm_disks, uid_of
@@ -37,9 +37,42 @@ def check_missing_directory(base_dir: str, stats: VolumeStats) -> Finding:
     )
 
 
-def check_permissions(root: str) -> Finding:
+def check_root(root: str, *, is_base: bool) -> list[Finding]:
+    """The findings about one root; none about a missing base directory: whether that is bad depends on the records."""
+
+    def check() -> list[Finding]:
+        try:
+            os.lstat(root)
+        except (FileNotFoundError, NotADirectoryError):
+            if is_base:
+                return []
+        except OSError:
+            pass  # it may be there
+        return [_check_permissions(root), *_check_free_space(root)]
+
+    calls = bounded_at(root)
+    try:
+        return calls.finish(calls.begin(check), LOOK_SECONDS)
+    except VolumeUnavailable as exc:
+        return [_unanswered(root, exc)]
+
+
+def _unanswered(root: str, exc: VolumeUnavailable) -> Finding:
+    meaning = meaning_of(exc.reason)
+    return Finding.error(
+        "disk", f"{printable(root)} is {exc.reason}: {meaning.text}; its files wait", meaning.todo
+    )
+
+
+def _check_permissions(root: str) -> Finding:
     try:
         status = os.stat(root)
+    except PermissionError:
+        return Finding.error(
+            "permissions",
+            f"{printable(root)}: uid {os.geteuid()} may not search a directory above it",
+            "Run the worker, and this command, as a user who may; or give this user the right to search (chmod +x).",
+        )
     except OSError as exc:
         return Finding.error(
             "permissions",
@@ -68,11 +101,11 @@ def check_permissions(root: str) -> Finding:
     return Finding.ok("permissions", facts)
 
 
-def check_free_space(root: str) -> Iterator[Finding]:
+def _check_free_space(root: str) -> Iterator[Finding]:
     try:
         status = os.statvfs(root)
     except OSError:
-        return  # check_permissions reports it
+        return  # _check_permissions reports it
     for amount in free_amounts(status):
         yield amount.finding(root)
 
@@ -128,9 +161,9 @@ def _check_other_roots(roots: Roots) -> Iterator[Finding]:
 
 def check_base_directory(registry: Registry, settings: Settings, stats: VolumeStats) -> Iterator[Finding]:
     """Whether its disk is the one of the records, and which files in it have no record."""
-    if not os.path.isdir(settings.base_dir):
-        return
     try:
+        if not bounded_at(settings.base_dir).ask(lambda: os.path.isdir(settings.base_dir)):
+            return
         with Roots.open(settings, create=False) as roots:
             confirm_disks(stats, roots)
             yield from _check_other_roots(roots)
@@ -141,6 +174,8 @@ def check_base_directory(registry: Registry, settings: Settings, stats: VolumeSt
     except SettingsError:
         return  # the check of the settings reports it
     except VolumeUnavailable as exc:
+        if exc.reason == NOT_ANSWERING:
+            return  # check_root reports it
         yield Finding.error("disk", str(exc), "Mount the right disk, or run tempfleet accept-disk.")
         return
     except OSError as exc:

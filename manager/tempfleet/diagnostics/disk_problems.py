@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
+from ..errors import VolumeUnavailable
 from ..filesystem import Roots, meaning_of
 from ..logs import printable
 from .finding import Finding, Level
@@ -64,8 +66,8 @@ def _free(roots: Roots, missing: Mapping[str, str]) -> Iterator[tuple[str, list[
     systems = {root.device: root for root in reversed(list(roots)) if root.path not in missing}
     for root in systems.values():
         try:
-            yield root.path, free_amounts(os.fstatvfs(root.fd))
-        except OSError:
+            yield root.path, free_amounts(root.calls.ask(partial(os.fstatvfs, root.fd)))
+        except (OSError, VolumeUnavailable):
             continue  # the next check of the roots reports it
 
 

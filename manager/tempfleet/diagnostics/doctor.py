@@ -7,18 +7,17 @@ The health check is for probes and takes a few round trips. The doctor is slower
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from ..capacity import chosen_policy
 from ..deletion import check_place
-from ..errors import SettingsError, TempfleetError
+from ..errors import SettingsError, TempfleetError, VolumeUnavailable
 from ..filesystem import Roots
 from ..plugins import Hooks, installed
 from ..registry import Registry
 from ..settings import Settings
-from .disk_checks import check_base_directory, check_free_space, check_missing_directory, check_permissions
+from .disk_checks import check_base_directory, check_missing_directory, check_root
 from .finding import Finding
 from .fleet_checks import check_fleet, check_plugins
 from .registry_checks import check_clock, check_failures, check_leases, check_redis, check_registry
@@ -27,15 +26,16 @@ from .registry_checks import check_clock, check_failures, check_leases, check_re
 def diagnose(registry: Registry, settings: Settings) -> Iterator[Finding]:
     """Yield the finding of each check, those of the disk first. If Redis does not answer, that is the last finding."""
     yield from check_settings(registry, settings)
+    is_there = True
     for root in dict.fromkeys(settings.roots):
-        if root == settings.base_dir and not os.path.lexists(root):
-            continue  # check_missing_directory reports it, which needs the registry
-        yield check_permissions(root)
-        yield from check_free_space(root)
+        findings = check_root(root, is_base=root == settings.base_dir)
+        if root == settings.base_dir:
+            is_there = bool(findings)
+        yield from findings
     try:
         yield from check_redis(registry)
         stats = registry.stats()
-        if not os.path.lexists(settings.base_dir):
+        if not is_there:
             yield check_missing_directory(settings.base_dir, stats)
         yield from check_registry(registry, stats)
         yield from check_base_directory(registry, settings, stats)
@@ -53,10 +53,11 @@ def check_settings(registry: Registry, settings: Settings) -> Iterator[Finding]:
     try:
         check_place(settings.audit_log)
         chosen_policy(Hooks(installed(settings), registry, settings))
-        if os.path.isdir(settings.base_dir):
-            Roots.open(settings, create=False).close()
+        Roots.open(settings, create=False).close()
     except SettingsError as exc:
         yield Finding.error("settings", str(exc), "Correct it. Workers do not start with it.")
+    except (OSError, VolumeUnavailable):
+        pass  # the checks of the directories report it
     if settings.compress_after_seconds and find_spec("zstandard") is None:
         yield Finding.warning(
             "settings",

@@ -39,7 +39,8 @@ def health_check(registry: Registry, roots: Roots, settings: Settings) -> dict[s
         "host": settings.host,
         "timestamp": time.time(),
     }
-    missing = roots.unavailable | roots.check()
+    missing = roots.check()
+    missing = roots.unavailable | missing
     if roots.base.path in missing:
         report.update(status=UNHEALTHY, error=f"Base directory not accessible: {missing[roots.base.path]}")
         return report

@@ -1,7 +1,8 @@
 """
 Files by descriptor, below roots that a person allowed.
 
-    roots, root_rules   the directories below which files may be deleted; which directory may be one
+    roots, root, root_rules   the directories below which files may be deleted; which directory may be one
+    bounded             calls on file systems that may not answer
     inspection          a file before it is registered
     identity            which object was registered
     creation            creates files and directories in the base directory
@@ -15,7 +16,7 @@ Files by descriptor, below roots that a person allowed.
     errnos              the outcome of an errno, and its explanation
 
 Promises: no symlink is followed and no mount is crossed. A path string is resolved once, at registration. An identity
-distinguishes a file from every other, or it is marked as weak.
+distinguishes a file from every other, or it is marked as weak. No caller waits for ever for a file system.
 
 Does not: unlink a user's file, or know Redis. Only deletion/ unlinks. Two modules come near it: without renameat2, a
 rename is a link and then an unlink of the old name (syscalls.py). overwrite.py destroys the content of a file that
@@ -23,6 +24,7 @@ deletion/ is about to unlink.
 """
 
 from . import in_use, overwrite, tree_walk
+from .bounded import ANSWER_SECONDS, LOOK_SECONDS, NOT_ANSWERING, Bounded, bounded_at
 from .creation import create_directory, create_file, create_identified_directory, create_identified_file
 from .descriptors import close, hide, unlock_and_close
 from .directory_identity import directory_identity
@@ -41,6 +43,7 @@ from .paths import (
     normalise,
     normalise_prefix,
     private_name,
+    resolved_if_possible,
     unsafe,
 )
 from .private_directory import (
@@ -55,22 +58,27 @@ from .private_directory import (
     PrivateDirectory,
     digest_of,
 )
+from .root import Root
 from .root_rules import is_shared
-from .roots import Root, Roots
+from .roots import Roots
 from .stat import Reader, Stat
 from .syscalls import DIRECTORY_FLAGS, O_PATH
 
 __all__ = [
+    "ANSWER_SECONDS",
     "ASIDE",
     "BEGUN",
     "CLOCK",
     "DIRECTORY_FLAGS",
     "FORM",
     "FROM",
+    "LOOK_SECONDS",
     "NOTE",
+    "NOT_ANSWERING",
     "O_PATH",
     "PREFIX",
     "WEAK",
+    "Bounded",
     "Elsewhere",
     "Entry",
     "EntryState",
@@ -83,6 +91,7 @@ __all__ = [
     "Stat",
     "StrPath",
     "Use",
+    "bounded_at",
     "close",
     "create_directory",
     "create_file",
@@ -111,6 +120,7 @@ __all__ = [
     "overwrite",
     "private_name",
     "read_mounts",
+    "resolved_if_possible",
     "tree_walk",
     "unlock_and_close",
     "unsafe",

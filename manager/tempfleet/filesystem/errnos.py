@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..records import Outcome
+from .bounded import NOT_ANSWERING
 
 _OUTCOMES: Final = {
     errno.ENOENT: (Outcome.MISSING, ""),
@@ -74,6 +75,10 @@ _MEANINGS: Final = {
     "ESTALE": Meaning("its network file system has lost it", "Mount that file system again."),
     "ENODEV": Meaning("its device is gone", "Mount it again."),
     "ENOTCONN": Meaning("the program behind its FUSE mount has died", "Mount it again."),
+    NOT_ANSWERING: Meaning(
+        "the server of its file system has stopped, or its disk hangs",
+        "Start that server, or mount it again. Cleaning goes on by itself.",
+    ),
     "EMFILE": Meaning("the worker has too many files open", "Raise its limit (ulimit -n, LimitNOFILE)."),
     "ENFILE": Meaning(
         "the machine has too many files open", "Raise fs.file-max, or find the program that opens them."

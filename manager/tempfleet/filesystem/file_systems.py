@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import os
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from .descriptors import close
@@ -46,6 +47,9 @@ class WriteLocks(Enum):
     ALL = "all"
 
 
+MAY_HANG: Final = KNOWN_ELSEWHERE | {0x0187}
+"""Those, and autofs: a call there waits for a server or a program, for ever if that has stopped."""
+
 _FS_IOC_GETFSUUID: Final = 0x80111500
 
 
@@ -55,6 +59,19 @@ def kind_of(fd: int) -> int:
     if libc().fstatfs(INT(fd), buffer):
         return 0
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def may_hang(path: str) -> bool:
+    """Whether *path*, or a directory above it, is on a file system that waits for a server."""
+    return any(_kind_at(at) in MAY_HANG for at in (path, *map(str, Path(path).parents)))
+
+
+def _kind_at(path: str) -> int:
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return kind_of(fd)
+    finally:
+        os.close(fd)
 
 
 def uuid_of(directory: int) -> str:

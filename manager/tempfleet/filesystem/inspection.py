@@ -5,20 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from ..errors import FileMissing, UnsafePath, VolumeUnavailable
 from ..logs import printable
 from ..records import Flag, NewFile
+from .bounded import NOT_ANSWERING
 from .descriptors import close
 from .errnos import name_of
 from .identity import Identity
 from .mounts import has_mount, read_mounts
 from .overlay import can_move_directory, copy_up
 from .paths import is_below, is_private_name, unsafe
-from .roots import Root, Roots
+from .root import Root
+from .roots import Roots
 from .stat import Stat
 from .syscalls import DIRECTORY_FLAGS
 
@@ -73,27 +75,28 @@ def inspect(
     Raises:
         FileMissing: nothing has that name.
         UnsafePath: a file that may never be deleted; ``reason`` says why in one word.
-        VolumeUnavailable: its root is not here now.
+        VolumeUnavailable: its root is not here now, or does not answer.
     """
     root = _root_of(path, roots, confined)
+    work = partial(_look_below, path, root, roots, older_than_ms, uid, directory=directory)
     try:
-        with _parent_of(path, root, roots) as (fd, name):
-            status, identity = _look_at(path, root, roots, fd, name, older_than_ms, uid, directory=directory)
-            root.private.prepare()
+        status, identity = root.calls.ask(work)
     except OSError as exc:
         raise _as_path_error(path, exc) from None
     size, flags = (0, Flag.DIRECTORY.value) if directory else (status.size, "")
     return NewFile(path, ttl_ms, size, identity, flags, status.uid, tags=tuple(tags), age_ms=age_ms)
 
 
-@contextmanager
-def _parent_of(path: str, root: Root, roots: Roots) -> Iterator[tuple[int, str]]:
-    """The descriptor of the directory that *path* is in, open in the block, and the name there."""
+def _look_below(
+    path: str, root: Root, roots: Roots, older_than_ms: int | None, uid: int | None, *, directory: bool
+) -> tuple[Stat, Identity]:
     parent, name = os.path.split(path[len(root.prefix) :])
     with roots.use():
         fd = roots.system.open_beneath(root.fd, parent or ".", DIRECTORY_FLAGS)
         try:
-            yield fd, name
+            looked = _look_at(path, root, roots, fd, name, older_than_ms, uid, directory=directory)
+            root.private.prepare()
+            return looked
         finally:
             close(fd)
 
@@ -155,6 +158,8 @@ def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
         raise roots.outside(path)
     roots.check_open()
     if reason := root.moved():
+        if reason == NOT_ANSWERING:
+            raise root.calls.error()
         raise VolumeUnavailable(
             f"{printable(root.path)} is not the directory that was opened", base_dir=root.path, reason=reason
         )

@@ -6,13 +6,20 @@ import os
 import secrets
 from collections.abc import Sequence
 
-from ..errors import UnsafePath
+from ..errors import UnsafePath, VolumeUnavailable
 from ..logs import printable
+from .bounded import Bounded, bounded_above
+from .cached_path import cached_path
 
 PREFIX = ".tempfleet-"
 """The names of private directories begin with this."""
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_MOST_LOOKED_UP = 64
+
+_looking_up: dict[str, Bounded] = {}
+"""The directories that are being looked up, so that each has at most one thread that hangs."""
 
 _TOKEN_BYTES = 20
 """160 bits: nobody can guess one, and no two are equal."""
@@ -26,6 +33,7 @@ def normalise(path: StrPath) -> str:
 
     Raises:
         UnsafePath: empty, with a NUL, not encodable, or ending in ``/``, ``.`` or ``..``.
+        VolumeUnavailable: the file system of its parent does not answer.
     """
     text = _text(path)
     if not text:
@@ -50,9 +58,13 @@ def normalise_prefix(prefix: StrPath) -> str:
     if not text:
         return ""
     parent, name = os.path.split(text)
-    if name in (".", "..") or (name and not name.endswith("*") and os.path.isdir(text)):
+    if name in (".", "..") or (name and not name.endswith("*") and _is_directory(text)):
         return _resolved(text) or "/"
     return f"{_resolved(parent)}/{name}"
+
+
+def _is_directory(path: str) -> bool:
+    return bool(cached_path(path)) or Bounded(path).ask(lambda: os.path.isdir(path))
 
 
 def _text(path: StrPath) -> str:
@@ -68,8 +80,39 @@ def _text(path: StrPath) -> str:
 
 def _resolved(directory: str) -> str:
     """Without a slash at its end, so "" is the root directory. (realpath keeps two slashes at the beginning.)"""
-    resolved = os.path.realpath(directory or os.curdir).strip("/")
+    text = directory or os.curdir
+    resolved = (cached_path(text) or _looked_up(text)).strip("/")
     return f"/{resolved}" if resolved else ""
+
+
+def _looked_up(directory: str) -> str:
+    """
+    As realpath, which has to ask the file systems.
+
+    Raises:
+        VolumeUnavailable: one of them does not answer.
+    """
+    if (root := bounded_above(os.path.abspath(directory))) is not None:
+        return root.ask(lambda: os.path.realpath(directory))
+    calls = _looking_up.setdefault(directory, Bounded(directory))
+    try:
+        if len(_looking_up) > _MOST_LOOKED_UP:
+            raise calls.error()
+        return calls.ask(lambda: os.path.realpath(directory))
+    finally:
+        if not calls.hangs():
+            _looking_up.pop(directory, None)
+
+
+def resolved_if_possible(directory: str) -> str:
+    """
+    The resolved path of *directory*, which a person named; its text if its file system does not answer. No resolved
+    path is below a text that leads through a symlink, so comparing with the text can only say no.
+    """
+    try:
+        return _resolved(directory)
+    except VolumeUnavailable:
+        return os.path.abspath(directory)
 
 
 def new_name(prefix: str = "", suffix: str = "") -> str:
@@ -127,7 +170,7 @@ def unsafe(path: str, reason: str, why: str = "", *, action: str = "managed") ->
 
 def is_below(path: str, directories: Sequence[str]) -> bool:
     """Whether normalised *path* is below one of *directories* (resolved here)."""
-    return any(path.startswith(os.path.realpath(directory).rstrip("/") + "/") for directory in directories)
+    return any(path.startswith(resolved_if_possible(directory) + "/") for directory in directories)
 
 
 def private_name() -> str:

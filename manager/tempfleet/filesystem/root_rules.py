@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..errors import SettingsError
 from ..logs import printable
 from ..settings import Settings, default_base_dir
-from .paths import PREFIX, is_private_name
+from .paths import PREFIX, is_private_name, resolved_if_possible
 
 _BELOW_SYSTEM = ("/etc/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/boot/", "/proc/", "/sys/")
 
@@ -28,7 +28,7 @@ _MOST_STEPS = 4096
 def refuse_wide(path: str, settings: Settings) -> None:
     if path == "/":
         raise refusal(path, "is the root directory", settings)
-    if path in settings.homes:
+    if path in map(resolved_if_possible, settings.homes):
         raise refusal(path, "is a home directory", settings)
     if path in _SYSTEM or path.startswith(_BELOW_SYSTEM):
         raise refusal(path, "belongs to the system", settings)

@@ -9,75 +9,24 @@ reports if the path leads to another directory now.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
-from ..errors import SettingsError, UnsafePath, VolumeUnavailable
+from ..errors import UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings
-from .descriptors import close
+from .bounded import ANSWER_SECONDS, LOOK_SECONDS, NOT_ANSWERING, Pending, bounded_at
 from .elsewhere import NOTHING_ELSEWHERE
-from .errnos import name_of
-from .file_systems import WriteLocks
 from .paths import WHY, unsafe
-from .private_directory import PrivateDirectory
-from .root_rules import is_shared, refuse_foreign_links, refuse_foreign_owner, refuse_wide
-from .syscalls import DIRECTORY_FLAGS, System
+from .root import Root, Unavailable, close_if_open, open_base, open_other
+from .syscalls import System
 from .users import Shared
 
-BASE_MODE = 0o700
-
-
-@dataclass(slots=True, eq=False)
-class Root:
-    """
-    One directory below which files may be deleted.
-
-    Attributes:
-        path: resolved. Every managed path below it starts with ``prefix``.
-        fd: the directory itself; -1 after close.
-        trusted: no other user but its owner may write to it.
-        owner: the uid of the directory's owner.
-        is_foreign: its owner is neither root nor this user, so this is root. The owner can rename everything in it.
-        handles: whether its file system has file handles that last.
-        is_overlay: see overlay.py.
-        write_locks: which processes that have a file open a write lock shows.
-    """
-
-    path: str
-    fd: int
-    device: int
-    ino: int
-    mount: int
-    trusted: bool
-    owner: int
-    handles: bool
-    is_overlay: bool
-    write_locks: WriteLocks
-    is_foreign: bool = field(init=False)
-    prefix: str = field(init=False)
-    private: PrivateDirectory = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.is_foreign = self.owner not in (0, os.geteuid())
-        self.prefix = self.path + "/"
-        self.private = PrivateDirectory(self.fd, self.prefix)
-
-    def keeps_names_of(self, uid: int) -> bool:
-        """Whether only user *uid* and root can rename what that user creates directly in it."""
-        return not self.is_foreign or self.owner == uid
-
-    def moved(self) -> str:
-        """Returns why this is not the directory at its path any more; "" while it is."""
-        if self.fd < 0:
-            return "closed"
-        try:
-            status = os.stat(self.path)
-        except OSError as exc:
-            return name_of(exc)
-        return "" if (status.st_dev, status.st_ino) == (self.device, self.ino) else "replaced"
+T = TypeVar("T")
 
 
 class Roots(Shared):
@@ -93,19 +42,16 @@ class Roots(Shared):
         elsewhere: what the registry knows of the disks of its roots; see reconciliation/root_disks.py.
     """
 
-    def __init__(
-        self, base: Root, others: list[Root], unavailable: dict[str, str], settings: Settings, system: System
-    ) -> None:
+    def __init__(self, base: Root, settings: Settings, system: System) -> None:
         super().__init__()
         self.base = base
-        self.unavailable = unavailable
+        self.unavailable: dict[str, str] = {}
         self.elsewhere = NOTHING_ELSEWHERE
         self.settings = settings
         self.system = system
-        self._all = sorted([base, *others], key=lambda root: len(root.path), reverse=True)
-        self._never = {
-            str(path) for root in self._all for path in (Path(root.path), *Path(root.path).parents)
-        }
+        self._all: list[Root] = []
+        self._never: frozenset[str] = frozenset()
+        self._add(base)
 
     @classmethod
     def open(
@@ -130,17 +76,45 @@ class Roots(Shared):
         """
         system = system or System()
         path = str(Path(base_dir or settings.base_dir).absolute())
-        base = _open_base(system, path, settings, create=create)
-        others: list[Root] = []
+        calls = bounded_at(path)
+        work = partial(open_base, system, path, settings, create=create)
+        base = calls.finish(calls.begin(work, Root.close), ANSWER_SECONDS)
+        roots = cls(base, settings, system)
         try:
-            unavailable = _open_others(system, base, others, settings)
+            roots._open_others([path for path in settings.roots if path != settings.base_dir])
         except BaseException:
-            for root in (base, *others):
-                close(root.fd)
+            roots.close()
             raise
-        for missing, reason in unavailable.items():
-            logger.warning("root %s is not available: %s", printable(missing), reason)
-        return cls(base, others, unavailable, settings, system)
+        for missing, reason in roots.unavailable.items():
+            if reason != NOT_ANSWERING:
+                logger.warning("root %s is not available: %s", printable(missing), reason)
+        return roots
+
+    def take_up(self) -> None:
+        """Open the allowed roots that did not answer when they were to be opened, if they answer now."""
+        waiting = [path for path, reason in self.unavailable.items() if reason == NOT_ANSWERING]
+        self._open_others([path for path in waiting if not bounded_at(path).hangs()])
+
+    def _open_others(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            calls, opened = bounded_at(path), {root.path for root in self._all}
+            work = partial(open_other, self.system, path, self.settings, self.base.fd, opened)
+            try:
+                root = calls.finish(calls.begin(work, close_if_open), LOOK_SECONDS)
+            except VolumeUnavailable as exc:
+                root = Unavailable(path, exc.reason)
+            # Other threads may be reading the old dictionary.
+            unavailable = {other: reason for other, reason in self.unavailable.items() if other != path}
+            if isinstance(root, Root):
+                self._add(root)
+            elif root is not None:
+                unavailable[root.path] = root.reason
+            self.unavailable = unavailable
+
+    def _add(self, root: Root) -> None:
+        # Other threads may be reading the old list and the old set.
+        self._all = sorted([root, *self._all], key=lambda root: len(root.path), reverse=True)
+        self._never |= {str(path) for path in (Path(root.path), *Path(root.path).parents)}
 
     def __iter__(self) -> Iterator[Root]:
         return iter(self._all)
@@ -181,16 +155,57 @@ class Roots(Shared):
 
     def check(self) -> dict[str, str]:
         """
-        Returns path -> reason, of the roots that are not the opened directories any more (moved, unmounted), or not
-        those that files were registered in.
+        Returns path -> reason, of the roots that are not the opened directories any more (moved, unmounted), are
+        not those that files were registered in, or do not answer. All are looked at at the same time, each on a thread
+        of its own.
         """
-        moved = {root.path: reason for root in self._all if (reason := root.moved())}
-        return self.elsewhere.missing | moved
+        self.take_up()
+        missing = {path: reason for path, reason in self.unavailable.items() if reason == NOT_ANSWERING}
+        looks: list[tuple[Root, Pending[str]]] = []
+        for root in self._all:
+            try:
+                looks.append((root, root.calls.begin(root.look)))
+            except VolumeUnavailable as exc:
+                missing[root.path] = exc.reason
+        end = time.monotonic() + LOOK_SECONDS
+        for root, look in looks:
+            try:
+                reason = root.calls.finish(look, max(end - time.monotonic(), 0))
+            except VolumeUnavailable as exc:
+                reason = exc.reason
+            if reason:
+                missing[root.path] = reason
+        return self.elsewhere.missing | missing
+
+    def run_at(self, path: str, work: Callable[[], T]) -> T:
+        """
+        Returns what *work* returns, which uses the file system of *path*.
+
+        Raises:
+            VolumeUnavailable: it does not answer.
+        """
+        root = self.find(path)
+        return work() if root is None else root.calls.run(work)
+
+    def each(self, work: Callable[[Root], T]) -> Iterator[T]:
+        """Yields what *work* returns for each root that answers."""
+        for root in self._all:
+            try:
+                yield root.calls.run(partial(work, root))
+            except VolumeUnavailable:
+                continue
 
     def no_rights(self) -> str:
         """Returns which right is missing to delete in the base directory; "" if none is."""
         effective_ids = os.access in os.supports_effective_ids
-        if os.access(self.base.path, os.W_OK | os.X_OK, effective_ids=effective_ids):
+        mode = os.W_OK | os.X_OK
+        try:
+            may_write = self.base.calls.ask(
+                lambda: os.access(self.base.path, mode, effective_ids=effective_ids)
+            )
+        except VolumeUnavailable as exc:
+            return exc.reason
+        if may_write:
             return ""
         return f"uid {os.geteuid()} may not write to it"
 
@@ -205,10 +220,7 @@ class Roots(Shared):
 
     def close_now(self) -> None:
         for root in self._all:
-            root.private.close()
-            fd, root.fd = root.fd, -1
-            if fd >= 0:
-                close(fd)
+            root.close()
 
     def __del__(self) -> None:
         """Descriptors are closed even if a manager was dropped without ``close``."""
@@ -221,68 +233,3 @@ class Roots(Shared):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _open_base(system: System, path: str, settings: Settings, *, create: bool) -> Root:
-    refuse_foreign_links(path, settings)
-    resolved = os.path.realpath(path)
-    refuse_wide(resolved, settings)
-    if create:
-        _create(resolved)
-    try:
-        return _open_root(system, resolved, settings, None)
-    except FileNotFoundError:
-        raise VolumeUnavailable(
-            f"{printable(resolved)} is missing; {VolumeUnavailable.__doc__}", base_dir=path, reason="ENOENT"
-        ) from None
-
-
-def _open_others(system: System, base: Root, others: list[Root], settings: Settings) -> dict[str, str]:
-    """Add the allowed roots to *others*; returns path -> reason, of those that this host does not have."""
-    unavailable: dict[str, str] = {}
-    for path in settings.roots:
-        resolved = os.path.realpath(path)
-        if resolved in (base.path, *(root.path for root in others)) or path == settings.base_dir:
-            continue
-        try:
-            refuse_foreign_links(path, settings)
-            others.append(_open_root(system, resolved, settings, base.fd))
-        except OSError as exc:
-            unavailable[resolved] = name_of(exc)
-        except SettingsError as exc:
-            if path in settings.allowed_roots:
-                raise
-            unavailable[resolved] = str(exc)  # the system's temp directory, which no setting names
-    return unavailable
-
-
-def _create(path: str) -> None:
-    """Like mkdir -p. The last directory is private; created parents have the usual mode."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.mkdir(path, BASE_MODE)
-    except FileExistsError:
-        pass
-
-
-def _open_root(system: System, path: str, settings: Settings, base_fd: int | None) -> Root:
-    refuse_wide(path, settings)
-    fd = os.open(path, DIRECTORY_FLAGS)
-    try:
-        status = os.fstat(fd)
-        refuse_foreign_owner(path, status, settings, base_fd)
-        return Root(
-            path=path,
-            fd=fd,
-            device=status.st_dev,
-            ino=status.st_ino,
-            mount=system.mount_id(fd),
-            trusted=not is_shared(status),
-            owner=status.st_uid,
-            handles=system.has_lasting_handles(fd),
-            is_overlay=system.is_overlay(fd),
-            write_locks=system.write_locks(fd),
-        )
-    except BaseException:
-        close(fd)
-        raise

@@ -30,6 +30,7 @@ from .file_systems import (
     OVERLAY,
     WriteLocks,
     kind_of,
+    may_hang,
     uuid_of,
 )
 from .libc import INT, TEXT, UINT, last_error, libc
@@ -73,7 +74,7 @@ class Capabilities:
         if sys.platform != "linux":
             return cls()
         return cls(
-            openat2=_works(lambda: os.close(_openat2(-100, b"/", os.O_RDONLY | os.O_DIRECTORY, resolve=0))),
+            openat2=_works(lambda: os.close(openat2(-100, b"/", os.O_RDONLY | os.O_DIRECTORY, resolve=0))),
             statx=_works(lambda: Statx().read(-100, b"/", 0)),
             renameat2=_works(_try_renameat2),
             handles=hasattr(libc(), "name_to_handle_at"),
@@ -109,7 +110,7 @@ class System:
         )  # NO_SYMLINKS returns ELOOP, also for the last component
         for _ in range(_OPENAT2_TRIES):
             try:
-                return _openat2(fd, name, flags, resolve=_RESOLVE)
+                return openat2(fd, name, flags, resolve=_RESOLVE)
             except OSError as exc:
                 if exc.errno != errno.EAGAIN:
                     raise
@@ -143,6 +144,10 @@ class System:
         if kind == FUSE:
             return WriteLocks.LOCAL
         return WriteLocks.NOTHING if kind in KNOWN_ELSEWHERE else WriteLocks.ALL
+
+    def may_hang(self, path: str) -> bool:
+        """Whether a call on the directory *path* waits for a server, because of it or of a directory above it."""
+        return self.can.handles and may_hang(path)
 
     def file_system_uuid(self, directory: int) -> str:
         """The UUID of the file system of the open *directory* in hexadecimal; "" if the system does not report it."""
@@ -186,7 +191,7 @@ class System:
         _renameat2(fd, os.fsencode(name), other_fd, os.fsencode(other_name), _RENAME_EXCHANGE)
 
 
-def _openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
+def openat2(fd: int, name: bytes, flags: int, *, resolve: int) -> int:
     how = struct.pack("=QQQ", flags, 0, resolve)
     opened = libc().syscall(
         ctypes.c_long(_SYS_OPENAT2), INT(fd), TEXT(name), TEXT(how), ctypes.c_size_t(len(how))

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 
 from ..cleanup import Cause
 from ..deletion import undo_creation
-from ..errors import RegistryError
+from ..errors import RegistryError, VolumeUnavailable
 from ..filesystem import create_identified_directory, create_identified_file, new_name
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
@@ -97,7 +97,11 @@ class Creator:
     def unmake(self, record: FileRecord) -> None:
         if self.local.roots.base.is_foreign:
             return  # the name may lead to another file by now; the next clean-up of the record decides
-        undo_creation(self.local.roots, os.path.basename(record.path))
+        roots = self.local.roots
+        try:
+            roots.base.calls.ask(partial(undo_creation, roots, os.path.basename(record.path)))
+        except VolumeUnavailable:
+            return  # the file may still come into being; its record deletes it then
         self.local.registry.unregister([record.path], total="missing")
 
     def delete(self, record: FileRecord) -> None:
@@ -127,11 +131,17 @@ class _Made:
     def open(self, path: str, flags: int) -> int:
         mode = self._local.settings.permission_mask
         name = os.path.basename(path)
-        fd, self._identity = create_identified_file(self._local.roots, name, mode=mode)
+        roots = self._local.roots
+        fd, self._identity = roots.base.calls.ask(
+            partial(create_identified_file, roots, name, mode=mode), discard=lambda made: os.close(made[0])
+        )
         return fd
 
     def make_directory(self, name: str) -> None:
-        self._identity = create_identified_directory(self._local.roots, name, mode=DIRECTORY_MODE)
+        roots = self._local.roots
+        self._identity = roots.base.calls.ask(
+            partial(create_identified_directory, roots, name, mode=DIRECTORY_MODE)
+        )
 
     def identify(self, record: FileRecord) -> FileRecord:
         """Store the identity in *record*; returns the record as the registry has it."""

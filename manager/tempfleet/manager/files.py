@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..cleanup import Cleaner, may_be_in_creation
@@ -60,7 +61,8 @@ class Files(MutableMapping[str, float]):
     def __delitem__(self, path: str) -> None:
         absolute = normalise(path)
         # An interrupted deletion may have moved the file; then it gets its name back.
-        if not _is_gone(absolute) or self._cleaner.deleter.is_moved(absolute):
+        is_gone = self._cleaner.roots.run_at(absolute, partial(_is_gone, absolute))
+        if not is_gone or self._cleaner.deleter.is_moved(absolute):
             self._unregister(absolute)
             return
         code = self._registry.unregister([absolute], total="missing")[absolute]

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -156,13 +157,13 @@ class Registrar:
         for path in paths:
             try:
                 files.append(self.inspect(path, terms))
-            except (FileMissing, UnsafePath, QuotaExceeded) as exc:
+            except (FileMissing, UnsafePath, QuotaExceeded, VolumeUnavailable) as exc:
                 errors[os.fsdecode(path)] = exc
         records = []
         for registration in self._admit(files, make_room=make_room):
             try:
                 records.append(self._accepted(registration))
-            except (AlreadyClaimed, TooManyTags, QuotaExceeded, FileMissing) as exc:
+            except (AlreadyClaimed, TooManyTags, QuotaExceeded, FileMissing, VolumeUnavailable) as exc:
                 errors[registration.file.path] = exc
         return records, errors
 
@@ -178,7 +179,7 @@ class Registrar:
         own_ms = self.own_ms(path)
         own = {} if own_ms is None else {path: own_ms}
         # Its user keeps it, so it must not stay where an interrupted deletion left it.
-        if not os.path.lexists(path):
+        if not self._exists(path):
             deleter = self.local.cleaner.deleter
             deleter.recover()
             if deleter.is_moved(path):
@@ -271,8 +272,11 @@ class Registrar:
 
         Its record is dropped when it expires.
         """
-        if os.path.dirname(path) != self.local.roots.base.path and not os.path.lexists(path):
+        if os.path.dirname(path) != self.local.roots.base.path and not self._exists(path):
             raise FileMissing.of(path)
+
+    def _exists(self, path: str) -> bool:
+        return self.local.roots.run_at(path, partial(os.path.lexists, path))
 
     def _refuse_moved_base(self) -> None:
         """Until a volume's first registration nobody knows it, so a directory above it may have been deleted."""

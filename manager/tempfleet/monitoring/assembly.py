@@ -54,7 +54,8 @@ def make_site(
 
 def render_page(manager: TempFileManager, fleet: Fleet) -> str:
     roots = manager.roots
-    problems = disk_problems(roots, roots.unavailable | roots.check())
+    missing = roots.check()
+    problems = disk_problems(roots, roots.unavailable | missing)
     return status_page(take_snapshot(fleet, manager.settings, disk_problems=problems))
 
 

@@ -42,12 +42,18 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def disk_identity_of(roots: Roots) -> str:
-    """Returns what a registry stores about its base directory, "" if its identity is not known."""
-    return identity_of_directory(roots, roots.base.path, roots.base.fd)
+    """
+    Returns what a registry stores about its base directory, "" if its identity is not known.
+
+    Raises:
+        VolumeUnavailable: the base directory does not answer.
+    """
+    base = roots.base
+    return base.calls.ask(lambda: identity_of_directory(roots, base.path, base.fd))
 
 
 def identity_of_directory(roots: Roots, path: str, fd: int) -> str:
-    """As ``disk_identity_of``, of the open directory *fd*, which has the resolved *path*."""
+    """As ``disk_identity_of``, of the open directory *fd*, which has the resolved *path*. Waits for its disk."""
     identity = directory_identity(roots.system, fd)
     if not identity:
         return ""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..deletion import Deleter, QuarantinedFile, quarantined_of_namesakes, take_from_namesakes
-from ..errors import PathError, RegistryFull
+from ..errors import PathError, RegistryFull, VolumeUnavailable
 from ..logs import logger, printable
 from ..records import FileRecord, State
 from ..registry import NAMESAKES, Registry
@@ -53,9 +53,12 @@ class InterruptedMoves:
             self._recovered_ever = recovered_ever
         if is_time:
             self._next = time.monotonic() + INTERVAL_SECONDS
-        self._recover_quarantined(registers=is_time)
-        if is_time:
-            self._report_namesakes()
+        try:
+            self._recover_quarantined(registers=is_time)
+            if is_time:
+                self._report_namesakes()
+        except VolumeUnavailable:
+            pass  # a root has stopped answering just now, which is logged
 
     def _recover_quarantined(self, *, registers: bool) -> None:
         """

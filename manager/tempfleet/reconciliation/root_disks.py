@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from urllib.parse import quote, unquote_to_bytes
 
 from ..errors import VolumeUnavailable
-from ..filesystem import DIRECTORY_FLAGS, Elsewhere, Roots, close
+from ..filesystem import DIRECTORY_FLAGS, NOT_ANSWERING, Elsewhere, Roots, bounded_at, close
 from ..logs import logger, printable
 from ..registry import DISK, DISKS, VolumeStats
 from .disk_identity import (
@@ -41,7 +42,8 @@ class RootDisks:
             return ""
         for path, root in found.items():
             if path not in self._identities:
-                self._identities[path] = identity_of_directory(self.roots, path, root.fd)
+                work = partial(identity_of_directory, self.roots, path, root.fd)
+                self._identities[path] = root.calls.ask(work)
         return as_text({path: self._identities[path] for path in found})
 
     def compare(self, stored: str) -> None:
@@ -74,17 +76,24 @@ def compare_roots(stored: str, roots: Roots) -> None:
         return
     elsewhere = elsewhere_of(stored, roots)
     for path in elsewhere.missing.keys() - roots.elsewhere.missing.keys():
+        if elsewhere.missing[path] == NOT_ANSWERING:
+            continue  # which is logged
         logger.warning("%s", _not_the_root(path))
     roots.elsewhere = elsewhere
 
 
 def elsewhere_of(stored: str, roots: Roots, *, accept_new: bool = True) -> Elsewhere:
     """Compare the directories in *stored* with those here; *accept_new* as ``confirm_disk``."""
-    reasons = [
-        (f"{path}/", "" if _is_here(path, identity, roots, accept_new=accept_new) else REASON)
-        for path, identity in identities_in(stored).items()
-    ]
+    reasons = []
+    for path, identity in identities_in(stored).items():
+        work = partial(_is_here, path, identity, roots, accept_new=accept_new)
+        try:
+            reasons.append((f"{path}/", "" if bounded_at(path).ask(work) else REASON))
+        except VolumeUnavailable as exc:
+            reasons.append((f"{path}/", exc.reason))
     reasons.sort(key=lambda pair: len(pair[0]), reverse=True)
+    if any(reason == NOT_ANSWERING for _, reason in reasons):
+        stored = ""  # they are compared again
     return Elsewhere(stored, tuple(reasons) if any(reason for _, reason in reasons) else ())
 
 
@@ -97,7 +106,7 @@ def accepted_roots(stored: str, roots: Roots) -> tuple[str, list[str]]:
     identities = identities_in(stored)
     for path in changed:
         try:
-            identities[path] = _identity_here(path, roots)
+            identities[path] = bounded_at(path).ask(partial(_identity_here, path, roots))
         except OSError:
             del identities[path]
     return as_text(identities), changed

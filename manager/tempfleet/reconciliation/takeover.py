@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import HostLive, UnknownHost, VolumeUnavailable
-from ..filesystem import Roots
+from ..filesystem import NOT_ANSWERING, Roots
 from ..logs import printable
 from ..records import FileRecord, State
 from ..registry import DISKS, Fleet, Registry, Volume
@@ -143,6 +143,8 @@ def _confirm_disk(old: Registry, roots: Roots) -> None:
         # Every machine has a temp directory of that name, so a new one proves nothing.
         confirm_disk(old.stats(), roots, accept_new=False)
     except VolumeUnavailable as exc:
+        if exc.reason == NOT_ANSWERING:
+            raise
         raise VolumeUnavailable(
             f"{printable(old.volume.base_dir)} is not the directory that the records of {printable(old.volume.host)} "
             "were made for: mount its disk. If this is a copy of that disk, tempfleet adopt registers the files again.",

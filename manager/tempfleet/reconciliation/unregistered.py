@@ -22,6 +22,7 @@ import pwd
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -64,8 +65,7 @@ def uid_of(owner: str | int | None, roots: Roots) -> int | None:
         InvalidOwner: no user has that name, or the uid is negative.
     """
     if owner is None:
-        with roots.use():
-            return os.geteuid() or os.fstat(roots.base.fd).st_uid
+        return os.geteuid() or roots.base.calls.ask(partial(_owner_of_base, roots))
     if owner == ANY_OWNER:
         return None
     try:
@@ -74,6 +74,11 @@ def uid_of(owner: str | int | None, roots: Roots) -> int | None:
         if str(owner).isdecimal():
             return int(owner)
     raise InvalidOwner(f"{printable(str(owner))} is not a user. {InvalidOwner.__doc__}", value=owner)
+
+
+def _owner_of_base(roots: Roots) -> int:
+    with roots.use():
+        return os.fstat(roots.base.fd).st_uid
 
 
 class UnregisteredFiles:
@@ -115,13 +120,16 @@ class UnregisteredFiles:
         directories = [base] if base not in excluded else []
         while directories:
             entries = self._walk(directories)
-            while page := list(islice(entries, MAX_BATCH)):
+            while page := self._next_page(entries):
                 _, records = self.registry.read([entry.path for entry in page])
                 unregistered = [entry for entry, record in zip(page, records, strict=True) if record is None]
                 directories += [
                     entry.path for entry in unregistered if entry.is_directory and entry.path not in excluded
                 ]
                 yield [e for e in unregistered if not e.is_directory and not e.path.startswith(logs)]
+
+    def _next_page(self, entries: Iterator[UnregisteredFile]) -> list[UnregisteredFile]:
+        return self.roots.base.calls.run(lambda: list(islice(entries, MAX_BATCH)))
 
     def _excluded(self) -> set[str]:
         """The directories that are not searched."""

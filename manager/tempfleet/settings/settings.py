@@ -257,8 +257,8 @@ class Settings(EnvironmentModel, defer_build=False):
 
     @property
     def homes(self) -> frozenset[str]:
-        """Home directories, which are never accepted as roots: a clean-up there would be a disaster."""
-        return frozenset(map(os.path.realpath, (os.path.expanduser("~"), "/home", "/root", "/Users")))
+        """Home directories, which are never accepted as roots: a clean-up there would be a disaster. Not resolved."""
+        return frozenset((os.path.expanduser("~"), "/home", "/root", "/Users"))
 
     @property
     def confined_roots(self) -> tuple[str, ...]:

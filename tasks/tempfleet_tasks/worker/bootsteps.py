@@ -29,8 +29,12 @@ from .web import serve_pages
 NEAR_EXPIRY = "tempfleet-near-expiry"
 """A Celery event: host, base_dir, and the number of ``files`` that came near their deadline."""
 
+
 WRONG_SETTING = 2
 """The exit status of a worker that cannot start with its settings; the console uses the same."""
+
+NO_BASE_DIR = 1
+"""The exit status of a worker whose base directory does not answer. Its supervisor starts it again."""
 
 
 BROKER_CHECK_SECONDS = 5.0
@@ -85,6 +89,9 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
         except SettingsError as exc:
             logger.critical("%s", exc)
             raise SystemExit(WRONG_SETTING) from None
+        except VolumeUnavailable as exc:
+            logger.critical("%s", exc)
+            raise SystemExit(NO_BASE_DIR) from None
         if reason := roots.no_rights():
             base_dir = printable(roots.base.path)
             logger.error("Nothing can be deleted in %s: %s; run this worker as its owner", base_dir, reason)

@@ -1,0 +1,99 @@
+"""A base directory, or an audit log, on a file system whose server has stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import fuse
+from support import wait_until
+from tempfleet import TempFileManager, VolumeUnavailable
+from tempfleet.filesystem import NOT_ANSWERING
+from tempfleet.testing import FakeClock
+
+pytestmark = pytest.mark.skipif(bool(fuse.why_not()), reason=fuse.why_not())
+
+MakeManager = Callable[..., TempFileManager]
+BOUND_SECONDS = 8
+"""The first call waits 5 s, all others nothing."""
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[fuse.HungMount]:
+    with fuse.mounted(tmp_path / "mount") as mounted:
+        yield mounted
+
+
+def test_a_base_directory_that_does_not_answer_is_unavailable_until_it_answers(
+    make_manager: MakeManager, mount: fuse.HungMount, tmp_path: Path, clock: FakeClock
+) -> None:
+    manager = make_manager(mount.path / "base")
+    other = make_manager(tmp_path / "other")
+    file = manager.create(ttl=5)
+    file.close()
+    kept = Path(manager.base_dir) / "kept"
+    kept.write_text("x")
+    manager.register(kept, ttl=500)
+    clock.advance(6)
+
+    mount.stop()
+    began = time.monotonic()
+    calls: list[Callable[[], object]] = [
+        manager.create,
+        manager.create_dir,
+        manager.cleanup,
+        manager.clear_all,
+        lambda: manager.register(kept),
+        lambda: manager.renew(kept),
+        lambda: manager.unregister(kept),
+        lambda: manager.open(kept),
+        lambda: manager.restore(kept),
+        lambda: make_manager(mount.path / "base"),
+    ]
+    for call in calls:
+        with pytest.raises(VolumeUnavailable) as caught:
+            call()
+        assert caught.value.reason == NOT_ANSWERING
+    health = manager.health_check()
+    assert (health["status"], NOT_ANSWERING in health["error"]) == ("unhealthy", True)
+    assert any(NOT_ANSWERING in finding.said for finding in manager.examine())
+    assert manager.quarantined() == []
+    # What a heartbeat does.
+    manager.local_volume.unchecked_cleaner.clock.check()
+    assert time.monotonic() - began < BOUND_SECONDS
+
+    began = time.monotonic()
+    with other.create():
+        pass
+    assert other.health_check()["status"] == "healthy"
+    assert time.monotonic() - began < 1
+
+    mount.go_on()
+    wait_until(lambda: not manager.roots.check(), timeout=10)
+    assert manager.cleanup() == 1
+    assert not os.path.exists(file.path)
+    assert kept.exists()
+    assert manager.health_check()["status"] == "healthy"
+
+
+def test_an_audit_log_that_does_not_answer_stops_no_clean_up(
+    make_manager: MakeManager, mount: fuse.HungMount, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = mount.path / "audit.log"
+    manager = make_manager(tmp_path / "base", audit_log=str(log))
+    mount.stop()
+    began = time.monotonic()
+    for _ in range(3):
+        manager.create().close()
+        assert manager.clear_all() == 1
+    assert time.monotonic() - began < BOUND_SECONDS
+    assert sum("cannot be written (not answering" in message for message in caplog.messages) == 1
+    mount.go_on()
+    wait_until(lambda: log.exists() and log.read_text(), timeout=10)
+    manager.create().close()
+    assert manager.clear_all() == 1
+    assert log.read_text().count("\n") == 2
