@@ -20,10 +20,11 @@ from .configuration import DEFAULT, explain_settings
 from .disk_problems import disk_problems, free_share
 from .doctor import diagnose
 from .explanation import Explanation
+from .facts import facts_of
 from .finding import Finding, Level
 from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check
 from .problem import Problem
-from .problems import NO_WORKER_YET, facts_of, keeping, problems_of, unknown_host
+from .problems import NO_WORKER_YET, keeping, problems_of, unknown_host
 
 __all__ = [
     "DEFAULT",

@@ -8,8 +8,9 @@ from ..formatting import counted
 from ..plugins import installed
 from ..registry import Fleet, Pulse, Registry, VolumeStats
 from ..settings import Settings
+from .facts import facts_of
 from .finding import Finding
-from .problems import facts_of, problems_of
+from .problems import problems_of
 
 OWN_CHECKS = frozenset({"permissions", "failures", "clock", "plug-ins", "redis memory"})
 """Checks in which the doctor looks closer than the list: it reads the disk, records and clocks."""

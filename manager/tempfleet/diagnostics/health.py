@@ -18,8 +18,9 @@ from ..reconciliation import confirm_disks
 from ..registry import Fleet, Memory, Registry, VolumeStats
 from ..settings import Settings
 from .disk_problems import disk_problems
+from .facts import facts_of
 from .problem import Problem, warning
-from .problems import NO_WORKER_YET, NOTHING_TO_EVICT, facts_of, problems_of
+from .problems import NO_WORKER_YET, NOTHING_TO_EVICT, problems_of
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 

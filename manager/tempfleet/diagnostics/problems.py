@@ -8,15 +8,15 @@ round trip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from ..formatting import counted, duration, size
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
-from ..registry import FULL, NAMESAKES, PASSES, Fleet, Host, Memory, Pulse, Registry, Volume, VolumeStats
+from ..registry import FULL, NAMESAKES, Fleet, Host, Registry
 from ..settings import Settings
 from .clock import clock_problem
+from .facts import INTERVALS, Facts, facts_of
 from .problem import Problem, error, warning
 from .thrown_away import thrown_away
 from .unavailable import unavailable
@@ -29,63 +29,6 @@ KEEPING = frozenset({NO_WORKER_YET, "no-worker", "silent-host", "not-served", "c
 """These keep expired files; explain shows them."""
 NOTHING_TO_EVICT = "nothing-to-evict"
 """The code of a problem that health measures instead: the registry knows it from the last eviction."""
-INTERVALS = 3
-"""A sweep or a deletion that is late by so many intervals is a problem."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """
-    What a process has read, at about one time.
-
-    Attributes:
-        host: the host of the reader.
-        volumes: the volumes that are judged: one, or all of the fleet.
-        patience_seconds: a file that is overdue for longer is a problem.
-    """
-
-    host: str
-    pulse: Pulse
-    volumes: Mapping[Volume, VolumeStats]
-    memory: Memory | None
-    patience_seconds: float
-    sweep_interval_seconds: float
-
-    @property
-    def is_one_volume(self) -> bool:
-        return len(self.volumes) == 1
-
-    def total(self, name: str, *, host: str | None = None) -> int:
-        """The sum of an attribute of VolumeStats over the volumes, or over those of *host*."""
-        return sum(
-            getattr(stats, name) for volume, stats in self.volumes.items() if host in (None, volume.host)
-        )
-
-    def passes(self, host: str) -> int:
-        """The clean-ups that looked for due files of *host*, since its first file."""
-        return sum(stats.total(PASSES) for volume, stats in self.volumes.items() if volume.host == host)
-
-    def of(self, volume: Volume) -> str:
-        """The beginning of a sentence about *volume*; "" if the reader asked for this volume alone."""
-        return "" if self.is_one_volume else f"{printable(volume.host)}: "
-
-
-def facts_of(
-    settings: Settings,
-    pulse: Pulse,
-    volumes: Mapping[Volume, VolumeStats],
-    *,
-    memory: Memory | None = None,
-) -> Facts:
-    """The facts that a process with *settings* has read."""
-    return Facts(
-        settings.host,
-        pulse,
-        volumes,
-        memory,
-        patience_seconds=INTERVALS * settings.timer_interval_seconds,
-        sweep_interval_seconds=settings.cleanup_interval_seconds,
-    )
 
 
 def problems_of(facts: Facts) -> list[Problem]:
