@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deletion_support import registered, settings_for
-from support import tree
+from deletion_support import delete, needs_linux, needs_root, preview, registered, settings_for
+from support import NOBODY, as_nobody, tree
 from tempfleet.deletion.deleter import Deleter
 from tempfleet.deletion.direct import Direct
 from tempfleet.deletion.guarded import Guarded
@@ -258,3 +259,78 @@ def test_a_preview_compares_file_handles_as_the_deletion_does(tmp_path: Path, qu
         assert isinstance(done, Deletion)
         assert predicted.outcome is done.outcome is Outcome.REPLACED
         assert Path(record.path).read_bytes() == b"x" * 100
+
+
+def another_users_file_in_a_sticky_directory(at: Path) -> Path:
+    return owned(at / "shared", 0, 0o1777, of_file=1234)
+
+
+def own_file_in_a_sticky_directory(at: Path) -> Path:
+    return owned(at / "shared", 0, 0o1777, of_file=NOBODY)
+
+
+def another_users_file_in_an_own_sticky_directory(at: Path) -> Path:
+    return owned(at / "shared", NOBODY, 0o1777, of_file=1234)
+
+
+def another_users_file_in_a_directory_of_all(at: Path) -> Path:
+    return owned(at / "shared", 0, 0o777, of_file=1234)
+
+
+def own_file_in_a_directory_that_may_not_be_written_to(at: Path) -> Path:
+    return owned(at / "fixed", 0, 0o755, of_file=NOBODY)
+
+
+def a_tree_with_another_users_file_in_a_sticky_directory(at: Path) -> Path:
+    owned(at / "tree" / "shared", 0, 0o1777, of_file=1234)
+    os.chown(at / "tree", NOBODY, NOBODY)
+    return at / "tree"
+
+
+def owned(directory: Path, uid: int, mode: int, *, of_file: int) -> Path:
+    """A file of *of_file* in a directory of *uid*."""
+    directory.mkdir(parents=True)
+    (directory / "file").touch()
+    os.chown(directory / "file", of_file, of_file)
+    os.chown(directory, uid, uid)
+    directory.chmod(mode)
+    return directory / "file"
+
+
+@needs_root
+@needs_linux
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (another_users_file_in_a_sticky_directory, (Outcome.FAILED, "EPERM")),
+        (own_file_in_a_sticky_directory, (Outcome.DELETED, "")),
+        (another_users_file_in_an_own_sticky_directory, (Outcome.DELETED, "")),
+        (another_users_file_in_a_directory_of_all, (Outcome.DELETED, "")),
+        (own_file_in_a_directory_that_may_not_be_written_to, (Outcome.FAILED, "EACCES")),
+        (a_tree_with_another_users_file_in_a_sticky_directory, (Outcome.FAILED, "EPERM")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("root_mode", [0o1777, 0o755], ids=["root-of-all", "root-that-may-not-be-written-to"])
+def test_a_preview_foretells_what_the_kernel_refuses_another_user(
+    make: Callable[[Path], Path], expected: tuple[Outcome, str], root_mode: int
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
+        top = Path(temporary)
+        for directory, mode in ((top, 0o755), (top / "data", root_mode), (top / "base", 0o1777)):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(mode)
+        path = make(top / "data")
+        with Roots.open(settings_for(top)) as roots:
+            record = registered(roots, path, directory=path.is_dir())
+
+        def both() -> list[tuple[Outcome, str]]:
+            with Roots.open(settings_for(top)) as roots:
+                predicted = preview(roots, record)
+                (done,) = delete(roots, record)
+            return [(result.outcome, result.reason) for result in (predicted, done)]
+
+        predicted, done = as_nobody(both)
+        assert predicted == done
+        # Where no private directory can be made, that comes first.
+        assert done == ((Outcome.FAILED, "EACCES") if root_mode == 0o755 else expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import redis
 
-from support import console, console_env, python, snapshot
+from support import as_nobody, console, console_env, python, snapshot
 from tempfleet import TempFileManager
 from tempfleet.diagnostics.disk_problems import percentage
 from tempfleet.diagnostics.doctor import diagnose
@@ -392,3 +393,21 @@ def test_impossible_roots_are_a_wrong_setting(manager: TempFileManager) -> None:
     manager.settings = manager.settings.model_copy(update={"allowed_roots": ("/",)})
     (finding,) = findings(manager, "settings")
     assert finding.level is Level.ERROR and "TEMP_FILE_ALLOWED_ROOTS" in finding.said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+@pytest.mark.parametrize("hidden", ["base", "parent"])
+def test_a_base_directory_that_this_user_may_not_look_into_is_a_finding(
+    make_manager: MakeManager, hidden: str
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:
+        manager = make_manager(os.path.join(parent, "base"), allowed_roots=[])
+        with manager.create():
+            list(manager.examine())  # imports what the other user may not import
+            os.chmod(parent, 0o700 if hidden == "parent" else 0o755)
+            os.chmod(manager.base_dir, 0)
+            found = as_nobody(lambda: [(f.check, f.level, f.said) for f in manager.examine()])
+            os.chmod(manager.base_dir, 0o700)
+    assert any(check == "permissions" and level is Level.ERROR for check, level, _ in found)
+    # The other user may not connect to the real server of the test.
+    assert {"clock", "redis"} & {check for check, _, _ in found}, "the checks after it were not made"

@@ -40,6 +40,7 @@ from .session import Session
 
 _DIRECTORY = Flag.DIRECTORY.value
 _UNVERIFIED = Flag.UNVERIFIED.value
+_CAP_FOWNER = 1 << 3
 
 
 def not_found(record: FileRecord, exc: OSError) -> Deletion:
@@ -193,11 +194,56 @@ def system_refusal(fd: int, name: str, reader: Reader) -> int:
     """
     The errno that unlinking *name* of directory *fd* would fail with, 0 for none; as far as that can be predicted.
 
-    It sees a read-only file system, an immutable file or directory, and a directory that this user may not write to.
+    It sees what ``change_refusal`` sees, an immutable file, and a file of another user in a sticky directory.
+    """
+    if code := change_refusal(fd, reader):
+        return code
+    return _entry_refusal(fd, name, reader)
+
+
+def tree_refusal(fd: int, name: str, session: Session) -> int:
+    """As ``system_refusal``, for what is in directory *name* of directory *fd*, as far as a bounded walk sees it."""
+    system, reader = session.roots.system, session.reader
+    top = system.open_beneath(fd, name, tree_walk.OPEN_DIRECTORY)
+    try:
+        entries = tree_walk.entries(top, system, on_error=lambda _: None)
+        return next((code for at, entry in entries if (code := _entry_refusal(at, entry.name, reader))), 0)
+    except (FileNotFoundError, tree_walk.TooLarge):
+        return 0
+    finally:
+        os.close(top)
+
+
+def _entry_refusal(fd: int, name: str, reader: Reader) -> int:
+    if reader.is_fixed(fd, name):
+        return errno.EPERM
+    directory = reader.fstat(fd)
+    if not directory.mode & stat.S_ISVTX:
+        return 0
+    owners = (directory.uid, reader.stat(fd, name).uid)
+    # As the kernel: the owner of the directory or of the file, or who has CAP_FOWNER.
+    return 0 if os.geteuid() in owners or _may_act_as_owner() else errno.EPERM
+
+
+def change_refusal(fd: int, reader: Reader) -> int:
+    """
+    The errno that changing the names in directory *fd* would fail with, 0 for none.
+
+    It sees a read-only file system, an immutable directory, and one that this user may not write to.
     """
     if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
         return errno.EROFS
-    if reader.is_fixed(fd, name) or reader.is_fixed(fd, ""):
+    if reader.is_fixed(fd, ""):
         return errno.EPERM
     effective = os.access in os.supports_effective_ids
     return 0 if os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=effective) else errno.EACCES
+
+
+def _may_act_as_owner() -> bool:
+    """Whether this thread has CAP_FOWNER; without /proc, whether this is root."""
+    try:
+        with open("/proc/thread-self/status", "rb") as lines:
+            capabilities = next(int(line[7:], 16) for line in lines if line.startswith(b"CapEff:"))
+    except (OSError, StopIteration, ValueError):
+        return os.geteuid() == 0
+    return bool(capabilities & _CAP_FOWNER)

@@ -71,7 +71,14 @@ def predicted(plan: Plan, session: Session) -> Deletion:
     if compares and compare(record, plan.root, plan.fd, plan.name, session.reader) is not SAME:
         return Deletion(record, Outcome.REPLACED, Word.GUARDED)
     try:
-        code = checks.system_refusal(plan.fd, plan.name, session.reader)
+        code = 0
+        moves = record.is_directory or session.secure or expected.way is not Word.DIRECT
+        if moves and plan.root.private.peek() < 0:
+            # The private directory is to be made there, before anything else.
+            code = checks.change_refusal(plan.root.fd, session.reader)
+        code = code or checks.system_refusal(plan.fd, plan.name, session.reader)
+        if not code and record.is_directory and not keeps:
+            code = checks.tree_refusal(plan.fd, plan.name, session)
     except OSError:
         # The file is not under its name any more, so there is nothing to predict from. The plan's outcome stays.
         code = 0

@@ -23,15 +23,13 @@ from tempfleet.monitoring import WebServer
 
 from ..runtime import Runtime, RuntimeOf
 from .discards import DiscardStep
+from .logging import WRONG_SETTING
 from .transport import leave_silent
 from .web import serve_pages
 
 NEAR_EXPIRY = "tempfleet-near-expiry"
 """A Celery event: host, base_dir, and the number of ``files`` that came near their deadline."""
 
-
-WRONG_SETTING = 2
-"""The exit status of a worker that cannot start with its settings; the console uses the same."""
 
 NO_BASE_DIR = 1
 """The exit status of a worker whose base directory does not answer. Its supervisor starts it again."""

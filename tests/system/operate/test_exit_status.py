@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -32,3 +33,14 @@ def test_a_worker_that_fails_or_is_stopped_at_once_keeps_celerys_status(
     shutdowns: list[str], status: int
 ) -> None:
     assert exit_status(1, shutdowns) == status
+
+
+@pytest.mark.parametrize("command", ["worker", "beat"])
+def test_a_worker_and_a_beat_end_with_status_2_if_their_log_cannot_be_written(
+    stack: Stack, tmp_path: Path, command: str
+) -> None:
+    process = stack.celery(command, env=stack.env(LOG_FILE=str(tmp_path / "missing" / "log")))
+    assert process.popen.wait(60) == 2, process.output
+    assert re.search(
+        r"^Error: LOG_FILE=.*: cannot be written: No such file or directory$", process.output, re.M
+    )
