@@ -141,21 +141,22 @@ def forget_silent(
         if time.monotonic() >= end:
             break
         try:
-            report = forget(fleet, host.name, with_kept=True, stop=lambda: time.monotonic() >= end)
+            reports.append(forget(fleet, host.name, with_kept=True, stop=lambda: time.monotonic() >= end))
+            _log(reports[-1], host)
         except (HostLive, UnknownHost) as exc:
             logger.warning("The ephemeral host was not forgotten: %s", exc)
-            continue
         except RegistryError as exc:
             logger.error("Could not forget the ephemeral host %s: %s", printable(host.name), exc)
-            continue
-        reports.append(report)
-        logger.info(
-            "Forgot %d records of the ephemeral host %s, which is silent%s",
-            report.forgotten,
-            printable(host.name),
-            "" if report.is_gone else "; the next sweep goes on",
-        )
     return reports
+
+
+def _log(report: Forgetting, host: Host) -> None:
+    logger.info(
+        "Forgot %d records of the ephemeral host %s, which is silent%s",
+        report.forgotten,
+        printable(host.name),
+        "" if report.is_gone else "; the next sweep goes on",
+    )
 
 
 # -- one host
