@@ -12,7 +12,7 @@ Does not: read a disk, decide what is deleted, or wait for Redis to come back: i
     Registry        one volume: register, renew, claim, ack, nack, ... (registry.py), holds (keepers.py), totals
                     (totals.py), compressed forms (forms.py), and all reads (reader.py)
     Fleet           all volumes of one Redis, hosts and their heartbeats, sweeps
-    forget          drops the records and the keys of a host that does not come back (forgetting.py)
+    forget          drops the records and the keys of a host that does not come back (forgetting.py, ephemeral.py)
     FleetClock      jumps of Redis's clock, and pauses
     upgrade         migrates registries of an older schema (upgrade.py)
     Store           one client and one namespace; connect(url) makes the client
@@ -23,8 +23,9 @@ from .clock import AGAIN_SECONDS, PAUSE_SECONDS, ClockReading, FleetClock, Jumps
 from .codec import tag_of
 from .connection import KEEPALIVE, connect
 from .disks import Disks
+from .ephemeral import forget_silent
 from .fleet import Fleet
-from .forgetting import Forgetting, forget, forget_silent, preview_forget
+from .forgetting import Forgetting, forget, preview_forget
 from .given_client import safe_client
 from .keys import DISK, DISKS, FULL, NAMESAKES, NOT_SERVED, SCHEMA, UNAVAILABLE, Volume
 from .pulse import Host, Memory, Pulse, Rejected, Sweep

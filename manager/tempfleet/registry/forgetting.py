@@ -7,30 +7,24 @@ A host may come back at any moment, and a volume's keys and the heartbeats are i
 names the last token of the volume: claims raise it, and so does the first heartbeat of a host that was silent
 (``Fleet.heartbeat``). A step with an older token changes nothing. Files that are registered after the beginning stay.
 Steps move at most 1,000 records. An interrupted call is repeated; host and volumes are dropped last.
+
+Ephemeral hosts are forgotten by themselves: see ephemeral.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import HostLive, RegistryError, UnknownHost
-from ..logs import logger, printable
+from ..logs import printable
 from .fleet import Fleet
 from .keys import Volume
-from .pulse import Host
 from .reader import RegistryReader
 from .stats import VolumeStats
-
-LOOKS = 4
-"""One look at a silent host counts for at most this part of its period, however long the look before was ago."""
 
 
 @dataclass(slots=True)
@@ -111,52 +105,6 @@ def forget(
         raise _came_back(report)
     report.is_gone = is_gone
     return report
-
-
-def forget_silent(
-    fleet: Fleet, hosts: Iterable[Host], stats: Mapping[Volume, VolumeStats], *, budget_seconds: float
-) -> list[Forgetting]:
-    """
-    Forget the ephemeral hosts that have been silent for long enough; a sweep calls it. Returns what it did.
-
-    Silence counts only while sweeps look: each look adds the time since the look before, and at most a quarter of the
-    host's period. So hosts do not vanish because Redis was away or its clock jumped. A heartbeat, a claim or a
-    registration of the host begins it anew.
-
-    Args:
-        hosts, stats: as the sweep read them.
-        budget_seconds: the rest is forgotten by the next sweep.
-    """
-    silent = [host for host in hosts if host.ephemeral_seconds and not host.live]
-    if not silent:
-        return []
-    end = time.monotonic() + budget_seconds
-    reports: list[Forgetting] = []
-    try:
-        over = _look_at(fleet, silent, stats)
-    except RegistryError as exc:
-        logger.error("Could not record how long ephemeral hosts have been silent: %s", exc)
-        return reports
-    for host in over:
-        if time.monotonic() >= end:
-            break
-        try:
-            reports.append(forget(fleet, host.name, with_kept=True, stop=lambda: time.monotonic() >= end))
-            _log(reports[-1], host)
-        except (HostLive, UnknownHost) as exc:
-            logger.warning("The ephemeral host was not forgotten: %s", exc)
-        except RegistryError as exc:
-            logger.error("Could not forget the ephemeral host %s: %s", printable(host.name), exc)
-    return reports
-
-
-def _log(report: Forgetting, host: Host) -> None:
-    logger.info(
-        "Forgot %d records of the ephemeral host %s, which is silent%s",
-        report.forgotten,
-        printable(host.name),
-        "" if report.is_gone else "; the next sweep goes on",
-    )
 
 
 # -- one host
@@ -255,42 +203,3 @@ class _Forgetting(RegistryReader):
         beat = self.store.call(self.store.client.zscore, self.store.fleet_keys["hosts"], self.report.host)
         if beat is not None and beat != self.beat_ms:
             raise _came_back(self.report)
-
-
-# -- how long hosts have been silent
-
-
-def _look_at(fleet: Fleet, silent: Sequence[Host], stats: Mapping[Volume, VolumeStats]) -> list[Host]:
-    """Record one look at silent ephemeral hosts; returns those whose period is over, the longest silent first."""
-    store = fleet.store
-    key = store.fleet_keys["silence"]
-    pipeline = store.client.pipeline(transaction=False)
-    pipeline.time()
-    pipeline.hmget(key, [os.fsencode(host.name) for host in silent])
-    time_now, stored = store.execute(pipeline)
-    now_ms = store.time_of(time_now)
-    looks, over = list[str | bytes](), []
-    for host, text in zip(silent, stored, strict=True):
-        signs = _signs_of_life(host, stats)
-        silent_ms = 0
-        with suppress(ValueError):
-            before_ms, seen_ms, seen_signs = json.loads(text or b"[0, 0, 0]")
-            if seen_signs == signs:
-                most_ms = round(host.ephemeral_seconds * 1000 / LOOKS)
-                silent_ms = before_ms + min(max(now_ms - seen_ms, 0), most_ms)
-        looks += [os.fsencode(host.name), json.dumps([silent_ms, now_ms, signs])]
-        if silent_ms >= host.ephemeral_seconds * 1000:
-            over.append(host)
-    store.run("record_silence", store.fleet_keys, more=looks)
-    return sorted(over, key=lambda host: -host.silent_seconds)
-
-
-def _signs_of_life(host: Host, stats: Mapping[Volume, VolumeStats]) -> str:
-    """A digest of what changes if the host sends a heartbeat, claims files or registers some."""
-    volumes = sorted(
-        [volume.base_dir, found.meta.get("token", ""), found.total("registered")]
-        for volume, found in stats.items()
-        if volume.host == host.name
-    )
-    text = json.dumps([host.beat_ms, volumes])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

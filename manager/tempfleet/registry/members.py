@@ -38,7 +38,7 @@ class Members:
 
         Args:
             ephemeral_seconds: let its host be forgotten when it has been silent for so long; 0: let it be remembered.
-                See forgetting.py.
+                See ephemeral.py.
         """
         pipeline = self.store.client.pipeline(transaction=False)
         pipeline.zadd(self.store.fleet_keys["volumes"], {volume.encode(): 0}, nx=True)
