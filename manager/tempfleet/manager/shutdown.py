@@ -36,7 +36,9 @@ from typing import Any
 import redis
 
 from ..cleanup import Cause, HostClock
+from ..errors import RegistryUnavailable
 from ..filesystem import Roots
+from ..formatting import counted
 from ..logs import logger
 from ..registry import Clock, Store
 from ..settings import Settings
@@ -61,6 +63,11 @@ class Place:
     client: redis.Redis | None
     clock: Clock
     host_clock: HostClock | None
+
+    @property
+    def server(self) -> object:
+        """What is the same for places with one registry server."""
+        return self.client or self.settings.redis_url
 
     def delete(self, files: dict[str, int], *, budget_seconds: float) -> None:
         """Delete those of *files* (path -> ``registered_ms``) that nobody else registered, renewed or held."""
@@ -130,15 +137,23 @@ class End:
             return
         self._deletes = process
         until = time.monotonic() + END_SECONDS
+        # A registry that does not answer is waited for once, however many managers use it.
+        away: set[object] = set()
         try:
             for place, own in [*self._owned.values(), *self._gathered.items()]:
-                if files := own.take():
-                    self._delete(place, files, until - time.monotonic())
+                files = own.take()
+                if files and place.server in away:
+                    logger.warning(
+                        "%s more stayed, because the registry is the same", counted(len(files), "file")
+                    )
+                elif files and not self._delete(place, files, until - time.monotonic()):
+                    away.add(place.server)
         finally:
             self._deletes = 0
 
     @staticmethod
-    def _delete(place: Place, files: dict[str, int], seconds: float) -> None:
+    def _delete(place: Place, files: dict[str, int], seconds: float) -> bool:
+        """Returns False if the registry does not answer."""
         try:
             if seconds > 0:
                 place.delete(files, budget_seconds=seconds)
@@ -146,6 +161,8 @@ class End:
                 logger.warning("%d files were not deleted at the end: the time was over", len(files))
         except Exception as exc:  # noqa: BLE001 - the process ends as it would without us
             logger.warning("Not all files were deleted at the end: %s", exc)
+            return not isinstance(exc, RegistryUnavailable)
+        return True
 
     def _gather(self, number: int) -> None:
         place, own = self._owned.pop(number)
