@@ -425,6 +425,26 @@ def test_what_the_owner_retries_keeps_all_that_hangs_on_it(shop: Shop, owner: st
     assert not shop.client.llen(failed)
 
 
+@every_owner
+def test_a_message_that_the_broker_does_not_take_a_second_time_is_not_lost(shop: Shop, owner: str) -> None:
+    """web-9 is live, but nobody reads its queue. For a while Redis lets nobody write into that queue either."""
+    shop.fleet.fleet.heartbeat("web-9")
+    failed, worker = shop.key(), shop.workers[owner]
+    message = shop.register("web-9", "/srv/a").set(queue=f"tempfleet.host.{owner}")
+    others = [f"~{name}" for name in ("[^t]*", "tempfleet", "tempfleet[^.]*", "tempfleet.host.web-[12]*")]
+    shop.client.execute_command("ACL", "SETUSER", "default", "resetkeys", *others)
+    try:
+        refused = worker.output.count("reject requeue=True")
+        message.apply_async(link_error=shop.failed(failed))
+        wait_until(lambda: worker.output.count("reject requeue=True") >= refused + 2, LONG)
+    finally:
+        shop.client.execute_command("ACL", "SETUSER", "default", "allkeys")
+    wait_until(lambda: shop.client.llen("tempfleet.host.web-9") == 1, LONG)
+    assert not shop.client.llen(failed)
+    shop.client.delete("tempfleet.host.web-9")
+    shop.client.zrem("tempfleet:hosts", "web-9")
+
+
 # -- the message
 
 

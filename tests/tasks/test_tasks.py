@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 
 from support import wait_until
 from tempfleet import (
@@ -337,6 +337,21 @@ def test_a_message_waits_while_the_registry_is_away(
         task.run(str(path), host="web-1")
     assert isinstance(error.value.exc, RegistryUnavailable)
     assert waiting(app, "tempfleet") == 1
+    app.tempfleet().manager.close()
+
+
+def test_a_message_whose_retry_the_broker_does_not_take_goes_back_to_it(
+    real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
+) -> None:
+    """Celery would throw it away: its own retry rejects the message without giving it back."""
+    server = EmbeddedServer.start(tmp_path / "away")
+    app = make_app(settings_of(server, base_dir))
+    server.stop()
+    task = app.tasks["tempfleet.register"]
+    task.push_request(called_directly=False, id="1", retries=0, delivery_info={}, is_eager=False)
+    with pytest.raises(Reject) as error:
+        task.run(str(make(base_dir)), host="web-1")
+    assert error.value.requeue
     app.tempfleet().manager.close()
 
 
