@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 from celery.app.task import Task
+from celery.backends.base import DisabledBackend
 from celery.exceptions import Reject, TaskPredicate
 
 from tempfleet import (
@@ -52,6 +53,15 @@ class FleetTask(Task):  # type: ignore[misc]
             return super().retry(*args, **options)
         except Reject as exc:
             raise Reject(exc.reason, requeue=True) from exc
+
+    def after_return(self, status: str, retval: object, task_id: str, *_details: object) -> None:
+        if self.request.chord and isinstance(self.app.backend, DisabledBackend):
+            logger.warning(
+                "The chord of %s[%s] never ends, because this worker has no result back-end: "
+                "set CELERY_RESULT_BACKEND, or that of your app",
+                self.name,
+                task_id,
+            )
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         options.setdefault("queue", routing.shared_queue(self.runtime_of.settings))

@@ -336,6 +336,18 @@ def test_a_chord_waits_for_every_owner_and_fails_with_the_first_refusal(shop: Sh
     assert shop.client.llen(done) == 1
 
 
+@every_owner
+def test_a_worker_without_results_says_that_a_chord_never_ends(shop: Shop, owner: str) -> None:
+    options = {"chord": dict(shop.note("never")), "group_id": "a-group", "group_index": 0}
+    sent = shop.register(owner).apply_async(**({} if shop.has_results else options))
+    wait_until(lambda: f"tempfleet.register[{sent.id}] succeeded" in shop.workers[owner].output, LONG)
+    shop.until_idle()
+    ends = [
+        f"The chord of tempfleet.register[{sent.id}] never ends" in w.output for w in shop.workers.values()
+    ]
+    assert ends == [host == owner and not shop.has_results for host in shop.workers]
+
+
 def test_a_chord_in_a_chain_of_chords_is_carried_through_both_hosts(shop: Shop) -> None:
     if not shop.has_results:
         pytest.skip("Celery needs a result back-end for a chord")
