@@ -134,6 +134,21 @@ def test_a_connection_that_dies_in_a_pipeline_loses_none_of_its_commands(pair: P
         assert [host.name for host in Fleet(Store(client)).hosts()] == ["web-1"]
 
 
+def test_only_one_call_waits_for_connections_that_a_firewall_forgot(pair: Pair) -> None:
+    with connect(pair.proxy.url, timeout_seconds=0.3) as client:
+        registry, pool = Registry(Store(client), VOLUME), client.connection_pool
+        registry.register([file("/base/a")])
+        for connection in [pool.get_connection() for _ in range(4)]:
+            pool.release(connection)
+        pair.proxy.forget()
+        with pytest.raises(RegistryUnavailable):
+            registry.register([file("/base/b")])
+        # Another thread has the connection that failed, which is new now.
+        other_thread_s = pool.get_connection()
+        registry.register([file("/base/b")])
+        pool.release(other_thread_s)
+
+
 def test_a_script_without_its_rights_is_denied_and_may_be_retried(pair: Pair) -> None:
     with connect(pair.primary.unix_url) as client:
         registry = Registry(Store(client), VOLUME)

@@ -149,6 +149,10 @@ class Store:
                 has_waited = time.monotonic() - began > REPEATED_WITHIN_SECONDS
                 if not repeat or has_waited or isinstance(exc, redis.AuthenticationError):
                     raise
+            except redis.TimeoutError:
+                # If a firewall has forgotten this connection, it has forgotten the others, too.
+                disconnect_idle(self.client)
+                raise
             except redis.ResponseError as exc:
                 if not is_not_now(exc):
                     raise
