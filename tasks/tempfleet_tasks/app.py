@@ -36,6 +36,7 @@ from .queues import know_queues
 from .runtime import RuntimeOf
 from .worker import (
     PatienceStep,
+    broker_watch,
     consumer_step_for,
     count_discards,
     log_as_set,
@@ -71,6 +72,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     app.steps["consumer"].update((consumer_step_for(runtime_of), PatienceStep))
     count_discards(app, runtime_of)
     _subscribe(app, settings)
+    _watch_broker_in_beat(app)
     return runtime_of
 
 
@@ -155,6 +157,16 @@ def _subscribe(app: Celery, settings: Settings) -> None:
                 app.amqp.queues.select_add(queue)
 
     signals.worker_init.connect(add_queues, weak=False, dispatch_uid=f"tempfleet-{id(app)}")
+
+
+def _watch_broker_in_beat(app: Celery) -> None:
+    """Let every beat of *app* leave a broker that has fallen silent, as its workers do. It would wait for ever."""
+
+    def watch(sender: Any, **_kwargs: Any) -> None:
+        if sender.app is app:
+            broker_watch().start()
+
+    signals.beat_init.connect(watch, weak=False, dispatch_uid=f"tempfleet-beat-{id(app)}")
 
 
 def _read_no_others(app: Celery) -> None:

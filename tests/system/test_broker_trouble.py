@@ -211,22 +211,23 @@ def test_a_worker_waits_for_a_redis_that_takes_no_writes(
     manager.close()
 
 
-def test_a_worker_leaves_a_broker_connection_that_a_firewall_forgot(stack: Stack) -> None:
+def test_a_worker_and_a_beat_leave_broker_connections_that_a_firewall_forgot(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "plain_app.py").write_text(PLAIN_APP)
     with proxy_to(stack.server.socket_path) as proxy:
         worker = stack.worker(TEMP_FILE_BROKER_URL=proxy.url)
-        proxy.forget()
-        answer = wait_until(lambda: broken(worker, "broker"))
-        assert "has not answered for" in answer
-        wait_until(lambda: not broken(worker, "broker"))
+        path = os.pathsep.join([str(tmp_path), *sys.path])
+        env = stack.env(PLAIN_BROKER=proxy.url, PYTHONPATH=path, TEMP_FILE_CLEANUP_INTERVAL="0.5")
+        stack.run(sys.executable, "-m", "celery", "-A", "plain_app", "beat", env=env, name="beat")
         with worker.manager() as manager:
-            sender = make_app(manager.settings)
-            path = Path(manager.settings.base_dir, "later")
-            path.touch()
-            sender.send_task(
-                "tempfleet.register", [str(path)], {"host": "web-1", "ttl": 3600}, queue="tempfleet"
-            )
-            wait_until(lambda: manager.get_record(path))
-            sender.close()
+            fleet = Fleet(manager.store)
+            wait_until(partial(has_swept, fleet))
+            proxy.forget()
+            assert "has not answered for" in wait_until(lambda: broken(worker, "broker"))
+            wait_until(lambda: not broken(worker, "broker"))
+            fleet.store.client.delete(fleet.store.fleet_keys["sweeps"])
+            wait_until(partial(has_swept, fleet))
 
 
 def test_a_worker_without_its_broker_is_unready(stack: Stack) -> None:

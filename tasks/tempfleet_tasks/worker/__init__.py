@@ -17,7 +17,7 @@ Does not: handle messages, or change an app that somebody else configured. ``log
 """
 
 from . import remote as _remote  # noqa: F401 - its commands register themselves, for all apps of the process
-from .bootsteps import consumer_step_for, steps_for
+from .bootsteps import broker_watch, consumer_step_for, steps_for
 from .discards import count_discards
 from .logging import log_as_set
 from .patience import PatienceStep
@@ -26,6 +26,7 @@ from .transport import repair as repair_transport
 
 __all__ = [
     "PatienceStep",
+    "broker_watch",
     "consumer_step_for",
     "count_discards",
     "log_as_set",

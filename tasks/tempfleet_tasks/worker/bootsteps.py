@@ -68,6 +68,11 @@ class Ticker:
             self.stopping.wait(self.seconds * random.uniform(0.9, 1.1))
 
 
+def broker_watch() -> Ticker:
+    """Returns a thread that leaves a silent broker. A worker runs it, and a beat."""
+    return Ticker("broker", BROKER_CHECK_SECONDS, lambda _stop: leave_silent())
+
+
 class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
     """Makes a worker serve its host."""
 
@@ -99,7 +104,7 @@ class HostStep(bootsteps.StartStopStep):  # type: ignore[misc]
             Ticker(
                 "announcer", settings.timer_interval_seconds, lambda stop: announce(runtime, worker, stop)
             ),
-            Ticker("broker", BROKER_CHECK_SECONDS, lambda _stop: leave_silent()),
+            broker_watch(),
         ]
         if settings.compress_after_seconds:
             every = settings.cleanup_interval_seconds
