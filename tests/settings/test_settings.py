@@ -150,7 +150,7 @@ BAD = {
     "TEMP_FILE_REMOTE_CLEAR": ["perhaps"],
     "TEMP_FILE_HEARTBEAT": ["0", "nan", "1e12"],
     "TEMP_FILE_HOST_LIVE_FOR": ["0", "inf", "1e12"],
-    "TEMP_FILE_HOST_EPHEMERAL": ["-1", "yes", "1e12"],
+    "TEMP_FILE_HOST_EPHEMERAL": ["-1", "soon", "1e12"],
     "TEMP_FILE_OWNER_CHECK": ["sometimes"],
     "TEMP_FILE_PERMISSION_MASK": ["rw-------", "0900", "1777", "0200", "-1", ""],
     "TEMP_FILE_SECURE_DELETE": ["2"],

@@ -19,7 +19,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 
 from .environment_model import EnvironmentModel
 from .sources import DEFAULT_ENV_FILE
-from .units import Permissions, Seconds, Size
+from .units import Permissions, Seconds, SecondsOrADay, Size
 from .urls import is_loopback, without_password
 
 LONGEST_TTL_SECONDS = 366 * 24 * 3600
@@ -149,7 +149,7 @@ class Settings(EnvironmentModel, defer_build=False):
     remote_clear: bool = _env("TEMP_FILE_REMOTE_CLEAR", False)
     heartbeat_seconds: Seconds = _env("TEMP_FILE_HEARTBEAT", 15, gt=0, le=LONGEST_TTL_SECONDS)
     host_live_seconds: Seconds = _env("TEMP_FILE_HOST_LIVE_FOR", 60, gt=0, le=LONGEST_TTL_SECONDS)
-    host_ephemeral_seconds: Seconds = _env("TEMP_FILE_HOST_EPHEMERAL", 0, ge=0, le=LONGEST_TTL_SECONDS)
+    host_ephemeral_seconds: SecondsOrADay = _env("TEMP_FILE_HOST_EPHEMERAL", 0, ge=0, le=LONGEST_TTL_SECONDS)
 
     owner_check: bool = _env("TEMP_FILE_OWNER_CHECK", True)
     permission_mask: Permissions = _env("TEMP_FILE_PERMISSION_MASK", 0o600, description="octal, 0400 in it")

@@ -46,6 +46,14 @@ def seconds(value: Any) -> Any:
         return parse_seconds(value)
 
 
+def seconds_or_a_day(value: Any) -> Any:
+    """Parse a duration for which ``yes``, ``true`` or ``on`` is a day, and ``no``, ``false`` or ``off`` is 0."""
+    word = str(value).lower()
+    if word in ("yes", "true", "on"):
+        return 86400.0
+    return 0.0 if word in ("no", "false", "off") else seconds(value)
+
+
 def size_bytes(value: Any) -> Any:
     """
     Parse a size: ``104857600``, ``100MB`` and ``100 MiB`` are the same number, because units are powers of 1024.
@@ -71,5 +79,6 @@ def permissions(value: Any) -> int:
 
 
 Seconds = Annotated[float, BeforeValidator(seconds)]
+SecondsOrADay = Annotated[float, BeforeValidator(seconds_or_a_day)]
 Size = Annotated[int, BeforeValidator(size_bytes)]
 Permissions = Annotated[int, BeforeValidator(permissions)]
