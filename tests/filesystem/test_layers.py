@@ -227,3 +227,17 @@ def test_a_directory_with_a_mount_in_it_is_refused_at_once(
     manager.register(directory, ttl=5, directory=True)
     clock.advance(6)
     assert (manager.cleanup(), directory.exists()) == (1, False)
+
+
+@pytest.mark.parametrize("name", ["create", "create_dir"])
+def test_a_name_that_would_be_too_long_is_refused_before_anything_is_created(
+    make_manager: MakeManager, base_dir: Path, name: str
+) -> None:
+    manager = make_manager()
+    with pytest.raises(UnsafePath) as caught:
+        getattr(manager, name)(prefix="é" * 120)
+    assert caught.value.reason == "ENAMETOOLONG"
+    assert manager.stats().records == 0 and os.listdir(base_dir) == private(base_dir)
+    path = str(base_dir / ("ü" * 128))
+    with pytest.raises(UnsafePath, match="255"):
+        manager.register(path)

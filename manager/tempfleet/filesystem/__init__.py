@@ -43,6 +43,7 @@ from .paths import (
     normalise,
     normalise_prefix,
     private_name,
+    refuse_long,
     resolved_if_possible,
     unsafe,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "overwrite",
     "private_name",
     "read_mounts",
+    "refuse_long",
     "resolved_if_possible",
     "tree_walk",
     "unlock_and_close",

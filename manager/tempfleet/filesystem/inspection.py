@@ -18,7 +18,7 @@ from .errnos import name_of
 from .identity import Identity
 from .mounts import has_mount, read_mounts
 from .overlay import can_move_directory, copy_up
-from .paths import is_below, is_private_name, unsafe
+from .paths import is_below, is_private_name, refuse_long, unsafe
 from .root import Root
 from .roots import Roots
 from .stat import Stat
@@ -33,11 +33,6 @@ _KINDS: Final = {
     stat.S_IFDIR: "directory",
 }
 
-
-_LONGEST_PATH: Final = 4095
-"""The kernel takes no longer one (PATH_MAX). A longer one can be made, but most programs cannot name it."""
-_SHORT_PATH: Final = _LONGEST_PATH // 4
-"""So many characters have at most as many bytes as the longest path."""
 
 _CLOCK_TOLERANCE_NS: Final = 2_000_000_000
 """Allowed difference between the Redis clock and this host's when a birth time is compared with a registration."""
@@ -143,8 +138,7 @@ def _look_at(
 def _root_of(path: str, roots: Roots, confined: Sequence[str] | None) -> Root:
     if confined is not None and not is_below(path, confined):
         raise unsafe(path, "outside-message-roots")
-    if len(path) > _SHORT_PATH and len(os.fsencode(path)) > _LONGEST_PATH:
-        raise unsafe(path, "ENAMETOOLONG")
+    refuse_long(path)
     if any(is_private_name(part) for part in path.split("/")):
         raise unsafe(path, "private")
     root = roots.find(path)

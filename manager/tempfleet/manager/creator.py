@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from ..cleanup import Cause
 from ..deletion import undo_creation
 from ..errors import RegistryError, VolumeUnavailable
-from ..filesystem import create_identified_directory, create_identified_file, new_name
+from ..filesystem import create_identified_directory, create_identified_file, new_name, refuse_long
 from ..logs import logger, printable
 from ..records import NO_IDENTITY, FileRecord, Flag, NewFile
 from ..validation import ttl_ms, validate_tags
@@ -86,8 +86,10 @@ class Creator:
     def new_file(self, prefix: str, suffix: str, ttl: float, tags: Sequence[str], *, flags: str) -> NewFile:
         """Returns what creating registers, under an unguessable name."""
         self.local.check()
+        path = os.path.join(self.local.roots.base.path, new_name(prefix, suffix))
+        refuse_long(path)
         return NewFile(
-            path=os.path.join(self.local.roots.base.path, new_name(prefix, suffix)),
+            path=path,
             ttl_ms=ttl_ms(ttl),
             flags=flags,
             uid=os.geteuid(),
