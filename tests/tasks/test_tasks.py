@@ -555,6 +555,19 @@ def test_only_json_messages_are_sent_and_accepted(app: Celery) -> None:
     assert {app.tasks[name].serializer for name in NAMES} == {"json"}
 
 
+@pytest.mark.parametrize(
+    ("accepted", "expected"), [(["json", "yaml"], "json"), (["application/json"], "json"), (["yaml"], "yaml")]
+)
+def test_our_messages_are_json_unless_the_app_refuses_it(
+    settings: Settings, accepted: list[str], expected: str
+) -> None:
+    app = Celery("theirs", set_as_current=False)
+    install(app, settings)
+    app.conf.update(accept_content=accepted, task_serializer="yaml")
+    assert {app.tasks[name].serializer for name in NAMES} == {expected}
+    assert routing.serializer_of(app) == expected
+
+
 @pytest.mark.process
 def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Path) -> None:
     import subprocess
