@@ -118,7 +118,7 @@ for _ in range(3):
     clock.advance(700)
 health = manager.health_check()
 problems = health.get("problems", [])
-print(json.dumps({"server": manager.store.database, "status": health["status"], "problems": problems}))
+print(json.dumps({"server": manager.store.server, "status": health["status"], "problems": problems}))
 """
 
 
@@ -163,7 +163,7 @@ def test_two_redis_with_the_same_names_and_address_purge_nothing_of_each_other(
             pytest.skip(pod.stderr)
         assert pod.returncode == 0, pod.stderr
         seen = json.loads(pod.stdout)
-        assert seen["server"] == manager.store.database
+        assert seen["server"] == manager.store.server
         assert Path(aside.aside_path).read_text() == "hello"
         (problem,) = [problem for problem in seen["problems"] if problem["code"] == "namesake"]
         assert seen["status"] == "degraded" and "adopt --quarantine" in problem["todo"]

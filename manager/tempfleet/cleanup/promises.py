@@ -20,7 +20,7 @@ class RegistryPromises:
         if fresh or self._owner is None or not self._owner.epoch:
             registry, store = self._registry, self._registry.store
             host, base_dir = registry.volume.host, registry.volume.base_dir
-            self._owner = Owner(host, base_dir, store.namespace, store.database, registry.epoch())
+            self._owner = Owner(host, base_dir, store.namespace, store.server, registry.epoch())
         return self._owner
 
     def saw(self, epoch: str) -> None:

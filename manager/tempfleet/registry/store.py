@@ -183,18 +183,13 @@ class Store:
 
     @property
     def server(self) -> str:
-        """The address, and the number of the database."""
-        return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db', 0)}"
+        """The address of Redis, and the number of the database there."""
+        return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db') or 0}"
 
     def time_of(self, reply: tuple[int, int]) -> int:
         """The time in ms of a reply to TIME; the store's own clock goes before it."""
         now_ms = self.clock()
         return reply[0] * 1000 + reply[1] // 1000 if now_ms is None else now_ms
-
-    @property
-    def database(self) -> str:
-        """The address of Redis, and the number of the database there."""
-        return f"{self.address}/{self.client.connection_pool.connection_kwargs.get('db') or 0}"
 
     def check_policy(self) -> dict[str, Any]:
         """
