@@ -58,6 +58,8 @@ def test_a_base_directory_that_does_not_answer_is_unavailable_until_it_answers(
         with pytest.raises(VolumeUnavailable) as caught:
             call()
         assert caught.value.reason == NOT_ANSWERING
+    # It says so in a warning, and does not raise.
+    manager.register_file(kept)
     health = manager.health_check()
     assert (health["status"], NOT_ANSWERING in health["error"]) == ("unhealthy", True)
     assert any(NOT_ANSWERING in finding.said for finding in manager.examine())

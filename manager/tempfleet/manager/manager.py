@@ -28,6 +28,7 @@ from ..errors import (
     BatchError,
     FileMissing,
     HeldByAnother,
+    ManagerClosed,
     NotRegistered,
     QuotaExceeded,
     RegistryError,
@@ -186,9 +187,11 @@ class TempFileManager:
             logger.warning("Attempted to register non-existent file: %s", path)
         except (UnsafePath, AlreadyClaimed, QuotaExceeded) as exc:
             logger.warning("Attempted to register a file that cannot be registered: %s", exc)
+        except ManagerClosed:
+            raise
+        except VolumeUnavailable as exc:
+            logger.warning("Attempted to register a file that cannot be registered: %s", exc)
         except RegistryError as exc:
-            if isinstance(exc, VolumeUnavailable):  # the manager is closed
-                raise
             logger.warning("%s may not be registered: %s", printable(os.fsdecode(file_path)), exc)
 
     def register(

@@ -129,7 +129,7 @@ def test_a_worker_ends_in_order_while_a_deletion_hangs(
         manager.register(here, ttl=0.1)
         wait_until(lambda: not here.exists(), timeout=20)
         worker.process.popen.send_signal(signal.SIGTERM)
-        assert worker.process.popen.wait(20) == 0, worker.process.output
+        assert worker.process.popen.wait(60) == 0, worker.process.output
         mount.go_on()
         start_worker(stack, mount, local)
         wait_until(lambda: not any(map(os.path.exists, there)), timeout=60)
