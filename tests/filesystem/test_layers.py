@@ -230,14 +230,22 @@ def test_a_directory_with_a_mount_in_it_is_refused_at_once(
 
 
 @pytest.mark.parametrize("name", ["create", "create_dir"])
-def test_a_name_that_would_be_too_long_is_refused_before_anything_is_created(
+def test_a_path_that_would_be_too_long_is_refused_before_anything_is_created(
     make_manager: MakeManager, base_dir: Path, name: str
 ) -> None:
-    manager = make_manager()
-    with pytest.raises(UnsafePath) as caught:
-        getattr(manager, name)(prefix="é" * 120)
+    base = base_dir
+    while len(str(base)) < 3800:
+        base /= "d" * 200
+    base /= "b" * (4060 - len(str(base)))
+    manager = make_manager(base)
+    with pytest.raises(UnsafePath, match="4095 bytes") as caught:
+        getattr(manager, name)()
     assert caught.value.reason == "ENAMETOOLONG"
-    assert manager.stats().records == 0 and os.listdir(base_dir) == private(base_dir)
-    path = str(base_dir / ("ü" * 128))
+    assert manager.stats().records == 0 and os.listdir(base) == private(base)
+
+
+def test_a_name_that_is_too_long_is_refused_at_its_registration(
+    make_manager: MakeManager, base_dir: Path
+) -> None:
     with pytest.raises(UnsafePath, match="255"):
-        manager.register(path)
+        make_manager().register(base_dir / ("ü" * 128))

@@ -13,11 +13,10 @@ from .cached_path import cached_path
 
 PREFIX = ".tempfleet-"
 
-LONGEST_NAME = 255
 LONGEST_PATH = 4095
 """The kernel takes no longer one (PATH_MAX). A longer one can be made, but most programs cannot name it."""
-_SHORT = LONGEST_NAME // 4
-"""So many characters have at most as many bytes as the longest name."""
+_SHORT = LONGEST_PATH // 4
+"""So many characters have at most as many bytes as the longest path."""
 """The names of private directories begin with this."""
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -177,12 +176,10 @@ def unsafe(path: str, reason: str, why: str = "", *, action: str = "managed") ->
 def refuse_long(path: str) -> None:
     """
     Raises:
-        UnsafePath: the path has more than LONGEST_PATH bytes, or its last name more than LONGEST_NAME.
+        UnsafePath: the path has more than LONGEST_PATH bytes.
     """
-    if len(path) > _SHORT:
-        encoded = os.fsencode(path)
-        if len(encoded) > LONGEST_PATH or len(encoded.rpartition(b"/")[2]) > LONGEST_NAME:
-            raise unsafe(path, "ENAMETOOLONG")
+    if len(path) > _SHORT and len(os.fsencode(path)) > LONGEST_PATH:
+        raise unsafe(path, "ENAMETOOLONG")
 
 
 def is_below(path: str, directories: Sequence[str]) -> bool:
