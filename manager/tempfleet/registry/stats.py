@@ -181,9 +181,10 @@ class VolumeStats:
     def unavailable(self) -> tuple[int, str, int]:
         """
         The due files that the last clean-up could not delete because of their disk, although their root is there: how
-        many, the reason in one word, and when the last of them will have been tried again (ms).
+        many, the reason, which may have blanks, and when the last of them will have been tried again (ms).
         """
-        files, reason, until_ms = self.meta.get(UNAVAILABLE, "0 - 0").split()
+        files, _, rest = self.meta.get(UNAVAILABLE, "0 - 0").partition(" ")
+        reason, _, until_ms = rest.rpartition(" ")
         return int(files), reason, int(until_ms)
 
     @property
