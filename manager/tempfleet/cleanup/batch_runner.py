@@ -176,10 +176,17 @@ class BatchRunner:
         for start in range(0, len(records), size):
             yield records[start : start + size]
 
-    def _delete(self, batch: Batch, records: Sequence[FileRecord], may_go_on: Callable[[], bool]) -> None:
+    def _delete(
+        self,
+        batch: Batch,
+        records: Sequence[FileRecord],
+        may_go_on: Callable[[], bool],
+        tree_seconds: Callable[[], float],
+    ) -> None:
         quarantines = self.settings.quarantine_seconds > 0 and batch.cause.quarantines
         delete = self.deleter.quarantine if quarantines else self.deleter.delete
-        for result in delete(records, token=batch.claim.token, may_go_on=may_go_on):
+        token = batch.claim.token
+        for result in delete(records, token=token, may_go_on=may_go_on, tree_seconds=tree_seconds):
             if isinstance(result, Quarantined):
                 batch.quarantined.append(result)
             else:

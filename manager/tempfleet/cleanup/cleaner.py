@@ -59,7 +59,7 @@ class Cleaner:
         self.previews = Preview(registry, self.deleter, self.promises, self.hooks, settings)
         self.settings = settings
         self.runner = BatchRunner(registry, roots, self.deleter, self.hooks, self.previews, settings)
-        self._disk_confirmed, self._recovered_ever, self._patience = False, 0, 1
+        self._disk_confirmed, self._recovered_ever = False, 0
 
     def clean_due(
         self,
@@ -255,15 +255,14 @@ class Cleaner:
         recovered: int,
         is_pass: bool = False,
     ) -> CleanupReport:
-        seconds = None if budget_seconds is None else budget_seconds * self._patience
-        began, cut_offs, budget = time.monotonic(), self.promises.cut_offs, Budget(seconds, stop)
+        # If a directory is so large that looking at it takes too long, the next budget is twice as long.
+        seconds = None if budget_seconds is None else budget_seconds * self.promises.patience
+        began, budget = time.monotonic(), Budget(seconds, stop)
         round_trips = self.registry.store.round_trips
         report = CleanupReport(recovered=recovered)
         with self.roots.use():
             self.interrupted_moves.recover(budget.holds, self._recovered_ever)
             self.runner.run_all(batches, budget, report, progress)
-        # If a directory is so large that looking at it takes longer than the budget, the next budget is twice as long.
-        self._patience = self._patience * 2 if self.promises.cut_offs > cut_offs else 1
         report.seconds = time.monotonic() - began
         self.clock.save(create=True)
         round_trips = self.registry.store.round_trips - round_trips

@@ -10,6 +10,7 @@ the batch ends as usual.
 from __future__ import annotations
 
 import _thread
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -25,7 +26,10 @@ How often a waiting thread wakes up. The system may deliver a signal to any thre
 main thread. Leases are extended this often at most.
 """
 
-Delete = Callable[[Sequence[FileRecord], Callable[[], bool]], None]
+TREE_SHARE = 0.25
+"""The share of the remaining time that one directory may take, so that all others, and other batches, get theirs."""
+
+Delete = Callable[[Sequence[FileRecord], Callable[[], bool], Callable[[], float]], None]
 Late = Callable[[str], None]
 Chunks = Callable[[Sequence[FileRecord]], Iterator[Sequence[FileRecord]]]
 
@@ -68,7 +72,7 @@ class DeletionThreads:
     The threads of one batch.
 
     Args:
-        delete: deletes records as long as the function that it gets returns True.
+        delete: deletes records as long as ``may_go_on``, and each directory for ``tree_seconds`` at most.
         late: settles a file after its thread hung.
 
     Attributes:
@@ -90,6 +94,12 @@ class DeletionThreads:
         now = self.batch.progress = boot_seconds()
         ended = self.batch.is_halted or self.roots.is_closed or self.is_stopped()
         return now < self.lease.end and now < self.end and not ended
+
+    def tree_seconds(self) -> float:
+        """How long the next directory may take."""
+        if self.end == math.inf:
+            return math.inf
+        return (min(self.lease.end, self.end) - boot_seconds()) * TREE_SHARE
 
     def run(self, records: Sequence[FileRecord], chunks: Chunks) -> None:
         """Delete *records*, one root after the other, and the contents of directories first."""
@@ -129,7 +139,9 @@ class DeletionThreads:
         return {thread.at for thread in self.threads if thread.is_left and thread.at}
 
     def _thread(self, root: Root, chunk: Sequence[FileRecord]) -> DeletionThread:
-        return DeletionThread(root, chunk, partial(self.delete, chunk, self.may_go_on), self.late)
+        return DeletionThread(
+            root, chunk, partial(self.delete, chunk, self.may_go_on, self.tree_seconds), self.late
+        )
 
     def _wait(self, thread: DeletionThread) -> None:
         """Wait for the end of *thread*, as long as its root answers; without progress, until the lease ends."""

@@ -20,6 +20,9 @@ from .promises import RegistryPromises
 
 _REASONS = {"promised": PROMISED, "held": HELD, "claimed": CLAIMED}
 
+MOST_CUT_OFFS, MOST_DOUBLINGS = 1000, 10
+"""How many directories are remembered that were too large, and how often the time for them is doubled."""
+
 
 class NestedPromises(RegistryPromises):
     """
@@ -29,7 +32,7 @@ class NestedPromises(RegistryPromises):
         horizon: returns what this process knows of the time.
 
     Attributes:
-        cut_offs: how often the time ran out while a directory was looked at.
+        cut_offs: how often the time ran out while a directory was looked at, by its path; until it was enough.
     """
 
     def __init__(self, registry: Registry, *, lease_ms: int, horizon: Callable[[], Horizon]) -> None:
@@ -38,7 +41,7 @@ class NestedPromises(RegistryPromises):
         self.fleet = Fleet(registry.store)
         self.lease_ms = lease_ms
         self.horizon = horizon
-        self.cut_offs = 0
+        self.cut_offs: dict[str, int] = {}
         # The volumes that were found last, and the claims of due files in a directory, by its path.
         self._volumes: list[Volume] = []
         self._claims: dict[str, list[tuple[Registry, Claim]]] = {}
@@ -47,6 +50,14 @@ class NestedPromises(RegistryPromises):
         self, directory: FileRecord, pages: Iterable[Sequence[str]], *, claim: bool
     ) -> Obstacle | None:
         """See ``deletion.Promises``."""
+        obstacle = self._obstacle(directory, pages, claim=claim)
+        if obstacle is not None:
+            self.cut_offs.pop(directory.path, None)
+        return obstacle
+
+    def _obstacle(
+        self, directory: FileRecord, pages: Iterable[Sequence[str]], *, claim: bool
+    ) -> Obstacle | None:
         if claim or not self._volumes:
             # Before the rename an old list does no harm. After it, a new volume may have files in the directory.
             self._volumes = self.fleet.volumes(host=self.registry.volume.host)
@@ -77,15 +88,24 @@ class NestedPromises(RegistryPromises):
 
     def settle(self, directory: FileRecord, *, gone: bool) -> None:
         """See ``deletion.Promises``."""
+        if gone:
+            self.cut_offs.pop(directory.path, None)
         for registry, claim in self._claims.pop(directory.path, ()):
             if gone:
                 registry.ack(claim.token, [Deletion(record, Outcome.MISSING) for record in claim.records])
             else:
                 registry.nack(claim.token, [Nack(record.path, counts=False) for record in claim.records])
 
-    def cut_off(self) -> None:
+    def cut_off(self, directory: FileRecord) -> None:
         """See ``deletion.Promises``."""
-        self.cut_offs += 1
+        self.cut_offs[directory.path] = self.cut_offs.get(directory.path, 0) + 1
+        if len(self.cut_offs) > MOST_CUT_OFFS:
+            self.cut_offs.pop(next(iter(self.cut_offs)), None)
+
+    @property
+    def patience(self) -> int:
+        """So many times its budget a clean-up gets, until the largest directory can be looked at."""
+        return 1 << min(max(list(self.cut_offs.values()), default=0), MOST_DOUBLINGS)
 
     def time(self) -> Horizon:
         """What this process knows of the time; tokens and epochs of other volumes it does not know."""

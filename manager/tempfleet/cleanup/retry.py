@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from ..deletion import UNFINISHED
 from ..filesystem import NOT_ANSWERING
 from ..records import KEPT, Deletion, Outcome
 from ..registry import Nack
@@ -22,7 +23,7 @@ class RetryPolicy:
 
     Only failures count towards the dead-letter set. A busy file or a missing disk is not an error and may take days.
     Such a file waits about as long again as it is overdue, so its wait doubles too, without a count. A directory waits
-    until the file in it that has to stay is due.
+    until the file in it that has to stay is due; one that takes several clean-ups goes on soon.
     """
 
     first_ms: int
@@ -59,7 +60,7 @@ class RetryPolicy:
         if deletion.obstacle is not None and deletion.obstacle.until_ms is not None:
             until_ms = deletion.obstacle.until_ms
             return Nack(path, delay_ms=max(until_ms - now_ms, 1), counts=False, reason=reason)
-        overdue = now_ms - deletion.record.deadline_ms
+        overdue = 0 if reason == UNFINISHED else now_ms - deletion.record.deadline_ms
         if reason == NOT_ANSWERING:
             # So that its files go soon after its root answers again.
             overdue = min(overdue, LONGEST_SILENCE_MS)

@@ -77,6 +77,7 @@ process between every two of these steps.
     empty_parents          directories that became empty
     audit, outcome_log     one JSON line, and one log line, for each decision
     namesakes              files of registries that only have our names: another Redis, or ours before it lost its data
+    emptying               empties a directory in place, also read-only directories of this user
     failpoints             points where tests stop the process
 
 Promises: a file is unlinked only if it is the object that was registered.
@@ -101,6 +102,8 @@ from .promises import (
     PRIVATE,
     PROMISED,
     PROMISED_BESIDE,
+    REFILLED,
+    UNFINISHED,
     UNREADABLE,
     VOLUME,
     WORKING,
@@ -125,6 +128,8 @@ __all__ = [
     "PROMISED",
     "PROMISED_BESIDE",
     "QUARANTINE",
+    "REFILLED",
+    "UNFINISHED",
     "UNREADABLE",
     "VOLUME",
     "WORKING",

@@ -10,6 +10,7 @@ from typing import cast
 from ..errors import VolumeUnavailable
 from ..filesystem import PREFIX, Roots, Use, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Flag, NewFile, Outcome
+from ..records import Way as Word
 from ..settings import Settings
 from . import restore
 from .audit import AuditLines, AuditLog, unheld_line
@@ -18,14 +19,14 @@ from .footprint import Footprint, footprint_of
 from .guarded import Guarded
 from .moving import NotPutBack
 from .outcome_log import log
-from .plan import Plan, Quarantined, Way
-from .promises import NoRegistry, Promises, WithoutRecord
+from .plan import Quarantined, Way, carry_out
+from .promises import REFILLED, UNFINISHED, NoRegistry, Promises, WithoutRecord
 from .quarantine import Purge, Quarantine
 from .reading import predicted, reading
 from .recovery import Recovered, is_moved, is_moving, recover
 from .restore import QuarantinedFile
 from .rewrite import or_rewritten
-from .session import Session, Stopped
+from .session import Session, ShareOver, Stopped, unbounded
 
 _DIRECT, _GUARDED, _QUARANTINE, _PURGE = Direct(), Guarded(), Quarantine(), Purge()
 _IN_PRIVATE = "/" + PREFIX
@@ -54,21 +55,32 @@ class Deleter:
         self._audit = AuditLog(settings.audit_log, roots.base)
 
     def delete(
-        self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
+        self,
+        records: Sequence[FileRecord],
+        *,
+        token: int,
+        may_go_on: Callable[[], bool],
+        tree_seconds: Callable[[], float] = unbounded,
     ) -> Iterator[Deletion]:
         """
         Delete the files of *records*, claimed with *token*; one ``Deletion`` for each.
 
         Args:
             may_go_on: called before each unlink. After it returns False, the rest is not touched and not yielded.
+            tree_seconds: how long the next directory may take. Then it is BUSY, and the rest goes on.
 
         Returns:
             The outcomes, one by one. A bad entry never stops the rest: an error of the system becomes an outcome.
         """
-        return cast(Iterator[Deletion], self._run(records, token, may_go_on, quarantine=False))
+        return cast(Iterator[Deletion], self._run(records, token, may_go_on, tree_seconds, quarantine=False))
 
     def quarantine(
-        self, records: Sequence[FileRecord], *, token: int, may_go_on: Callable[[], bool]
+        self,
+        records: Sequence[FileRecord],
+        *,
+        token: int,
+        may_go_on: Callable[[], bool],
+        tree_seconds: Callable[[], float] = unbounded,
     ) -> Iterator[Deletion | Quarantined]:
         """
         Move the files into quarantine instead of deleting them; a ``Quarantined`` contains the new path.
@@ -76,7 +88,7 @@ class Deleter:
         A file beyond the limit of the quarantine is deleted at once. For that, and for a file that ``delete`` would not
         delete, the result is a ``Deletion``.
         """
-        return self._run(records, token, may_go_on, quarantine=True)
+        return self._run(records, token, may_go_on, tree_seconds, quarantine=True)
 
     @contextmanager
     def preview(
@@ -174,7 +186,13 @@ class Deleter:
         return self.roots.run_at(path, partial(is_moved, path, self.roots))
 
     def _run(
-        self, records: Sequence[FileRecord], token: int, may_go_on: Callable[[], bool], *, quarantine: bool
+        self,
+        records: Sequence[FileRecord],
+        token: int,
+        may_go_on: Callable[[], bool],
+        tree_seconds: Callable[[], float],
+        *,
+        quarantine: bool,
     ) -> Iterator[Deletion | Quarantined]:
         lines = AuditLines(self._audit, self._settings.host, token)
         with Session(
@@ -191,7 +209,10 @@ class Deleter:
                         return
                     session.use = _NOT_ASKED
                     try:
-                        result = self._settle(record, session, quarantine, False)
+                        if _DIRECTORY in record.flags:
+                            result = self._settle_tree(record, session, quarantine, tree_seconds())
+                        else:
+                            result = self._settle(record, session, quarantine, False)
                     except Stopped:
                         return
                     if isinstance(result, Deletion):
@@ -204,6 +225,18 @@ class Deleter:
                     yield result
             finally:
                 lines.flush()
+
+    def _settle_tree(
+        self, record: FileRecord, session: Session, quarantine: bool, seconds: float
+    ) -> Deletion | Quarantined:
+        session.begin_tree(seconds)
+        try:
+            return self._settle(record, session, quarantine, False)
+        except ShareOver:
+            reason = REFILLED if session.refilled else UNFINISHED
+            return Deletion(record, Outcome.BUSY, Word.GUARDED, reason=reason)
+        finally:
+            session.end_tree()
 
     def _settle(
         self, record: FileRecord, session: Session, quarantine: bool, preview: bool
@@ -229,7 +262,7 @@ class Deleter:
             plan = way.plan(record, root, session)
             if isinstance(plan, Deletion):
                 return plan
-            result = predicted(plan, session) if preview else _carry_out(plan, session)
+            result = predicted(plan, session) if preview else carry_out(plan, session)
             if not preview and session.exclusive >= 0:
                 session.release(is_gone=isinstance(result, Deletion) and result.outcome is _DELETED)
             return result if plan.left is None else _after_earlier_claim(result, session)
@@ -258,16 +291,3 @@ def _after_earlier_claim(result: Deletion | Quarantined, session: Session) -> De
     """
     is_done = isinstance(result, Quarantined) or result.outcome is Outcome.DELETED
     return or_rewritten(result, session) if is_done else result
-
-
-def _carry_out(plan: Plan, session: Session) -> Deletion | Quarantined:
-    if _DIRECTORY not in plan.record.flags:
-        return plan.way.carry_out(plan, session)
-    gone = False
-    try:
-        result = plan.way.carry_out(plan, session)
-        gone = isinstance(result, Quarantined)
-        return result
-    finally:
-        # If the directory was destroyed, they were settled when that began.
-        session.promises.settle(plan.record, gone=gone)

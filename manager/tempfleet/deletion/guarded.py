@@ -183,9 +183,26 @@ def finish(record: FileRecord, root: Root, left: Entry, session: Session) -> Del
     if takes_long(record, session) and left.state is not EntryState.BEGUN:
         plan = Plan(Guarded(), record, root, private, name, Deletion(record, _DELETED, _GUARDED), left=left)
         name = begin(plan, private, name, session, begun=left.begun_name)
-    freed_inside = remove(private, name, session, directory=directory)
+    try:
+        freed_inside = remove(private, name, session, directory=directory)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        _return_rest(record, root, private, name, session)
+        raise
     companion.forget(private, left)
     return Deletion(record, _DELETED, _GUARDED, freed_inside if directory else freed)
+
+
+def _return_rest(record: FileRecord, root: Root, private: int, name: str, session: Session) -> None:
+    """Give what cannot be destroyed its name back, so that a person finds it there; unless it was in quarantine."""
+    if record.is_quarantined:
+        return
+    try:
+        fd = session.parent(root, record.path)
+    except OSError:
+        return  # its directory is gone; it is reported as stranded
+    put_back(private, name, fd, record.path[record.path.rindex("/") + 1 :], session)
 
 
 def _asks(record: FileRecord, left: Entry) -> bool:

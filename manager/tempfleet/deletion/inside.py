@@ -74,7 +74,7 @@ def objection(
         with closing(look.pages()) as pages:
             obstacle = session.promises.obstacle(record, pages, claim=claim) or look.obstacle
     except Stopped:
-        session.promises.cut_off()
+        session.promises.cut_off(record)
         raise
     return None if obstacle is None else Deletion.blocked(record, way, obstacle)
 

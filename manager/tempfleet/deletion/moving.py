@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 
 from ..filesystem import BEGUN, O_PATH, Identity, Use, close, in_use
 from ..logs import logger, printable
@@ -22,12 +24,41 @@ from .unlink import remove
 
 _REPLACED, _GUARDED = Outcome.REPLACED, Word.GUARDED
 _DIRECTORY = Flag.DIRECTORY.value
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_BESIDE = 255 - 17
 """Bytes of a name. They leave room for a dot and 16 random digits, if the name itself is taken."""
 
 
 _TRIES = 10
 """Of names for a file whose own name is taken. Ten random names cannot all be taken; then the directory is at fault."""
+
+
+def renamed(fd: int, name: str, rename: Callable[[], None]) -> None:
+    """
+    Call *rename* for *name* of directory *fd*. A directory that moves to another one needs the right to write to it,
+    because its ".." changes. A directory of this user without that right gets it, by its descriptor, for the moment.
+    """
+    try:
+        rename()
+    except PermissionError:
+        try:
+            moved = os.open(name, _OPEN_DIRECTORY, dir_fd=fd)
+        except OSError:
+            moved = -1  # not a directory, or not ours
+        if moved < 0:
+            raise
+        try:
+            status = os.fstat(moved)
+            mode = stat.S_IMODE(status.st_mode)
+            if status.st_uid != os.geteuid() or mode & stat.S_IWUSR:
+                raise
+            os.fchmod(moved, mode | stat.S_IWUSR)
+            try:
+                rename()
+            finally:
+                os.fchmod(moved, mode)
+        finally:
+            close(moved)
 
 
 class NotPutBack(Exception):
@@ -51,7 +82,11 @@ def move_and_compare(plan: Plan, private: int, entry: str, session: Session) -> 
                 return Deletion(record, _REPLACED, _GUARDED)
         session.inside += 1
         try:
-            os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
+            if _DIRECTORY in record.flags:
+                move = partial(os.rename, name, entry, src_dir_fd=fd, dst_dir_fd=private)
+                renamed(fd, name, move)
+            else:
+                os.rename(name, entry, src_dir_fd=fd, dst_dir_fd=private)
         except OSError:
             session.inside -= 1
             raise
@@ -178,7 +213,8 @@ def put_back(private: int, entry: str, fd: int, name: str, session: Session) -> 
         except FileNotFoundError:
             return  # another claimer, or a recovery scan, was faster
         try:
-            session.roots.system.rename_noreplace(private, entry, fd, new_name, directory=directory)
+            back = session.roots.system.rename_noreplace
+            renamed(private, entry, partial(back, private, entry, fd, new_name, directory=directory))
             break
         except OSError as exc:
             if exc.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR) and tries_left:

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..filesystem import Entry, Root
-from ..records import Deletion, FileRecord, NewFile
+from ..records import Deletion, FileRecord, Flag, NewFile
 from .session import Session
+
+_DIRECTORY = Flag.DIRECTORY.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,16 @@ class Way(Protocol):
 
     def carry_out(self, plan: Plan, session: Session) -> Deletion | Quarantined:
         """Do what *plan* says, unless it turns out to be another file."""
+
+
+def carry_out(plan: Plan, session: Session) -> Deletion | Quarantined:
+    if _DIRECTORY not in plan.record.flags:
+        return plan.way.carry_out(plan, session)
+    gone = False
+    try:
+        result = plan.way.carry_out(plan, session)
+        gone = isinstance(result, Quarantined)
+        return result
+    finally:
+        # If the directory was destroyed, they were settled when that began.
+        session.promises.settle(plan.record, gone=gone)

@@ -24,6 +24,10 @@ PRIVATE: Final = "private-inside"
 """The directory contains a private directory: files wait there for their deletion or their restore."""
 UNREADABLE: Final = "registry-unreadable"
 """The registry of a volume of this host cannot be read, so nobody knows what it promised."""
+REFILLED: Final = "refilled"
+"""Processes add files to the directory while it is emptied."""
+UNFINISHED: Final = "unfinished"
+"""The directory took its share of the time; the next try goes on."""
 WORKING: Final = "working-directory"
 """A process works in the directory."""
 
@@ -106,7 +110,7 @@ class Promises(Records, Protocol):
         otherwise they wait again.
         """
 
-    def cut_off(self) -> None:
+    def cut_off(self, directory: FileRecord) -> None:
         """The time ran out before the whole directory was looked at. The next try gets twice the time."""
 
 
@@ -141,7 +145,7 @@ class NoRegistry:
     def settle(self, directory: FileRecord, *, gone: bool) -> None:
         pass
 
-    def cut_off(self) -> None:
+    def cut_off(self, directory: FileRecord) -> None:
         pass
 
 

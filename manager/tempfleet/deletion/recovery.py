@@ -23,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import RegistryError
 from ..filesystem import ASIDE, FROM, NOTE, Entry, EntryState, Identity, Root, Roots, digest_of
@@ -271,7 +272,9 @@ class _Batch:
         if not weak:
             register(self.private, entry.name)
         directory = moving.is_directory(self.private, entry.name)
-        session.roots.system.rename_noreplace(self.private, entry.name, fd, name, directory=directory)
+        back = session.roots.system.rename_noreplace
+        move = partial(back, self.private, entry.name, fd, name, directory=directory)
+        moving.renamed(self.private, entry.name, move)
         if weak:
             register(fd, name)
         return Recovered(file.path, back=True)

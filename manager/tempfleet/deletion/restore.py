@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import AlreadyClaimed, FileMissing
 from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Identity, Root, Roots, close, digest_of, unsafe
@@ -201,7 +202,8 @@ def _rename_back(path: str, entry: Entry, root: Root, roots: Roots) -> None:
         raise
     try:
         directory = moving.is_directory(private, entry.name)
-        roots.system.rename_noreplace(private, entry.name, fd, name, directory=directory)
+        back = partial(roots.system.rename_noreplace, private, entry.name, fd, name, directory=directory)
+        moving.renamed(private, entry.name, back)
     except FileNotFoundError:
         if moving.is_there(private, entry.name):
             raise  # the directory was removed just now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,9 @@ _OPEN_DIRECTORIES = 32
 Records of one directory usually come together. With more, each thread would burden the file table.
 """
 
+REFILLED_SECONDS = 5.0
+"""How long a directory is emptied at a time if processes add files to it meanwhile."""
+
 _QUICK_SECONDS = 0.005
 _TRIES = 3
 """Comparing the clocks of Redis and this host: a slower answer is less precise."""
@@ -26,6 +30,15 @@ _TRIES = 3
 
 class Stopped(Exception):
     """The lease or the time budget ran out in the middle of a record. What is left of the file stays where it is."""
+
+
+class ShareOver(Stopped):
+    """A directory took its share of the time. The other records go on."""
+
+
+def unbounded() -> float:
+    """The time of a directory that may take as long as it needs."""
+    return math.inf
 
 
 class Session:
@@ -36,6 +49,7 @@ class Session:
     looking it up again, because each object is compared before it is unlinked, whatever was renamed meanwhile.
 
     Attributes:
+        refilled: whether processes add files to the directory of the present record.
         inside: the files that are in a private directory because of this call. It is raised before a file is moved
             there, and lowered after the file is gone or has left. So after any error or interrupt in between the
             journals stay, and recovery finds the file.
@@ -68,6 +82,8 @@ class Session:
         self.inside = 0
         self.exclusive = -1
         self._moved: dict[str, str] = {}  # reasons, by root
+        self.refilled = False
+        self._began, self._tree_end = 0.0, math.inf
         self._records = records
         self._parents: dict[str, int] = {}
         self._open_parents = ExitStack()
@@ -188,10 +204,32 @@ class Session:
             self._working_directories = in_use.working_directories()
         return self._working_directories
 
+    def begin_tree(self, seconds: float) -> None:
+        """The record of a directory begins, and may take so long."""
+        self._began, self.refilled = time.monotonic(), False
+        self._tree_end = self._began + seconds
+
+    def end_tree(self) -> None:
+        """The present record is no directory any more."""
+        self._tree_end = math.inf
+
+    def note_refill(self) -> None:
+        """Processes add files to the directory while it is emptied."""
+        self.refilled = True
+        self._tree_end = min(self._tree_end, self._began + REFILLED_SECONDS)
+
+    def has_time(self) -> bool:
+        return self.may_go_on() and not self._is_share_over()
+
     def go_on(self) -> None:
         """Raise ``Stopped`` if the time has run out; called between two steps of one long record."""
         if not self.may_go_on():
             raise Stopped
+        if self._is_share_over():
+            raise ShareOver
+
+    def _is_share_over(self) -> bool:
+        return self._tree_end != math.inf and time.monotonic() > self._tree_end
 
     def release(self, *, is_gone: bool = False) -> None:
         """Give back the write lock on the file of the present record. *is_gone*: the file has no name any more."""

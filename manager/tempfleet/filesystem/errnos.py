@@ -113,6 +113,11 @@ _MEANINGS: Final = {
         "other users have taken all names of the private directory in its root, or remove it again and again",
         "Remove their .tempfleet-<uid>* from that root.",
     ),
+    "refilled": Meaning(
+        "processes add files to the directory while it is emptied",
+        "Stop them, or unregister the directory. Each try waits longer than the one before.",
+    ),
+    "unfinished": Meaning("the directory is so large that it takes several clean-ups; the next one goes on"),
     "working-directory": Meaning("a process works in the directory"),
     "ENAMETOOLONG": Meaning("its name is too long for its file system"),
 }
