@@ -297,23 +297,31 @@ def owned(directory: Path, uid: int, mode: int, *, of_file: int) -> Path:
     return directory / "file"
 
 
+DONE = (Outcome.DELETED, "")
+DENIED = (Outcome.FAILED, "EACCES")
+NOT_PERMITTED = (Outcome.FAILED, "EPERM")
+
+
 @needs_root
 @needs_linux
 @pytest.mark.parametrize(
-    ("make", "expected"),
+    ("make", "expected", "without_private"),
     [
-        (another_users_file_in_a_sticky_directory, (Outcome.FAILED, "EPERM")),
-        (own_file_in_a_sticky_directory, (Outcome.DELETED, "")),
-        (another_users_file_in_an_own_sticky_directory, (Outcome.DELETED, "")),
-        (another_users_file_in_a_directory_of_all, (Outcome.DELETED, "")),
-        (own_file_in_a_directory_that_may_not_be_written_to, (Outcome.FAILED, "EACCES")),
-        (a_tree_with_another_users_file_in_a_sticky_directory, (Outcome.FAILED, "EPERM")),
+        (another_users_file_in_a_sticky_directory, NOT_PERMITTED, NOT_PERMITTED),
+        (own_file_in_a_sticky_directory, DONE, DONE),
+        (another_users_file_in_an_own_sticky_directory, DONE, DONE),
+        (another_users_file_in_a_directory_of_all, DONE, DENIED),
+        (own_file_in_a_directory_that_may_not_be_written_to, DENIED, DENIED),
+        (a_tree_with_another_users_file_in_a_sticky_directory, NOT_PERMITTED, DENIED),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 @pytest.mark.parametrize("root_mode", [0o1777, 0o755], ids=["root-of-all", "root-that-may-not-be-written-to"])
 def test_a_preview_foretells_what_the_kernel_refuses_another_user(
-    make: Callable[[Path], Path], expected: tuple[Outcome, str], root_mode: int
+    make: Callable[[Path], Path],
+    expected: tuple[Outcome, str],
+    without_private: tuple[Outcome, str],
+    root_mode: int,
 ) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         top = Path(temporary)
@@ -332,5 +340,5 @@ def test_a_preview_foretells_what_the_kernel_refuses_another_user(
 
         predicted, done = as_nobody(both)
         assert predicted == done
-        # Where no private directory can be made, that comes first.
-        assert done == ((Outcome.FAILED, "EACCES") if root_mode == 0o755 else expected)
+        # In a root that may not be written to, no private directory can be made.
+        assert done == (without_private if root_mode == 0o755 else expected)

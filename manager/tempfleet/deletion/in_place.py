@@ -34,7 +34,7 @@ def carry_out(plan: Plan, session: Session, exc: OSError) -> Deletion:
     Raises:
         OSError: *exc*, if it has to wait for that directory.
     """
-    if not _is_possible(plan, session, exc):
+    if not is_possible(plan, session, exc.errno):
         raise exc
     give_back(plan.record, plan.root, session)
     entry = _entry_of(plan.record)
@@ -53,9 +53,10 @@ def give_back(record: FileRecord, root: Root, session: Session) -> None:
     moving.put_back(fd, _entry_of(record), fd, os.path.basename(record.path), session)
 
 
-def _is_possible(plan: Plan, session: Session, exc: OSError) -> bool:
+def is_possible(plan: Plan, session: Session, code: int | None) -> bool:
+    """Whether the file of *plan* need not wait for a private directory that cannot be created, with errno *code*."""
     record = plan.record
-    if exc.errno not in _LASTING or moving.takes_long(record, session) or record.is_quarantined:
+    if code not in _LASTING or moving.takes_long(record, session) or record.is_quarantined:
         return False
     directory = os.fstat(plan.fd)
     is_safe = not is_shared(directory) or directory.st_mode & stat.S_ISVTX

@@ -13,7 +13,7 @@ from ..filesystem import Root, Roots, outcome_of
 from ..records import NO_IDENTITY, Deletion, FileRecord, Outcome
 from ..records import Way as Word
 from ..settings import Settings
-from . import checks
+from . import checks, in_place
 from .comparison import SAME, compare
 from .plan import Plan
 from .promises import Promises
@@ -76,6 +76,8 @@ def predicted(plan: Plan, session: Session) -> Deletion:
         if moves and plan.root.private.peek() < 0:
             # The private directory is to be made there, before anything else.
             code = checks.change_refusal(plan.root.fd, session.reader)
+            if in_place.is_possible(plan, session, code):
+                code = 0
         code = code or checks.system_refusal(plan.fd, plan.name, session.reader)
         if not code and record.is_directory and not keeps:
             code = checks.tree_refusal(plan.fd, plan.name, session)
