@@ -54,18 +54,19 @@ def disk_identity_of(roots: Roots) -> str:
 
 def identity_of_directory(roots: Roots, path: str, fd: int) -> str:
     """As ``disk_identity_of``, of the open directory *fd*, which has the resolved *path*. Waits for its disk."""
-    identity = directory_identity(roots.system, fd)
-    if not identity:
-        return ""
-    device = os.fstat(fd).st_dev
-    temporary = _temp_directory_above(roots, path, device)
-    if roots.system.is_in_memory(fd):
-        place = f"{temporary}{EPHEMERAL}{_boot_id()}.{device:x}"
-    elif temporary:
-        place = temporary
-    else:
-        return identity
-    return f"{EPHEMERAL}{identity}{EPHEMERAL}{place}"
+    with roots.use():
+        identity = directory_identity(roots.system, fd)
+        if not identity:
+            return ""
+        device = os.fstat(fd).st_dev
+        temporary = _temp_directory_above(roots, path, device)
+        if roots.system.is_in_memory(fd):
+            place = f"{temporary}{EPHEMERAL}{_boot_id()}.{device:x}"
+        elif temporary:
+            place = temporary
+        else:
+            return identity
+        return f"{EPHEMERAL}{identity}{EPHEMERAL}{place}"
 
 
 def confirm_disk(stats: VolumeStats, roots: Roots, *, accept_new: bool = True) -> None:
