@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import stat
@@ -160,23 +161,29 @@ def test_files_can_be_deleted_on_a_full_disk(tmp_path: Path) -> None:
 
 @needs_root
 @needs_linux
-def test_without_a_free_inode_the_deletion_of_a_file_is_postponed(tmp_path: Path) -> None:
+def test_without_a_free_inode_a_file_is_deleted_and_a_directory_is_postponed(tmp_path: Path) -> None:
     with mounted(["-t", "tmpfs", "-o", "nr_inodes=20", "tmpfs"], tmp_path / "mounted") as at:
         at.chmod(0o700)
         with Roots.open(settings_for(at.resolve())) as roots:
-            path = at.resolve() / "data" / "f"
+            path, directory = at.resolve() / "data" / "f", at.resolve() / "data" / "d"
             path.touch()
-            record = registered(roots, path)
-            made: list[Path] = []
+            directory.mkdir()
+            file_record, directory_record = (
+                registered(roots, path),
+                registered(roots, directory, directory=True),
+            )
+            next((at / "data").glob(".tempfleet-*")).rmdir()
             with pytest.raises(OSError, match="No space"):
-                while True:
-                    made.append(at / "data" / f"g{len(made)}")
-                    made[-1].touch()
-            deletion = delete(roots, record)[0]
+                for number in itertools.count():
+                    (at / "data" / f"g{number}").touch()
+            deletion = delete(roots, directory_record)[0]
             assert (deletion.outcome, deletion.reason) == (Outcome.UNAVAILABLE, "ENOSPC")
-            assert path.exists()
-            made[0].unlink()
-            assert delete(roots, record)[0].outcome is Outcome.DELETED
+            assert directory.exists()
+            assert delete(roots, file_record)[0].outcome is Outcome.DELETED
+            assert not path.exists()
+            # The removed private directory has one inode while it is open here.
+            (at / "data" / "g0").unlink()
+            assert delete(roots, directory_record)[0].outcome is Outcome.DELETED
 
 
 @needs_root
