@@ -157,6 +157,62 @@ def test_what_cannot_be_emptied_keeps_its_shape_and_its_modes(
 
 
 @needs_root
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o400, 0o600])
+@pytest.mark.parametrize("way", ["expired", "forced", "quarantined"])
+def test_a_held_file_in_a_directory_that_cannot_be_looked_into_stays(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, mode: int, way: str
+) -> None:
+    """Nobody can tell what is registered in it, so the directory above it stays as it is."""
+    with nobody(base_dir):
+        manager = make_manager(quarantine_seconds=60 if way == "quarantined" else 0)
+        top = base_dir / "tree"
+        sealed = top / "sealed"
+        held = sealed / "sub" / "file"
+        held.parent.mkdir(parents=True)
+        for path in (held, top / "other"):
+            path.write_text("x")
+        manager.register(held, ttl=1)
+        manager.hold(held, 360_000)
+        due_tree(manager, clock, top)
+        os.chmod(sealed, mode)
+        for _ in range(3):
+            if way == "forced":
+                manager.cleanup_report(force=True, prefix=top)
+            else:
+                manager.cleanup()
+            clock.advance(7200)
+        assert record_of(manager, top).last_error == "EACCES"
+        assert (stat.S_IMODE(sealed.stat().st_mode), (top / "other").exists()) == (mode, True)
+        os.chmod(sealed, 0o700)
+        assert held.read_text() == "x"
+
+
+@needs_root
+def test_a_read_only_directory_that_is_refilled_has_its_mode_back(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REFILLED_SECONDS", 0.1)
+    with nobody(base_dir):
+        manager, top = make_manager(), base_dir / "tree"
+        (top / "sub").mkdir(parents=True)
+        (top / "sub" / "file").write_text("x")
+        os.chmod(top / "sub", 0o555)
+        due_tree(manager, clock, top)
+        fd = os.open(top / "sub", os.O_RDONLY)
+        names = itertools.count()
+        failpoints.install(
+            lambda point: os.symlink("x", str(next(names)), dir_fd=fd) if point == "tree.entry" else None
+        )
+        try:
+            assert manager.cleanup() == 0
+            assert record_of(manager, top).last_error == "refilled"
+            assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o555
+        finally:
+            failpoints.install(None)
+            os.close(fd)
+
+
+@needs_root
 def test_what_a_dead_process_began_and_cannot_be_emptied_has_its_name_and_shape_back(
     make_manager: MakeManager, clock: FakeClock, base_dir: Path
 ) -> None:

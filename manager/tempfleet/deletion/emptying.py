@@ -124,6 +124,8 @@ class Emptying:
             self._leave()
             return
         self._levels.pop()
+        if emptied.mode is not None:  # it stays if the one above cannot be changed
+            os.fchmod(self._fd, emptied.mode)
         self._go_to(fd)
         if self._leave_if_moved():
             return

@@ -31,8 +31,6 @@ _STEPS = 100
 
 _CANNOT_ENTER = frozenset(
     {
-        errno.EACCES,
-        errno.EPERM,
         errno.ENOENT,
         errno.ENOTDIR,
         errno.ELOOP,
@@ -40,7 +38,10 @@ _CANNOT_ENTER = frozenset(
         errno.ENAMETOOLONG,
     }
 )
-"""A directory that cannot be opened for one of these reasons cannot be emptied either, so nothing in it can go."""
+"""
+A directory that cannot be opened for one of these reasons cannot be emptied either, so nothing in it can go. If this
+user may not open it, nobody can tell what is registered in it, and the directory above it stays.
+"""
 
 
 def objection(
