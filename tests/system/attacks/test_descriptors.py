@@ -63,7 +63,7 @@ CALLS = {
         *("statvfs", "fstatvfs", "access", "lseek", "listxattr", "setxattr", "getxattr", "readlink"),
     ),
     fcntl: ("fcntl", "flock", "ioctl"),
-    syscalls: ("_openat2", "_renameat2"),
+    syscalls: ("openat2", "_renameat2"),
     stat.Statx: ("read",),
 }
 OURS = tuple(
