@@ -496,7 +496,7 @@ def test_a_policy_that_hangs_stops_no_timer_and_degrades_health_until_it_returns
     packages: Packages, on_disk: MakeFull
 ) -> None:
     packages.install("hanging", HANGING)
-    manager = on_disk(eviction_policy="slow", plugin_timeout_seconds=0.1, evict_down_to=75)
+    manager = on_disk(eviction_policy="slow", plugin_timeout_seconds=0.5, evict_down_to=75)
     fill(manager, *numbered(17))
     for _ in range(3):
         with pytest.raises(PluginFailed, match=r"hanging\.slow"):
