@@ -72,7 +72,7 @@ def install(app: Celery, settings: Settings | None = None) -> RuntimeOf:
     app.steps["consumer"].update((consumer_step_for(runtime_of), PatienceStep))
     count_discards(app, runtime_of)
     _subscribe(app, settings)
-    _watch_broker_in_beat(app)
+    _watch_broker(app)
     return runtime_of
 
 
@@ -159,14 +159,19 @@ def _subscribe(app: Celery, settings: Settings) -> None:
     signals.worker_init.connect(add_queues, weak=False, dispatch_uid=f"tempfleet-{id(app)}")
 
 
-def _watch_broker_in_beat(app: Celery) -> None:
-    """Let every beat of *app* leave a broker that has fallen silent, as its workers do. It would wait for ever."""
+def _watch_broker(app: Celery) -> None:
+    """
+    Let every beat of *app* leave a broker that has fallen silent, as its workers do, and every child of their pools,
+    which has connections of its own. They would wait for ever.
+    """
 
     def watch(sender: Any, **_kwargs: Any) -> None:
-        if sender.app is app:
+        # A child does not tell whose it is.
+        if getattr(sender, "app", app) is app:
             broker_watch().start()
 
     signals.beat_init.connect(watch, weak=False, dispatch_uid=f"tempfleet-beat-{id(app)}")
+    signals.worker_process_init.connect(watch, weak=False, dispatch_uid="tempfleet-child")
 
 
 def _read_no_others(app: Celery) -> None:

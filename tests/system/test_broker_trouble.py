@@ -49,6 +49,10 @@ def wait(directory):
 @app.task(name="plain.touch")
 def touch(path):
     pathlib.Path(path).touch()
+
+@app.task(name="plain.pass_on")
+def pass_on(path):
+    app.send_task("plain.touch", [path])
 """
 
 
@@ -228,6 +232,30 @@ def test_a_worker_and_a_beat_leave_broker_connections_that_a_firewall_forgot(
             wait_until(lambda: not broken(worker, "broker"))
             fleet.store.client.delete(fleet.store.fleet_keys["sweeps"])
             wait_until(partial(has_swept, fleet))
+
+
+def test_a_child_of_a_pool_leaves_broker_connections_that_a_firewall_forgot(tmp_path: Path) -> None:
+    (tmp_path / "plain_app.py").write_text(PLAIN_APP)
+    with EmbeddedServer.start(tmp_path / "server") as server, proxy_to(server.socket_path) as proxy:
+        app = Celery("plain", broker=broker_url(server.unix_url), set_as_current=False)
+        app.conf.task_default_queue = "plain"
+        with Worker(
+            "web-1",
+            tmp_path / "base",
+            server.unix_url,
+            tmp_path,
+            app="plain_app",
+            arguments=("--pool", "prefork", "--concurrency", "1"),
+            PLAIN_BROKER=proxy.url,
+            PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]),
+        ).wait_until_ready() as worker:
+            app.send_task("plain.pass_on", [str(tmp_path / "before")])
+            wait_until((tmp_path / "before").exists)
+            proxy.forget()
+            wait_until(lambda: "has not answered for" in worker.output, 60)
+            app.send_task("plain.pass_on", [str(tmp_path / "after")])
+            wait_until((tmp_path / "after").exists, 60)
+        app.close()
 
 
 def test_a_worker_without_its_broker_is_unready(stack: Stack) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,32 @@ def test_a_broker_that_answers_owes_nothing_and_one_that_does_not_does(real_serv
         assert transport.silent_seconds() > 0.05
         link.disconnect()
         assert link.overdue_seconds() == 0
+
+
+def test_a_broker_that_an_app_lets_wait_longer_for_messages_owes_its_answer_later(
+    real_server: EmbeddedServer,
+) -> None:
+    transport.repair()
+    for interval, is_late in ((0.1, True), (30, False), (0, False)):
+        with (
+            proxy_to(real_server.socket_path) as proxy,
+            Connection(proxy.url, transport_options={"polling_interval": interval}) as connection,
+        ):
+            link = connection.default_channel.client.connection_pool.get_connection()
+            proxy.forget()
+            link.send_command("PING")
+            time.sleep(0.1)
+            assert (link.overdue_seconds() > 0) == is_late
+            link.disconnect()
+
+
+def test_a_child_does_not_end_the_connections_of_its_parent(real_server: EmbeddedServer) -> None:
+    transport.repair()
+    with Connection(broker_url(real_server.unix_url)) as connection:
+        assert connection.default_channel.client.ping() and transport._all_connections()
+        if not (child := os.fork()):
+            os._exit(len(transport._all_connections()))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_only_our_own_app_waits_for_its_broker_without_end(base_dir: Path) -> None:

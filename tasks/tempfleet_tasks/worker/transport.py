@@ -19,6 +19,8 @@ ends it, and the worker reconnects. kombu 5.7 notices it too, but later, and not
 from __future__ import annotations
 
 import functools
+import math
+import os
 import re
 import select
 import socket
@@ -39,6 +41,9 @@ SILENT_SECONDS = 20.0
 _connections: weakref.WeakValueDictionary[int, BrokerConnection] = weakref.WeakValueDictionary()
 """Every connection of this process to a Redis broker, by its id."""
 
+# A forked child shares the sockets of its parent, and must not end them.
+os.register_at_fork(after_in_child=_connections.clear)
+
 
 class BrokerConnection:
     """
@@ -47,10 +52,12 @@ class BrokerConnection:
     Attributes:
         asked_at: when the oldest command was sent that has no answer yet, by the monotonic clock; None if all have one.
         answered_at: when the last answer came.
+        blocking_seconds: for how long the server may wait for a message before it answers.
     """
 
     asked_at: float | None = None
     answered_at = 0.0
+    blocking_seconds = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -82,7 +89,7 @@ class BrokerConnection:
         asked_at, sock = self.asked_at, self._sock  # type: ignore[attr-defined]
         if asked_at is None or sock is None or _has_data(sock):
             return 0.0
-        return time.monotonic() - asked_at
+        return max(time.monotonic() - asked_at - self.blocking_seconds, 0.0)
 
     def end(self) -> None:
         """Let the thread that reads get an end of file; a pool then connects anew. To close the socket is not safe."""
@@ -110,7 +117,10 @@ def repair() -> None:
         params = original(channel, *args, **options)
         chosen = params.get("connection_class") if isinstance(params, dict) else None
         if isinstance(chosen, type):
-            params["connection_class"] = type(chosen.__name__, (BrokerConnection, chosen), {})
+            # The app's polling_interval; 0 is to wait for ever. kombu's default is 1 s.
+            seconds = getattr(channel, "brpop_timeout", 1)
+            longer = {"blocking_seconds": math.inf if not seconds else max(seconds - 1, 0)}
+            params["connection_class"] = type(chosen.__name__, (BrokerConnection, chosen), longer)
         return params
 
     connparams.repaired = True  # type: ignore[attr-defined]
