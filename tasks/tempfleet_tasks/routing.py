@@ -12,10 +12,10 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import task_message
-from celery.app.task import Context
+from celery.app.task import X_DEATH_HEADERS, Context
 from kombu.entity import Queue
-from kombu.exceptions import ChannelError
-from kombu.serialization import prepare_accept_content
+from kombu.exceptions import ChannelError, DecodeError, EncodeError
+from kombu.serialization import prepare_accept_content, registry
 
 from tempfleet import Settings
 
@@ -34,7 +34,6 @@ ADDED_BY_WORKER = frozenset(
         "compression",
         "correlation_id",
         "delivery_info",
-        "headers",
         "hostname",
         "is_eager",
         "kwargs",
@@ -47,6 +46,8 @@ ADDED_BY_WORKER = frozenset(
     }
 )
 """What a request has beside the headers of its message. Everything else is a header, also one of the sender's own."""
+
+ADDED_BY_CONTEXT = frozenset({"_children", "_protected"})
 
 
 def shared_queue(settings: Settings) -> Queue:
@@ -83,11 +84,8 @@ def send_on(app: Celery, request: Context, queue: Queue, **more: str) -> None:
     Raises:
         OperationalError: the broker did not take it.
     """
-    headers = {
-        name: value
-        for name, value in vars(request).items()
-        if name not in ADDED_BY_WORKER and not name.startswith(("_", "x-"))
-    }
+    headers = _headers_of(request)
+    body = (request.args, request.kwargs, {name: getattr(request, name) for name in EMBED})
     message = task_message(
         headers={**headers, "eta": None, **more},
         properties={
@@ -95,7 +93,7 @@ def send_on(app: Celery, request: Context, queue: Queue, **more: str) -> None:
             "reply_to": request.reply_to or "",
             "priority": (request.delivery_info or {}).get("priority"),
         },
-        body=(request.args, request.kwargs, {name: getattr(request, name) for name in EMBED}),
+        body=body,
         sent_event=None,
     )
     with app.producer_or_acquire() as producer:
@@ -105,9 +103,54 @@ def send_on(app: Celery, request: Context, queue: Queue, **more: str) -> None:
             message,
             queue=queue,
             declare=[],
-            serializer=serializer_of(app),
+            serializer=_serializer_for(app, body),
             retry=True,
         )
+
+
+def _headers_of(request: Context) -> dict[str, Any]:
+    """
+    Returns the headers that the sender gave to the message, in Celery's form or in his own.
+
+    RabbitMQ adds some about its dead letters, which would make it see a cycle. Celery adds a mapping ``headers`` of the
+    sender's own, unless the sender has sent one, as tracing tools do.
+    """
+    found = {
+        name: value
+        for name, value in vars(request).items()
+        if name not in ADDED_BY_WORKER | ADDED_BY_CONTEXT | X_DEATH_HEADERS
+    }
+    inner = found.pop("headers", None)
+    if inner and any(name not in found for name in inner):
+        found["headers"] = inner
+    return found
+
+
+def _serializer_for(app: Celery, body: object) -> str:
+    """
+    Returns the serializer of our messages if it carries *body* unchanged, else one of the app's that does. What hangs
+    on a pickled message may be more than JSON can express.
+    """
+    usual = serializer_of(app)
+    names = map(registry.type_to_name.get, sorted(prepare_accept_content(app.conf.accept_content) or ()))
+    candidates = (usual, app.conf.task_serializer, *filter(None, names))
+    return next((name for name in candidates if _carries(name, body)), usual)
+
+
+def _carries(serializer: str, body: object) -> bool:
+    try:
+        content_type, encoding, payload = registry.dumps(body, serializer)
+        decoded = registry.loads(payload, content_type, encoding, accept=[content_type])
+    except (EncodeError, DecodeError):
+        return False
+    return bool(_as_lists(decoded) == _as_lists(body))
+
+
+def _as_lists(value: Any) -> Any:
+    """A tuple and a list are the same here, as they are for Celery."""
+    if isinstance(value, dict):
+        return {name: _as_lists(item) for name, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def serializer_of(app: Celery) -> str:

@@ -491,7 +491,14 @@ def test_a_message_that_is_sent_on_is_the_same_message(
             "time_limit": 50,
             "soft_time_limit": 40,
             "retries": 2,
-            "headers": {"traceparent": "00-1-2", "tenant": {"id": 7}},
+            "headers": {
+                "traceparent": "00-1-2",
+                "tenant": {"id": 7},
+                "x-request-id": "r-1",
+                "_span": "s-1",
+                # Tracing tools send one mapping more.
+                "headers": {"sentry-trace": "t-1"},
+            },
             "ignore_result": False,
             "replaced_task_nesting": 1,
             **({} if priority is None else {"priority": priority}),

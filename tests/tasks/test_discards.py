@@ -139,6 +139,7 @@ THROWN_AWAY: dict[str, tuple[str, str | bytes]] = {
     "time limits": ("InvalidTaskError", with_headers(timelimit=[1, 2, 3])),
     "retries": ("InvalidTaskError", with_headers(retries="x")),
     "stamps": ("InvalidTaskError", with_headers(stamped_headers=5)),
+    "headers within the headers": ("InvalidTaskError", with_headers(headers=5)),
     "callbacks": ("InvalidTaskError", with_options(callbacks="x")),
     "error callbacks": ("InvalidTaskError", with_options(errbacks=[5])),
     "chain": ("InvalidTaskError", with_options(chain=5)),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from celery.app.task import Context
 from celery.exceptions import Reject, Retry
 
 from support import wait_until
@@ -28,7 +29,7 @@ from tempfleet import (
     Volume,
     VolumeUnavailable,
 )
-from tempfleet.embedded import EmbeddedServer
+from tempfleet.embedded import EmbeddedServer, broker_url
 from tempfleet.errors import MalformedMessage
 from tempfleet_tasks import install, make_app, routing
 from tempfleet_tasks.messages import ClearRefused
@@ -566,6 +567,32 @@ def test_our_messages_are_json_unless_the_app_refuses_it(
     app.conf.update(accept_content=accepted, task_serializer="yaml")
     assert {app.tasks[name].serializer for name in NAMES} == {expected}
     assert routing.serializer_of(app) == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("text", "application/json"),
+        ([1, [2]], "application/json"),
+        ({1: "a number"}, "application/x-python-serialize"),
+        (Path("/srv"), "application/x-python-serialize"),
+    ],
+    ids=repr,
+)
+def test_a_message_that_is_sent_on_keeps_what_json_cannot_carry(
+    settings: Settings, real_client: redis.Redis, argument: object, expected: str
+) -> None:
+    app = Celery("theirs", broker=broker_url(settings.effective_broker_url), set_as_current=False)
+    install(app, settings)
+    app.conf.accept_content = ["json", "pickle"]
+    callback = dict(app.signature("shop.note", args=(argument,)))
+    request = Context(task="tempfleet.renew", id="i", args=("/srv/a",), kwargs={}, callbacks=[callback])
+    routing.send_on(app, request, routing.host_queue(settings, "web-2"))
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue("tempfleet.host.web-2", accept=[expected]).get(block=False)
+    assert message.content_type == expected
+    assert list(message.payload[2]["callbacks"][0]["args"]) == [argument]
+    app.close()
 
 
 @pytest.mark.process

@@ -22,6 +22,7 @@ HEADERS: dict[str, Types] = {
     "eta": (str, datetime),
     "expires": (str, datetime),
     "group": str,
+    "headers": Mapping,
     "parent_id": str,
     "retries": int,
     "root_id": str,
@@ -31,7 +32,7 @@ HEADERS: dict[str, Types] = {
     "timelimit": (list, tuple),
 }
 LISTS = ("callbacks", "errbacks", "chain")
-OVERRIDING = (routing.ADDED_BY_WORKER - {*routing.EMBED}) | {"task", "id"}
+OVERRIDING = (routing.ADDED_BY_WORKER - {*routing.EMBED}) | {"headers", "id", "task"}
 """Options that would replace what the worker itself says about the task."""
 
 
