@@ -64,7 +64,9 @@ class FleetTask(Task):  # type: ignore[misc]
             )
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        options.setdefault("queue", routing.shared_queue(self.runtime_of.settings))
+        if "queue" not in options:
+            options["queue"] = routing.shared_queue(self.runtime_of.settings)
+            options.setdefault("router", routing.only_to_queues(self.app))
         return super().apply_async(*args, **options)
 
 

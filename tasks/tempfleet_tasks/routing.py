@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import task_message
+from celery.app.routes import Router
 from celery.app.task import X_DEATH_HEADERS, Context
 from kombu.entity import Queue
 from kombu.exceptions import ChannelError, DecodeError, EncodeError
@@ -69,8 +70,14 @@ def send(app: Celery, task: str, queue: Queue, kwargs: dict[str, Any], **options
         serializer=serializer_of(app),
         kwargsrepr=repr(short_kwargs),
         ignore_result=True,
+        router=only_to_queues(app),
         **options,
     )
+
+
+def only_to_queues(app: Celery) -> Router:
+    """Returns a router without the app's ``task_routes``, which may name an exchange that has none of our queues."""
+    return Router(queues=app.amqp.queues, app=app)
 
 
 def send_on(app: Celery, request: Context, queue: Queue, **more: str) -> None:

@@ -595,6 +595,25 @@ def test_a_message_that_is_sent_on_keeps_what_json_cannot_carry(
     app.close()
 
 
+@pytest.mark.parametrize("how", ["a sweep wakes a host", "beat sends a sweep"])
+def test_the_apps_routes_lead_none_of_our_own_messages_elsewhere(
+    settings: Settings, base_dir: Path, how: str
+) -> None:
+    app = Celery("theirs", broker=broker_url(settings.effective_broker_url), set_as_current=False)
+    app.conf.task_routes = {"*": {"exchange": "shop", "exchange_type": "topic", "routing_key": "orders"}}
+    install(app, settings)
+    app.tempfleet().fleet.heartbeat("web-1")
+    if how == "a sweep wakes a host":
+        app.tempfleet().manager.register(make(base_dir), ttl=0.001)
+        wait_until(lambda: sweep(app.tempfleet())["sent"])
+        assert waiting(app, "tempfleet.host.web-1") == 1
+    else:
+        app.tasks["tempfleet.sweep"].apply_async()
+        assert waiting(app, "tempfleet") == 1
+    app.tempfleet().manager.close()
+    app.close()
+
+
 @pytest.mark.process
 def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Path) -> None:
     import subprocess
