@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +18,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from proxy import Proxy, proxy_to
-from tempfleet import RegistryUnavailable, SettingsError, TempFileManager
+from tempfleet import RegistryUnavailable, Settings, SettingsError, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.registry.given_client import safe_client
 
@@ -126,12 +128,31 @@ def test_a_sentinel_keeps_its_service_and_loses_its_retries() -> None:
     client = sentinel.master_for("main", retry=Retry(NoBackoff(), 9))
     ours = safe_client(client, timeout_seconds=2)
     pool = ours.connection_pool
-    assert (pool.service_name, pool.is_master, pool.sentinel_manager) == ("main", True, sentinel)
+    assert (pool.service_name, pool.is_master) == ("main", True)
+    assert repr(pool.sentinel_manager) == repr(sentinel)
     assert (
         pool.connection_kwargs["connection_pool"]
         is not client.connection_pool.connection_kwargs["connection_pool"]
     ), "the address of the master belongs to a pool"
     assert (retries(ours), retries(client)) == (0, 9)
+
+
+def test_sentinels_that_hang_are_waited_for_no_longer_than_the_time_limit(tmp_path: Path) -> None:
+    """The kernel accepts connections for them, and nobody answers. The error shows no client with its options."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sentinel = Sentinel([silent.getsockname()] * 2, sentinel_kwargs={"password": "secret"})
+        client = sentinel.master_for("main", retry=Retry(NoBackoff(), 0), socket_timeout=1)
+        settings = Settings.load(base_dir=str(tmp_path / "base"), redis_timeout_seconds=0.4)
+        manager = TempFileManager(settings=settings, client=client)
+        began = time.monotonic()
+        with pytest.raises(
+            RegistryUnavailable, match=r"main \(by Sentinel\).*Are its Sentinels up"
+        ) as raised:
+            manager.create()
+        assert time.monotonic() - began < 2
+        assert "redis.client" not in str(raised.value)
+        assert retries(sentinel.sentinels[0]) == retries(redis.Redis()), "those of the user"
+        manager.close()
 
 
 def test_without_a_time_limit_of_its_own_a_client_gets_that_of_the_settings(

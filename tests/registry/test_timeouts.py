@@ -126,3 +126,17 @@ def test_only_who_set_no_address_is_told_of_a_private_redis() -> None:
     for address in ("localhost:6379", "redis.internal:6379"):
         assert "embedded://" not in str(translated(late, address))
         assert "TEMP_FILE_REDIS_TIMEOUT" in str(translated(late, address))
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"), "reads its data"),
+        (redis.ConnectionError("max number of clients reached"), "maxclients"),
+        (redis.exceptions.MaxConnectionsError("Too many connections"), "max_connections"),
+    ],
+)
+def test_nobody_is_told_to_start_a_redis_that_runs(error: redis.RedisError, advice: str) -> None:
+    text = str(translated(error, "localhost:6379"))
+    assert advice in text
+    assert "Start it" not in text

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from ..errors import (
     RegistryDenied,
@@ -98,11 +99,32 @@ def _invalid_url(url: str, why: str = "") -> SettingsError:
     )
 
 
+def address_of(client: redis.Redis) -> str:
+    """The socket, or host and port, of Redis, or its name for Sentinel; without the password."""
+    pool: Any = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        return f"{pool.service_name} (by Sentinel)"
+    options = pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
 DEFAULT_ADDRESS = "localhost:6379"
+
+
+ADVICE = {
+    "loading the dataset": "It has started and reads its data; it answers by itself when that is done.",
+    "max number of clients": "It has as many connections as it accepts: raise its maxclients, or end some of them.",
+    "Too many connections": "All connections of this client are in use: raise its max_connections.",
+    "No master found": "Are its Sentinels up, and do they know a primary of this name?",
+}
+"""What to do about a Redis that is there, by a part of its error."""
 
 
 def _advice(exc: redis.RedisError, address: str) -> str:
     """What to do about a Redis that does not answer. Only who has set no address may want a private Redis."""
+    for sign, advice in ADVICE.items():
+        if sign in str(exc):
+            return advice
     if isinstance(exc, redis.TimeoutError):
         return (
             "It hangs, it is overloaded, or the network loses packets: look at its log and load. "
@@ -121,7 +143,9 @@ def translated(exc: redis.RedisError, address: str) -> RegistryError:
             f"Redis at {address} refused us ({text}): check the user name, password and rights in TEMP_FILE_REDIS_URL."
         )
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):
-        return RegistryUnavailable(f"Redis at {address} gave no answer ({text}). {_advice(exc, address)}")
+        # redis-py adds its client objects, with all their options, to the error of a Sentinel.
+        why = text.partition(" : <")[0]
+        return RegistryUnavailable(f"Redis at {address} gave no answer ({why}). {_advice(exc, address)}")
     if is_not_now(exc):
         return RegistryUnavailable(f"Redis at {address} accepts no writes for now ({text}).")
     if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in text:

@@ -53,9 +53,12 @@ def safe_client(client: redis.Redis, *, timeout_seconds: float) -> redis.Redis:
         raise _refused(
             f"{type(client).__module__}.{type(client).__qualname__} is not a redis.Redis of one server"
         )
+    return client if _is_safe(client) else _like(client, timeout_seconds)
+
+
+def _like(client: redis.Redis, timeout_seconds: float) -> redis.Redis:
+    """A client of the same class, with safe connections of its own."""
     pool = client.connection_pool
-    if _is_safe(client):
-        return client
     options = {name: value for name, value in pool.connection_kwargs.items() if name not in OF_THE_POOL}
     options |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": [], **REPLIES}
     for name in ("retry_on_timeout", "protocol"):
@@ -64,7 +67,7 @@ def safe_client(client: redis.Redis, *, timeout_seconds: float) -> redis.Redis:
         if not options.get(name):
             options[name] = timeout_seconds
     try:
-        new_pool = _pool_like(pool, options)
+        new_pool = _pool_like(pool, options, timeout_seconds)
         new_pool.connection_class(**new_pool.connection_kwargs)
     except TypeError as exc:
         raise _refused(f"its {type(pool).__qualname__} cannot be copied ({exc})") from exc
@@ -79,6 +82,8 @@ def safe_client(client: redis.Redis, *, timeout_seconds: float) -> redis.Redis:
 def _is_safe(client: redis.Redis) -> bool:
     if client.connection is not None:  # single_connection_client: threads would wait for each other
         return False
+    if isinstance(client.connection_pool, SentinelConnectionPool):  # its Sentinels have connections, too
+        return False
     options = client.connection_pool.connection_kwargs
     connection = client.connection_pool.connection_class(**options)
     has_our_replies = options.get("protocol") in (None, 2, "2") and all(
@@ -87,7 +92,7 @@ def _is_safe(client: redis.Redis) -> bool:
     return has_our_replies and bool(options.get("socket_timeout")) and connection.retry._retries == 0
 
 
-def _pool_like(pool: Any, options: dict[str, Any]) -> Any:
+def _pool_like(pool: Any, options: dict[str, Any], timeout_seconds: float) -> Any:
     """A new pool of the class of *pool*."""
     more: dict[str, Any] = {
         "connection_class": pool.connection_class,
@@ -95,10 +100,25 @@ def _pool_like(pool: Any, options: dict[str, Any]) -> Any:
     }
     if isinstance(pool, SentinelConnectionPool):
         more |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
-        return type(pool)(pool.service_name, pool.sentinel_manager, **more, **options)
+        sentinel = _sentinel_like(pool.sentinel_manager, timeout_seconds)
+        return type(pool)(pool.service_name, sentinel, **more, **options)
     if isinstance(pool, redis.BlockingConnectionPool):
         more |= {"timeout": pool.timeout, "queue_class": pool.queue_class}
     return type(pool)(**more, **options)
+
+
+def _sentinel_like(sentinel: Any, timeout_seconds: float) -> Any:
+    """
+    A copy of *sentinel* with safe connections. They are asked one after the other, so they share the time limit.
+    """
+    ours = copy.copy(sentinel)
+    limit = timeout_seconds / max(len(sentinel.sentinels), 1)
+    ours.sentinels = [_like(client, limit) for client in sentinel.sentinels]
+    for client in ours.sentinels:
+        options = client.connection_pool.connection_kwargs
+        for name in ("socket_timeout", "socket_connect_timeout"):
+            options[name] = min(options[name], limit)
+    return ours
 
 
 def _refused(why: str) -> SettingsError:

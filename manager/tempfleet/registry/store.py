@@ -22,7 +22,7 @@ from ..errors import EvictingRedis, ManagerClosed, RegistryError, RegistryUnavai
 from ..logs import logger
 from ..settings import MAX_BATCH
 from . import scripts
-from .connection import disconnect_idle, is_not_now, translated
+from .connection import address_of, disconnect_idle, is_not_now, translated
 from .keys import FLEET_KEYS, SCHEMA, fleet_key
 from .scripts import Argument
 
@@ -177,9 +177,8 @@ class Store:
 
     @property
     def address(self) -> str:
-        """The socket, or host and port, of Redis; without the password."""
-        options = self.client.connection_pool.connection_kwargs
-        return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+        """The socket, or host and port, of Redis, or its name for Sentinel; without the password."""
+        return address_of(self.client)
 
     @property
     def server(self) -> str:
