@@ -11,6 +11,7 @@ separates work that will never begin from work that must be waited for.
 from __future__ import annotations
 
 import _thread
+import sys
 from collections.abc import Callable
 
 
@@ -33,9 +34,12 @@ class SignalSafeCall:
             apart: never run the work on the calling thread. If no thread can start, ``failure`` is that error.
         """
         try:
+            if sys.is_finalizing():
+                # Python 3.11 starts a thread now, too, but the thread never runs.
+                raise RuntimeError("the interpreter is ending")
             _thread.start_new_thread(self.run, ())
         except RuntimeError as exc:
-            # The interpreter is ending and starts no more threads, so the calling thread does the work.
+            # The interpreter starts no more threads, so the calling thread does the work.
             if not apart:
                 self.run()
                 return

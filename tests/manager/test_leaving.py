@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import assert_balanced, wait_until
+from support import assert_balanced, python, wait_until
 from tempfleet import RegistryUnavailable, Settings, TempFileManager
 from tempfleet.embedded import EmbeddedServer
 from tempfleet.manager.temp_file import TempDirectory
@@ -121,3 +122,31 @@ def test_data_that_cannot_be_written_is_an_error_only_of_a_block_that_succeeded(
         if error is not None:
             raise error
     assert manager.stats().active == 0
+
+
+SUSPENDED = """
+import logging, sys
+from tempfleet import TempFileManager
+logging.basicConfig()
+manager = TempFileManager(sys.argv[1], redis_url=sys.argv[2])
+def work():
+    with manager.create() as file, manager.create_dir() as directory, manager:
+        manager.register(file)
+        yield
+suspended = work()
+next(suspended)
+"""
+
+
+@pytest.mark.process
+def test_a_block_that_is_left_while_the_interpreter_ends_does_not_hang(
+    mortal: Mortal, tmp_path: Path
+) -> None:
+    """Python leaves the blocks of suspended generators then. Python 3.11 starts threads that never run."""
+    process = python(SUSPENDED, tmp_path / "base", mortal.server.unix_url, stderr=subprocess.PIPE)
+    try:
+        errors = process.communicate(timeout=20)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in errors

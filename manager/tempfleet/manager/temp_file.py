@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TypeVar
 
 from ..cleanup import CREATION_SECONDS, boot_seconds
-from ..errors import TempfleetError
 from ..logs import logger, printable
 from ..records import FileRecord
 
@@ -28,7 +27,7 @@ def or_when_it_expires(delete: Callable[[], object], what: str) -> None:
     """
     try:
         delete()
-    except (TempfleetError, OSError) as exc:
+    except Exception as exc:  # noqa: BLE001 - Python that ends raises ImportError and others, too
         logger.warning("%s is left until it expires: %s", printable(what), exc)
 
 
