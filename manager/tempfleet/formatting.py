@@ -6,6 +6,8 @@ Names, sizes, durations and counts as people read them: one form on the console,
 
 from __future__ import annotations
 
+from shlex import quote
+
 
 def printable(name: str) -> str:
     """
@@ -17,6 +19,11 @@ def printable(name: str) -> str:
     if name.isprintable() and "\\" not in name:
         return name
     return "".join(c if c.isprintable() and c != "\\" else ascii(c)[1:-1] for c in name)
+
+
+def shell_word(name: str) -> str:
+    """*name* as a shell reads it: for commands that people copy."""
+    return quote(name if name.isprintable() else printable(name))
 
 
 def size(amount: float) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
 from tempfleet import TempFileManager, Volume
@@ -212,6 +214,56 @@ def test_that_nobody_will_delete_is_told_before_the_first_file_is_due(
     assert (finding.level, f"{finding.said}. {finding.todo}") == (Level.WARNING, note)
     manager.cleanup()
     assert "notes" not in manager.health_check(), "this program cleans"
+
+
+def test_that_nobody_will_delete_is_told_of_each_base_directory_of_a_host(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    """A program that cleans one of its base directories does not clean the other one."""
+    cleaned, other = make_manager(tmp_path / "cleaned"), make_manager(tmp_path / "other")
+    for manager in (cleaned, other):
+        file_registered(manager)
+    cleaned.cleanup()
+    assert "notes" not in cleaned.health_check()
+    (note,) = other.health_check()["notes"]
+    assert "; 1 file is registered" in note
+    for manager in (cleaned, other):
+        assert note in map(str, page_problems(manager))
+        assert note in [f"{finding.said}. {finding.todo}" for finding in manager.examine()]
+
+
+def test_the_doctor_tells_a_problem_of_a_host_once_whatever_the_number_of_its_volumes(
+    make_manager: MakeManager, clock: FakeClock, tmp_path: Path
+) -> None:
+    managers = [make_manager(tmp_path / name) for name in ("a", "b")]
+    for manager, ttl_ms in zip(managers, (1000, 1_000_000), strict=True):
+        file_registered(manager, ttl_ms)
+    Fleet(managers[0].store).heartbeat("web-1")
+    clock.advance(100)
+    for manager in managers:
+        (finding,) = [finding for finding in manager.examine() if finding.check == "hosts"]
+        assert "1 of its files is due" in finding.said
+        assert f"{finding.said}. {finding.todo}" in map(str, page_problems(manager))
+
+
+@pytest.mark.parametrize("name", ["web 7", "-x", "--yes", "a'b", "*", 'q"$HOME`', "a\\b", "$(x)"])
+def test_the_commands_of_a_remedy_can_be_copied_whatever_the_name_of_the_host(
+    name: str, make_manager: MakeManager, clock: FakeClock
+) -> None:
+    manager = make_manager(host=name)
+    file_registered(manager, 1_000_000)
+    (note,) = manager.health_check()["notes"]
+    assert f"TEMP_FILE_HOST={name}" in shlex.split(
+        note[note.index("TEMP_FILE_HOST") : note.index(" and the")]
+    )
+    Fleet(manager.store).heartbeat(name)
+    clock.advance(100)
+    (warning,) = manager.health_check()["warnings"]
+    command = warning.rpartition("run ")[2].removesuffix(".")
+    words = [word for word in shlex.split(command) if word != "--"]
+    assert words == ["tempfleet", "hosts", "forget", name]
+    forget = click.Command("forget", params=[click.Argument(["names"], nargs=-1), click.Option(["--yes"])])
+    assert forget.make_context("", shlex.split(command)[3:]).params["names"] == (name,)
 
 
 def test_a_worker_that_has_run_a_short_time_needs_no_sweep_yet(

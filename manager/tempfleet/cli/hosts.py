@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from shlex import quote
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from ..diagnostics import facts_of, problems_of
 from ..errors import HostLive, UnknownHost
-from ..formatting import counted, duration
+from ..formatting import counted, duration, shell_word
 from ..logs import printable
 from ..reconciliation import preview_takeover
 from ..registry import Fleet, Forgetting, Host, Volume, VolumeStats, preview_forget
@@ -242,7 +241,7 @@ def take_over(console: Console, host: str, dry_run: bool) -> int:
             for why, n in sorted(report.left.items())
         ),
         *(
-            f"  TEMP_FILE_HOST={printable(host)} tempfleet unregister {quote(printable(path))}"
+            f"  TEMP_FILE_HOST={shell_word(host)} tempfleet unregister {shell_word(path)}"
             for path in report.taken
         ),
     )

@@ -35,15 +35,18 @@ class Facts:
     def is_one_volume(self) -> bool:
         return len(self.volumes) == 1
 
-    def total(self, name: str, *, host: str | None = None) -> int:
-        """The sum of an attribute of VolumeStats over the volumes, or over those of *host*."""
-        return sum(
-            getattr(stats, name) for volume, stats in self.volumes.items() if host in (None, volume.host)
-        )
+    def total(self, name: str, *, host: str | None = None, uncleaned: bool = False) -> int:
+        """
+        The sum of an attribute of VolumeStats over the volumes, or over those of *host*.
 
-    def passes(self, host: str) -> int:
-        """The clean-ups that looked for due files of *host*, since its first file."""
-        return sum(stats.total(PASSES) for volume, stats in self.volumes.items() if volume.host == host)
+        Args:
+            uncleaned: only volumes in which no clean-up has looked for due files since the first file.
+        """
+        return sum(
+            getattr(stats, name)
+            for volume, stats in self.volumes.items()
+            if host in (None, volume.host) and not (uncleaned and stats.total(PASSES))
+        )
 
     def of(self, volume: Volume) -> str:
         """The beginning of a sentence about *volume*; "" if the reader asked for this volume alone."""

@@ -40,9 +40,10 @@ def check_fleet(registry: Registry, settings: Settings, stats: VolumeStats) -> I
     fleet = Fleet(registry.store, live_seconds=settings.host_live_seconds)
     pulse = fleet.pulse()
     everywhere = {**fleet.stats(fleet.volumes()), registry.volume: stats}
-    here = problems_of(facts_of(settings, pulse, {registry.volume: stats}))
+    # A host may have several volumes. Its problems are told once, with the numbers of all of them.
+    here = [p for p in problems_of(facts_of(settings, pulse, {registry.volume: stats})) if p.check != "hosts"]
     hosts = [p for p in problems_of(facts_of(settings, pulse, everywhere)) if p.check == "hosts"]
-    found = [p for p in dict.fromkeys([*here, *hosts]) if p.check not in OWN_CHECKS]
+    found = [p for p in [*here, *hosts] if p.check not in OWN_CHECKS]
     for problem in found:
         yield problem.as_finding()
     if not any(problem.check == "messages" for problem in found):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..formatting import counted, duration, size
+from ..formatting import counted, duration, shell_word, size
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
 from ..registry import FULL, NAMESAKES, Fleet, Host, Registry
@@ -131,8 +131,8 @@ def _hosts(facts: Facts) -> Iterator[Problem]:
             yield _silent(host, files, facts.total("due", host=name))
         elif hosts:
             yield unknown_host(name, facts.pulse.hosts, files)
-        elif not facts.passes(name):
-            yield _nobody(name, files, facts.total("due", host=name))
+        elif files := facts.total("active", host=name, uncleaned=True):
+            yield _nobody(name, files, facts.total("due", host=name, uncleaned=True))
 
 
 def _nobody(name: str, files: int, due: int) -> Problem:
@@ -143,7 +143,7 @@ def _nobody(name: str, files: int, due: int) -> Problem:
         f"No worker has ever run and no program has cleaned up, so nobody deletes expired files; {are} registered "
         f"for {printable(name)}"
         + (f", and {due:,} of them {'is' if due == 1 else 'are'} due" if due else ""),
-        f"Start a worker with TEMP_FILE_HOST={printable(name)} and the same TEMP_FILE_REDIS_URL and "
+        f"Start a worker with TEMP_FILE_HOST={shell_word(name)} and the same TEMP_FILE_REDIS_URL and "
         "TEMP_FILE_NAMESPACE: celery -A tempfleet_tasks worker. Without workers, call cleanup() regularly.",
     )
 
@@ -157,7 +157,7 @@ def unknown_host(name: str, hosts: Sequence[Host], files: int) -> Problem:
         "hosts",
         f"No worker of host {printable(name)} is live (live: {live}), and none is known{are}",
         "Is TEMP_FILE_HOST right, and the same in the program and in its worker? If it is, start a worker of that "
-        f"host. If the name is wrong, or the host is gone, run tempfleet hosts forget {printable(name)}.",
+        f"host. If the name is wrong, or the host is gone, run {_forget(name)}.",
     )
 
 
@@ -168,8 +168,13 @@ def _silent(host: Host, files: int, due: int) -> Problem:
         text = f"{name} is silent, and {due:,} of its files {is_due}; it was last heard {since} ago"
     else:
         text = f"{name} has been silent for {since}; {counted(files, 'file waits', 'files wait')} there"
-    todo = f"Start its worker. If the host does not come back, run tempfleet hosts forget {name}."
+    todo = f"Start its worker. If the host does not come back, run {_forget(host.name)}."
     return warning("silent-host", "hosts", text, todo)
+
+
+def _forget(name: str) -> str:
+    """The command that forgets a host."""
+    return f"tempfleet hosts forget {'-- ' if name.startswith('-') else ''}{shell_word(name)}"
 
 
 def _overdue(facts: Facts) -> Iterator[Problem]:
