@@ -24,8 +24,8 @@ FAILURES = (
     *("another-disk", "claimed-beside", "claimed-inside", "held-beside", "held-inside", "identity-unknown"),
     *("in-use-unknown", "locked", "mount", "no-identity", "no-private-directory", "not answering"),
     *("not-private", "not-put-back", "open", "outside-message-roots", "outside-roots", "owner", "private"),
-    *("private-inside", "promised-beside", "promised-inside", "registry-unreadable", "replaced", "root"),
-    *("symlink", "unmade", "volume-inside", "working-directory", OTHER),
+    *("private-inside", "promised-beside", "promised-inside", "refilled", "registry-unreadable", "replaced"),
+    *("root", "symlink", "unfinished", "unmade", "volume-inside", "working-directory", OTHER),
 )
 """Reasons why an expired file was kept, besides those that name a plug-in."""
 
