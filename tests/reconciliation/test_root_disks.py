@@ -206,11 +206,14 @@ def test_files_of_an_unmounted_root_are_kept(
 
 @needs_root
 @needs_linux
-@pytest.mark.parametrize("kind", ["disk", "memory"])
+@pytest.mark.parametrize("kind", ["disk", "memory", "bound"])
 def test_a_process_with_a_private_root_drops_no_record(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, kind: str
 ) -> None:
-    """As PrivateTmp= of systemd with a base directory that both see, or two containers with one host name."""
+    """
+    As PrivateTmp= of systemd with a base directory that both see, or two containers with one host name; or BindPaths=
+    of a directory below the temp directory.
+    """
     shared, private, base = tmp_path / "tmp", tmp_path / "private", tmp_path / "base"
     for directory in (shared, private, base):
         directory.mkdir()
@@ -219,7 +222,8 @@ def test_a_process_with_a_private_root_drops_no_record(
         "TEMP_FILE_BASE_DIR": str(base),
         "TEMP_FILE_REDIS_URL": real_server.unix_url,
         "TEMP_FILE_HOST": "web-1",
-        "TMPDIR": str(shared),
+        "TMPDIR": str(tmp_path if kind == "bound" else shared),
+        "TEMP_FILE_ALLOWED_ROOTS": f"{base}:{shared}",
     }
 
     def run(mount: str, code: str) -> str:
@@ -229,7 +233,7 @@ def test_a_process_with_a_private_root_drops_no_record(
             command, env=os.environ | values, check=True, capture_output=True, text=True, timeout=60
         ).stdout
 
-    mount = f"mount --bind {private} {shared}" if kind == "disk" else f"mount -t tmpfs none {shared}"
+    mount = f"mount --bind {private} {shared}" if kind != "memory" else f"mount -t tmpfs none {shared}"
     path = shared / "a"
     name = repr(str(path))
     register = f"open({name}, 'a')\ntry: m.register({name}, ttl=0.001)\nexcept V as exc: print(exc.reason)"

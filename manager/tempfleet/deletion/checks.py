@@ -53,10 +53,10 @@ def objection(record: FileRecord, root: Root, stat_result: Stat, session: Sessio
     identity = Identity(record.identity)
     if not identity.is_valid:
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="no-identity")
-    if stat.S_IFMT(stat_result.mode) != (stat.S_IFDIR if _DIRECTORY in record.flags else stat.S_IFREG):
-        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(stat_result.mode))
     if stat_result.is_elsewhere(root.mount, root.device):
         return Deletion(record, Outcome.REFUSED, Way.GUARDED, reason="mount")
+    if stat.S_IFMT(stat_result.mode) != (stat.S_IFDIR if _DIRECTORY in record.flags else stat.S_IFREG):
+        return Deletion(record, Outcome.REPLACED, Way.GUARDED, reason=kind_of(stat_result.mode))
     if not identity.matches(stat_result):
         return Deletion(record, Outcome.REPLACED, Way.GUARDED)
     if record.uid != stat_result.uid and record.uid != NO_UID and session.owner_check:

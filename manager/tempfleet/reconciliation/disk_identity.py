@@ -10,7 +10,7 @@ Some directories are expected to be created anew: those in a tmpfs, and those in
 directory is new, it is accepted, but only in the same place: another mount namespace (``PrivateTmp=`` of systemd,
 another container with this host's name) has another temp directory under the same path, and its files are elsewhere. A
 tmpfs of before the last boot is gone, so a new one is accepted. A disk that is mounted below the temp directory is not
-such a place.
+such a place, nor is a directory that is bound there.
 
     <directory>@<file system>                        a directory that lasts
     ~<directory>@<file system>~<temp directory>      one in the temp directory of a disk
@@ -58,10 +58,9 @@ def identity_of_directory(roots: Roots, path: str, fd: int) -> str:
         identity = directory_identity(roots.system, fd)
         if not identity:
             return ""
-        device = os.fstat(fd).st_dev
-        temporary = _temp_directory_above(roots, path, device)
+        temporary = _temp_directory_above(roots, path, fd, identity)
         if roots.system.is_in_memory(fd):
-            place = f"{temporary}{EPHEMERAL}{_boot_id()}.{device:x}"
+            place = f"{temporary}{EPHEMERAL}{_boot_id()}.{os.fstat(fd).st_dev:x}"
         elif temporary:
             place = temporary
         else:
@@ -113,14 +112,23 @@ def is_same_place(current: str, stored: str) -> bool:
     return _is_same_directory(here[:1], before[:1]) and here[1:] == before[1:]
 
 
-def _temp_directory_above(roots: Roots, path: str, device: int) -> str:
-    """The identity of the system's temp directory if *path* is in it, on the same file system; else ""."""
+def _temp_directory_above(roots: Roots, path: str, opened: int, identity: str) -> str:
+    """
+    The identity of the system's temp directory if *path* is in it, on the same file system; else "". If *path* is bound
+    there (``mount --bind``, ``BindPaths=``), its own *identity*: whatever else has that path is in another place.
+
+    Args:
+        opened: the directory *path*.
+    """
     temporary = os.path.realpath(tempfile.gettempdir())
     if not path.startswith(temporary + os.sep):
         return ""
     fd = os.open(temporary, DIRECTORY_FLAGS)
     try:
-        return directory_identity(roots.system, fd) if device == os.fstat(fd).st_dev else ""
+        if os.fstat(opened).st_dev != os.fstat(fd).st_dev:
+            return ""
+        is_bound = roots.system.mount_id(opened) != roots.system.mount_id(fd)
+        return identity if is_bound else directory_identity(roots.system, fd)
     finally:
         close(fd)
 
