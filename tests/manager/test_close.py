@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from conftest import MakeManager
-from support import assert_balanced, entries, kernel_locks, open_files
-from tempfleet import AlreadyClaimed, ManagerClosed, TempFileManager, TempfleetError
+from support import assert_balanced, entries, kernel_locks, open_files, wait_until
+from tempfleet import AlreadyClaimed, ManagerClosed, Settings, TempFileManager, TempfleetError
 from tempfleet.deletion import failpoints as faults
+from tempfleet.embedded import EmbeddedServer
 from tempfleet.testing import FakeClock
 
 SECONDS = 20
@@ -40,6 +43,7 @@ CALLS: dict[str, Work] = {
     "stats": lambda manager: manager.stats(),
     "explain": lambda manager: manager.explain(Path(manager.base_dir, "named")),
     "open": lambda manager: manager.open(Path(manager.base_dir, "named")),
+    "quarantined": lambda manager: manager.quarantined(),
 }
 
 
@@ -163,3 +167,34 @@ def test_threads_that_work_while_a_manager_is_closed_end_with_that_error_and_lea
     assert [name for name in mine if name != str(base_dir)] == [] and len(mine) == 1  # that of the reader
     stats = reader.stats()
     assert (stats.leased, stats.claims) == (0, 0)
+
+
+def test_no_call_fails_at_a_connection_that_another_thread_closed_and_none_stays_open(
+    real_server: EmbeddedServer, real_client: redis.Redis, base_dir: Path
+) -> None:
+    """A manager without a given client closes its own connections."""
+    settings = Settings.load(base_dir=str(base_dir), host="web-1", redis_url=real_server.unix_url)
+
+    def connections() -> int:
+        return len(real_client.client_list())
+
+    mine = connections()
+    for _ in range(5):
+        manager = TempFileManager(settings=settings)
+        manager.create().close()
+
+        def endless(work: Work, manager: TempFileManager = manager) -> None:
+            while True:
+                work(manager)
+
+        works = [CALLS[name] for name in ("files", "stats", "preview", "verify", "quarantined")]
+        works.append(lambda manager: list(manager.records()))
+        threads = [in_thread(partial(endless, work)) for work in works]
+        wait_until(lambda: connections() - mine >= len(threads) - 2)
+        manager.close()
+        for thread, _ in threads:
+            thread.join(SECONDS)
+        assert [type(error) for _, raised in threads for error in raised] == [ManagerClosed] * len(threads), [
+            raised for _, raised in threads
+        ]
+        wait_until(lambda: connections() == mine)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from ..errors import UnsafePath, VolumeUnavailable
+from ..errors import ManagerClosed, UnsafePath, VolumeUnavailable
 from ..logs import logger, printable
 from ..settings import Settings
 from .bounded import ANSWER_SECONDS, LOOK_SECONDS, NOT_ANSWERING, Pending, bounded_at
@@ -192,6 +192,8 @@ class Roots(Shared):
         for root in self._all:
             try:
                 yield root.calls.run(partial(work, root))
+            except ManagerClosed:
+                raise
             except VolumeUnavailable:
                 continue
 

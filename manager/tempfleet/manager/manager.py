@@ -885,9 +885,7 @@ class TempFileManager:
             self._registrar.until_exit = watch(self, place)
 
     def _disconnect(self) -> None:
-        self.store.close()
-        if self.store.client is not self._own_client:
-            self.store.client.close()
+        self.store.close(with_connections=self.store.client is not self._own_client)
 
     def _clean_first(self) -> None:
         """Delete the expired files. A start does not fail, because the next clean-up does the same."""

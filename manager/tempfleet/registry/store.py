@@ -53,7 +53,7 @@ class Store:
         self.clock = clock
         self.fleet_keys = {name: fleet_key(namespace, name) for name in FLEET_KEYS}
         self._trips = threading.local()
-        self._is_closed = False
+        self._is_closed = self._ends_connections = False
 
     def run(
         self,
@@ -126,9 +126,17 @@ class Store:
         """Count the round trips that another thread made for the calling one."""
         self._trips.count = self.round_trips + count
 
-    def close(self) -> None:
-        """Refuse every later call. The client stays open."""
+    def close(self, *, with_connections: bool = False) -> None:
+        """
+        Refuse every later call. The client stays open.
+
+        Args:
+            with_connections: end its connections: those that other threads use now, as soon as their calls end.
+        """
+        self._ends_connections = with_connections
         self._is_closed = True
+        if with_connections:
+            disconnect_idle(self.client)
 
     def call(self, command: Callable[..., Any], /, *args: Any, repeat: bool = True, **options: Any) -> Any:
         """
@@ -160,6 +168,9 @@ class Store:
             return command(*args, **options)
         except redis.RedisError as exc:
             raise translated(exc, self.address) from exc
+        finally:
+            if self._ends_connections:
+                disconnect_idle(self.client)
 
     def execute(self, pipeline: Pipeline, *, raise_on_error: bool = True) -> list[Any]:
         """Returns the replies to the commands of *pipeline*; as ``call``."""
