@@ -13,7 +13,7 @@ import fakeredis
 import pytest
 import redis
 
-from support import snapshot, tree
+from support import entries, snapshot, tree
 from tempfleet import (
     FileMissing,
     InvalidTag,
@@ -245,7 +245,7 @@ def test_an_unreachable_redis_is_an_error_at_the_first_call_and_no_file_is_lost(
         with pytest.raises(RegistryUnavailable, match=r"nobody\.sock gave no answer"):
             call()
     manager.register_file(path)  # logs it
-    assert os.listdir(tmp_path / "base") == ["file"]
+    assert entries(tmp_path / "base") == ["file"]
     manager.close()
 
 

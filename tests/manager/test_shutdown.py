@@ -28,6 +28,8 @@ import concurrent.futures, gc, multiprocessing, os, signal, sys, threading
 from pathlib import Path
 from tempfleet import Settings, TempFileManager
 base, url, how = sys.argv[1:]
+for name in ("SIGHUP", "SIGQUIT"):  # nohup, or a shell that starts the tests in the background, ignores them
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
 if how == "own handler":
     signal.signal(signal.SIGTERM, lambda *_: (print("mine", flush=True), sys.exit(7)))
 if how == "ignored":

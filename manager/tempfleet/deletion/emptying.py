@@ -113,7 +113,7 @@ class Emptying:
             fd = self._permitted(partial(self._session.roots.system.open_beneath, self._fd, name, OPEN))
         except FileNotFoundError:
             return
-        self._levels.append(_Level(name, _key(fd)))
+        self._levels.append(_Level(name, _key_or_close(fd)))
         self._go_to(fd)
         self._leave_if_moved()
 
@@ -124,9 +124,11 @@ class Emptying:
             self._leave()
             return
         self._levels.pop()
-        if emptied.mode is not None:  # it stays if the one above cannot be changed
-            os.fchmod(self._fd, emptied.mode)
-        self._go_to(fd)
+        try:
+            if emptied.mode is not None:  # it stays if the one above cannot be changed
+                os.fchmod(self._fd, emptied.mode)
+        finally:
+            self._go_to(fd)
         if self._leave_if_moved():
             return
         if not self._permitted(partial(self._rmdir, emptied.name)):
@@ -177,7 +179,7 @@ class Emptying:
         if len(self._levels) == 2:
             return self._top
         fd = self._permitted(partial(os.open, "..", OPEN, dir_fd=self._fd))
-        if _key(fd) == self._levels[-2].key:
+        if _key_or_close(fd) == self._levels[-2].key:
             return fd
         close(fd)
         return None
@@ -187,11 +189,14 @@ class Emptying:
         try:
             while len(self._levels) > 1 and any(level.mode is not None for level in self._levels):
                 above, left = self._above(), self._levels.pop()
-                if left.mode is not None:
-                    os.fchmod(self._fd, left.mode)
+                try:
+                    if left.mode is not None:
+                        os.fchmod(self._fd, left.mode)
+                finally:
+                    if above is not None:
+                        self._go_to(above)
                 if above is None:
                     break
-                self._go_to(above)
             if (mode := self._levels[0].mode) is not None:
                 os.fchmod(self._top, mode)
         finally:
@@ -232,3 +237,11 @@ class Emptying:
 def _key(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def _key_or_close(fd: int) -> tuple[int, int]:
+    try:
+        return _key(fd)
+    except BaseException:
+        close(fd)
+        raise

@@ -13,7 +13,7 @@ from ..records import FileRecord, Keeper
 from .codec import Row, as_bytes, as_text, groups, milliseconds, optional
 from .forms import FormRegistry
 from .keys import HOLD
-from .store import batches
+from .values import batches
 
 
 class KeeperRegistry(FormRegistry):

@@ -16,8 +16,8 @@ from .codec import Row, groups, record_of, tag_of, tag_token, unpack_or_broken, 
 from .connection import mismatch
 from .keys import SCHEMA, Volume, VolumeKeys
 from .stats import VolumeStats, parse_stats
-from .store import Store, batches
-from .values import Cursor, TagTotal
+from .store import Store
+from .values import Cursor, TagTotal, batches
 
 MEMORY_SAMPLES = 50
 """The number of entries per key from which Redis estimates the memory of the key."""

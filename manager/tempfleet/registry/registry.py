@@ -23,8 +23,19 @@ from .disks import Disks, NoDisks
 from .keepers import KeeperRegistry
 from .keys import Volume, volumes_of
 from .stats import bounds_text
-from .store import Store, batches
-from .values import NO_LIMITS, NOTHING_OWN, UNKNOWN, Claim, Horizon, Limits, Nack, Reaped, Registration
+from .store import Store
+from .values import (
+    NO_LIMITS,
+    NOTHING_OWN,
+    UNKNOWN,
+    Claim,
+    Horizon,
+    Limits,
+    Nack,
+    Reaped,
+    Registration,
+    batches,
+)
 
 
 class Registry(KeeperRegistry):
@@ -253,14 +264,8 @@ class Registry(KeeperRegistry):
             return run()
 
     def _claim(self, horizon: Horizon, **args: Any) -> Claim:
-        reply, members = self._on_this_disk(
-            "claim",
-            list_host=self.volume.host,
-            **horizon.times,
-            last_token=horizon.last_token,
-            known_epoch=horizon.epoch,
-            **args,
-        )
+        args |= {**horizon.times, "last_token": horizon.last_token, "known_epoch": horizon.epoch}
+        reply, members = self._on_this_disk("claim", list_host=self.volume.host, **args)
         claim = Claim.of(reply, self._beside(members))
         self.disks.compare(claim.disks)
         return claim

@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import redis
 from redis.client import Pipeline
 
 from ..errors import EvictingRedis, ManagerClosed, RegistryError, RegistryUnavailable
 from ..logs import logger
-from ..settings import MAX_BATCH
 from . import scripts
 from .connection import address_of, disconnect_idle, is_not_now, translated
 from .keys import FLEET_KEYS, SCHEMA, fleet_key
 from .scripts import Argument
-
-T = TypeVar("T")
 
 NEVER_REPEATED = frozenset({"claim", "observe", "record_plugin"})
 """A second ``observe`` or ``record_plugin`` could count twice."""
@@ -300,9 +297,3 @@ class Store:
             return self.call(self._evaluate, script, keys, argv)
         except RegistryError as exc:
             return exc
-
-
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut *items* into batches of what one script may move."""
-    for start in range(0, len(items), MAX_BATCH):
-        yield items[start : start + MAX_BATCH]

@@ -19,7 +19,7 @@ from .connection import mismatch
 from .fleet import Fleet
 from .keys import HOLD, OLDER_SCHEMA, SCHEMA, UNFINISHED_SCHEMA, Volume
 from .reader import RegistryReader, path_of
-from .store import batches
+from .values import batches
 
 PASSES = 3
 """A pass reads all held files. Nothing changes meanwhile, unless an older version still runs."""

@@ -5,14 +5,17 @@ The arguments and results of the registry's methods.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from ..errors import AlreadyClaimed, TooManyTags
 from ..records import FileRecord, NewFile, State
+from ..settings import MAX_BATCH
 from .codec import groups, unpack, unpack_or_broken
 from .keys import Volume
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,3 +260,9 @@ class Registration:
     @property
     def deadline_ms(self) -> int:
         return int(self.packed.split(b" ", 3)[2])
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut *items* into batches of what one script may move."""
+    for start in range(0, len(items), MAX_BATCH):
+        yield items[start : start + MAX_BATCH]
