@@ -120,6 +120,37 @@ def test_a_queue_that_another_app_declared_kills_nobody(
             sender.close()
 
 
+def test_a_queue_that_another_program_has_for_itself_only_delays_messages(
+    rabbitmq: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    env = {"TEMP_FILE_BROKER_URL": rabbitmq, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with (
+        EmbeddedServer.start(tmp_path / "server") as server,
+        Connection(rabbitmq) as connection,
+        connection.channel() as channel,
+    ):
+        channel.queue_delete("tempfleet")
+        Queue("tempfleet", Exchange(""), "tempfleet", exclusive=True)(channel).declare()
+        url = server.unix_url
+        with (
+            Worker("web-1", tmp_path / "base", url, tmp_path, app="shop", **env) as worker,
+            manager_of("web-1", tmp_path / "base", url) as manager,
+        ):
+            wait_until(lambda: "RESOURCE_LOCKED" in worker.output, 30)
+            channel.queue_delete("tempfleet")
+            connection.release()
+            worker.wait_until_ready()
+            sender = Celery("shop", broker=rabbitmq, set_as_current=False)
+            other = tmp_path / "base" / "other"
+            other.touch()
+            arguments = {"host": "web-1", "ttl": 600}
+            sender.send_task("tempfleet.register", [str(other)], arguments, queue="tempfleet", declare=[])
+            wait_until(lambda: manager.is_temp_file(other) or worker.process.poll() is not None, 30)
+            assert worker.process.poll() is None
+            sender.close()
+
+
 def test_on_rabbitmq_a_message_is_sent_on_as_the_same_and_a_malformed_one_is_counted(
     rabbitmq: str, tmp_path: Path
 ) -> None:

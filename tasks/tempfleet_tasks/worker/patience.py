@@ -1,15 +1,16 @@
 """
-How a worker waits for a Redis broker that answers, but refuses.
+How a worker waits for a broker that answers, but refuses.
 
 Celery reconnects for ever if the broker is gone, but ends the worker if Redis refuses a command: READONLY after a
-fail-over, NOREPLICAS, MISCONF with a full disk, NOPERM while somebody corrects an ACL, OOM. All of them end by
-themselves or by somebody's hand, and meanwhile the worker's own timer still has to clean. So in a worker that runs our
-steps, a refusal is what a lost connection is.
+fail-over, NOREPLICAS, MISCONF with a full disk, NOPERM while somebody corrects an ACL, OOM. RabbitMQ refuses a queue
+that another program has for itself (405) or that cannot be read like ours (406), and a user who has lost a right (403).
+All of them end by themselves or by somebody's hand, and meanwhile the worker's own timer still has to clean. So in a
+worker that runs our steps, a refusal is what a lost connection is.
 
-A connection that Redis refuses is made at once, and refused at once, so without a pause the worker would try six times
-a second and log each time.
+Such a connection is made at once, and refused at once, so without a pause the worker would try six times a second and
+log each time.
 
-Only refusals of Redis are waited for. With another broker, and in programs, nothing changes.
+With another broker, and in programs, nothing changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import amqp
 import redis
 from celery import bootsteps
 from celery.worker.state import maybe_shutdown
@@ -26,13 +28,16 @@ SHORT_SECONDS = 3.0
 
 LONGEST_PAUSE_SECONDS = 10.0
 
+REFUSALS = {"redis": redis.ResponseError, "amqp": amqp.ChannelError}
+
 
 class PatienceStep(bootsteps.Step):  # type: ignore[misc]
     """A step of Celery's consumer. It is made when the consumer is, and has nothing to start."""
 
     def __init__(self, consumer: Any, **_kwargs: Any) -> None:
-        if consumer.conninfo.transport.driver_type == "redis":
-            consumer.connection_errors = (*consumer.connection_errors, redis.ResponseError)
+        refusal = REFUSALS.get(consumer.conninfo.transport.driver_type)
+        if refusal is not None:
+            consumer.connection_errors = (*consumer.connection_errors, refusal)
             # Celery calls its step() before each new connection; its own pause is one second every six times.
             consumer._restart_state = Pauses()
 
