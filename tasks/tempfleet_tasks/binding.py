@@ -38,10 +38,17 @@ T = TypeVar("T")
 
 
 class FleetTask(Task):  # type: ignore[misc]
-    """Goes to the shared queue by default; the worker that receives it routes it."""
+    """
+    Goes to the shared queue by default; the worker that receives it routes it.
+
+    Attributes:
+        names_files: it is counted if it is thrown away. Sweeps and deletion messages are not: they expire if the next
+            one is due, and lose nothing.
+    """
 
     abstract = True
     runtime_of: RuntimeOf
+    names_files = False
 
     @property
     def serializer(self) -> str:
@@ -53,6 +60,11 @@ class FleetTask(Task):  # type: ignore[misc]
             return super().retry(*args, **options)
         except Reject as exc:
             raise Reject(exc.reason, requeue=True) from exc
+
+    def on_failure(self, exc: Exception, task_id: str, *_details: object) -> None:
+        """Count what is not retried any more. Our retries have no end, unless the app's ``task_annotations`` do."""
+        if self.names_files and isinstance(exc, TEMPORARY_ERRORS):
+            self.runtime_of().refusals.count(type(exc).__name__, f"{self.name}[{task_id}]", exc)
 
     def after_return(self, status: str, retval: object, task_id: str, *_details: object) -> None:
         if self.request.chord and isinstance(self.app.backend, DisabledBackend):
@@ -123,7 +135,7 @@ def bind_message(app: Celery, runtime_of: RuntimeOf, message_type: type[FileMess
         return route(runtime, _call(message_type.task, message_type, args, kwargs))
 
     receive.__doc__ = message_type.__doc__
-    return bind(app, runtime_of, message_type.task, receive, **options)
+    return bind(app, runtime_of, message_type.task, receive, names_files=True, **options)
 
 
 def _call(name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:

@@ -341,6 +341,24 @@ def test_a_message_waits_while_the_registry_is_away(
     app.tempfleet().manager.close()
 
 
+def test_a_message_that_an_app_lets_retry_only_some_times_is_counted_at_the_end(
+    settings: Settings, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = Celery("theirs", set_as_current=False)
+    app.conf.task_annotations = {"*": {"max_retries": 1}}
+    install(app, settings)
+    manager = app.tempfleet().manager
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise VolumeUnavailable("not mounted")
+
+    monkeypatch.setattr(manager, "register_inspected", refuse)
+    result = app.tasks["tempfleet.register"].apply((str(make(base_dir)), "web-1"))
+    assert (result.state, rejected(manager)) == ("FAILURE", {"VolumeUnavailable": 1})
+    manager.close()
+    app.close()
+
+
 def test_a_message_whose_retry_the_broker_does_not_take_goes_back_to_it(
     real_server: EmbeddedServer, real_client: redis.Redis, tmp_path: Path, base_dir: Path
 ) -> None:

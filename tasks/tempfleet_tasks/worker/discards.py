@@ -25,12 +25,8 @@ from kombu.message import Message
 from tempfleet.logs import printable
 
 from .. import routing
-from ..messages import Clear, Register, RegisterMany, Renew, Unregister
 from ..runtime import RuntimeOf
 from .envelope import check_envelope
-
-FILE_MESSAGES = frozenset(message.task for message in (Register, RegisterMany, Renew, Unregister, Clear))
-"""Sweeps and deletion messages are not counted: they expire if the next one is due, and lose nothing."""
 
 OURS = "tempfleet."
 """How the names of our tasks begin, in every namespace."""
@@ -114,7 +110,7 @@ def count_discards(app: Celery, runtime_of: RuntimeOf) -> None:
 
 
 def _is_file_message(app: Celery, task: Any) -> bool:
-    return task.app is app and task.name in FILE_MESSAGES
+    return task.app is app and getattr(task, "names_files", False)
 
 
 def _is_ours(runtime_of: RuntimeOf, message: Message) -> bool:
