@@ -232,6 +232,25 @@ def test_that_nobody_will_delete_is_told_of_each_base_directory_of_a_host(
         assert note in [f"{finding.said}. {finding.todo}" for finding in manager.examine()]
 
 
+def test_explain_finds_a_file_that_a_program_registered_for_a_host_that_no_worker_has(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    """The operator asks on the host of the worker, where TEMP_FILE_HOST is set."""
+    program, worker = make_manager(host="typo"), make_manager(host="web-1")
+    path = f"{program.base_dir}/x"
+    assert explained(worker) == f"{path} is not registered, so nothing will happen to it."
+    file_registered(program)
+    Fleet(worker.store).heartbeat("web-1")
+    text = explained(worker)
+    assert f"{path} is not registered here.\nIt is registered on host typo in {program.base_dir}" in text
+    assert "no worker of that host is known. Is TEMP_FILE_HOST right" in text
+    Fleet(worker.store).heartbeat("typo")
+    assert "so nothing will happen" in explained(worker), "the same path on another host is another file"
+    beside = make_manager(tmp_path / "beside", host="web-1")
+    beside.registry.register([NewFile(path, 1000)])
+    assert f"tempfleet --base-dir {tmp_path}/beside explain" in explained(worker)
+
+
 def test_the_doctor_tells_a_problem_of_a_host_once_whatever_the_number_of_its_volumes(
     make_manager: MakeManager, clock: FakeClock, tmp_path: Path
 ) -> None:

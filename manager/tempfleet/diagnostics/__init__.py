@@ -24,7 +24,7 @@ from .facts import facts_of
 from .finding import Finding, Level
 from .health import DEGRADED, HEALTHY, UNHEALTHY, health_check
 from .problem import Problem
-from .problems import NO_WORKER_YET, keeping, problems_of, unknown_host
+from .problems import NO_WORKER_YET, keeping, problems_of, registered_elsewhere, unknown_host
 
 __all__ = [
     "DEFAULT",
@@ -45,5 +45,6 @@ __all__ = [
     "health_check",
     "keeping",
     "problems_of",
+    "registered_elsewhere",
     "unknown_host",
 ]

@@ -78,7 +78,8 @@ class Explanation:
         aside_records: their records, in the same order; None if a record is lost.
         keepers: the holds of *path*, sorted by name.
         is_paused: no expired file is deleted now, because of Redis's clock or data.
-        problems: what keeps the expired files of this volume, for example that no worker runs.
+        problems: what keeps the expired files of this volume, for example that no worker runs. Without a record, the
+            other volumes that have one.
     """
 
     path: str
@@ -98,7 +99,9 @@ class Explanation:
         """Sentences for people, one fact each."""
         name, record, verdict = printable(self.path), self.record, self.verdict
         if record is None or verdict is None:
-            sentences = [] if self.aside else [f"{name} is not registered, so nothing will happen to it."]
+            where = " here" if self.problems else ", so nothing will happen to it"
+            sentences = [] if self.aside else [f"{name} is not registered{where}."]
+            sentences += map(str, self.problems)
         else:
             state = f"{name} {self._describe_state(record)}."
             sentences = [state, *self._holds(), self._preview(record, verdict)]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from ..formatting import counted, duration, shell_word, size
 from ..logs import printable
 from ..plugins import BEFORE_DELETE, HOOKS, LOAD
-from ..registry import FULL, NAMESAKES, Fleet, Host, Registry
-from ..settings import Settings
+from ..registry import FULL, NAMESAKES, Fleet, Host, Registry, Volume
+from ..settings import MAX_BATCH, Settings
 from .clock import clock_problem
 from .facts import INTERVALS, Facts, facts_of
 from .problem import Problem, error, warning
@@ -41,6 +41,29 @@ def keeping(registry: Registry, settings: Settings) -> list[Problem]:
     pulse = Fleet(registry.store, live_seconds=settings.host_live_seconds).pulse()
     facts = facts_of(settings, pulse, {registry.volume: registry.stats()})
     return [problem for problem in problems_of(facts) if problem.code in KEEPING]
+
+
+def registered_elsewhere(registry: Registry, settings: Settings, path: str) -> list[Problem]:
+    """
+    Returns a problem for each other volume that has *path*, which is not in this one: of this host, or of a host that
+    no worker has. The same path on a host with a worker is another file.
+    """
+    fleet, own = Fleet(registry.store, live_seconds=settings.host_live_seconds), registry.volume
+    hosts = fleet.hosts()
+    others = [v for v in fleet.volumes() if v.host == own.host or v.host not in {host.name for host in hosts}]
+    found = fleet.inside([volume for volume in others if volume != own][:MAX_BATCH], [path])
+    return [
+        _elsewhere(volume, own, hosts) for volume, files in found.items() if isinstance(files, list) and files
+    ]
+
+
+def _elsewhere(volume: Volume, own: Volume, hosts: Sequence[Host]) -> Problem:
+    text = f"It is registered {volume.in_words}"
+    if volume.host == own.host:
+        todo = f"Ask with tempfleet --base-dir {shell_word(volume.base_dir)} explain."
+    else:
+        text, todo = f"{text}, and no worker of that host is known", unknown_host(volume.host, hosts, 1).todo
+    return warning("registered-elsewhere", "hosts", text, todo)
 
 
 def _not_served(facts: Facts) -> Iterator[Problem]:

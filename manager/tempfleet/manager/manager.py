@@ -22,7 +22,7 @@ from ..capacity import EvictionReport, Evictor
 from ..cleanup import Cause, Cleaner, CleanupReport, HostClock, Outlook
 from ..compression import CompressionReport, Compressor, open_content
 from ..deletion import QuarantinedFile, check_place, origin_of
-from ..diagnostics import Explanation, Finding, diagnose, health_check, keeping
+from ..diagnostics import Explanation, Finding, diagnose, health_check, keeping, registered_elsewhere
 from ..errors import (
     AlreadyClaimed,
     BatchError,
@@ -533,7 +533,10 @@ class TempFileManager:
         outlook = self.cleaner.clock.outlook()
         preview = None if record is None else self._preview_one(record, now_ms, outlook)
         keepers = self.registry.keepers(absolute) if record is not None and record.keepers else []
-        problems = [] if record is None else keeping(self.registry, self.settings)
+        if record is not None:
+            problems = keeping(self.registry, self.settings)
+        else:
+            problems = registered_elsewhere(self.registry, self.settings, absolute)
         now_ms -= outlook.later_ms
         is_paused = bool(outlook.pause)
         return Explanation(
