@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,3 +100,23 @@ def test_an_audit_log_that_does_not_answer_stops_no_clean_up(
     manager.create().close()
     assert manager.clear_all() == 1
     assert log.read_text().count("\n") == 2
+
+
+def test_a_mount_below_the_base_directory_that_does_not_answer_stops_no_search(
+    make_manager: MakeManager, tmp_path: Path
+) -> None:
+    """The search for unregistered files crosses no mount, so it must not ask one either."""
+    manager = make_manager(tmp_path / "base")
+    (tmp_path / "base" / "file").write_text("x")
+    found: list[object] = []
+
+    def search() -> None:
+        found.extend(file.path for page in manager.unregistered(idle=0) for file in page)
+        found.append(len(manager.examine()) > 0)
+
+    with fuse.mounted(tmp_path / "base" / "below") as mount:
+        mount.stop()
+        thread = threading.Thread(target=search, daemon=True)
+        thread.start()
+        thread.join(BOUND_SECONDS)
+        assert found == [str(tmp_path / "base" / "file"), True]

@@ -41,8 +41,8 @@ class UnregisteredFile(NamedTuple):
     A file or directory without a record.
 
     Attributes:
-        idle_seconds: the time since its content, its name or its rights changed, by the clock of this host.
-        uid: its owner.
+        size_bytes, idle_seconds, uid: of a file; 0 for a directory. The time is that since its content, its name or
+            its rights changed, by the clock of this host.
     """
 
     path: str
@@ -176,13 +176,15 @@ def _log_paths(settings: Settings) -> tuple[str, ...]:
 
 def _file_of(directory: str, entry: os.DirEntry[str]) -> UnregisteredFile | None:
     """Returns None if the entry is neither a regular file nor a directory, or no longer exists."""
+    path = f"{directory}/{entry.name}"
     try:
+        if entry.is_dir(follow_symlinks=False):
+            # Its status is not needed. On a directory with a mount that hangs, reading it would not return.
+            return UnregisteredFile(path, True, 0, 0.0, 0)
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+    if not stat.S_ISREG(status.st_mode):
         return None
     idle = max(time.time() - max(status.st_mtime, status.st_ctime), 0.0)
-    return UnregisteredFile(
-        f"{directory}/{entry.name}", stat.S_ISDIR(status.st_mode), status.st_size, idle, status.st_uid
-    )
+    return UnregisteredFile(path, False, status.st_size, idle, status.st_uid)
