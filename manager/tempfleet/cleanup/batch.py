@@ -25,6 +25,9 @@ from .host_clock import boot_seconds
 USABLE = 0.75
 """The share of a lease in which its holder may delete."""
 
+STUCK_SECONDS = 30.0
+"""How long one step of a deletion may take in a root that answers. Then other roots do not wait for it any longer."""
+
 _DIRECTORY = Flag.DIRECTORY.value
 
 
@@ -175,17 +178,22 @@ class Batch:
             and boot_seconds() - self.progress > self._lease.seconds
         )
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether one step of a deletion takes too long, although the root answers: only some of its paths hang."""
+        return self.is_deleting and boot_seconds() - self.progress > STUCK_SECONDS
+
     def has_hung(self, call: SignalSafeCall) -> bool:
         """
-        Whether *call*, the thread of the batch, hangs in a root that does not answer, or longer than its lease. Then it
-        is left alone, and its files are claimed again after the lease.
+        Whether *call*, the thread of the batch, hangs in a root that does not answer, or for STUCK_SECONDS. Then it is
+        left alone, and its files are claimed again after the lease.
         """
         root, lease, now = self.root, self._lease, boot_seconds()
         if self._is_left:
             return True
         if root is None or lease is None or now - max(self.progress, self._looked) < LOOK_SECONDS:
             return False
-        if root.calls.answers() and not (self.is_lost and now > lease.end):
+        if root.calls.answers() and not self.is_stuck:
             self._looked = boot_seconds()
             return False
         self._is_left = True

@@ -1,10 +1,10 @@
 """
 The threads that delete the files of one batch.
 
-Each thread has files of one root only. On a local disk the thread of the batch is one of them. On a file system that
-may stop answering all are threads of their own. Those that hang there are left alone: until the last of them returns,
-nothing else is begun in that root (filesystem/bounded.py). Such roots come last, so no other root waits for them, and
-the batch ends as usual.
+Each thread has files of one root only. If all files are on one local disk, the thread of the batch is one of them. On a
+file system that may stop answering, and if there are several roots, all are threads of their own. Those that hang there
+are left alone: until the last of them returns, nothing else is begun in that root (filesystem/bounded.py). File systems
+that may stop answering come last, so no other root waits for them, and the batch ends as usual.
 """
 
 from __future__ import annotations
@@ -104,13 +104,16 @@ class DeletionThreads:
     def run(self, records: Sequence[FileRecord], chunks: Chunks) -> None:
         """Delete *records*, one root after the other, and the contents of directories first."""
         self.batch.progress, self.batch.is_deleting = boot_seconds(), True
-        for root, records_there in self._by_root(records):
+        by_root = self._by_root(records)
+        is_apart = len(by_root) > 1
+        for root, records_there in by_root:
             for group in contents_first(records_there):
                 threads = [self._thread(root, chunk) for chunk in chunks(group)]
                 self.threads += threads
                 self.widest = max(self.widest, len(threads))
-                # The thread of the batch does the first chunk, so one chunk needs no other thread.
-                own, others = ([], threads) if root.calls.may_hang else (threads[:1], threads[1:])
+                # The thread of the batch does the first chunk, so one chunk needs no other thread; but no other root
+                # may wait for it.
+                own, others = ([], threads) if is_apart or root.calls.may_hang else (threads[:1], threads[1:])
                 for thread in others:
                     thread.call.start()
                 self.batch.root = root
@@ -139,18 +142,20 @@ class DeletionThreads:
         return {thread.at for thread in self.threads if thread.is_left and thread.at}
 
     def _thread(self, root: Root, chunk: Sequence[FileRecord]) -> DeletionThread:
-        return DeletionThread(
-            root, chunk, partial(self.delete, chunk, self.may_go_on, self.tree_seconds), self.late
-        )
+        def may_go_on() -> bool:
+            # The files of a thread that was left are handed back, except the one at hand.
+            return not thread.is_left and self.may_go_on()
+
+        work = partial(self.delete, chunk, may_go_on, self.tree_seconds)
+        return (thread := DeletionThread(root, chunk, work, self.late))
 
     def _wait(self, thread: DeletionThread) -> None:
-        """Wait for the end of *thread*, as long as its root answers; without progress, until the lease ends."""
+        """Wait for the end of *thread*, as long as its root answers; without progress, for STUCK_SECONDS."""
         looked = boot_seconds()
         while not (thread.is_left or thread.call.wait(SIGNAL_SECONDS)):
             if boot_seconds() - max(looked, self.batch.progress) < LOOK_SECONDS:
                 continue
-            is_over = self.batch.is_lost and boot_seconds() > self.lease.end
-            if is_over or not thread.root.calls.answers():
+            if not thread.root.calls.answers() or self.batch.is_stuck:
                 done = self.batch.paths_done()
                 thread.leave(next((record.path for record in thread.records if record.path not in done), ""))
             looked = boot_seconds()
