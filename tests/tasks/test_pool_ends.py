@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -22,6 +23,7 @@ from tempfleet.embedded import EmbeddedServer
 
 APP = """
 import os
+import time
 from celery import Celery
 from tempfleet import TempFileManager
 
@@ -38,6 +40,12 @@ def work(name):
         manager.register(path)
     with open(os.path.join(os.environ["PIDS"], name), "w") as file:
         file.write(str(os.getpid()))
+
+
+@app.task(time_limit=1)
+def hang(name):
+    work(name)
+    time.sleep(60)
 """
 
 
@@ -131,3 +139,27 @@ def test_a_recycled_child_is_not_the_end_of_its_worker(start: Callable[..., Ends
     assert names(base_dir) == sorted(
         ["other", *(f"{n}.{kind}" for n in "abcd" for kind in ("beside", "local"))]
     )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("how", ["time limit", "revoke", "smaller pool"])
+def test_a_child_that_is_ended_alone_is_not_the_end_of_its_worker(
+    how: str, start: Callable[..., Ends], base_dir: Path
+) -> None:
+    ends = start()
+    pids = {int(pid) for pid in ends.work("a", "b")}
+    kept = names(base_dir)
+    if how == "smaller pool":
+        ends.app.control.pool_shrink(1)
+    else:
+        task = ends.app.send_task("ends.hang", ["c"])
+        pids = {int(wait_until(lambda: (ends.pids / "c").exists() and (ends.pids / "c").read_text()))}
+        kept = names(base_dir)
+        if how == "revoke":
+            ends.app.control.revoke(task.id, terminate=True)
+    wait_until(lambda: not all(psutil.pid_exists(pid) for pid in pids))
+    assert names(base_dir) == kept
+    assert ends.process.process.poll() is None
+    ends.work("later")
+    assert ends.end(signal.SIGTERM) == 0
+    assert "later.local" not in names(base_dir)

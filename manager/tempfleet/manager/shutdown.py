@@ -10,10 +10,15 @@ A signal that the application handles, ignores, or handles in C is left alone: i
 process ends, and the files are in use until then. Python lets only the main thread handle signals, so a manager that
 other threads alone made and use misses them.
 
-A child that Celery recycles (worker_max_tasks_per_child) is not the end of its worker, and later tasks may use its
-files: they stay until their deadlines. So do all files after kill -9, os._exit and exec, which leave no time for
-anything, and if a handler of the application ends the process by the default action of its signal, as uvicorn does. A
-``with`` block in its lifespan function deletes them there.
+A child that Celery ends alone is not the end of its worker, and later tasks may use its files: they stay until their
+deadlines. Celery recycles it (worker_max_tasks_per_child), or ends it by a signal (a hard time limit, revoke, a smaller
+pool; also a task that a cold shutdown cancels). The worker tells its children by shared memory that it shuts down, so
+that they can tell such a signal from the end of the worker. A child whose worker made no manager before the fork does
+not have that memory, and deletes its files.
+
+All files stay after kill -9, os._exit and exec, which leave no time for anything, and if a handler of the application
+ends the process by the default action of its signal, as uvicorn does. A ``with`` block in its lifespan function deletes
+them there.
 
 The files are deleted by new connections, not by those of their manager: that one may be closed, garbage-collected, or
 in the middle of a call that the signal interrupted.
@@ -23,6 +28,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import mmap
 import os
 import signal
 import sys
@@ -102,6 +108,9 @@ class End:
         self._gathered: dict[Place, OwnFiles] = {}
         # The process that is prepared for its end, for signals, and that is deleting now.
         self._prepared = self._handles = self._deletes = 0
+        # One byte that a Celery worker shares with its children, 1 when it shuts down; and the worker's process.
+        self._shared: mmap.mmap | None = None
+        self._worker = 0
 
     def watch(self, owner: object, place: Place) -> OwnFiles:
         """Returns the list of files that *owner* fills. It is deleted at the end, also if *owner* is gone then."""
@@ -122,8 +131,11 @@ class End:
             if (finalizers := sys.modules.get("multiprocessing.util")) is not None:
                 finalizers.Finalize(None, self.delete, exitpriority=-100)
             if (celery := sys.modules.get("celery.signals")) is not None:
-                ended = celery.worker_process_shutdown
+                ended, ends = celery.worker_process_shutdown, celery.worker_shutting_down
                 ended.connect(self._end_of_pool_child, weak=False, dispatch_uid="tempfleet-end")
+                if self._shared is None:
+                    self._shared, self._worker = mmap.mmap(-1, 1), process
+                    ends.connect(self._note_shutdown, weak=False, dispatch_uid="tempfleet-end")
         if self._handles != process and threading.current_thread() is threading.main_thread():
             self._handles = process
             for number in SIGNALS:
@@ -169,6 +181,17 @@ class End:
         if own:
             self._gathered.setdefault(place, UntilEnd()).update(own)
 
+    def _note_shutdown(self, **_kwargs: Any) -> None:
+        if self._shared is not None:
+            self._shared[0] = 1
+
+    def _ends_alone(self) -> bool:
+        """Whether this is a child of a Celery pool whose worker goes on."""
+        billiard = sys.modules.get("billiard.process")
+        if billiard is None or self._shared is None or os.getpid() == self._worker:
+            return False
+        return "PoolWorker" in billiard.current_process().name and self._shared[0] == 0
+
     def _end_of_pool_child(self, exitcode: int | None = None, **_kwargs: Any) -> None:
         if exitcode != RECYCLED:
             self.delete()
@@ -176,7 +199,8 @@ class End:
     def _end_by_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._deletes == os.getpid():
             return
-        self.delete()
+        if not self._ends_alone():
+            self.delete()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
