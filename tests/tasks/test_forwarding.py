@@ -165,6 +165,23 @@ def test_what_a_message_unregistered_for_a_silent_host_that_died_while_deleting_
     assert returning.manager.get_record(path) is None
 
 
+@pytest.mark.parametrize("ttl", [0.001, 3600])
+def test_what_is_registered_again_for_a_silent_host_that_died_while_deleting_it_has_its_new_record(
+    here: Runtime, silent: Silence, ttl: float
+) -> None:
+    """It was unregistered before, so it has its name back first."""
+    returning = silent()
+    path = file_in(Path(returning.settings.base_dir))
+    returning.manager.register(path, ttl=60)
+    _dies_while_it_deletes(returning, path)
+    wait_until(lambda: here.fleet.registry(returning.manager.volume).reap().recovered)
+    send(here, "unregister", str(path), host="web-2")
+    send(here, "register", str(path), host="web-2", ttl=ttl)
+    returns_and_cleans(returning)
+    record = returning.manager.get_record(path)
+    assert (record is None, path.exists()) == ((True, False) if ttl < 1 else (False, True))
+
+
 def test_a_message_cannot_take_a_silent_hosts_file_outside_its_message_roots_out_of_management(
     here: Runtime, silent: Silence, tmp_path: Path
 ) -> None:

@@ -219,6 +219,17 @@ class Cleaner:
             # The directory stays open, so from now on base.moved() notices any change. Claims compare the disks again.
             self._disk_confirmed = True
 
+    def recover_interrupted(self) -> None:
+        """
+        Give the files their names back that an interrupted clean-up left in a private directory.
+
+        Raises:
+            VolumeUnavailable, ManagerClosed: as ``check_volume``.
+        """
+        self.check_volume()
+        with self.roots.use():
+            self.interrupted_moves.recover(lambda: True, self._recovered_ever)
+
     # -- inside
 
     def _clean_named(

@@ -789,7 +789,8 @@ class TempFileManager:
         Verify the files that were registered for this host while it was silent; see unverified.py. Returns the number
         of existing files.
         """
-        return verify_unverified(self.registry, self.roots, self.settings)
+        recover = self.cleaner.recover_interrupted
+        return verify_unverified(self.registry, self.roots, self.settings, recover)
 
     # -- the life of the manager
 

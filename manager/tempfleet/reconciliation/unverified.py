@@ -11,6 +11,8 @@ shortens a deadline and never removes a record. Only if the path leads to anothe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import FileMissing, UnsafePath
 from ..filesystem import Roots, inspect
 from ..logs import logger
@@ -22,9 +24,15 @@ UNVERIFIED, VERIFIED = "unverified", "verified"
 """Totals that show without a scan whether there is a record to verify."""
 
 
-def verify_unverified(registry: Registry, roots: Roots, settings: Settings) -> int:
+def verify_unverified(
+    registry: Registry, roots: Roots, settings: Settings, recover: Callable[[], None]
+) -> int:
     """
     Verify every unverified record; returns the number of files that are there.
+
+    Args:
+        recover: gives what an interrupted clean-up left in a private directory its name back. It comes first, so that
+            such a file is not taken for missing.
 
     Raises:
         VolumeUnavailable: a root is not available; the remaining records are verified by the next call.
@@ -33,6 +41,7 @@ def verify_unverified(registry: Registry, roots: Roots, settings: Settings) -> i
     unverified = stats.total(UNVERIFIED) - stats.total(VERIFIED)
     if unverified <= 0:
         return 0
+    recover()
     existing = 0
     for page in registry.paths():
         now_ms, entries = registry.read(page)
