@@ -120,3 +120,24 @@ def test_a_mount_below_the_base_directory_that_does_not_answer_stops_no_search(
         thread.start()
         thread.join(BOUND_SECONDS)
         assert found == [str(tmp_path / "base" / "file"), True]
+
+
+def test_a_quarantine_that_does_not_answer_delays_no_purge_of_another_root(
+    make_manager: MakeManager, mount: fuse.HungMount, tmp_path: Path, clock: FakeClock
+) -> None:
+    manager = make_manager(tmp_path / "base", allowed_roots=(str(mount.path),), quarantine_seconds=600)
+    for path in (mount.path / "file", tmp_path / "base" / "file"):
+        path.write_text("x")
+        manager.register(path, ttl=5)
+    clock.advance(6)
+    manager.cleanup()
+    assert len(manager.quarantined()) == 2
+    mount.stop()
+    purged: list[int] = []
+    thread = threading.Thread(
+        target=lambda: purged.append(manager.purge_quarantine(prefix=str(tmp_path / "base")).deleted),
+        daemon=True,
+    )
+    thread.start()
+    thread.join(BOUND_SECONDS)
+    assert purged == [1]

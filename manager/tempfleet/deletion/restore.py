@@ -9,8 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import AlreadyClaimed, FileMissing
-from ..filesystem import DIRECTORY_FLAGS, Entry, EntryState, Identity, Root, Roots, close, digest_of, unsafe
+from ..errors import AlreadyClaimed, FileMissing, VolumeUnavailable
+from ..filesystem import (
+    DIRECTORY_FLAGS,
+    LOOK_SECONDS,
+    Entry,
+    EntryState,
+    Identity,
+    Root,
+    Roots,
+    bounded_at,
+    close,
+    digest_of,
+    unsafe,
+)
 from ..logs import printable
 from ..records import FileRecord, Flag, NewFile
 from . import companion, moving
@@ -118,19 +130,26 @@ def is_of(record: FileRecord, file: QuarantinedFile, roots: Roots) -> bool:
 
 
 def origin_of(aside_path: str) -> str:
-    """The path that a quarantined file had, from the companion beside it; "" if there is none. For people only."""
+    """
+    The path that a quarantined file had, from the companion beside it; "" if there is none, or if its file system does
+    not answer. For people only.
+    """
     at, _, name = aside_path.rpartition("/")
     entry = Entry.parse(name)
     if entry is None:
         return ""
     try:
-        fd = os.open(at, DIRECTORY_FLAGS)
-        try:
-            note = read_note(fd, entry.from_name)
-        finally:
-            close(fd)
-    except (OSError, ValueError):
+        return bounded_at(at).ask(partial(_path_in_note, at, entry.from_name), seconds=LOOK_SECONDS)
+    except (OSError, ValueError, VolumeUnavailable):
         return ""
+
+
+def _path_in_note(directory: str, name: str) -> str:
+    fd = os.open(directory, DIRECTORY_FLAGS)
+    try:
+        note = read_note(fd, name)
+    finally:
+        close(fd)
     return note.files[0].path if note is not None and note.files else ""
 
 

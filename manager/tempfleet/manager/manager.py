@@ -922,5 +922,5 @@ def _is_quarantined(record: FileRecord, *, tags: Sequence[str], prefix: str) -> 
     return (
         record.is_quarantined
         and record.matches(tags=tags)
-        and has_prefix(origin_of(record.path) or record.path, prefix)
+        and (not prefix or has_prefix(origin_of(record.path) or record.path, prefix))
     )
