@@ -122,7 +122,7 @@ def test_a_mount_below_the_base_directory_that_does_not_answer_stops_no_search(
         assert found == [str(tmp_path / "base" / "file"), True]
 
 
-def test_a_quarantine_that_does_not_answer_delays_no_purge_of_another_root(
+def test_a_quarantine_that_does_not_answer_delays_no_purge_and_no_adoption_of_another_root(
     make_manager: MakeManager, mount: fuse.HungMount, tmp_path: Path, clock: FakeClock
 ) -> None:
     manager = make_manager(tmp_path / "base", allowed_roots=(str(mount.path),), quarantine_seconds=600)
@@ -134,10 +134,12 @@ def test_a_quarantine_that_does_not_answer_delays_no_purge_of_another_root(
     assert len(manager.quarantined()) == 2
     mount.stop()
     purged: list[int] = []
-    thread = threading.Thread(
-        target=lambda: purged.append(manager.purge_quarantine(prefix=str(tmp_path / "base")).deleted),
-        daemon=True,
-    )
+
+    def work() -> None:
+        manager.adopt_quarantine()
+        purged.append(manager.purge_quarantine(prefix=str(tmp_path / "base")).deleted)
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(BOUND_SECONDS)
     assert purged == [1]

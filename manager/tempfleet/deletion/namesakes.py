@@ -7,9 +7,9 @@ are only reported, until a person takes them over.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ..filesystem import Entry, Roots
+from ..filesystem import Entry, Root, Roots
 from . import companion
 from .journal import Journal, abandoned
 from .promises import Owner
@@ -25,17 +25,24 @@ def take_from_namesakes(roots: Roots, owner: Owner) -> None:
     """
     Write *owner* into the companions and journals of its namesakes. The next recovery registers the files in
     quarantine, with the end that was set when they were moved there, and finishes what dead processes began to destroy.
+    A root that does not answer is left out.
     """
-    for file in quarantined_of_namesakes(roots, owner):
-        root, entry = roots.find(file.aside_path), Entry.parse(os.path.basename(file.aside_path))
-        if root is not None and entry is not None:
+    files = list(quarantined_of_namesakes(roots, owner))
+    for _ in roots.each(lambda root: _take(root, files, owner)):
+        pass
+
+
+def _take(root: Root, files: Sequence[QuarantinedFile], owner: Owner) -> None:
+    for file in files:
+        directory, name = os.path.split(file.aside_path)
+        entry = Entry.parse(name)
+        if entry is not None and os.path.dirname(directory) == root.path:
             companion.rewrite(root.private.open(), entry, owner)
-    for root in roots:
-        private = root.private.peek()
-        for name, token, note in abandoned(private, root.private.names()) if private >= 0 else ():
-            if note is None or not note.owner.is_namesake(owner):
-                continue
-            journal = Journal(private, token, owner, note.files)
-            journal.close(keep=journal.is_whole)
-            if journal.is_whole:
-                os.unlink(name, dir_fd=private)
+    private = root.private.peek()
+    for name, token, note in abandoned(private, root.private.names()) if private >= 0 else ():
+        if note is None or not note.owner.is_namesake(owner):
+            continue
+        journal = Journal(private, token, owner, note.files)
+        journal.close(keep=journal.is_whole)
+        if journal.is_whole:
+            os.unlink(name, dir_fd=private)
