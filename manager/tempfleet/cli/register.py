@@ -11,7 +11,7 @@ import click
 
 from ..diagnostics import NO_WORKER_YET, facts_of, problems_of
 from ..errors import BatchError, UnsafePath, VolumeUnavailable
-from ..filesystem import normalise
+from ..filesystem import LOOK_SECONDS, bounded_at, normalise
 from ..formatting import duration
 from ..logs import printable
 from ..records import FileRecord
@@ -91,11 +91,12 @@ def _modes(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _mode(path: str) -> str:
-    """The mode as chmod writes it, of a symlink its own; "" if the file is missing."""
+    """The mode as chmod writes it, of a symlink its own; "" if the file is missing or its disk does not answer."""
     try:
-        return f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
-    except OSError:
+        status = bounded_at(os.path.dirname(path)).ask(lambda: os.lstat(path), seconds=LOOK_SECONDS)
+    except (OSError, VolumeUnavailable):
         return ""
+    return f"{stat.S_IMODE(status.st_mode):04o}"
 
 
 def _narrowed(before: str, after: str) -> str:

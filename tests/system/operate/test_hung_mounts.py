@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +134,12 @@ def test_a_worker_ends_in_order_while_a_deletion_hangs(
         mount.go_on()
         start_worker(stack, mount, local)
         wait_until(lambda: not any(map(os.path.exists, there)), timeout=60)
+
+
+def test_registering_by_the_console_ends_on_a_mount_that_hangs(stack: Stack, mount: fuse.HungMount) -> None:
+    path = write(mount.path / "file")
+    mount.stop()
+    env = stack.env(TEMP_FILE_ALLOWED_ROOTS=str(mount.path))
+    process = stack.run(sys.executable, "-m", "tempfleet.cli", "register", str(path), env=env)
+    assert process.popen.wait(3 * BOUND_SECONDS) == 1
+    assert NOT_ANSWERING in process.output
