@@ -193,7 +193,8 @@ class End:
         return "PoolWorker" in billiard.current_process().name and self._shared[0] == 0
 
     def _end_of_pool_child(self, exitcode: int | None = None, **_kwargs: Any) -> None:
-        if exitcode != RECYCLED:
+        by_signal = exitcode is not None and exitcode < 0  # billiard's status of a signal
+        if exitcode != RECYCLED and not (by_signal and self._ends_alone()):
             self.delete()
 
     def _end_by_signal(self, number: int, _frame: FrameType | None) -> None:
