@@ -6,6 +6,7 @@ import itertools
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -381,6 +382,39 @@ def test_a_tree_that_is_refilled_does_not_keep_a_clean_up_without_a_budget(
     finally:
         failpoints.install(None)
         os.close(fd)
+
+
+def test_many_trees_that_are_refilled_share_the_time_of_one(
+    make_manager: MakeManager, clock: FakeClock, base_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REFILLED_SECONDS", 0.3)
+    manager, opened, names = make_manager(), list[int](), itertools.count()
+
+    def refill(point: str) -> None:
+        if point == "tree.entry":
+            for fd in opened:
+                if not os.listdir(fd):
+                    os.symlink("x", str(next(names)), dir_fd=fd)
+
+    def seconds_with(trees: int) -> float:
+        tops = [base_dir / f"{trees}-{n}" for n in range(trees)]
+        for top in tops:
+            top.mkdir(parents=True)
+            (top / "first").touch()
+            due_tree(manager, clock, top)
+            opened.append(os.open(top, os.O_RDONLY))
+        began = time.monotonic()
+        assert manager.cleanup() == 0
+        assert {record_of(manager, top).last_error for top in tops} == {"refilled"}
+        return time.monotonic() - began
+
+    failpoints.install(refill)
+    try:
+        assert seconds_with(20) < 10 * seconds_with(1)
+    finally:
+        failpoints.install(None)
+        for fd in opened:
+            os.close(fd)
 
 
 def test_a_large_tree_takes_several_shares_and_goes_on_soon(

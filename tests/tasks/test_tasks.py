@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -648,3 +649,30 @@ def test_importing_the_tasks_reads_nothing_and_connects_to_nothing(tmp_path: Pat
     )
     assert (result.stdout, result.stderr) == ("imported\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["tempfleet.register", "tempfleet.register_many"])
+def test_a_registration_is_tried_again_while_the_base_directory_is_away(
+    task: str,
+    settings: Settings,
+    manager: TempFileManager,
+    base_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also by a process that has not opened it yet, and makes another one there."""
+    # Below the system's own, a directory may be created anew.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    path = make(base_dir)
+    manager.register(path)
+    base_dir.rename(tmp_path / "away")
+    other = make_app(settings)
+    fresh: Runtime = other.tempfleet()
+    kwargs = {"path": str(path)} if task == "tempfleet.register" else {"paths": [str(path)]}
+    try:
+        with pytest.raises(VolumeUnavailable):
+            other.tasks[task].run(host="web-1", **kwargs)
+    finally:
+        fresh.manager.close()
+        other.close()
+    assert rejected(manager) == {}

@@ -21,7 +21,10 @@ Records of one directory usually come together. With more, each thread would bur
 """
 
 REFILLED_SECONDS = 5.0
-"""How long a directory is emptied at a time if processes add files to it meanwhile."""
+"""
+How long the directories of one call are emptied to which processes add files meanwhile. All of them share it, because
+many such directories together must not keep the other files waiting either.
+"""
 
 _QUICK_SECONDS = 0.005
 _TRIES = 3
@@ -83,6 +86,7 @@ class Session:
         self.exclusive = -1
         self._moved: dict[str, str] = {}  # reasons, by root
         self.refilled = False
+        self._refill_seconds = REFILLED_SECONDS
         self._began, self._tree_end = 0.0, math.inf
         self._records = records
         self._parents: dict[str, int] = {}
@@ -211,12 +215,14 @@ class Session:
 
     def end_tree(self) -> None:
         """The present record is no directory any more."""
+        if self.refilled:
+            self._refill_seconds -= time.monotonic() - self._began
         self._tree_end = math.inf
 
     def note_refill(self) -> None:
         """Processes add files to the directory while it is emptied."""
         self.refilled = True
-        self._tree_end = min(self._tree_end, self._began + REFILLED_SECONDS)
+        self._tree_end = min(self._tree_end, self._began + max(self._refill_seconds, 0.0))
 
     def has_time(self) -> bool:
         return self.may_go_on() and not self._is_share_over()

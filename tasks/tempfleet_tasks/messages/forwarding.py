@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from celery.exceptions import Ignore, Reject
 from kombu.exceptions import OperationalError
 
-from tempfleet import Settings, UnknownHost, UnsafePath
+from tempfleet import BatchError, FileMissing, Settings, UnknownHost, UnsafePath
 from tempfleet.filesystem import is_below, is_private_name, normalise
 from tempfleet.logs import logger, printable
 from tempfleet.registry import Registry
@@ -47,7 +47,7 @@ def route(runtime: Runtime, message: FileMessage) -> Answer:
     """
     message.check()
     if message.host == runtime.host:
-        return message.here(runtime)
+        return _here(runtime, message)
     live = {host.name: host.live for host in runtime.fleet.hosts()}
     if message.host not in live:
         names = ", ".join(sorted(live)) or "none"
@@ -80,6 +80,15 @@ def forward(runtime: Runtime, message: FileMessage) -> Answer:
         raise Reject(exc, requeue=True) from exc
     logger.info("Sent %s[%s] on to %s", task.name, task.request.id, printable(message.host))
     raise Ignore(f"sent on to {message.host}")
+
+
+def _here(runtime: Runtime, message: FileMessage) -> Answer:
+    try:
+        return message.here(runtime)
+    except (FileMissing, BatchError):
+        # If the disk is away, so are its files: VolumeUnavailable, and the message is tried again.
+        runtime.manager.local_volume.check()
+        raise
 
 
 def confine(path: str, settings: Settings) -> None:
