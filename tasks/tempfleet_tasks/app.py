@@ -42,6 +42,7 @@ from .worker import (
     log_as_set,
     repair_transport,
     replace_rubbish,
+    retry_without_end,
     steps_for,
 )
 
@@ -162,13 +163,14 @@ def _subscribe(app: Celery, settings: Settings) -> None:
 def _watch_broker(app: Celery) -> None:
     """
     Let every beat of *app* leave a broker that has fallen silent, as its workers do, and every child of their pools,
-    which has connections of its own. They would wait for ever.
+    which has connections of its own: they would wait for ever. And let a beat try to reach the broker without end.
     """
 
     def watch(sender: Any, **_kwargs: Any) -> None:
         # A child does not tell whose it is.
         if getattr(sender, "app", app) is app:
             broker_watch().start()
+            retry_without_end(app)
 
     signals.beat_init.connect(watch, weak=False, dispatch_uid=f"tempfleet-beat-{id(app)}")
     signals.worker_process_init.connect(watch, weak=False, dispatch_uid="tempfleet-child")

@@ -19,7 +19,7 @@ from tempfleet import Settings
 from tempfleet.embedded import EmbeddedServer, broker_url
 from tempfleet.registry.connection import connect
 from tempfleet_tasks import install, make_app
-from tempfleet_tasks.worker import transport
+from tempfleet_tasks.worker import retry_without_end, transport
 
 
 class OwnChannel(kombu_redis.Channel):  # type: ignore[misc]
@@ -169,3 +169,15 @@ def test_only_our_own_app_waits_for_its_broker_without_end(base_dir: Path) -> No
     assert theirs.conf.broker_connection_max_retries == 100
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize(("number", "tries"), [(None, None), (7, 7), (0, 0)])
+def test_an_app_that_chooses_no_number_of_tries_reaches_for_its_broker_without_end(
+    number: int | None, tries: int | None
+) -> None:
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.update({} if number is None else {"broker_connection_max_retries": number})
+    assert number is not None or app.conf.broker_connection_max_retries == 100
+    retry_without_end(app)
+    assert app.conf.broker_connection_max_retries == tries
+    app.close()

@@ -85,8 +85,7 @@ class Session:
         self.inside = 0
         self.exclusive = -1
         self._moved: dict[str, str] = {}  # reasons, by root
-        self.refilled = False
-        self._refill_seconds = REFILLED_SECONDS
+        self.refilled, self._refill_seconds = False, REFILLED_SECONDS
         self._began, self._tree_end = 0.0, math.inf
         self._records = records
         self._parents: dict[str, int] = {}

@@ -20,7 +20,7 @@ from . import remote as _remote  # noqa: F401 - its commands register themselves
 from .bootsteps import broker_watch, consumer_step_for, steps_for
 from .discards import count_discards
 from .logging import log_as_set
-from .patience import PatienceStep
+from .patience import PatienceStep, retry_without_end
 from .rubbish import replace_rubbish
 from .transport import repair as repair_transport
 
@@ -32,5 +32,6 @@ __all__ = [
     "log_as_set",
     "repair_transport",
     "replace_rubbish",
+    "retry_without_end",
     "steps_for",
 ]

@@ -20,7 +20,8 @@ from typing import Any
 
 import amqp
 import redis
-from celery import bootsteps
+from celery import Celery, bootsteps
+from celery.app.defaults import DEFAULTS
 from celery.worker.state import maybe_shutdown
 
 SHORT_SECONDS = 3.0
@@ -35,11 +36,21 @@ class PatienceStep(bootsteps.Step):  # type: ignore[misc]
     """A step of Celery's consumer. It is made when the consumer is, and has nothing to start."""
 
     def __init__(self, consumer: Any, **_kwargs: Any) -> None:
+        retry_without_end(consumer.app)
         refusal = REFUSALS.get(consumer.conninfo.transport.driver_type)
         if refusal is not None:
             consumer.connection_errors = (*consumer.connection_errors, refusal)
             # Celery calls its step() before each new connection; its own pause is one second every six times.
             consumer._restart_state = Pauses()
+
+
+def retry_without_end(app: Celery) -> None:
+    """
+    Let the workers and beats of *app* try to reach the broker without end. Celery's default ends them after 100 tries,
+    about 47 minutes. Another number is the app's choice, and stays.
+    """
+    if app.conf.broker_connection_max_retries == DEFAULTS["broker_connection_max_retries"]:
+        app.conf.broker_connection_max_retries = None
 
 
 class Pauses:
