@@ -19,17 +19,17 @@ import time
 from typing import Any
 
 import amqp
-import redis
 from celery import Celery, bootsteps
 from celery.app.defaults import DEFAULTS
 from celery.worker.state import maybe_shutdown
+from kombu.transport import redis as kombu_redis
 
 SHORT_SECONDS = 3.0
 """A connection that lasted less was refused."""
 
 LONGEST_PAUSE_SECONDS = 10.0
 
-REFUSALS = {"redis": redis.ResponseError, "amqp": amqp.ChannelError}
+REFUSALS = {"redis": kombu_redis.exceptions.ResponseError, "amqp": amqp.ChannelError}
 
 
 class PatienceStep(bootsteps.Step):  # type: ignore[misc]

@@ -28,7 +28,6 @@ import time
 import weakref
 from typing import Any
 
-import redis
 from kombu.transport import redis as kombu_redis
 
 from tempfleet.logs import logger
@@ -71,12 +70,14 @@ class BrokerConnection:
     def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             response = super().read_response(*args, **options)  # type: ignore[misc]
-        except redis.ResponseError as exc:
+        except kombu_redis.exceptions.ResponseError as exc:
             self._note_answer()
             if not DEMOTED.search(str(exc)):
                 raise
             self.disconnect()
-            raise redis.ConnectionError(f"this Redis is not the primary any more: {exc}") from exc
+            raise kombu_redis.exceptions.ConnectionError(
+                f"this Redis is not the primary any more: {exc}"
+            ) from exc
         self._note_answer()
         return response
 
@@ -113,7 +114,7 @@ def repair() -> None:
     @functools.wraps(original)
     def connparams(channel: Any, *args: Any, **options: Any) -> Any:
         if getattr(channel.connection, "client", None) is None:
-            raise redis.ConnectionError("the connection to the broker was closed")
+            raise kombu_redis.exceptions.ConnectionError("the connection to the broker was closed")
         params = original(channel, *args, **options)
         chosen = params.get("connection_class") if isinstance(params, dict) else None
         if isinstance(chosen, type):
