@@ -123,9 +123,8 @@ class Guarded:
             try:
                 entry = begin(plan, private, entry, session)
             except BaseException:
-                if is_there(
-                    private, entry
-                ):  # otherwise it has the name of a begun entry, and the journal stays
+                # Otherwise it has the name of a begun entry already, and its journal stays.
+                if is_there(private, entry):
                     take_back(plan, private, entry, session)
                 raise
         freed = destroy(plan, private, entry, session)
